@@ -1,0 +1,72 @@
+"""Where and in which number format networks run, and how seeds are derived."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Device, precision and memory format of every forward pass.
+
+    precision: "float32" or "bfloat16" (autocast; weights and statistics stay float32).
+    """
+
+    device: str = "cpu"
+    precision: str = "float32"
+    channels_last: bool = False
+
+    @classmethod
+    def resolve(cls, device: str = "auto", precision: str = "float32", channels_last: bool = False) -> Compute:
+        """Turn device "auto" into "cuda" where there is one, else "cpu"."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(device, precision, channels_last)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move a network to the device and memory format, in place, and return it."""
+        network.to(self.device)
+        if self.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def images(self, images: Tensor) -> Tensor:
+        """Move a batch of images to the device and memory format."""
+        images = images.to(self.device, non_blocking=True)
+        if self.channels_last and images.dim() == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the autocast context of the precision (a no-op for float32)."""
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(device_type=self.device.split(":")[0], dtype=torch.bfloat16)
+
+
+def child_seed(seed: int, *path: object) -> int:
+    """Derive a seed from a parent seed and a path such as ("retrain", "l1", 0); the same on every machine."""
+    digest = hashlib.sha256(repr((seed, *path)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") & (2**63 - 1)
+
+
+def generator(seed: int, *path: object, device: str = "cpu") -> torch.Generator:
+    """Return a fresh torch generator for a child seed."""
+    return torch.Generator(device=device).manual_seed(child_seed(seed, *path))
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run a block with `count` intra-op threads and set the former number again afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
