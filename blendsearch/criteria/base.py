@@ -1,0 +1,104 @@
+"""What a criterion is, and how scores of several convolutions or feature maps become one score per filter."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from blendsearch.errors import BlendsearchError
+from blendsearch.registry import Registry
+from blendsearch.statistics import Statistics
+from blendsearch.structure import Group
+
+FAMILIES = ("weights", "batchnorm", "activations", "gradients", "relevance", "ratings")
+
+
+class Criterion:
+    """Gives every filter of a group a score; higher = more important.
+
+    name: as in space files. needs: what `statistics` must hold, each "family" or "family.measure" with a family
+    of FAMILIES. source: the paper. detects_dead: an all-zero filter never ranks above the median.
+    A criterion never runs the network.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]]
+    source: ClassVar[str]
+    detects_dead: ClassVar[bool] = True
+    seeded: ClassVar[bool] = False  # draws numbers instead of looking at the filter
+
+    @property
+    def family(self) -> str:
+        """The family of the first need."""
+        return self.needs[0].split(".")[0] if self.needs else "none"
+
+    def missing(self, group: Group, statistics: Statistics) -> str:
+        """Return why this criterion cannot score the group, or an empty string."""
+        return ""
+
+    def score(self, group: Group, statistics: Statistics) -> Tensor:
+        """Return float32 [C], finite, on the CPU."""
+        raise NotImplementedError
+
+
+class ConvolutionCriterion(Criterion):
+    """A criterion that scores each convolution of a group by itself."""
+
+    def convolution(self, name: str, statistics: Statistics) -> Tensor:
+        """Return [C] for one convolution."""
+        raise NotImplementedError
+
+    def score(self, group: Group, statistics: Statistics) -> Tensor:
+        return combine([self.convolution(name, statistics) for name in group.convolutions])
+
+
+class FeatureMapCriterion(Criterion):
+    """A criterion that scores the feature maps of each site of a group by themselves."""
+
+    def maps(self, averages: dict[str, Tensor]) -> Tensor:
+        """Return [C] from the measures (name -> mean over samples [C]) of one site."""
+        raise NotImplementedError
+
+    def score(self, group: Group, statistics: Statistics) -> Tensor:
+        return combine([self.maps(statistics.averages[site]) for site in group.sites])
+
+
+def ranks(scores: Tensor) -> Tensor:
+    """Return the place of each score in [0, 1], 1 = highest; ties share their mean place; one filter gets 0.5."""
+    if len(scores) == 1:
+        return torch.full((1,), 0.5)
+    places = rankdata(scores.detach().cpu().double().numpy(), method="average")
+    return torch.from_numpy((places - 1) / (len(scores) - 1)).float()
+
+
+def combine(scores: list[Tensor]) -> Tensor:
+    """Aggregate the scores of coupled convolutions: one stays as it is, several become the mean of their ranks.
+
+    Ranks, because convolutions of a residual stream differ in fan-in and scale, and a sum would follow the
+    largest one alone.
+    """
+    if len(scores) == 1:
+        return scores[0].float()
+    return torch.stack([ranks(score) for score in scores]).mean(0)
+
+
+CRITERIA: Registry[type[Criterion]] = Registry("criterion", "criteria")
+
+
+def register_criterion(criterion: type[Criterion]) -> type[Criterion]:
+    """Register a criterion class under its `name`; usable as a decorator.
+
+    Raises BlendsearchError when name, needs or source is missing, a need is of no known family, or the name is
+    taken.
+    """
+    for attribute in ("name", "needs", "source"):
+        if not hasattr(criterion, attribute):
+            raise BlendsearchError(f"criterion {criterion.__name__}: has no '{attribute}'")
+    for need in criterion.needs:
+        if need.split(".")[0] not in FAMILIES:
+            raise BlendsearchError(f"criterion '{criterion.name}': needs '{need}'; allowed families: {', '.join(FAMILIES)}")
+    CRITERIA.register(criterion.name)(criterion)
+    return criterion

@@ -1,0 +1,62 @@
+"""Scores of every filter under many criteria, from statistics gathered once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from blendsearch.criteria.base import CRITERIA, Criterion
+from blendsearch.errors import BlendsearchError
+from blendsearch.statistics import Statistics
+from blendsearch.structure import Structure
+
+Scores = dict[str, dict[str, Tensor]]
+"""criterion -> group -> float32 [C], higher = more important."""
+
+
+def names() -> list[str]:
+    """Return the names of all registered criteria."""
+    return CRITERIA.names()
+
+
+def measures_of(criteria: Iterable[str]) -> set[str]:
+    """Return everything the criteria need; unknown names raise UnknownNameError with the nearest one."""
+    return {need for name in criteria for need in CRITERIA.get(name, "criteria").needs}
+
+
+def applicable(criteria: Sequence[str], structure: Structure, statistics: Statistics) -> dict[str, str]:
+    """Return the criteria that cannot score some group of this network, each with the reason."""
+    reasons = {}
+    for name in criteria:
+        criterion = CRITERIA.get(name, "criteria")()
+        found = (criterion.missing(group, statistics) for group in structure.groups)
+        reason = next((text for text in found if text), "")
+        if reason:
+            reasons[name] = reason
+    return reasons
+
+
+def score_groups(structure: Structure, statistics: Statistics, criteria: Sequence[str]) -> Scores:
+    """Score every group under every criterion; raise BlendsearchError when a criterion breaks its contract."""
+    scores: Scores = {}
+    for name in criteria:
+        criterion = CRITERIA.get(name, "criteria")()
+        scores[name] = {}
+        for group in structure.groups:
+            reason = criterion.missing(group, statistics)
+            if reason:
+                raise BlendsearchError(f"criterion '{name}': {reason}")
+            scores[name][group.name] = _checked(criterion, group.name, group.width, criterion.score(group, statistics))
+    return scores
+
+
+def _checked(criterion: Criterion, group: str, width: int, score: Tensor) -> Tensor:
+    if tuple(score.shape) != (width,):
+        raise BlendsearchError(
+            f"criterion '{criterion.name}': group '{group}' got scores of shape {tuple(score.shape)}, allowed ({width},)"
+        )
+    if not bool(torch.isfinite(score).all()):
+        raise BlendsearchError(f"criterion '{criterion.name}': group '{group}' got scores that are not finite")
+    return score.detach().float().cpu()

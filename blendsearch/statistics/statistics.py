@@ -1,0 +1,81 @@
+"""The gathered statistics: weights as they are, and averages over the calibration samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from blendsearch.structure import Group, Structure
+from blendsearch.structure.slicing import tensor_dims
+from blendsearch.structure.trace import Site
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A batch norm's tensors, each float32 [C]."""
+
+    gamma: Tensor
+    beta: Tensor
+    mean: Tensor
+    var: Tensor
+    eps: float
+
+
+@dataclass
+class Statistics:
+    """What criteria read; all tensors float32 on the CPU.
+
+    weights: convolution -> [C_out, ...]. norms: convolution -> its batch norm, where one with scale follows.
+    readers: group -> one tensor [C, ...] for each layer that reads its filters. averages: site -> measure ->
+    mean over samples [C]. samples: how many images were seen. seed: for criteria that draw numbers.
+    """
+
+    weights: dict[str, Tensor]
+    norms: dict[str, Norm]
+    readers: dict[str, list[Tensor]]
+    averages: dict[Site, dict[str, Tensor]] = field(default_factory=dict)
+    samples: int = 0
+    seed: int = 0
+
+    @classmethod
+    def of_weights(cls, network: nn.Module, structure: Structure, seed: int = 0) -> Statistics:
+        """Return the part that needs no data."""
+        weights: dict[str, Tensor] = {}
+        norms: dict[str, Norm] = {}
+        for group in structure.groups:
+            for conv, norm in zip(group.convolutions, group.norms, strict=True):
+                weights[conv] = _channels_first(network.get_submodule(conv), "weight", "out")
+                found = _norm(network, norm)
+                if found is not None:
+                    norms[conv] = found
+        readers = {group.name: list(_reader_weights(network, group)) for group in structure.groups}
+        return cls(weights, norms, readers, seed=seed)
+
+
+def _channels_first(module: nn.Module, name: str, side: str) -> Tensor:
+    tensor: Tensor = getattr(module, name).detach().float().cpu()
+    dim = (tensor_dims(module) or {"weight": {"out": 0, "in": 1}})[name][side]
+    return tensor.movedim(dim, 0).contiguous().clone()
+
+
+def _norm(network: nn.Module, name: str) -> Norm | None:
+    module = network.get_submodule(name) if name else None
+    if not isinstance(module, nn.modules.batchnorm._BatchNorm) or module.weight is None or module.running_mean is None:
+        return None
+    tensors = (module.weight, module.bias, module.running_mean, module.running_var)
+    gamma, beta, mean, var = (tensor.detach().float().cpu().clone() for tensor in tensors if tensor is not None)
+    return Norm(gamma, beta, mean, var, module.eps)
+
+
+def _reader_weights(network: nn.Module, group: Group) -> list[Tensor]:
+    """Return, for each layer that reads the group, its weights as [C, everything that reads this filter]."""
+    result = []
+    for member in group.members:
+        module = network.get_submodule(member.module) if member.side == "in" else None
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            columns = _channels_first(module, "weight", "in")[list(member.index)]
+            order = torch.tensor(member.root).argsort(stable=True)
+            result.append(columns[order].reshape(group.width, -1))
+    return result

@@ -1,0 +1,138 @@
+"""What a network costs: FLOPs, parameters, filters from the kept counts alone; latency by measuring.
+
+Convention: one multiply-accumulate is one FLOP (as in the pruning literature; ResNet-20 on CIFAR has 40.6 M).
+Convolutions and linear layers count; biases, norms, activations and additions do not. Parameters are all
+trainable tensors.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from blendsearch.structure.groups import Group
+from blendsearch.structure.slicing import is_depthwise, tensor_dims
+from blendsearch.structure.trace import CONVOLUTIONS, Trace
+
+
+@dataclass(frozen=True)
+class Channels:
+    """A channel count that depends linearly on the kept counts: fixed + sum of multiple * kept."""
+
+    fixed: int
+    multiples: tuple[tuple[str, int], ...]
+
+    def count(self, counts: Mapping[str, int]) -> int:
+        """Return the number of channels under `counts` (group -> kept)."""
+        return self.fixed + sum(multiple * counts[group] for group, multiple in self.multiples)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A product in the cost: constant * channels * channels (a missing side counts as 1)."""
+
+    constant: int
+    sides: tuple[Channels, ...]
+
+    def value(self, counts: Mapping[str, int]) -> int:
+        """Return the term's value under `counts`."""
+        product = self.constant
+        for side in self.sides:
+            product *= side.count(counts)
+        return product
+
+
+class CostModel:
+    """FLOPs, parameters and filters as functions of the kept counts of the groups, without building a network."""
+
+    def __init__(self, network: nn.Module, groups: Sequence[Group], trace: Trace) -> None:
+        self.widths = {group.name: group.width for group in groups}
+        owners = _owners(groups)
+        self._flops: list[Term] = []
+        self._params: list[Term] = []
+        for path, module in network.named_modules():
+            self._add(path, module, owners, trace)
+
+    def _add(self, path: str, module: nn.Module, owners: dict[tuple[str, str], dict[str, int]], trace: Trace) -> None:
+        dims = tensor_dims(module) or {}
+        for name, parameter in module.named_parameters(recurse=False):
+            free = (f"{path}.{name}" if path else name, "parameter")
+            sides = {"parameter": 0} if free in owners else dims.get(name, {})
+            channels: list[Channels] = []
+            rest = parameter.numel()
+            for side, dim in sides.items():
+                key = free if side == "parameter" else (path, side)
+                size = max(parameter.shape) if side == "parameter" else parameter.shape[dim]
+                if key in owners:
+                    rest //= size
+                    channels.append(_channels(size, owners[key], self.widths))
+            term = Term(rest, tuple(channels))
+            self._params.append(term)
+            if name == "weight" and isinstance(module, (*CONVOLUTIONS, nn.Linear)) and path in trace.output_shape:
+                positions = _positions(module, trace.input_shape[path], trace.output_shape[path])
+                self._flops.append(Term(rest * positions * trace.calls[path], tuple(channels)))
+
+    def flops(self, counts: Mapping[str, int]) -> int:
+        """Multiply-accumulates of one image."""
+        return sum(term.value(counts) for term in self._flops)
+
+    def params(self, counts: Mapping[str, int]) -> int:
+        """Trainable parameters."""
+        return sum(term.value(counts) for term in self._params)
+
+    def filters(self, counts: Mapping[str, int]) -> int:
+        """Kept filters of all groups."""
+        return sum(counts[group] for group in self.widths)
+
+    def ratio(self, kind: str, counts: Mapping[str, int]) -> float:
+        """Return cost under `counts` over the unpruned cost; kind is "flops", "params" or "filters"."""
+        measure = {"flops": self.flops, "params": self.params, "filters": self.filters}[kind]
+        return measure(counts) / measure(self.widths)
+
+
+def _owners(groups: Sequence[Group]) -> dict[tuple[str, str], dict[str, int]]:
+    owners: dict[tuple[str, str], dict[str, int]] = {}
+    for group in groups:
+        for member in group.members:
+            owners.setdefault((member.module, member.side), {})[group.name] = len(member.index)
+    return owners
+
+
+def _channels(size: int, owners: Mapping[str, int], widths: Mapping[str, int]) -> Channels:
+    multiples = tuple((group, covered // widths[group]) for group, covered in owners.items())
+    return Channels(size - sum(owners.values()), multiples)
+
+
+def _positions(module: nn.Module, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
+    """Return how often the weight is applied to one image."""
+    if isinstance(module, nn.Linear):
+        return int(torch.tensor(out_shape[1:-1]).prod().item()) if len(out_shape) > 2 else 1
+    size = in_shape if isinstance(module, nn.ConvTranspose2d) else out_shape
+    return size[2] * size[3]
+
+
+def measure_latency(network: nn.Module, example: Tensor, *, repeats: int = 20, warmup: int = 3) -> float:
+    """Return the median seconds of one forward pass of `example` in evaluation mode, on its own device."""
+    was_training = network.training
+    network.eval()
+    times = []
+    try:
+        with torch.inference_mode():
+            for i in range(warmup + repeats):
+                start = time.perf_counter()
+                network(example)
+                if example.is_cuda:
+                    torch.cuda.synchronize(example.device)
+                if i >= warmup:
+                    times.append(time.perf_counter() - start)
+    finally:
+        network.train(was_training)
+    return statistics.median(times)
+
+
+__all__ = ["Channels", "CostModel", "Term", "is_depthwise", "measure_latency"]

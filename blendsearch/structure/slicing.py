@@ -1,0 +1,132 @@
+"""Slicing: a pruned network is a copy whose tensors were indexed, made in milliseconds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blendsearch.models.shortcuts import ZeroPadShortcut
+
+Sides = Mapping[str, Tensor]
+"""Kept indices of a module's output ("out") and input ("in") channels; a side that keeps all is absent."""
+
+
+def is_depthwise(module: nn.Module) -> bool:
+    """Tell whether a convolution filters each channel by itself."""
+    return isinstance(module, nn.Conv2d) and module.groups > 1 and module.groups == module.in_channels == module.out_channels
+
+
+def tensor_dims(module: nn.Module) -> dict[str, dict[str, int]] | None:
+    """Return, for each tensor of a module, which dimension holds its "out" and "in" channels.
+
+    None for a module that cannot be sliced (grouped convolutions, group norm, anything unknown).
+    """
+    channel = {"out": 0}
+    if is_depthwise(module):
+        return {"weight": channel, "bias": channel}
+    if isinstance(module, nn.Conv2d) and module.groups == 1:
+        return {"weight": {"out": 0, "in": 1}, "bias": channel}
+    if isinstance(module, nn.ConvTranspose2d) and module.groups == 1:
+        return {"weight": {"out": 1, "in": 0}, "bias": channel}
+    if isinstance(module, nn.Linear):
+        return {"weight": {"out": 0, "in": 1}, "bias": channel}
+    if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
+        return {name: channel for name in ("weight", "bias", "running_mean", "running_var")}
+    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
+        return {"weight": channel, "bias": channel}
+    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
+        return {"weight": channel}
+    if isinstance(module, ZeroPadShortcut):
+        return {"source": channel}
+    return None
+
+
+def _set_sizes(module: Any, sides: Sides) -> None:
+    """Make a module's declared sizes agree with its tensors."""
+    if isinstance(module, nn.Conv2d) and module.groups > 1:  # only depthwise ones are ever sliced
+        module.in_channels = module.out_channels = module.groups = module.weight.shape[0]
+    elif isinstance(module, nn.ConvTranspose2d):
+        module.in_channels, module.out_channels = module.weight.shape[:2]
+    elif isinstance(module, nn.Conv2d):
+        module.out_channels, module.in_channels = module.weight.shape[:2]
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.numel()
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = len(sides["out"])
+    elif isinstance(module, ZeroPadShortcut):
+        module.out_channels = len(module.source)
+        module.in_channels = len(sides["in"]) if "in" in sides else module.in_channels
+
+
+def _slice_shortcut(module: ZeroPadShortcut, sides: Sides) -> Tensor:
+    """Return the new source table: rows of kept outputs, renumbered to kept inputs, -1 for inputs that left."""
+    source = module.source
+    if "out" in sides:
+        source = source[sides["out"]]
+    if "in" in sides:
+        position = torch.full((module.in_channels + 1,), -1, dtype=torch.long)  # the last entry serves -1
+        position[sides["in"]] = torch.arange(len(sides["in"]))
+        source = position[source]
+    return source
+
+
+def sliced_copy(network: nn.Module, kept: Mapping[str, Sides], parameters: Mapping[str, tuple[int, Tensor]]) -> nn.Module:
+    """Copy `network` keeping only the channels in `kept[module path]`; the given network is not changed.
+
+    parameters: free-standing parameters, path -> (dimension, kept indices). Gradients are not copied.
+    """
+
+    def change(path: str, name: str, tensor: Tensor, module: nn.Module) -> Tensor:
+        sides = kept.get(path, {})
+        if isinstance(module, ZeroPadShortcut):
+            return _slice_shortcut(module, sides) if sides else tensor.clone()
+        full = f"{path}.{name}" if path else name
+        if full in parameters:
+            dim, index = parameters[full]
+            return tensor.index_select(dim, index.to(tensor.device))
+        result = tensor
+        for side, dim in (tensor_dims(module) or {}).get(name, {}).items():
+            if side in sides:
+                result = result.index_select(dim, sides[side].to(tensor.device))
+        return tensor.clone() if result is tensor else result
+
+    result = copy_with(network, change)
+    modules = dict(result.named_modules())
+    for path, sides in kept.items():
+        _set_sizes(modules[path], sides)
+    return result
+
+
+def copy_with(network: nn.Module, change: Callable[[str, str, Tensor, nn.Module], Tensor]) -> nn.Module:
+    """Deep-copy a network, replacing each tensor by `change(module path, tensor name, tensor, module)`.
+
+    The new tensors are given to deepcopy as already copied, so that no full-size tensor is duplicated first.
+    """
+    memo: dict[int, Any] = {}
+    with torch.no_grad():
+        for path, module in network.named_modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None and id(parameter) not in memo:
+                    new = change(path, name, parameter.detach(), module)
+                    memo[id(parameter)] = nn.Parameter(new, requires_grad=parameter.requires_grad)
+            for name, buffer in module._buffers.items():
+                if buffer is not None and id(buffer) not in memo:
+                    memo[id(buffer)] = change(path, name, buffer.detach(), module)
+    return copy.deepcopy(network, memo)
+
+
+def side_size(module: Any, side: str) -> int:
+    """Return how many channels a module has on its "out" or "in" side."""
+    if isinstance(module, ZeroPadShortcut):
+        return module.out_channels if side == "out" else module.in_channels
+    dims = tensor_dims(module) or {}
+    name = next(n for n in dims if getattr(module, n, None) is not None and side in dims[n])
+    return int(getattr(module, name).shape[dims[name][side]])

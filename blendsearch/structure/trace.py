@@ -1,0 +1,199 @@
+"""One traced forward pass: call order, output sizes, and where each convolution's output becomes a feature map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+ACTIVATIONS = frozenset(
+    "relu relu_ relu6 hardtanh hardtanh_ silu silu_ hardswish hardswish_ gelu elu elu_ leaky_relu leaky_relu_ mish "
+    "mish_ selu selu_ celu celu_ prelu softplus sigmoid sigmoid_ hardsigmoid hardsigmoid_ tanh tanh_".split()
+)
+ADDITIONS = frozenset("add add_ __add__ __iadd__ __radd__ iadd".split())
+MIXING = frozenset("conv1d conv2d conv3d conv_transpose2d linear matmul bmm __matmul__ cat concat einsum".split())
+
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where feature maps are observed: the `index`-th activation call, or the output of `module` where none follows.
+
+    convolutions: the convolutions whose outputs (after norm and addition) make up these feature maps.
+    """
+
+    convolutions: tuple[str, ...]
+    index: int = -1
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class Join:
+    """A residual addition: the `index`-th addition call, to which `convolution` gives operand number `operand`."""
+
+    index: int
+    operand: int
+    convolution: str
+
+
+@dataclass
+class Trace:
+    """What one forward pass showed."""
+
+    order: list[str] = field(default_factory=list)
+    calls: dict[str, int] = field(default_factory=dict)
+    input_shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    output_shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    norm: dict[str, str] = field(default_factory=dict)
+    sites: list[Site] = field(default_factory=list)
+    joins: list[Join] = field(default_factory=list)
+
+
+class CallCounter(TorchFunctionMode):
+    """Counts activation and addition calls of a forward pass and lets a listener replace their results.
+
+    A network without data-dependent control flow makes the same calls in the same order each time, also after
+    slicing, so that a call's number identifies its place in the network whether it is a module or a function.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activations = 0
+        self.additions = 0
+
+    def on_activation(self, index: int, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        """Take the result of activation call `index`; return what the network goes on with."""
+        return output
+
+    def on_addition(self, index: int, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        """Take the result of addition call `index`; return what the network goes on with."""
+        return output
+
+    def on_other(self, name: str, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Take the result of any other function."""
+        return output
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name == "add_" or name == "__iadd__":
+            # The operands are needed as they were: an in-place sum would overwrite the first.
+            output = torch.add(*args, **(kwargs or {})) if name == "add_" else torch.add(args[0], args[1])
+        else:
+            output = func(*args, **(kwargs or {}))
+        if name in ACTIVATIONS:
+            self.activations += 1
+            return self.on_activation(self.activations - 1, args, output)
+        if name in ADDITIONS and isinstance(output, Tensor):
+            self.additions += 1
+            return self.on_addition(self.additions - 1, args, output)
+        return self.on_other(name, args, output)
+
+
+class Tracer(CallCounter):
+    """Follows the outputs of convolutions through norms, additions and other channel-wise functions."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.trace = Trace()
+        self._alive: list[Tensor] = []  # keeps ids unique during the pass
+        self._pending: dict[int, frozenset[str]] = {}
+        self._own: dict[int, str] = {}
+        self._convolutions = {n for n, m in network.named_modules() if isinstance(m, CONVOLUTIONS)}
+        self._hooks = [
+            module.register_forward_hook(self._hook(name))
+            for name, module in network.named_modules()
+            if not any(module.children())
+        ]
+
+    def close(self) -> None:
+        """Remove the hooks and settle the convolutions after which no activation came."""
+        for hook in self._hooks:
+            hook.remove()
+        seen = {name for site in self.trace.sites for name in site.convolutions}
+        for name in self.trace.order:
+            if name in self._convolutions and name not in seen:
+                self.trace.sites.append(Site((name,), module=self.trace.norm.get(name, name)))
+        self.trace.sites.sort(key=lambda site: self.trace.order.index(site.convolutions[0]))
+
+    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
+                return
+            trace = self.trace
+            trace.calls[name] = trace.calls.get(name, 0) + 1
+            if name not in trace.order:
+                trace.order.append(name)
+            trace.input_shape[name] = tuple(inputs[0].shape)
+            trace.output_shape[name] = tuple(output.shape)
+            if isinstance(module, CONVOLUTIONS):
+                self._mark(output, frozenset([name]), own=name)
+            elif isinstance(module, NORMS) and id(inputs[0]) in self._own:
+                conv = self._own[id(inputs[0])]
+                trace.norm.setdefault(conv, name)
+                self._mark(output, frozenset([conv]), own=conv)
+
+        return hook
+
+    def _mark(self, tensor: Tensor, pending: frozenset[str], own: str = "") -> None:
+        self._alive.append(tensor)
+        self._pending[id(tensor)] = pending
+        if own:
+            self._own[id(tensor)] = own
+        else:
+            self._own.pop(id(tensor), None)
+
+    def _inherited(self, inputs: tuple[Any, ...], output: Tensor) -> frozenset[str]:
+        names: frozenset[str] = frozenset()
+        for value in inputs:
+            same = isinstance(value, Tensor) and value.dim() == output.dim() and value.shape[:2] == output.shape[:2]
+            if same:
+                names |= self._pending.get(id(value), frozenset())
+        return names
+
+    def on_activation(self, index: int, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        names = self._pending.get(id(inputs[0]), frozenset())
+        known = {name for site in self.trace.sites for name in site.convolutions}
+        fresh = sorted(names - known, key=self.trace.order.index)
+        if fresh:
+            self.trace.sites.append(Site(tuple(fresh), index=index))
+        self._mark(output, frozenset())
+        return output
+
+    def on_addition(self, index: int, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        both = [value for value in inputs[:2] if isinstance(value, Tensor) and value.shape == output.shape]
+        owners = [(i, self._own[id(value)]) for i, value in enumerate(inputs[:2]) if id(value) in self._own]
+        if len(both) == 2 and owners and output.dim() == 4:
+            operand, name = max(owners, key=lambda pair: self.trace.order.index(pair[1]))
+            self.trace.joins.append(Join(index, operand, name))
+        self._mark(output, self._inherited(inputs, output))
+        return output
+
+    def on_other(self, name: str, inputs: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, Tensor) and name not in MIXING and id(output) not in self._pending:
+            pending = self._inherited(inputs, output)
+            if pending:
+                self._mark(output, pending)
+        return output
+
+
+def trace(network: nn.Module, example: Tensor) -> Trace:
+    """Run `network` in evaluation mode on `example` [N, C, H, W] and return what happened.
+
+    The network should be a copy: its training flag is left at evaluation.
+    """
+    network.eval()
+    tracer = Tracer(network)
+    try:
+        with torch.no_grad(), tracer:
+            network(example)
+    finally:
+        tracer.close()
+    return tracer.trace
