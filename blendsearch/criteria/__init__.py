@@ -1,8 +1,15 @@
 """Base criteria: one file a family, one registry, and the call that scores a network under many of them."""
 
 from blendsearch.criteria import activations, batchnorm, chance, gradients, weights  # noqa: F401  (registration)
-from blendsearch.criteria.base import CRITERIA, ConvolutionCriterion, Criterion, FeatureMapCriterion, combine, ranks
-from blendsearch.criteria.base import register_criterion
+from blendsearch.criteria.base import (
+    CRITERIA,
+    ConvolutionCriterion,
+    Criterion,
+    FeatureMapCriterion,
+    combine,
+    register_criterion,
+)
+from blendsearch.criteria.ranking import rank
 from blendsearch.criteria.scoring import Scores, applicable, measures_of, names, score_groups
 
 __all__ = [
@@ -15,7 +22,7 @@ __all__ = [
     "combine",
     "measures_of",
     "names",
-    "ranks",
+    "rank",
     "register_criterion",
     "score_groups",
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
+from blendsearch.criteria.ranking import rank
 from blendsearch.errors import BlendsearchError
 from blendsearch.registry import Registry
 from blendsearch.statistics import Statistics
@@ -66,14 +66,6 @@ class FeatureMapCriterion(Criterion):
         return combine([self.maps(statistics.averages[site]) for site in group.sites])
 
 
-def ranks(scores: Tensor) -> Tensor:
-    """Return the place of each score in [0, 1], 1 = highest; ties share their mean place; one filter gets 0.5."""
-    if len(scores) == 1:
-        return torch.full((1,), 0.5)
-    places = rankdata(scores.detach().cpu().double().numpy(), method="average")
-    return torch.from_numpy((places - 1) / (len(scores) - 1)).float()
-
-
 def combine(scores: list[Tensor]) -> Tensor:
     """Aggregate the scores of coupled convolutions: one stays as it is, several become the mean of their ranks.
 
@@ -82,7 +74,7 @@ def combine(scores: list[Tensor]) -> Tensor:
     """
     if len(scores) == 1:
         return scores[0].float()
-    return torch.stack([ranks(score) for score in scores]).mean(0)
+    return torch.stack([rank(score) for score in scores]).mean(0)
 
 
 CRITERIA: Registry[type[Criterion]] = Registry("criterion", "criteria")
@@ -99,6 +91,8 @@ def register_criterion(criterion: type[Criterion]) -> type[Criterion]:
             raise BlendsearchError(f"criterion {criterion.__name__}: has no '{attribute}'")
     for need in criterion.needs:
         if need.split(".")[0] not in FAMILIES:
-            raise BlendsearchError(f"criterion '{criterion.name}': needs '{need}'; allowed families: {', '.join(FAMILIES)}")
+            raise BlendsearchError(
+                f"criterion '{criterion.name}': needs '{need}'; allowed families: {', '.join(FAMILIES)}"
+            )
     CRITERIA.register(criterion.name)(criterion)
     return criterion

@@ -169,9 +169,7 @@ def _objection(network: nn.Module, members: list[Member], convs: list[str], widt
     return ""
 
 
-def _group(
-    network: nn.Module, name: str, width: int, members: list[Member], convs: list[str], trace: Trace
-) -> Group:
+def _group(network: nn.Module, name: str, width: int, members: list[Member], convs: list[str], trace: Trace) -> Group:
     norms = tuple(trace.norm.get(conv, "") for conv in convs)
     sites = tuple(site for site in trace.sites if set(site.convolutions) & set(convs))
     full = [conv for conv in convs if not is_depthwise(network.get_submodule(conv))]

@@ -17,7 +17,11 @@ Sides = Mapping[str, Tensor]
 
 def is_depthwise(module: nn.Module) -> bool:
     """Tell whether a convolution filters each channel by itself."""
-    return isinstance(module, nn.Conv2d) and module.groups > 1 and module.groups == module.in_channels == module.out_channels
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.groups > 1
+        and module.groups == module.in_channels == module.out_channels
+    )
 
 
 def tensor_dims(module: nn.Module) -> dict[str, dict[str, int]] | None:
@@ -35,7 +39,7 @@ def tensor_dims(module: nn.Module) -> dict[str, dict[str, int]] | None:
     if isinstance(module, nn.Linear):
         return {"weight": {"out": 0, "in": 1}, "bias": channel}
     if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
-        return {name: channel for name in ("weight", "bias", "running_mean", "running_var")}
+        return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), channel)
     if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
         return {"weight": channel, "bias": channel}
     if isinstance(module, nn.PReLU) and module.num_parameters > 1:
@@ -78,7 +82,9 @@ def _slice_shortcut(module: ZeroPadShortcut, sides: Sides) -> Tensor:
     return source
 
 
-def sliced_copy(network: nn.Module, kept: Mapping[str, Sides], parameters: Mapping[str, tuple[int, Tensor]]) -> nn.Module:
+def sliced_copy(
+    network: nn.Module, kept: Mapping[str, Sides], parameters: Mapping[str, tuple[int, Tensor]]
+) -> nn.Module:
     """Copy `network` keeping only the channels in `kept[module path]`; the given network is not changed.
 
     parameters: free-standing parameters, path -> (dimension, kept indices). Gradients are not copied.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,15 @@ from blendsearch.structure.trace import Trace, trace
 SCOPES = ("all", "inner")
 
 
+@dataclass(frozen=True)
+class Again:
+    """With what a structure was read, to read that of a sliced network in the same way."""
+
+    example: Tensor
+    scope: str
+    ignore: tuple[str, ...]
+
+
 class Structure:
     """Everything about a network's shape that pruning needs, found once per network.
 
@@ -24,13 +34,21 @@ class Structure:
     cost: FLOPs, parameters and filters of any kept counts. trace: the forward pass it was read from.
     """
 
-    def __init__(self, groups: Sequence[Group], refused: Mapping[str, str], cost: CostModel, trace: Trace) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        refused: Mapping[str, str],
+        cost: CostModel,
+        trace: Trace,
+        again: Again | None = None,
+    ) -> None:
         self.groups = tuple(groups)
         self.refused = dict(refused)
         self.cost = cost
         self.trace = trace
         self._by_name = {group.name: group for group in groups}
         self._sides = _owner_tables(self.groups)
+        self._again = again
 
     @classmethod
     def of(cls, network: nn.Module, example: Tensor, *, scope: str = "all", ignore: Sequence[str] = ()) -> Structure:
@@ -51,7 +69,13 @@ class Structure:
         if not groups:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:5])
             raise StructureError(f"no filter of the network can be pruned ({reasons or 'it has no convolutions'})")
-        return cls(groups, refused, CostModel(copy, groups, traced), traced)
+        again = Again(example, scope, tuple(ignore))
+        return cls(groups, refused, CostModel(copy, groups, traced), traced, again)
+
+    def again(self, network: nn.Module) -> Structure:
+        """Read the structure of a sliced copy, with the example, scope and ignored modules of this one."""
+        assert self._again is not None
+        return Structure.of(network, self._again.example, scope=self._again.scope, ignore=self._again.ignore)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -152,7 +176,8 @@ def _leave_out(
         if pattern not in modules:
             close = nearest(pattern, modules)
             raise StructureError(
-                f"structure.ignore: the network has no module '{pattern}'" + (f"; did you mean '{close}'?" if close else "")
+                f"structure.ignore: the network has no module '{pattern}'"
+                + (f"; did you mean '{close}'?" if close else "")
             )
     kept = []
     for group in groups:

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 ACTIVATIONS = frozenset(
-    "relu relu_ relu6 hardtanh hardtanh_ silu silu_ hardswish hardswish_ gelu elu elu_ leaky_relu leaky_relu_ mish "
-    "mish_ selu selu_ celu celu_ prelu softplus sigmoid sigmoid_ hardsigmoid hardsigmoid_ tanh tanh_".split()
+    ["relu", "relu_", "relu6", "hardtanh", "hardtanh_", "silu", "silu_", "hardswish", "hardswish_", "gelu", "elu", "elu_", "leaky_relu", "leaky_relu_", "mish", "mish_", "selu", "selu_", "celu", "celu_", "prelu", "softplus", "sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "tanh", "tanh_"]
 )
-ADDITIONS = frozenset("add add_ __add__ __iadd__ __radd__ iadd".split())
-MIXING = frozenset("conv1d conv2d conv3d conv_transpose2d linear matmul bmm __matmul__ cat concat einsum".split())
+ADDITIONS = frozenset(["add", "add_", "__add__", "__iadd__", "__radd__", "iadd"])
+MIXING = frozenset(["conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "bmm", "__matmul__", "cat", "concat", "einsum"])
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (nn.modules.batchnorm._BatchNorm,)

@@ -1,0 +1,61 @@
+"""What an allocation is: how many filters each group keeps under a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from blendsearch.allocation.budget import Budget
+from blendsearch.registry import Registry
+from blendsearch.structure import Plan, Structure
+
+
+class Allocation:
+    """Says how many filters each group keeps; a criterion or blend says which.
+
+    The options of an allocation are the keyword arguments of its class.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+
+    def allocate(
+        self,
+        structure: Structure,
+        scores: Mapping[str, Tensor],
+        budget: Budget,
+        floors: Mapping[str, int] | None = None,
+    ) -> dict[str, int]:
+        """Return group -> kept filters, at least `floors` (default: the budget's), within the budget.
+
+        Met within 1 % from below unless single filters are larger steps. Raises BudgetError when impossible.
+        """
+        floors = dict(floors or budget.floors(structure.widths))
+        budget.check_possible(floors, structure.cost)
+        return self.counts(structure, scores, budget, floors)
+
+    def counts(
+        self, structure: Structure, scores: Mapping[str, Tensor], budget: Budget, floors: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Return the counts; the budget is known to be possible."""
+        raise NotImplementedError
+
+    def plan(
+        self,
+        structure: Structure,
+        scores: Mapping[str, Tensor],
+        budget: Budget,
+        floors: Mapping[str, int] | None = None,
+    ) -> Plan:
+        """Return the plan that keeps the highest scores of each group under this allocation."""
+        return Plan.top(scores, self.allocate(structure, scores, budget, floors))
+
+
+ALLOCATIONS: Registry[type[Allocation]] = Registry("allocation", "allocations")
+
+
+def register_allocation(allocation: type[Allocation]) -> type[Allocation]:
+    """Register an allocation class under its `name`; usable as a decorator."""
+    return ALLOCATIONS.register(allocation.name)(allocation)

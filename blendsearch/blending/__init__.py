@@ -1,0 +1,8 @@
+"""From scores to a blend: ranks within groups, clusters of like-minded criteria, and their weighted sum."""
+
+from blendsearch.blending.blend import Blend
+from blendsearch.blending.clusters import Clusters, cluster
+from blendsearch.blending.ranks import Scores, agreement, rank_all, spearman
+from blendsearch.criteria.ranking import rank
+
+__all__ = ["Blend", "Clusters", "Scores", "agreement", "cluster", "rank", "rank_all", "spearman"]

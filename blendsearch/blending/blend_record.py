@@ -1,0 +1,136 @@
+"""The JSON record of a blend: what it may hold, and how it is written and read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from blendsearch.errors import BlendsearchError, nearest
+
+SCHEMA = 1
+UNITS = ("network", "stage", "layer")
+KEYS = ("schema", "unit", "groups", "weights", "found_on")
+
+
+def check(record: Any, where: str) -> None:
+    """Raise BlendsearchError with one line, beginning with `where`, for the first mistake of a record."""
+    _check_keys(record, where)
+    unit = record["unit"]
+    if unit not in UNITS:
+        allowed = ", ".join(UNITS)
+        raise BlendsearchError(f"{where}: unit: {unit!r} given, {allowed} allowed{_hint(unit, UNITS)}")
+    _check_groups(record["groups"], f"{where}: groups")
+    _check_weights(record["weights"], f"{where}: weights")
+    _check_units(unit, record, where)
+    if not isinstance(record["found_on"], Mapping):
+        raise BlendsearchError(f"{where}: found_on: {record['found_on']!r} given, a mapping expected")
+
+
+def _check_keys(record: Any, where: str) -> None:
+    allowed = ", ".join(KEYS)
+    if not isinstance(record, Mapping):
+        raise BlendsearchError(f"{where}: {type(record).__name__} given, a mapping with {allowed} expected")
+    schema = record.get("schema")
+    if schema != SCHEMA or isinstance(schema, bool):
+        raise BlendsearchError(f"{where}: schema: {schema!r} given, only version {SCHEMA} can be read")
+    for key in record:
+        if key not in KEYS:
+            raise BlendsearchError(f"{where}: unknown key {key!r}{_hint(key, KEYS)} (allowed: {allowed})")
+    missing = [key for key in KEYS if key not in record]
+    if missing:
+        raise BlendsearchError(f"{where}: {', '.join(missing)} missing")
+
+
+def _check_groups(groups: Any, where: str) -> None:
+    if not isinstance(groups, Mapping):
+        raise BlendsearchError(f"{where}: {type(groups).__name__} given, unit -> list of groups expected")
+    owner: dict[str, str] = {}
+    for unit, names in groups.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BlendsearchError(f"{where}.{unit}: {names!r} given, a list of group names expected")
+        for name in names:
+            if name in owner:
+                raise BlendsearchError(f"{where}.{unit}: group '{name}' is already in unit '{owner[name]}'")
+            owner[name] = unit
+
+
+def _check_weights(weights: Any, where: str) -> None:
+    if not isinstance(weights, Mapping) or not weights:
+        raise BlendsearchError(f"{where}: {weights!r} given, unit -> criterion -> factor expected")
+    for unit, factors in weights.items():
+        if not isinstance(factors, Mapping) or not factors:
+            raise BlendsearchError(f"{where}.{unit}: {factors!r} given, criterion -> factor expected")
+        for criterion, factor in factors.items():
+            _check_factor(factor, f"{where}.{unit}.{criterion}")
+        if not any(factor > 0 for factor in factors.values()):
+            raise BlendsearchError(f"{where}.{unit}: every factor is 0, at least one above 0 expected")
+
+
+def _check_factor(factor: Any, where: str) -> None:
+    number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if not number or not math.isfinite(factor) or factor < 0:
+        raise BlendsearchError(f"{where}: factor {factor!r} given, a finite number of 0 or more expected")
+
+
+def _check_units(unit: str, record: Mapping[str, Any], where: str) -> None:
+    given, covered = set(record["weights"]), set(record["groups"])
+    if unit == "network":
+        if given != {"network"} or not covered <= {"network"}:
+            odd = ", ".join(sorted((given | covered) - {"network"})) or "none"
+            raise BlendsearchError(f"{where}: a network-level blend has the one unit 'network', given: {odd}")
+    elif given != covered:
+        odd = ", ".join(sorted(given ^ covered))
+        raise BlendsearchError(f"{where}: weights and groups must name the same units, they differ in {odd}")
+
+
+def _hint(given: Any, allowed: Iterable[str]) -> str:
+    close = nearest(given, allowed) if isinstance(given, str) else None
+    return f"; did you mean '{close}'?" if close else ""
+
+
+def read(path: Path) -> Any:
+    """Return the parsed JSON of a file; raises BlendsearchError when it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BlendsearchError(f"{path}: cannot read the blend ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise BlendsearchError(f"{path}: not a blend file (no UTF-8 text)") from None
+    except json.JSONDecodeError as error:
+        raise BlendsearchError(f"{path}:{error.lineno}: not a blend file (no JSON: {error.msg})") from None
+
+
+def write(record: Mapping[str, Any], path: Path) -> None:
+    """Write a record as JSON into a temporary file beside `path`, then rename it: never half a file."""
+    try:
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise BlendsearchError(f"{path}: the blend holds what JSON cannot ({error})") from None
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+        # A temporary file is private to its owner; a blend is made to be shared: the usual permissions.
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        raise BlendsearchError(f"{path}: cannot write the blend ({error.strerror or error})") from None
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

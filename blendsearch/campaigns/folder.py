@@ -1,0 +1,157 @@
+"""The run folder: every file a campaign leaves, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from blendsearch.errors import RunError
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """One campaign's folder; JSON records, tensors, checkpoints and the log of events."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def has(self, name: str) -> bool:
+        """Tell whether a file is there (files are written whole, so it is complete)."""
+        return (self.path / name).exists()
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file."""
+        with atomic(self.path / name) as part:
+            part.write_text(text, encoding="utf-8")
+        return self.path / name
+
+    def write_json(self, name: str, data: Any) -> Path:
+        """Write a JSON file."""
+        return self.write_text(name, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file; RunError when it is missing or damaged."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{self.path}: no {name}; is this a run folder of blendsearch?") from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / name}: cannot be read ({error})") from None
+
+    def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> Path:
+        """Write named tensors as safetensors."""
+        with atomic(self.path / name) as part:
+            save_file({key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}, part)
+        return self.path / name
+
+    def read_tensors(self, name: str) -> dict[str, Tensor]:
+        """Read a safetensors file."""
+        try:
+            return load_file(self.path / name)
+        except Exception as error:
+            raise RunError(f"{self.path / name}: cannot be read ({error})") from None
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Append a line to events.jsonl."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts}, allow_nan=False)
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """Return the store of a training run's last epoch."""
+        return Checkpoint(self.path / "checkpoints" / f"{name}.pt")
+
+
+class Checkpoint:
+    """Keeps the state of the last finished epoch in one file, tensors and plain values only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the state, or None when there is none."""
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise RunError(f"{self.path}: cannot be read ({error}); delete it to train from the start") from None
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state in place of the last one."""
+        with atomic(self.path) as part:
+            torch.save(state, part)
+
+    def remove(self) -> None:
+        """Delete the file once the training's result is kept elsewhere."""
+        self.path.unlink(missing_ok=True)
+
+
+def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
+    """Return the folder of a campaign: the given one, or the next free (to resume: the latest) runs/NAME.
+
+    Raises RunError when a given folder holds another run already, or when there is nothing to resume.
+    """
+    if given is not None:
+        if not resume and given.exists() and any(given.iterdir()):
+            raise RunError(f"{given}: already holds files; continue with --resume or choose another --run-dir")
+        return RunFolder(given)
+    taken = [path for path in (Path("runs") / _numbered(name, n) for n in range(1, 1000)) if path.exists()]
+    if not resume:
+        return RunFolder(Path("runs") / _numbered(name, len(taken) + 1))
+    return RunFolder(taken[-1] if taken else Path("runs") / name)
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def check_same_space(folder: RunFolder, space: dict[str, Any]) -> None:
+    """Raise RunError when the folder was made from a space that differs in anything but how it is computed."""
+    if not folder.has("space.json"):
+        return
+    before = folder.read_json("space.json")
+    differing = sorted(_differences(before, space))
+    differing = [key for key in differing if not key.startswith(("compute.workers", "data.workers"))]
+    if differing:
+        raise RunError(
+            f"{folder.path}: was made with another space; differing: {', '.join(differing[:6])}; "
+            "resume with the same settings or choose another --run-dir"
+        )
+
+
+def _differences(left: Any, right: Any, path: str = "") -> Iterator[str]:
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in left.keys() | right.keys():
+            yield from _differences(left.get(key), right.get(key), f"{path}.{key}" if path else key)
+    elif left != right:
+        yield path

@@ -1,0 +1,151 @@
+"""The Python interface: score, prune and search on your own network and data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
+from blendsearch.blending import Blend, Scores
+from blendsearch.campaigns.scorers import blended
+from blendsearch.campaigns.search import Campaign, run_search
+from blendsearch.compute import Compute
+from blendsearch.config import Space, load_space, space_from_dict
+from blendsearch.criteria import applicable, measures_of, names, score_groups
+from blendsearch.errors import BlendsearchError, DataError, StructureError
+from blendsearch.progress import Progress, silent
+from blendsearch.statistics import gather
+from blendsearch.structure import Plan, Structure
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned network, the plan it was sliced by, and its cost against the original (ratios in [0, 1])."""
+
+    network: nn.Module
+    plan: Plan
+    flops_ratio: float
+    params_ratio: float
+
+
+def score(
+    model: nn.Module,
+    batches: Batches,
+    criteria: Sequence[str] | None = None,
+    *,
+    scope: str = "all",
+    device: str = "auto",
+    seed: int = 0,
+) -> Scores:
+    """Score every filter of a network under many criteria, in one pass over the data.
+
+    model: any convolutional classifier, left untouched. batches: any iterable of (images [N, C, H, W], integer
+    labels [N]), such as a DataLoader. criteria: names (default: all that apply to this network).
+    Returns criterion -> group -> float32 [C], higher = more important; a group is named by the module path of
+    its first convolution. Raises BlendsearchError subclasses for unknown names, empty data, or networks without
+    prunable filters.
+    """
+    given, structure = _opened(model, batches, scope)
+    return _scores(model, structure, given, criteria, device, seed)
+
+
+def prune(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    by: str | Blend | Mapping[str, Tensor],
+    budget: Mapping[str, float] | Budget = Budget("flops", 0.5),
+    allocation: str | Allocation = "uniform",
+    scope: str = "all",
+    device: str = "auto",
+    seed: int = 0,
+) -> Pruned:
+    """Prune a network to a budget; the model is left untouched and the result is not retrained.
+
+    by: a criterion's name, a Blend, or scores of your own (group -> [C], higher = more important).
+    budget: {"flops": 0.5}, {"params": 0.4} or {"filters": 0.6}: the share that stays; optionally with "min_keep",
+    the share of each group that always stays. allocation: how many filters each group loses.
+    Raises BudgetError when the budget is impossible, and other BlendsearchError subclasses for wrong input.
+    """
+    limits = Budget.parse(budget)
+    given, structure = _opened(model, batches, scope)
+    rule = ALLOCATIONS.get(allocation, "allocation")() if isinstance(allocation, str) else allocation
+    plan = rule.plan(structure, _group_scores(model, structure, given, by, device, seed), limits)
+    cost = structure.cost
+    return Pruned(
+        structure.slice(model, plan), plan, cost.ratio("flops", plan.counts), cost.ratio("params", plan.counts)
+    )
+
+
+def search(
+    space: Space | Mapping[str, Any] | str | Path,
+    *,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Campaign:
+    """Run a search campaign; the result has .blend, .summary, .run_dir and .report.
+
+    space: a Space, the same as a dict, or the path of a space file.
+    """
+    if isinstance(space, str | Path):
+        space = load_space(space)
+    elif not isinstance(space, Space):
+        space = space_from_dict(dict(space))
+    return run_search(space, Path(run_dir) if run_dir is not None else None, resume, progress)
+
+
+def _opened(model: nn.Module, batches: Batches, scope: str) -> tuple[Batches, Structure]:
+    """Return the batches, readable again from the first, and the model's structure."""
+    if iter(batches) is batches:  # a generator can be read only once
+        batches = list(batches)
+    for images, _ in batches:
+        return batches, Structure.of(model, images, scope=scope)
+    raise DataError("batches: no batch given; at least one of (images, labels) is needed")
+
+
+def _scores(
+    model: nn.Module, structure: Structure, batches: Batches, criteria: Sequence[str] | None, device: str, seed: int
+) -> Scores:
+    wanted = list(criteria) if criteria is not None else names()
+    statistics = gather(model, structure, batches, measures_of(wanted), compute=Compute.resolve(device), seed=seed)
+    if criteria is None:
+        left_out = applicable(wanted, structure, statistics)
+        wanted = [name for name in wanted if name not in left_out]
+    return score_groups(structure, statistics, wanted)
+
+
+def _group_scores(
+    model: nn.Module, structure: Structure, batches: Batches, by: Any, device: str, seed: int
+) -> Mapping[str, Tensor]:
+    if isinstance(by, str):
+        by = Blend.single(by)
+    if isinstance(by, Blend):
+        return blended(by, _scores(model, structure, batches, by.criteria, device, seed))
+    if isinstance(by, Mapping):
+        return _own_scores(structure, by)
+    raise BlendsearchError(
+        f"by: {type(by).__name__} given, allowed: a criterion's name, a Blend, or scores as group -> tensor"
+    )
+
+
+def _own_scores(structure: Structure, scores: Mapping[str, Any]) -> dict[str, Tensor]:
+    for name in scores:
+        structure.group(name)  # names an unknown group together with the nearest one
+    result = {}
+    for name, width in structure.widths.items():
+        if name not in scores:
+            raise StructureError(f"by: no scores for group '{name}' (given: {', '.join(scores) or 'none'})")
+        result[name] = torch.as_tensor(scores[name]).detach().float().cpu()
+        if tuple(result[name].shape) != (width,) or not bool(torch.isfinite(result[name]).all()):
+            raise StructureError(
+                f"by: group '{name}' has scores of shape {tuple(result[name].shape)}, allowed: ({width},), finite"
+            )
+    return result

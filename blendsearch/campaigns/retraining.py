@@ -1,0 +1,130 @@
+"""Equal retraining: the best blend and every base criterion, on the same terms, each with several seeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from blendsearch.allocation import Allocation, Budget
+from blendsearch.campaigns.folder import RunFolder
+from blendsearch.compute import Compute, child_seed
+from blendsearch.config import RetrainingConfig
+from blendsearch.data.splits import Splits
+from blendsearch.progress import Progress, silent
+from blendsearch.schedules import Job, Schedule, Scorer
+from blendsearch.search.parallel import WorkerPool
+from blendsearch.structure import Structure
+from blendsearch.training.evaluation import evaluate
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network to retrain: the blend or a base criterion, and the seed of this repetition."""
+
+    name: str
+    kind: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """A name for files."""
+        return f"{self.kind}-{self.name}-seed{self.seed}"
+
+
+@dataclass
+class Terms:
+    """What all candidates share: the network, what scores them, budget, schedule, training, and the splits."""
+
+    network: nn.Module
+    structure: Structure
+    scorers: dict[str, Scorer]
+    allocation: Allocation
+    budget: Budget
+    schedule: Schedule
+    training: RetrainingConfig
+    splits: Splits
+    compute: Compute
+    seed: int
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What came out of one retraining; accuracies in [0, 1], ratios against the unpruned network."""
+
+    name: str
+    kind: str
+    seed: int
+    search_accuracy: float
+    test_accuracy: float
+    flops_ratio: float
+    params_ratio: float
+    seconds: float
+    loss: list[float]
+    kept: dict[str, int]
+    plan: dict[str, Any]
+
+
+def retrain(terms: Terms, candidate: Candidate, progress: Progress = silent) -> tuple[Retrained, dict[str, Tensor]]:
+    """Prune and retrain one candidate and read its accuracies; the test split is read here, once per network.
+
+    The training seed depends on the repetition alone, not on the candidate: all see the same images in the same
+    order, which makes the comparison a paired one.
+    """
+    start = time.perf_counter()
+    job = Job(
+        terms.structure, terms.scorers[candidate.name], terms.allocation, terms.budget, terms.splits.train,
+        terms.training, seed=child_seed(terms.seed, "retraining", candidate.seed), compute=terms.compute,
+        progress=progress,
+    )  # fmt: skip
+    outcome = terms.schedule.run(terms.network, job)
+    search = evaluate(outcome.network, terms.splits.search.batches(500), terms.compute)
+    test = evaluate(outcome.network, terms.splits.test.batches(500), terms.compute)
+    counts = outcome.plan.counts
+    result = Retrained(
+        name=candidate.name,
+        kind=candidate.kind,
+        seed=candidate.seed,
+        search_accuracy=search.accuracy,
+        test_accuracy=test.accuracy,
+        flops_ratio=terms.structure.cost.ratio("flops", counts),
+        params_ratio=terms.structure.cost.ratio("params", counts),
+        seconds=round(time.perf_counter() - start, 3),
+        loss=outcome.history.loss,
+        kept=counts,
+        plan=outcome.plan.to_dict(),
+    )
+    return result, {name: tensor.detach().cpu() for name, tensor in outcome.network.state_dict().items()}
+
+
+def retrain_all(
+    terms: Terms,
+    candidates: Sequence[Candidate],
+    folder: RunFolder,
+    *,
+    workers: int,
+    threads: int,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Retrain every candidate not yet in the folder; return all records in the order of `candidates`."""
+    waiting = [candidate for candidate in candidates if not folder.has(_record(candidate))]
+    pool: WorkerPool[Terms, Candidate, tuple[Retrained, dict[str, Tensor]]]
+    pool = WorkerPool(retrain, terms, workers=workers, threads=threads)
+    finished = len(candidates) - len(waiting)
+    progress("retraining", finished, len(candidates), "")
+    for position, (result, state) in pool.map(waiting):
+        candidate = waiting[position]
+        if candidate.kind == "blend":
+            folder.write_tensors(f"networks/{candidate.key}.safetensors", state)
+        folder.write_json(_record(candidate), asdict(result))
+        folder.event("retrained", name=result.name, seed=result.seed, test_accuracy=result.test_accuracy)
+        finished += 1
+        progress("retraining", finished, len(candidates), f"{result.name} {100 * result.test_accuracy:.2f} %")
+    return [folder.read_json(_record(candidate)) for candidate in candidates]
+
+
+def _record(candidate: Candidate) -> str:
+    return f"records/retrained/{candidate.key}.json"

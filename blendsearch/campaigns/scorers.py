@@ -1,0 +1,46 @@
+"""Scoring a network by a criterion or a blend: known scores at first, fresh statistics once it was pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from blendsearch.blending import Blend, Scores
+from blendsearch.compute import Compute
+from blendsearch.criteria import measures_of, score_groups
+from blendsearch.data.batches import Split
+from blendsearch.statistics import gather
+from blendsearch.structure import Structure
+
+
+def blended(blend: Blend, scores: Scores) -> dict[str, Tensor]:
+    """Score groups by a blend; one of a single criterion is that criterion, with its scores as they are."""
+    if len(blend.criteria) == 1:
+        return dict(scores[blend.criteria[0]])
+    return blend.score(scores)
+
+
+@dataclass
+class BlendScorer:
+    """Scores a network by a blend (a base criterion is a blend of one).
+
+    known: scores of the unpruned network, used for it; a network of other widths gets statistics of its own from
+    the calibration split.
+    """
+
+    blend: Blend
+    known: Scores
+    calibration: Split
+    compute: Compute
+    seed: int
+
+    def __call__(self, network: nn.Module, structure: Structure) -> dict[str, Tensor]:
+        first = next(iter(self.known.values()), {})
+        if {group: len(scores) for group, scores in first.items()} == structure.widths:
+            return blended(self.blend, self.known)
+        names: Sequence[str] = self.blend.criteria
+        batches = self.calibration.batches(128)
+        statistics = gather(network, structure, batches, measures_of(names), compute=self.compute, seed=self.seed)
+        return blended(self.blend, score_groups(structure, statistics, names))

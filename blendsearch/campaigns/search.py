@@ -1,0 +1,264 @@
+"""The search campaign, end to end: train, score, cluster, evolve, retrain, report; stopped and resumed anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from blendsearch.blending import Blend, Clusters, Scores, agreement, cluster, rank_all
+from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.comparison import averages, compare, fidelity
+from blendsearch.campaigns.folder import RunFolder, check_same_space, choose_folder
+from blendsearch.campaigns.report import write_report
+from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
+from blendsearch.campaigns.scorers import BlendScorer
+from blendsearch.campaigns.versions import versions
+from blendsearch.campaigns.workbench import Workbench, criteria_scores, latency_ms, trained_baseline
+from blendsearch.compute import child_seed, threads
+from blendsearch.config import Space
+from blendsearch.progress import Progress, silent
+from blendsearch.proxies import PROXIES
+from blendsearch.schedules import SCHEDULES
+from blendsearch.search.backends import BACKENDS
+from blendsearch.search.evolve import Search
+from blendsearch.search.fitness import FitnessFunction, Planner
+from blendsearch.search.genome import GenomeSpace
+from blendsearch.search.ledger import Ledger
+from blendsearch.structure import Plan
+from blendsearch.training.evaluation import evaluate
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A finished campaign: its folder, the summary as in summary.json, the best blend, and the report's path."""
+
+    run_dir: Path
+    summary: dict[str, Any]
+    blend: Blend
+    report: Path
+
+
+def run_search(
+    space: Space, run_dir: Path | None = None, resume: bool = False, progress: Progress = silent
+) -> Campaign:
+    """Run a search campaign, or go on with a stopped one; same space, same result, however often it was stopped."""
+    bench = Workbench(space, progress)
+    folder = choose_folder(run_dir, space.name, resume)
+    check_same_space(folder, space.to_dict())
+    folder.write_text("space.yaml", space.to_yaml())
+    folder.write_json("space.json", space.to_dict())
+    folder.event("resumed" if resume else "started", seed=space.seed)
+    with stopwatch(folder, "total"):
+        baseline = trained_baseline(bench, folder)
+        scores, scored = criteria_scores(bench, folder)
+        clusters = clustered(bench, folder, scores)
+        with stopwatch(folder, "search"):
+            blend, proxies = searched(bench, folder, scores, clusters)
+        with stopwatch(folder, "retrain"):
+            records = retrained(bench, folder, scores, blend)
+        test = tested_baseline(bench, folder)
+    seconds = {
+        "train": baseline["seconds"],
+        "statistics": scored["seconds"],
+        **folder.read_json("records/seconds.json"),
+    }
+    summary = summarise(bench, folder, {**baseline, "test_accuracy": test}, scored, proxies, records, seconds)
+    folder.write_json("summary.json", summary)
+    report = write_report(folder.path, progress)
+    folder.event("finished", verdict=summary["comparison"]["verdict"])
+    return Campaign(folder.path, summary, Blend.load(folder / "blend.json"), report)
+
+
+@contextlib.contextmanager
+def stopwatch(folder: RunFolder, stage: str) -> Any:
+    """Add a stage's seconds to the record, over all the times that it was stopped and resumed."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds = folder.read_json("records/seconds.json") if folder.has("records/seconds.json") else {}
+        seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
+        folder.write_json("records/seconds.json", seconds)
+
+
+def clustered(bench: Workbench, folder: RunFolder, scores: Scores) -> Clusters:
+    """Cluster the criteria by rank, unit by unit, and keep their agreement for the report."""
+    ranked = rank_all(scores)
+    by_group = agreement(ranked)
+    matrices = list(by_group.values())
+    folder.write_json(
+        "records/agreement.json",
+        {
+            "criteria": list(ranked),
+            "groups": {group: matrix.tolist() for group, matrix in by_group.items()},
+            "mean": (sum(matrices[1:], matrices[0]) / len(matrices)).tolist(),
+        },
+    )
+    section = bench.space.clusters
+    unit = bench.space.blend.unit
+    clusters = cluster(
+        ranked, bench.structure.units(unit), unit=unit, count=section.count, method=section.method,
+        max_count=section.max_count, seed=child_seed(bench.space.seed, "clusters"),
+    )  # fmt: skip
+    folder.write_json("records/clusters.json", clusters.to_dict())
+    return clusters
+
+
+def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clusters) -> tuple[Blend, dict[str, float]]:
+    """Evolve the blend; return it with the proxies of the blend ("blend") and of every criterion."""
+    space, settings = bench.space, bench.space.search
+    genomes = GenomeSpace(clusters)
+    names = list(scores)
+    backend = BACKENDS.get(settings.backend)(
+        genomes, seed=child_seed(space.seed, "search"), initial=[genomes.base(name) for name in names],
+        population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
+        elite=settings.elite, tournament=settings.tournament, sampler=settings.sampler,
+    )  # fmt: skip
+    planner = Planner(bench.structure, scores, bench.allocation, bench.budget)
+    with threads(bench.workers * space.compute.threads):
+        fitness = FitnessFunction(
+            make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
+        )
+    ledger = Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", space.name)
+    search = Search(
+        genomes, backend, planner, fitness, ledger, lambda state: _save_search(folder, state), bench.progress, names
+    )
+    if folder.has("records/search.json"):
+        search.load_state_dict(folder.read_json("records/search.json"))
+    blend, value = search.run(settings.generations, settings.population)
+    proxies = {name: fitness([planner.plan(Blend.single(name))])[0].value for name in names}
+    ledger.close()
+    folder.write_json("records/proxies.json", {"blend": value, **proxies})
+    plan = planner.plan(blend)
+    _found_on(bench, value, names, blend).save(folder / "blend.json")
+    folder.write_json("plan.json", plan.to_dict())
+    return blend, {"blend": value, **proxies}
+
+
+def _save_search(folder: RunFolder, state: dict[str, Any]) -> None:
+    folder.write_json("records/evolution.json", state["generations"])
+    folder.write_json("records/search.json", state)
+    folder.event("generation", **state["generations"][-1])
+
+
+def _found_on(bench: Workbench, value: float, criteria: list[str], blend: Blend) -> Blend:
+    """Return the blend with a note of what it was found on."""
+    space = bench.space
+    facts = {
+        "name": space.name,
+        "model": space.model.name,
+        "data": space.data.name,
+        "data_fingerprint": bench.splits.fingerprint,
+        "budget": {bench.budget.kind: bench.budget.ratio},
+        "allocation": space.allocation.name,
+        "proxy": {"name": space.proxy.name, "value": value},
+        "criteria": criteria,
+        "seed": space.seed,
+        "versions": versions(),
+    }
+    return Blend(blend.unit, blend.weights, blend.groups, facts)
+
+
+def retrained(bench: Workbench, folder: RunFolder, scores: Scores, blend: Blend) -> list[dict[str, Any]]:
+    """Retrain the blend and every criterion on equal terms; keep the blend's first network."""
+    space = bench.space
+    by_name = {"blend": blend, **{name: Blend.single(name) for name in scores}}
+    seed = child_seed(space.seed, "statistics")
+    scorers = {
+        name: BlendScorer(one, scores, bench.splits.calibration, bench.compute, seed) for name, one in by_name.items()
+    }
+    terms = Terms(
+        bench.network, bench.structure, dict(scorers), bench.allocation, bench.budget,
+        make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
+    )  # fmt: skip
+    candidates = [
+        Candidate(name, "blend" if name == "blend" else "criterion", repetition)
+        for repetition in range(space.retraining.seeds)
+        for name in by_name
+    ]
+    records = retrain_all(
+        terms, candidates, folder, workers=bench.workers, threads=space.compute.threads, progress=bench.progress
+    )
+    best = folder.read_tensors(f"networks/{candidates[0].key}.safetensors")
+    folder.write_tensors("network.safetensors", best)
+    # An iterative schedule decides anew at every step, so the network's plan is the one it ended with.
+    folder.write_json("plan.json", Plan.from_dict(records[0]["plan"]).to_dict())
+    return records
+
+
+def tested_baseline(bench: Workbench, folder: RunFolder) -> float:
+    """Read the unpruned network's test accuracy, once."""
+    if not folder.has("records/test.json"):
+        with threads(bench.workers * bench.space.compute.threads):
+            network = bench.compute.place(bench.network)
+            accuracy = evaluate(network, bench.splits.test.batches(500), bench.compute).accuracy
+        folder.write_json("records/test.json", {"baseline": accuracy})
+    return float(folder.read_json("records/test.json")["baseline"])
+
+
+def summarise(
+    bench: Workbench,
+    folder: RunFolder,
+    baseline: dict[str, Any],
+    scored: dict[str, Any],
+    proxies: dict[str, float],
+    records: list[dict[str, Any]],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Put the campaign into one record, and the retrainings and groups into theirs."""
+    space, splits = bench.space, bench.splits
+    folder.write_json("records/retrained.json", [_short(record, proxies) for record in records])
+    folder.write_json("records/groups.json", _groups(bench, records))
+    names = scored["criteria"]
+    blend = {"proxy": proxies["blend"], **averages(records, "blend", "blend")}
+    plan = Plan.from_dict(folder.read_json("plan.json"))
+    blend["latency_ms"] = latency_ms(bench.structure.slice(bench.network.cpu(), plan), bench.example)
+    criteria = {name: {"proxy": proxies[name], **averages(records, name, "criterion")} for name in names}
+    truths = {name: entry["test_accuracy"] for name, entry in {**criteria, "blend": blend}.items()}
+    return {
+        "name": space.name,
+        "seed": space.seed,
+        "seeds": space.retraining.seeds,
+        "budget": {"kind": bench.budget.kind, "ratio": bench.budget.ratio},
+        "allocation": space.allocation.name,
+        "schedule": space.schedule.name,
+        "proxy": space.proxy.name,
+        "baseline": {
+            key: baseline[key] for key in ("test_accuracy", "search_accuracy", "flops", "params", "latency_ms")
+        },
+        "blend": blend,
+        "criteria": criteria,
+        "left_out": scored["left_out"],
+        "refused": bench.structure.refused,
+        "comparison": compare(records),
+        "fidelity": fidelity(proxies, truths),
+        "seconds": seconds,
+        "trials": folder.read_json("records/evolution.json")[-1]["evaluations"],
+        "versions": versions(),
+        "data": {
+            "name": space.data.name,
+            "fingerprint": splits.fingerprint,
+            "classes": len(splits.classes),
+            **{part: len(getattr(splits, part)) for part in ("train", "calibration", "search", "test")},
+        },
+    }
+
+
+def _short(record: dict[str, Any], proxies: dict[str, float]) -> dict[str, Any]:
+    rest = {key: value for key, value in record.items() if key not in ("plan", "kept")}
+    return {**rest, "proxy": proxies[record["name"]]}
+
+
+def _groups(bench: Workbench, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    first = [record for record in records if record["seed"] == 0]
+    return [
+        {
+            **{key: value for key, value in asdict(group).items() if key in ("name", "stage", "width")},
+            "convolutions": list(group.convolutions),
+            "kept": {record["name"]: record["kept"][group.name] for record in first},
+        }
+        for group in bench.structure.groups
+    ]

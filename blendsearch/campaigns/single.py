@@ -1,0 +1,104 @@
+"""The parts of a campaign as jobs of their own: train the network, score it, prune it by one criterion or blend."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blendsearch.blending import Blend, Scores, agreement, rank_all
+from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.folder import RunFolder, choose_folder
+from blendsearch.campaigns.retraining import Candidate, Terms, retrain
+from blendsearch.campaigns.scorers import BlendScorer
+from blendsearch.campaigns.search import clustered, tested_baseline
+from blendsearch.campaigns.versions import versions
+from blendsearch.campaigns.workbench import Workbench, calibration_statistics, criteria_scores, trained_baseline
+from blendsearch.compute import child_seed, threads
+from blendsearch.config import Space
+from blendsearch.criteria import CRITERIA, score_groups
+from blendsearch.errors import unknown_name
+from blendsearch.progress import Progress, silent
+from blendsearch.schedules import SCHEDULES
+
+
+def _opened(space: Space, run_dir: Path | None, job: str, progress: Progress) -> tuple[Workbench, RunFolder]:
+    bench = Workbench(space, progress)
+    folder = choose_folder(run_dir, f"{space.name}-{job}", resume=False)
+    folder.write_text("space.yaml", space.to_yaml())
+    return bench, folder
+
+
+def train_baseline(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
+    """Train only the network of a space; its weights are left in baseline.safetensors."""
+    bench, folder = _opened(space, run_dir, "train", progress)
+    record = trained_baseline(bench, folder)
+    return {**record, "run_dir": folder.path, "test_accuracy": tested_baseline(bench, folder)}
+
+
+def score_criteria(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
+    """Score the trained network under the criteria; return how they agree and cluster."""
+    bench, folder = _opened(space, run_dir, "score", progress)
+    trained_baseline(bench, folder)
+    scores, _ = criteria_scores(bench, folder)
+    clusters = clustered(bench, folder, scores)
+    names = list(scores)
+    matrices = list(agreement(rank_all(scores)).values())
+    mean = sum(matrices[1:], matrices[0]) / len(matrices)
+    return {
+        "run_dir": folder.path,
+        "criteria": [_agreement_row(name, i, names, mean) for i, name in enumerate(names)],
+        "agreement": {"criteria": names, "mean": mean.tolist()},
+        "clusters": {unit: [list(members) for members in parts] for unit, parts in clusters.members.items()},
+    }
+
+
+def _agreement_row(name: str, i: int, names: list[str], mean: torch.Tensor) -> dict[str, Any]:
+    others = {other: float(mean[i, j]) for j, other in enumerate(names) if j != i}
+    return {
+        "name": name,
+        "family": CRITERIA.get(name)().family,
+        "mean_agreement": statistics.fmean(others.values()) if others else 1.0,
+        "nearest": max(others, key=lambda other: others[other]) if others else name,
+    }
+
+
+def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
+    """Prune by one criterion or by the blend of a file, retrain, and leave network, plan and summary.
+
+    Raises UnknownNameError when `by` is neither a criterion nor a file.
+    """
+    blend = _read(by)
+    bench, folder = _opened(space, run_dir, "prune", progress)
+    baseline = trained_baseline(bench, folder)
+    scores: Scores = score_groups(bench.structure, calibration_statistics(bench, blend.criteria), blend.criteria)
+    scorer = BlendScorer(blend, scores, bench.splits.calibration, bench.compute, child_seed(space.seed, "statistics"))
+    terms = Terms(
+        bench.network, bench.structure, {by: scorer}, bench.allocation, bench.budget,
+        make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
+    )  # fmt: skip
+    with threads(bench.workers * space.compute.threads):
+        result, state = retrain(terms, Candidate(by, "blend" if by.endswith(".json") else "criterion", 0), progress)
+    folder.write_tensors("network.safetensors", state)
+    folder.write_json("plan.json", result.plan)
+    keys = ("test_accuracy", "search_accuracy", "flops_ratio", "params_ratio")
+    summary = {
+        "name": by,
+        "baseline": {**baseline, "test_accuracy": tested_baseline(bench, folder)},
+        "pruned": {key: getattr(result, key) for key in keys},
+        "kept": {group: [count, bench.structure.widths[group]] for group, count in result.kept.items()},
+        "seed": space.seed,
+        "versions": versions(),
+    }
+    folder.write_json("summary.json", summary)
+    return {**summary, "run_dir": folder.path}
+
+
+def _read(by: str) -> Blend:
+    if by in CRITERIA:
+        return Blend.single(by)
+    if by.endswith(".json") or Path(by).is_file():
+        return Blend.load(by)
+    raise unknown_name("criterion (or path of a blend file)", by, CRITERIA.names(), "--by")

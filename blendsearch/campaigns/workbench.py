@@ -1,0 +1,176 @@
+"""Everything a campaign works with, built from its space: data, network, structure, budget."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
+from blendsearch.campaigns.checking import budget_of, check_space, make
+from blendsearch.campaigns.folder import RunFolder
+from blendsearch.compute import Compute, child_seed, threads
+from blendsearch.config import Space
+from blendsearch.criteria import Scores, applicable, measures_of, names, score_groups
+from blendsearch.data.splits import Splits, load_splits
+from blendsearch.errors import BlendsearchError
+from blendsearch.models.loading import build
+from blendsearch.progress import Progress
+from blendsearch.proxies import Bench
+from blendsearch.search.parallel import resolve_workers
+from blendsearch.statistics import Statistics, gather
+from blendsearch.structure import Structure, measure_latency
+from blendsearch.training.evaluation import evaluate
+from blendsearch.training.loop import train
+
+
+@dataclass
+class Workbench:
+    """A space brought to life; parts are built when first asked for."""
+
+    space: Space
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        check_space(self.space)
+        compute = self.space.compute
+        self.compute = Compute.resolve(compute.device, compute.precision, compute.channels_last)
+        self.workers = resolve_workers(compute.workers, compute.threads, self.compute.device)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The four splits of the data."""
+        return load_splits(self.space.data, self.space.seed)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network as built, with the given weights or with seeded random ones."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(child_seed(self.space.seed, "initialise"))
+            return build(self.space.model, num_classes=len(self.splits.classes), shape=self.splits.shape)
+
+    @cached_property
+    def example(self) -> Tensor:
+        """Two images of the right shape."""
+        return torch.randn(2, *self.splits.shape, generator=torch.Generator().manual_seed(0))
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The groups of the network under the space's scope; BudgetError when the budget is impossible."""
+        section = self.space.structure
+        structure = Structure.of(self.network, self.example, scope=section.scope, ignore=section.ignore)
+        self.budget.check_possible(self.budget.floors(structure.widths), structure.cost)
+        return structure
+
+    @cached_property
+    def budget(self) -> Budget:
+        """How much may be kept."""
+        return budget_of(self.space)
+
+    @cached_property
+    def allocation(self) -> Allocation:
+        """How the budget is shared out among the groups."""
+        allocation: Allocation = make(ALLOCATIONS, self.space.allocation)
+        return allocation
+
+    def bench(self, network: nn.Module) -> Bench:
+        """Return what proxies work with."""
+        splits = self.splits
+        return Bench(
+            network, self.structure, splits.calibration, splits.search, splits.train,
+            self.space.retraining, self.compute, self.space.seed,
+        )  # fmt: skip
+
+
+def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
+    """Train (or adapt) the network in place, or read what a stopped run trained; return its record.
+
+    Keys: seconds, search_accuracy, flops, params, latency_ms. The test split is not read here.
+    """
+    if folder.has("records/baseline.json"):
+        bench.network.load_state_dict(folder.read_tensors("baseline.safetensors"))
+        record: dict[str, Any] = folder.read_json("records/baseline.json")
+        return record
+    start = time.perf_counter()
+    structure = bench.structure  # an impossible budget shows before hours of training
+    checkpoint = folder.checkpoint("baseline")
+    with threads(bench.workers * bench.space.compute.threads):
+        if bench.space.training.epochs > 0:
+            train(
+                bench.network, bench.splits.train, bench.space.training,
+                seed=child_seed(bench.space.seed, "training"), compute=bench.compute,
+                progress=bench.progress, task="training", checkpoint=checkpoint,
+            )  # fmt: skip
+        accuracy = evaluate(bench.network, bench.splits.search.batches(500), bench.compute).accuracy
+    record = {
+        "seconds": round(time.perf_counter() - start, 3),
+        "search_accuracy": accuracy,
+        "flops": structure.cost.flops(structure.widths),
+        "params": sum(parameter.numel() for parameter in bench.network.parameters()),
+        "latency_ms": latency_ms(bench.network, bench.example),
+    }
+    bench.network.cpu()
+    folder.write_tensors("baseline.safetensors", bench.network.state_dict())
+    folder.write_json("records/baseline.json", record)
+    folder.event("baseline", **record)
+    checkpoint.remove()
+    return record
+
+
+def latency_ms(network: nn.Module, example: Tensor) -> float:
+    """Measure the median milliseconds of one image on one CPU thread."""
+    with threads(1):
+        return round(measure_latency(network.cpu(), example[:1]) * 1000, 4)
+
+
+def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[str, Any]]:
+    """Score the network under the space's criteria, or read what a stopped run scored.
+
+    With criteria "all", those that do not apply to this network are left out, and the record says why; a
+    criterion asked for by name that does not apply is an error. Record keys: seconds, criteria, left_out, samples.
+    """
+    if folder.has("records/scores.json"):
+        record: dict[str, Any] = folder.read_json("records/scores.json")
+        return _unflatten(folder.read_tensors("scores.safetensors"), record["criteria"]), record
+    start = time.perf_counter()
+    wanted = names() if bench.space.criteria == "all" else list(bench.space.criteria)
+    statistics = calibration_statistics(bench, wanted)
+    left_out = applicable(wanted, bench.structure, statistics)
+    if left_out and bench.space.criteria != "all":
+        raise BlendsearchError("\n".join(f"criteria: '{name}': {reason}" for name, reason in left_out.items()))
+    used = [name for name in wanted if name not in left_out]
+    scores = score_groups(bench.structure, statistics, used)
+    record = {
+        "seconds": round(time.perf_counter() - start, 3),
+        "criteria": used,
+        "left_out": left_out,
+        "samples": statistics.samples,
+    }
+    flat = {f"{name}/{group}": tensor for name, groups in scores.items() for group, tensor in groups.items()}
+    folder.write_tensors("scores.safetensors", flat)
+    folder.write_json("records/scores.json", record)
+    folder.event("statistics", **record)
+    return scores, record
+
+
+def calibration_statistics(bench: Workbench, criteria: list[str]) -> Statistics:
+    """Gather the statistics of the current network on the calibration split."""
+    size = len(bench.splits.calibration)
+    batches = bench.splits.calibration.batches(128)
+    with threads(bench.workers * bench.space.compute.threads):
+        return gather(
+            bench.network, bench.structure, batches, measures_of(criteria), compute=bench.compute,
+            seed=child_seed(bench.space.seed, "statistics"),
+            progress=lambda task, done, total, detail="": bench.progress(task, done, -(-size // 128), detail),
+        )  # fmt: skip
+
+
+def _unflatten(flat: dict[str, Tensor], criteria: list[str]) -> Scores:
+    return {
+        name: {key[len(name) + 1 :]: tensor for key, tensor in flat.items() if key.startswith(f"{name}/")}
+        for name in criteria
+    }

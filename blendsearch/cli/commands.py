@@ -1,0 +1,210 @@
+"""The commands; each reads its arguments, calls one function of campaigns and prints what it returns.
+
+What a command calls is imported inside it, so that --help and mistakes in a space file do not wait for torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from blendsearch.cli import tables
+from blendsearch.cli.display import no_progress, output_console, shown_progress
+from blendsearch.config import load_space
+from blendsearch.errors import BlendsearchError, unknown_name
+from blendsearch.progress import Progress
+from blendsearch.version import __version__
+
+KINDS = ("criteria", "allocations", "proxies", "schedules", "backends", "models", "datasets")
+WRONG_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="blendsearch",
+    help="Find the blend of filter-pruning criteria that keeps most accuracy of your network at your budget.",
+    epilog="Example: blendsearch search search_spaces/digits.yaml",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The space file of the campaign.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Keys of the space file to set, such as search.population=12 seed=3."),
+]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", metavar="DIR", help="Folder of the run; default runs/NAME.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    app(prog_name="blendsearch")
+
+
+class Session:
+    """Where a command prints: a console for results, progress while it works; silent with --quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = Console(quiet=True) if quiet else output_console()
+        self.shows_progress = not quiet
+
+    def progress(self) -> contextlib.AbstractContextManager[Progress]:
+        """Return the progress callback as a context."""
+        return shown_progress(self.console) if self.shows_progress else no_progress()
+
+    def print(self, *things: object) -> None:
+        """Print results; texts are never cut."""
+        for thing in things:
+            self.console.print(thing, soft_wrap=isinstance(thing, str))
+
+
+@contextlib.contextmanager
+def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
+    """Turn wrong input into its message and exit code 2, Ctrl-C into a line and 130; the rest is our bug."""
+    try:
+        yield
+    except BlendsearchError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(WRONG_INPUT) from None
+    except KeyboardInterrupt:
+        print(after_interrupt, file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def resume_command(space: Path, overrides: list[str], run_dir: Path | None) -> str:
+    """Return the command line that continues a search."""
+    folder = ["--run-dir", str(run_dir)] if run_dir else []
+    return shlex.join(["blendsearch", "search", str(space), *overrides, *folder, "--resume"])
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        print(f"blendsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and end."),
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command(epilog="Example: blendsearch search search_spaces/digits.yaml search.population=12 seed=3")
+def search(
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped campaign.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search a blend and compare it with every criterion.
+
+    A campaign trains the network, scores its filters by all criteria, clusters the criteria by rank, evolves
+    a blend, retrains the best blend and every criterion on the same terms, and writes a report.
+    """
+    with plain_errors(f"stopped; continue with: {resume_command(space, overrides or [], run_dir)}"):
+        settings = load_space(space, overrides or [])
+        from blendsearch.campaigns.search import run_search
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            campaign = run_search(settings, run_dir, resume, progress)
+        summary = campaign.summary
+        session.print(tables.result_table(summary), summary["comparison"]["sentence"], "")
+        session.print(tables.stage_times(summary["seconds"]), f"report: {campaign.report}")
+
+
+@app.command(epilog="Example: blendsearch train search_spaces/digits.yaml training.epochs=5")
+def train(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, quiet: Quiet = False) -> None:
+    """Train the network of a space, without pruning."""
+    with plain_errors():
+        settings = load_space(space, overrides or [])
+        from blendsearch.campaigns.single import train_baseline
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            result = train_baseline(settings, run_dir, progress)
+        session.print(tables.baseline_table(result), f"run folder: {result['run_dir']}")
+
+
+@app.command(epilog="Example: blendsearch score search_spaces/digits.yaml criteria='[l1, fpgm, taylor]'")
+def score(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, quiet: Quiet = False) -> None:
+    """Score filters by each criterion; show which rank alike."""
+    with plain_errors():
+        settings = load_space(space, overrides or [])
+        from blendsearch.campaigns.single import score_criteria
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            result = score_criteria(settings, run_dir, progress)
+        session.print(tables.criteria_table(result["criteria"]), tables.agreement_table(result["agreement"]))
+        session.print(tables.clusters_table(result["clusters"]), f"run folder: {result['run_dir']}")
+
+
+@app.command(epilog="Example: blendsearch prune search_spaces/digits.yaml --by taylor budget.flops=0.3")
+def prune(
+    space: SpaceFile,
+    by: Annotated[str, typer.Option("--by", metavar="NAME_OR_BLEND.json", help="A criterion, or a blend's file.")],
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    quiet: Quiet = False,
+) -> None:
+    """Prune by one criterion or a found blend, and retrain."""
+    with plain_errors():
+        settings = load_space(space, overrides or [])
+        from blendsearch.campaigns.single import prune_once
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            result = prune_once(settings, by, run_dir, progress)
+        session.print(tables.kept_table(result["kept"]), tables.pruned_table(result))
+        session.print(f"run folder: {result['run_dir']}")
+
+
+@app.command(epilog="Example: blendsearch report runs/digits")
+def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")], quiet: Quiet = False) -> None:
+    """Write the report of a campaign again."""
+    with plain_errors():
+        from blendsearch.campaigns.report import write_report
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            file = write_report(run_dir, progress)
+        session.print(f"report: {file}")
+
+
+@app.command(name="list", epilog="Example: blendsearch list criteria")
+def list_entries(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help=f"One of {', '.join(KINDS)}; default all.")] = None,
+) -> None:
+    """List what a space file can name."""
+    with plain_errors():
+        if kind is not None and kind not in KINDS:
+            raise unknown_name("kind", kind, KINDS)
+        from blendsearch.campaigns.catalogue import catalogue
+
+        session = Session(quiet=False)
+        for one in [kind] if kind else KINDS:
+            session.print(tables.entries_table(one, catalogue(one)))
+
+
+@app.command(epilog="Example: blendsearch validate search_spaces/digits.yaml seed=3")
+def validate(space: SpaceFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Check a space file; print it with all defaults."""
+    with plain_errors():
+        settings = load_space(space, overrides or [])
+        Session(quiet).print(settings.to_yaml().rstrip())

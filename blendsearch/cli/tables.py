@@ -1,0 +1,143 @@
+"""Results as tables; whoever calls prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """Return an empty table; columns after the first stand at the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    return table
+
+
+def result_table(summary: Mapping[str, Any]) -> Table:
+    """Return the unpruned network, the blend and the criteria, best first, with accuracy and what remains."""
+    seeds = summary.get("seeds", 1)
+    title = f"{summary['name']}: {summary['budget']['kind']} budget {percent(summary['budget']['ratio'])}"
+    table = plain_table(title, "network", f"test accuracy ({plural(seeds, 'seed')})", "FLOPs", "parameters")
+    table.add_row("not pruned", percent(summary["baseline"]["test_accuracy"]), percent(1), percent(1))
+    table.add_row(*_result_cells("blend", summary["blend"]), style="bold")
+    for name, result in sorted(summary["criteria"].items(), key=lambda item: -item[1]["test_accuracy"]):
+        table.add_row(*_result_cells(name, result))
+    return table
+
+
+def _result_cells(name: str, result: Mapping[str, Any]) -> list[str]:
+    spread = result.get("test_accuracy_std")
+    accuracy = percent(result["test_accuracy"]) + (f" ± {100 * spread:.2f}" if spread is not None else "")
+    return [name, accuracy, percent(result["flops_ratio"]), percent(result["params_ratio"])]
+
+
+def criteria_table(criteria: Sequence[Mapping[str, Any]]) -> Table:
+    """Return each criterion with its family, its mean agreement with the others and its nearest neighbour."""
+    table = plain_table("criteria", "criterion", "family", "mean agreement", "nearest", "seconds")
+    for row in criteria:
+        agreement, seconds = f"{row['mean_agreement']:.2f}", f"{row['seconds']:.2f}"
+        table.add_row(str(row["name"]), str(row["family"]), agreement, str(row["nearest"]), seconds)
+    return table
+
+
+def agreement_table(agreement: Mapping[str, Any]) -> Table:
+    """Return Spearman's rho of every pair in hundredths, so that fourteen criteria fit on a terminal."""
+    names = agreement["criteria"]
+    columns = [str(number) for number in range(1, len(names) + 1)]
+    table = plain_table("agreement (Spearman's rho x 100, mean over groups)", "criterion", *columns)
+    table.padding = (0, 0, 0, 0)  # the box puts one space between columns
+    table.columns[0].no_wrap = True
+    for number, (name, row) in enumerate(zip(names, agreement["mean"], strict=True), start=1):
+        table.add_row(f"{number:>2} {name}", *(f"{100 * rho:.0f}" for rho in row))
+    return table
+
+
+def clusters_table(clusters: Mapping[str, Sequence[Sequence[str]]]) -> Table:
+    """Return the clusters of criteria of each unit."""
+    table = Table(title="clusters", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("unit", overflow="fold")
+    table.add_column("criteria that rank alike", overflow="fold")
+    for unit, members in clusters.items():
+        table.add_row(unit, " | ".join(", ".join(names) for names in members))
+    return table
+
+
+def baseline_table(result: Mapping[str, Any]) -> Table:
+    """Return accuracy, cost and time of the trained network."""
+    table = plain_table("baseline", "test accuracy", "FLOPs", "parameters", "time")
+    table.add_row(
+        percent(result["test_accuracy"]),
+        f"{result['flops']:,.0f}",
+        f"{result['params']:,.0f}",
+        duration(result["seconds"]),
+    )
+    return table
+
+
+def pruned_table(result: Mapping[str, Any]) -> Table:
+    """Return the network before and after pruning and retraining."""
+    baseline, pruned = result["baseline"], result["pruned"]
+    table = plain_table(f"pruned by {result['name']}", "network", "test accuracy", "FLOPs", "parameters")
+    table.add_row("not pruned", percent(baseline["test_accuracy"]), percent(1), percent(1))
+    table.add_row(*_result_cells("pruned", pruned), style="bold")
+    return table
+
+
+def kept_table(kept: Mapping[str, Sequence[int]]) -> Table:
+    """Return how many filters each group keeps, with a bar of its share."""
+    table = plain_table("filters kept", "group", "kept", "of", "share")
+    table.columns[-1].justify = "left"
+    for group, (count, width) in kept.items():
+        table.add_row(group, str(count), str(width), "█" * round(20 * count / width))
+    return table
+
+
+def entries_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return registered entries with a column for every key that one of them has."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(title=kind, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for key in keys:
+        table.add_column(key, overflow="fold", no_wrap=key == "name")
+    for row in rows:
+        table.add_row(*(_cell(row.get(key)) for key in keys))
+    return table
+
+
+def stage_times(seconds: Mapping[str, float]) -> Text:
+    """Return for example 'train 12.3 s, search 1 min 40 s, total 2 min'."""
+    return Text(", ".join(f"{stage} {duration(spent)}" for stage, spent in seconds.items()), style="dim")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    if isinstance(value, (set, frozenset)):
+        return ", ".join(sorted(map(str, value)))
+    return str(value)
+
+
+def percent(share: float) -> str:
+    """Write a share in [0, 1] as per cent with two digits after the point."""
+    return f"{100 * share:.2f} %"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as '0.42 s', '12.3 s', '2 min 5 s' or '1 h 3 min'."""
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def plural(count: int, word: str) -> str:
+    """Write '1 seed' or '3 seeds'."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

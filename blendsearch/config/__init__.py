@@ -1,0 +1,38 @@
+"""The space file: what a campaign is, read strictly, with every mistake of a file told at once."""
+
+from __future__ import annotations
+
+from blendsearch.config.models import (
+    AugmentationConfig,
+    BlendConfig,
+    BudgetConfig,
+    ClustersConfig,
+    ComputeConfig,
+    DataConfig,
+    ModelConfig,
+    Named,
+    RetrainingConfig,
+    SearchConfig,
+    Space,
+    StructureConfig,
+    TrainingConfig,
+)
+from blendsearch.config.reading import load_space, space_from_dict
+
+__all__ = [
+    "AugmentationConfig",
+    "BlendConfig",
+    "BudgetConfig",
+    "ClustersConfig",
+    "ComputeConfig",
+    "DataConfig",
+    "ModelConfig",
+    "Named",
+    "RetrainingConfig",
+    "SearchConfig",
+    "Space",
+    "StructureConfig",
+    "TrainingConfig",
+    "load_space",
+    "space_from_dict",
+]

@@ -1,0 +1,268 @@
+"""The keys of a space file, their types, limits and defaults; nothing here reads files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from blendsearch.config.yaml_text import to_yaml
+
+BUDGET_KINDS = ("flops", "params", "filters")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a field may hold, in words, where its type and limits do not say it well."""
+
+    words: str
+
+
+def broken_rule(message: str) -> PydanticCustomError:
+    """Build the error of a rule between several keys; its text is shown to the user as it is."""
+    return PydanticCustomError("rule", "{message}", {"message": message})
+
+
+def _without_repeats(names: list[str]) -> list[str]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise broken_rule(f"named more than once: {', '.join(repeated)}")
+    return names
+
+
+def _name_alone(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _list_as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Text = Annotated[str, Field(min_length=1), Allowed("a text")]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Names = Annotated[list[Text], Field(min_length=1), AfterValidator(_without_repeats), Allowed("a list of names")]
+Levels = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
+Spreads = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
+FolderName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+    Allowed("letters, digits, '.', '_' and '-', since it names the run folder"),
+]
+Device = Annotated[
+    str,
+    Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"),
+    Allowed("'auto', 'cpu', 'mps', 'cuda' or 'cuda:NUMBER'"),
+]
+
+
+class Section(BaseModel):
+    """Base of every part of a space: no unknown keys, no type conversion, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class NamedSection(Section):
+    """A registered name and the options for its factory: `uniform` or `{name: uniform, option: 1}`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Text
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments for the registered factory."""
+        return dict(self.model_extra or {})
+
+
+Named = Annotated[NamedSection, BeforeValidator(_name_alone), Allowed("a name, or a mapping with name and its options")]
+
+
+class AugmentationConfig(Section):
+    """Random changes of training images: padding in pixels before a random crop, and mirroring."""
+
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+
+
+class DataConfig(Section):
+    """The data set and how many of its training images are set apart for calibration and search.
+
+    mean, std: one number a channel for images in [0, 1]; null takes the data set's own.
+    test: how many images to set apart as test part, for sets that come without one.
+    limit: use only so many class-balanced training images, for quick trials.
+    """
+
+    name: Text
+    root: Text | None = None
+    download: bool = False
+    image_size: Count | None = None
+    mean: Levels | None = None
+    std: Spreads | None = None
+    augmentation: AugmentationConfig = AugmentationConfig()
+    calibration: Count = 512
+    search: Count = 1000
+    test: Count | None = None
+    in_memory: bool | Literal["auto"] = "auto"
+    limit: Count | None = None
+    workers: Annotated[int, Field(ge=0)] = 2
+
+    @model_validator(mode="after")
+    def _mean_and_std_agree(self) -> DataConfig:
+        if self.mean and self.std and len(self.mean) != len(self.std):
+            raise broken_rule(
+                f"mean and std need one number a channel each (given {len(self.mean)} and {len(self.std)})"
+            )
+        return self
+
+
+class ModelConfig(Section):
+    """The network: a zoo name, `torchvision:NAME`, `timm:NAME` or `module.path:callable`, and its weights."""
+
+    name: Text
+    weights: Text | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingConfig(Section):
+    """One training run; `epochs` may be a fraction, and 0 means that the network is taken as it is."""
+
+    epochs: NotNegative
+    batch_size: Count = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.05
+    momentum: BelowOne = 0.9
+    nesterov: bool = True
+    weight_decay: NotNegative = 5e-4
+    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    warmup_epochs: NotNegative = 0
+    label_smoothing: BelowOne = 0
+    clip_norm: Positive | None = None
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> TrainingConfig:
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
+            raise broken_rule("nesterov needs a momentum above 0; set nesterov: false")
+        return self
+
+
+class RetrainingConfig(TrainingConfig):
+    """Training of the pruned networks; with `seeds` above 1 each is retrained so often, for an interval."""
+
+    seeds: Count = 1
+
+
+class StructureConfig(Section):
+    """Which channels may be pruned: all, or those inside residual blocks; `ignore` names modules to leave."""
+
+    scope: Literal["all", "inner"] = "all"
+    ignore: list[Text] = Field(default_factory=list)
+
+
+class BudgetConfig(Section):
+    """What remains after pruning, as a share of exactly one kind, and the least share a group keeps."""
+
+    flops: Ratio | None = None
+    params: Ratio | None = None
+    filters: Ratio | None = None
+    min_keep: BelowOne = 0.1
+
+    @model_validator(mode="after")
+    def _exactly_one_kind(self) -> BudgetConfig:
+        given = [kind for kind in BUDGET_KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise broken_rule(
+                f"a budget has exactly one kind (given {' and '.join(given) or 'none'}, "
+                f"allowed one of {', '.join(BUDGET_KINDS)}; set a kind to null to take it back)"
+            )
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The kind that was given: flops, params or filters."""
+        return next(kind for kind in BUDGET_KINDS if getattr(self, kind) is not None)
+
+    @property
+    def ratio(self) -> float:
+        """The share that remains, in (0, 1)."""
+        return float(getattr(self, self.kind))
+
+
+class ClustersConfig(Section):
+    """How criteria that rank alike are put together; count "auto" goes by silhouette, up to `max_count`."""
+
+    count: Count | Literal["auto"] = "auto"
+    method: Literal["agglomerative", "kmeans"] = "agglomerative"
+    max_count: Annotated[int, Field(ge=2)] = 6
+
+
+class BlendConfig(Section):
+    """Where genes are shared: one blend for the network, one a stage or one a layer."""
+
+    unit: Literal["network", "stage", "layer"] = "stage"
+
+
+class SearchConfig(Section):
+    """The evolutionary (deap) or model-based (optuna) search; `sampler` is for optuna alone."""
+
+    backend: Text = "deap"
+    population: Annotated[int, Field(ge=2)] = 24
+    generations: Annotated[int, Field(ge=0)] = 8
+    crossover: Share = 0.7
+    mutation: Share = 0.3
+    elite: Annotated[int, Field(ge=0)] = 2
+    tournament: Count = 3
+    sampler: Text = "tpe"
+
+    @model_validator(mode="after")
+    def _elite_leaves_room(self) -> SearchConfig:
+        if self.elite >= self.population:
+            raise broken_rule(
+                f"elite must be below population (given elite {self.elite}, population {self.population})"
+            )
+        return self
+
+
+class ComputeConfig(Section):
+    """Device, number format, and how many processes of how many threads (no more in all than cores)."""
+
+    device: Device = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    workers: Count | Literal["auto"] = "auto"
+    threads: Count = 1
+
+
+class Space(Section):
+    """One campaign: data, network, criteria, budget, search and retraining."""
+
+    name: FolderName
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    structure: StructureConfig = StructureConfig()
+    criteria: Literal["all"] | Names = "all"
+    budget: Annotated[BudgetConfig, Allowed(f"a mapping with one of {', '.join(BUDGET_KINDS)}")]
+    allocation: Named = NamedSection(name="uniform")
+    clusters: ClustersConfig = ClustersConfig()
+    blend: BlendConfig = BlendConfig()
+    proxy: Named = NamedSection(name="compensated")
+    schedule: Named = NamedSection(name="one_shot")
+    search: SearchConfig = SearchConfig()
+    retraining: RetrainingConfig
+    compute: ComputeConfig = ComputeConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every key with its value, defaults included, as plain lists, mappings and scalars."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Return every key with its value as YAML; reading it again gives an equal space."""
+        return to_yaml(self.to_dict())

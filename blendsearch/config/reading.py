@@ -1,0 +1,152 @@
+"""Space files and overrides on the command line, to a Space or to all their mistakes at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from blendsearch.config.mistakes import Mistake, mistakes
+from blendsearch.config.models import Space
+from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
+from blendsearch.errors import ConfigError, nearest
+
+SHORTHANDS = ("allocation", "proxy", "schedule")
+OVERRIDES_FROM = 1_000_000  # mistakes are told in the order of lines, those of overrides after them
+
+
+def load_space(path: str | Path, overrides: Sequence[str] = ()) -> Space:
+    """Read a space file, apply overrides such as 'search.population=12', and validate both together.
+
+    Raises ConfigError with one line a mistake, 'FILE:LINE: key.path: what (given …, allowed …)'.
+    """
+    file = Path(path)
+    draft = _Draft(str(file), _read(file))
+    for override in overrides:
+        draft.override(override)
+    return draft.space()
+
+
+def space_from_dict(data: Mapping[str, Any]) -> Space:
+    """Validate a space given as a mapping; raises ConfigError with one line a mistake."""
+    return _Draft("space", Document(copy.deepcopy(dict(data)))).space()
+
+
+def _read(file: Path) -> Document:
+    try:
+        document = read_yaml(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such space file{_near_file(file)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{file}: the space file cannot be read: {reason}") from None
+    except YamlSyntaxError as error:
+        place = f"{file}:{error.line}" if error.line else str(file)
+        raise ConfigError(f"{place}: not valid YAML: {error.problem}") from None
+    if not isinstance(document.data, dict):
+        what = "empty" if document.data is None else f"a {type(document.data).__name__}"
+        raise ConfigError(f"{file}: a space file is a mapping of keys (given: {what})")
+    return document
+
+
+def _near_file(file: Path) -> str:
+    if not file.parent.is_dir():
+        return ""
+    others = [other.name for other in file.parent.iterdir() if other.suffix in (".yaml", ".yml")]
+    close = nearest(file.name, others)
+    return f"; did you mean '{file.parent / close}'?" if close else ""
+
+
+def _named(key: str, value: Any) -> Any:
+    """Return the mapping that a name alone, or nothing, stands for."""
+    name = Space.model_fields[key].default.name if value is None else value
+    return {"name": name} if isinstance(name, str) else value
+
+
+class _Draft:
+    """Data on its way to a Space, knowing for every key path where it was written."""
+
+    def __init__(self, source: str, document: Document) -> None:
+        self.source = source
+        self.data = document.data
+        self.places = {path: (line, f"{source}:{line}") for path, line in document.lines.items()}
+        # (order, place, mistake); files come first by line, then overrides as given
+        self.found: list[tuple[float, str, Mistake]] = []
+        for path, line, what in document.bad_keys:
+            self._note(line, f"{source}:{line}", path, what)
+        self.overrides = 0
+
+    def override(self, text: str) -> None:
+        """Set one value from 'key.path=value' (the value is YAML), or note why that is impossible."""
+        self.overrides += 1
+        order, place = OVERRIDES_FROM + self.overrides, f"override {text}"
+        key, equals, value_text = text.partition("=")
+        path = tuple(key.strip().split("."))
+        if not equals or not all(path):
+            self._note(order, place, (), "an override is written key=value, with dots between keys")
+            return
+        try:
+            value = read_yaml(value_text)
+        except YamlSyntaxError as error:
+            self._note(order, place, path, f"the value is not valid YAML: {error.problem}")
+            return
+        holder = self._holder(path)
+        if holder is None:
+            self._note(order, place, path, "this key lies inside a value that is no mapping")
+            return
+        holder[path[-1]] = value.data
+        for inner, _, what in value.bad_keys:
+            self._note(order, place, (*path, *inner), what)
+        self.places = {at: where for at, where in self.places.items() if at[: len(path)] != path}
+        self.places[path] = (order, place)
+
+    def space(self) -> Space:
+        """Return the valid Space, or raise ConfigError with every mistake."""
+        space = None
+        try:
+            space = Space.model_validate(self.data)
+        except ValidationError as error:
+            known = {mistake.path for _, _, mistake in self.found}
+            for mistake in mistakes(error, Space):
+                if mistake.path not in known:
+                    self.found.append((*self._place(mistake.path), mistake))
+        if self.found or space is None:
+            ordered = sorted(self.found, key=lambda one: one[0])
+            raise ConfigError("\n".join(self._line(place, mistake) for _, place, mistake in ordered))
+        return space
+
+    def _note(self, order: float, place: str, path: KeyPath, what: str) -> None:
+        self.found.append((order, place, Mistake(path, what)))
+
+    def _holder(self, path: KeyPath) -> dict[str, Any] | None:
+        """Return the mapping that holds the last key, made where missing; None when a value is in the way."""
+        holder = self.data
+        for depth, key in enumerate(path[:-1]):
+            inner = holder.get(key)
+            if depth == 0 and key in SHORTHANDS:
+                inner = _named(key, inner)
+            if inner is None:
+                inner = {}
+            if not isinstance(inner, dict):
+                return None
+            holder[key] = inner
+            holder = inner
+        return holder
+
+    def _place(self, path: KeyPath) -> tuple[float, str]:
+        """Return the last override below a key path, else where its innermost known part was written."""
+        below = [self.places[at] for at in self.places if len(at) > len(path) and at[: len(path)] == path]
+        last = max(below, default=(0, ""))
+        if last[0] > OVERRIDES_FROM:
+            return last
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return 0, self.source
+
+    def _line(self, place: str, mistake: Mistake) -> str:
+        key = ".".join(str(part) for part in mistake.path)
+        return f"{place}: {key}: {mistake.what}" if key else f"{place}: {mistake.what}"

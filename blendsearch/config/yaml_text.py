@@ -1,0 +1,116 @@
+"""YAML text to plain data with the line of every key, and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+KeyPath = tuple[Any, ...]
+
+_NUMBER_WITH_EXPONENT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+_FLOAT = "tag:yaml.org,2002:float"
+
+
+class SpaceLoader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 and everybody else does."""
+
+
+class SpaceDumper(yaml.SafeDumper):
+    """SafeDumper that quotes texts which SpaceLoader would read as numbers."""
+
+
+def _list_in_one_line(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+
+
+SpaceLoader.add_implicit_resolver(_FLOAT, _NUMBER_WITH_EXPONENT, list("-+.0123456789"))
+SpaceDumper.add_implicit_resolver(_FLOAT, _NUMBER_WITH_EXPONENT, list("-+.0123456789"))
+SpaceDumper.add_representer(list, _list_in_one_line)
+
+
+class YamlSyntaxError(Exception):
+    """The text is not YAML; `line` counts from 1 and is None where the parser does not tell it."""
+
+    def __init__(self, problem: str, line: int | None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.line = line
+
+
+@dataclass
+class Document:
+    """Plain data of a YAML text, the line of every key path, and keys left out since they are not allowed."""
+
+    data: Any
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    bad_keys: list[tuple[KeyPath, int, str]] = field(default_factory=list)
+
+
+def read_yaml(text: str) -> Document:
+    """Parse one YAML document; raises YamlSyntaxError with a problem of one line."""
+    try:
+        loader = SpaceLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return Document(None)
+        document = Document(None, {(): node.start_mark.line + 1})
+        _note_keys(node, (), document, frozenset())
+        document.data = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        parts = [part for part in (error.context, error.problem) if part]
+        raise YamlSyntaxError(_one_line(", ".join(parts)), mark.line + 1 if mark else None) from None
+    except yaml.YAMLError as error:
+        raise YamlSyntaxError(_one_line(str(error)), None) from None
+    except ValueError as error:  # such as the date 2021-13-45
+        raise YamlSyntaxError(_one_line(str(error)), None) from None
+    except RecursionError:
+        raise YamlSyntaxError("nested too deeply", None) from None
+    return document
+
+
+def to_yaml(data: Any) -> str:
+    """Write plain data as YAML in the order of its keys."""
+    return yaml.dump(data, Dumper=SpaceDumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _note_keys(node: yaml.Node, path: KeyPath, document: Document, above: frozenset[int]) -> None:
+    """Note the line of every key below a node, and take bad keys out of it before data is made of it."""
+    if id(node) in above:  # an alias to a node that contains it
+        return
+    for key, child, line in list(_children(node, path, document)):
+        document.lines.setdefault((*path, key), line)
+        _note_keys(child, (*path, key), document, above | {id(node)})
+
+
+def _children(node: yaml.Node, path: KeyPath, document: Document) -> Iterator[tuple[Any, yaml.Node, int]]:
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield index, item, item.start_mark.line + 1
+    if not isinstance(node, yaml.MappingNode):
+        return
+    good: list[tuple[yaml.Node, yaml.Node]] = []
+    first_lines: dict[str, int] = {}
+    for key_node, value in node.value:
+        key, line = key_node.value, key_node.start_mark.line + 1
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            good.append((key_node, value))
+        elif not isinstance(key, str):
+            document.bad_keys.append((path, line, "keys are texts (given a list or a mapping as key)"))
+        elif key_node.tag != "tag:yaml.org,2002:str":
+            document.bad_keys.append(((*path, key), line, f"keys are texts (given {key}; put it in quotes)"))
+        elif key in first_lines:
+            document.bad_keys.append(((*path, key), line, f"key given twice (first in line {first_lines[key]})"))
+        else:
+            first_lines[key] = line
+            good.append((key_node, value))
+            yield key, value, line
+    node.value = good

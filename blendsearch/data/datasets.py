@@ -1,0 +1,203 @@
+"""Where images come from: scikit-learn's digits, torchvision's sets, and trees of class folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from blendsearch.config import DataConfig
+from blendsearch.errors import DataError
+from blendsearch.progress import Progress
+from blendsearch.registry import Registry
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IN_MEMORY_LIMIT = 2**30
+
+
+@dataclass(frozen=True)
+class Part:
+    """Labelled images of one part of a set: held as uint8 [N, C, H, W], or a dataset to stream them from."""
+
+    labels: Tensor
+    images: Tensor | None = None
+    dataset: Dataset[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A loaded set. test: None for sets that come without one. identity: what the fingerprint is made of."""
+
+    train: Part
+    test: Part | None
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shape: tuple[int, int, int]
+
+
+Loader = Callable[[DataConfig, Progress], Source]
+DATASETS: Registry[Loader] = Registry("data set", "datasets")
+
+
+@DATASETS.register("digits")
+def digits(config: DataConfig, progress: Progress) -> Source:
+    """The 1,797 handwritten digits that come with scikit-learn, 8x8 grey; no test part of their own."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8))[:, None]
+    part = Part(torch.from_numpy(bunch.target).long(), resized(images, config.image_size))
+    classes = tuple(str(name) for name in bunch.target_names)
+    return Source(part, None, classes, (0.305,), (0.376,), _shape(part))
+
+
+def _torchvision(
+    kind: str, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Callable[[DataConfig, Progress], Source]:
+    def load(config: DataConfig, progress: Progress) -> Source:
+        import torchvision
+
+        root = needed_root(config)
+        parts = []
+        for train in (True, False):
+            try:
+                data = getattr(torchvision.datasets, kind)(str(root), train=train, download=config.download)
+            except RuntimeError as error:
+                hint = "" if config.download else "; data.download: true fetches it"
+                raise DataError(f"data.root: no {kind} in '{root}' ({str(error).splitlines()[0]}){hint}") from None
+            array = torch.as_tensor(np.asarray(data.data))
+            images = array[:, None] if array.dim() == 3 else array.permute(0, 3, 1, 2)
+            labels = torch.as_tensor(np.asarray(data.targets)).long()
+            parts.append(Part(labels, resized(images.contiguous(), config.image_size)))
+        return Source(parts[0], parts[1], tuple(data.classes), mean, std, _shape(parts[0]))
+
+    return load
+
+
+MNIST = _torchvision("MNIST", (0.1307,), (0.3081,))
+MNIST.__doc__ = "MNIST of torchvision: 70,000 handwritten digits, 28x28 grey, 10 classes."
+DATASETS.register("mnist")(MNIST)
+FASHION = _torchvision("FashionMNIST", (0.2860,), (0.3530,))
+FASHION.__doc__ = "FashionMNIST of torchvision: 70,000 pieces of clothing, 28x28 grey, 10 classes."
+DATASETS.register("fashion_mnist")(FASHION)
+CIFAR10 = _torchvision("CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CIFAR10.__doc__ = "CIFAR-10 of torchvision: 60,000 photographs, 32x32 colour, 10 classes."
+DATASETS.register("cifar10")(CIFAR10)
+CIFAR100 = _torchvision("CIFAR100", (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+CIFAR100.__doc__ = "CIFAR-100 of torchvision: 60,000 photographs, 32x32 colour, 100 classes."
+DATASETS.register("cifar100")(CIFAR100)
+
+
+@DATASETS.register("folder")
+def folder(config: DataConfig, progress: Progress) -> Source:
+    """Any tree of class folders: root/train/CLASS/*.jpg with root/test or root/val beside it, or root/CLASS/*.jpg."""
+    root = needed_root(config)
+    if (root / "train").is_dir():
+        test_root = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+        train, classes = _folder_part(root / "train", config, "train", progress)
+        test = None
+        if test_root is not None:
+            test, test_classes = _folder_part(test_root, config, test_root.name, progress)
+            if test_classes != classes:
+                odd = sorted(set(classes) ^ set(test_classes))
+                raise DataError(
+                    f"data.root: '{root}': train and {test_root.name} differ in classes: {', '.join(odd[:5])}"
+                )
+    else:
+        train, classes = _folder_part(root, config, "images", progress)
+        test = None
+    shape = _shape(train)
+    return Source(train, test, classes, IMAGENET_MEAN, IMAGENET_STD, shape)
+
+
+def needed_root(config: DataConfig) -> Path:
+    """Return the data's folder; DataError when it is not given, or missing and not to be downloaded."""
+    if config.root is None:
+        raise DataError(f"data.root: not given; data set '{config.name}' needs the folder it lies in")
+    root = Path(config.root).expanduser()
+    if not root.is_dir() and not config.download:
+        raise DataError(f"data.root: '{config.root}' is no folder (looked in '{Path.cwd()}')")
+    return root
+
+
+def resized(images: Tensor, size: int | None) -> Tensor:
+    """Return uint8 images [N, C, H, W] with height and width `size` (None: as they are)."""
+    if size is None or images.shape[2:] == (size, size):
+        return images
+    from torchvision.transforms.v2 import functional as T
+
+    return T.resize(images, [size, size], antialias=True)
+
+
+class _Files(Dataset[Any]):
+    """Image files of a class tree, decoded to RGB uint8 [3, H, W], short side to image_size and centre-cropped."""
+
+    def __init__(self, files: Sequence[tuple[str, int]], size: int | None) -> None:
+        self.files, self.size = files, size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image, UnidentifiedImageError
+        from torchvision.transforms.v2 import functional as T
+
+        path, label = self.files[index]
+        try:
+            with Image.open(path) as image:
+                pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+        except (OSError, UnidentifiedImageError) as error:
+            raise DataError(f"data.root: '{path}' cannot be read as an image ({error})") from None
+        if self.size is not None and tuple(pixels.shape[1:]) != (self.size, self.size):
+            pixels = T.center_crop(T.resize(pixels, [self.size], antialias=True), [self.size, self.size])
+        return pixels.contiguous(), label
+
+
+def _folder_part(root: Path, config: DataConfig, name: str, progress: Progress) -> tuple[Part, tuple[str, ...]]:
+    import torchvision
+
+    try:
+        tree = torchvision.datasets.ImageFolder(str(root))
+    except FileNotFoundError as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"data.root: '{root}' is not a tree of class folders with images ({reason})") from None
+    files = _Files(tree.samples, config.image_size)
+    labels = torch.tensor(tree.targets, dtype=torch.long)
+    size = files[0][0].numel() * len(files)
+    held = size < IN_MEMORY_LIMIT if config.in_memory == "auto" else config.in_memory
+    if not held:
+        if config.image_size is None:
+            raise DataError("data.image_size: not given; images that are streamed need one size")
+        return Part(labels, dataset=files), tuple(tree.classes)
+    return Part(labels, _decoded(files, name, progress)), tuple(tree.classes)
+
+
+def _decoded(files: _Files, name: str, progress: Progress) -> Tensor:
+    """Decode all files with a few threads (decoding releases Python's lock)."""
+    first = files[0][0]
+    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        for number, (pixels, _) in enumerate(pool.map(files.__getitem__, range(len(files)), chunksize=64)):
+            if pixels.shape != first.shape:
+                raise DataError(
+                    f"data.image_size: not given, but images differ in size: '{files.files[number][0]}' is "
+                    f"{pixels.shape[2]}x{pixels.shape[1]}, the first is {first.shape[2]}x{first.shape[1]}"
+                )
+            images[number] = pixels
+            if number % 500 == 499 or number == len(files) - 1:
+                progress(f"reading {name}", number + 1, len(files), "")
+    return images
+
+
+def _shape(part: Part) -> tuple[int, int, int]:
+    image = part.images[0] if part.images is not None else part.dataset[0][0]  # type: ignore[index]
+    channels, height, width = image.shape
+    return channels, height, width

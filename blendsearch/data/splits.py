@@ -1,0 +1,115 @@
+"""The four disjoint parts of the data: train, calibration, search, test."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blendsearch.compute import generator
+from blendsearch.config import DataConfig
+from blendsearch.data.augmentation import Augmentation
+from blendsearch.data.batches import ImageTensors, Split, StreamedImages, balanced
+from blendsearch.data.datasets import DATASETS, Part, Source
+from blendsearch.errors import DataError
+from blendsearch.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint parts. calibration: what criteria and proxies look at. search: where candidates are compared.
+    test: read once, at the end. shape: [C, H, W]. fingerprint: sha256 of labels and images (or file names)."""
+
+    train: Split
+    calibration: Split
+    search: Split
+    test: Split
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    fingerprint: str
+
+
+def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> Splits:
+    """Load a data set and split it; the same seed gives the same parts.
+
+    Calibration and search images (and test images, for sets without a test part) are drawn class-balanced from
+    the training images. Raises DataError when there are too few.
+    """
+    source = DATASETS.get(config.name, "data.name")(config, progress)
+    mean, std = _channels(config.mean, source.mean, source, "mean"), _channels(config.std, source.std, source, "std")
+    wanted = {"calibration": config.calibration, "search": config.search, **_test_size(config, source)}
+    index = _drawn(source.train.labels, wanted, config.limit, seed)
+    augmentation = Augmentation(config.augmentation.crop_padding, config.augmentation.flip)
+    held_out = Augmentation()
+
+    def split(part: Part, chosen: Tensor, changes: Augmentation) -> Split:
+        if part.images is not None:
+            return ImageTensors(part.images[chosen], part.labels[chosen], mean, std, changes)
+        assert part.dataset is not None
+        return StreamedImages(part.dataset, part.labels, chosen, mean, std, changes, config.workers)
+
+    test = source.test
+    whole = torch.arange(len(test.labels)) if test is not None else index["test"]
+    return Splits(
+        train=split(source.train, index["train"], augmentation),
+        calibration=split(source.train, index["calibration"], held_out),
+        search=split(source.train, index["search"], held_out),
+        test=split(test or source.train, whole, held_out),
+        classes=source.classes,
+        shape=source.shape,
+        fingerprint=_fingerprint(source),
+    )
+
+
+def _test_size(config: DataConfig, source: Source) -> dict[str, int]:
+    if source.test is not None:
+        if config.test is not None:
+            raise DataError(f"data.test: {config.test} given, but data set '{config.name}' has a test part of its own")
+        return {}
+    if config.test is None:
+        raise DataError(f"data.test: not given; data set '{config.name}' has no test part, so say how many to hold out")
+    return {"test": config.test}
+
+
+def _channels(given: tuple[float, ...] | None, own: tuple[float, ...], source: Source, key: str) -> tuple[float, ...]:
+    values = own if given is None else given
+    channels = source.shape[0]
+    if len(values) != channels:
+        raise DataError(f"data.{key}: {len(values)} numbers given, the images have {channels} channels")
+    return tuple(values)
+
+
+def _drawn(labels: Tensor, wanted: dict[str, int], limit: int | None, seed: int) -> dict[str, Tensor]:
+    """Return the index of each part; "train" gets what the others leave, or `limit` of it."""
+    need = sum(wanted.values())
+    if need >= len(labels):
+        parts = " + ".join(f"{name} {count}" for name, count in wanted.items())
+        raise DataError(f"data: {parts} = {need} images are to be set apart, but there are only {len(labels)}")
+    shuffled = torch.randperm(len(labels), generator=generator(seed, "splits"))
+    # Test first: the same held-out images whatever the sizes of the other parts.
+    order = sorted(wanted, key=lambda name: name != "test")
+    result: dict[str, Tensor] = {}
+    left = shuffled
+    for name in order:
+        chosen = balanced(labels[left], wanted[name])
+        result[name] = left[chosen].sort().values
+        stays = torch.ones(len(left), dtype=torch.bool)
+        stays[chosen] = False
+        left = left[stays]
+    result["train"] = (left if limit is None else left[balanced(labels[left], limit)]).sort().values
+    return result
+
+
+def _fingerprint(source: Source) -> str:
+    digest = hashlib.sha256(repr((source.classes, source.shape)).encode())
+    for part in (source.train, source.test):
+        if part is None:
+            continue
+        digest.update(part.labels.numpy().tobytes())
+        if part.images is not None:
+            digest.update(part.images.contiguous().numpy().tobytes())
+        else:
+            digest.update(repr([name.rsplit("/", 2)[1:] for name, _ in part.dataset.files]).encode())  # type: ignore[union-attr]
+    return digest.hexdigest()[:16]

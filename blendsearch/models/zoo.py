@@ -1,0 +1,138 @@
+"""Networks for small images: Conv-4, the CIFAR ResNets with option-A shortcuts, VGG-16 with batch norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from blendsearch.models.shortcuts import ZeroPadShortcut
+from blendsearch.registry import Registry
+
+MODELS: Registry[Callable[..., nn.Module]] = Registry("model", "models")
+
+
+class Conv4(nn.Module):
+    """Four 3x3 convolutions with batch norm, two poolings, global average pooling, a linear classifier.
+
+    Filters: width, width, 2 width, 2 width. For images from 8x8 pixels up.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, width: int) -> None:
+        super().__init__()
+        sizes = (in_channels, width, width, 2 * width, 2 * width)
+        for i, (inside, out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+            setattr(self, f"conv{i}", nn.Conv2d(inside, out, 3, padding=1, bias=False))
+            setattr(self, f"bn{i}", nn.BatchNorm2d(out))
+        self.linear = nn.Linear(sizes[-1], num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [N, C, H, W] to logits [N, classes]."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.max_pool2d(F.relu(self.bn2(self.conv2(x))), 2)
+        x = F.relu(self.bn3(self.conv3(x)))
+        x = F.max_pool2d(F.relu(self.bn4(self.conv4(x))), 2)
+        return self.linear(x.mean((2, 3)))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut without parameters."""
+
+    def __init__(self, inside: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+        same = stride == 1 and inside == out
+        self.shortcut = nn.Identity() if same else ZeroPadShortcut(inside, out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C_in, H, W] to [N, C_out, H / stride, W / stride]."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class CifarResNet(nn.Module):
+    """The ResNet for CIFAR: 6n + 2 layers, three stages of n blocks with 16, 32 and 64 filters.
+
+    State-dict keys are those in common use (conv1, bn1, layer1.0.conv1, ..., linear).
+    Source: He et al., CVPR 2016, section 4.2.
+    """
+
+    def __init__(self, blocks: int, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = self._stage(16, 16, blocks, 1)
+        self.layer2 = self._stage(16, 32, blocks, 2)
+        self.layer3 = self._stage(32, 64, blocks, 2)
+        self.linear = nn.Linear(64, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    @staticmethod
+    def _stage(inside: int, out: int, blocks: int, stride: int) -> nn.Sequential:
+        first = BasicBlock(inside, out, stride)
+        return nn.Sequential(first, *(BasicBlock(out, out, 1) for _ in range(blocks - 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [N, C, H, W] to logits [N, classes]."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
+
+
+class CifarVGG(nn.Module):
+    """VGG-16 with batch norm for 32x32 images: thirteen convolutions, one linear classifier.
+
+    Source: Simonyan & Zisserman, ICLR 2015; the CIFAR form of Li et al., ICLR 2017.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for size in VGG16:
+            if isinstance(size, str):
+                layers.append(nn.MaxPool2d(2))
+                continue
+            layers += [nn.Conv2d(in_channels, size, 3, padding=1, bias=False), nn.BatchNorm2d(size), nn.ReLU()]
+            in_channels = size
+        self.features = nn.Sequential(*layers)
+        self.linear = nn.Linear(512, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [N, C, H, W] (at least 16x16) to logits [N, classes]."""
+        return self.linear(self.features(x).mean((2, 3)))
+
+
+@MODELS.register("conv4")
+def conv4(*, num_classes: int, in_channels: int, image_size: int, width: int = 32) -> nn.Module:
+    """Conv-4: four 3x3 convolutions with batch norm; `width` filters in the first two, twice as many after."""
+    return Conv4(num_classes, in_channels, width)
+
+
+@MODELS.register("vgg16_bn")
+def vgg16_bn(*, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """VGG-16 with batch norm in the form for 32x32 images."""
+    return CifarVGG(num_classes, in_channels)
+
+
+def _resnet(blocks: int, *, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    return CifarResNet(blocks, num_classes, in_channels)
+
+
+def _register_resnet(depth: int) -> None:
+    builder = partial(_resnet, (depth - 2) // 6)
+    builder.__doc__ = f"ResNet-{depth} for CIFAR with parameter-free (option-A) shortcuts."
+    MODELS.register(f"resnet{depth}")(builder)
+
+
+for _depth in (20, 32, 44, 56, 110):
+    _register_resnet(_depth)

@@ -1,0 +1,79 @@
+"""What a proxy is: a cheap estimate of the accuracy that a pruned network has after retraining."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import nn
+
+from blendsearch.compute import Compute
+from blendsearch.config import TrainingConfig
+from blendsearch.data.batches import Split
+from blendsearch.registry import Registry
+from blendsearch.structure import Plan, Structure
+from blendsearch.training.evaluation import evaluate
+
+
+@dataclass
+class Bench:
+    """What proxies work with: the unpruned network, its structure, and the splits they may look at.
+
+    calibration: images whose labels no proxy uses. search: accuracy is read here. train: for proxies that train.
+    Never the test split.
+    """
+
+    network: nn.Module
+    structure: Structure
+    calibration: Split
+    search: Split
+    train: Split
+    training: TrainingConfig
+    compute: Compute = field(default_factory=Compute)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A proxy's answer: accuracy in [0, 1], and what it cost in seconds."""
+
+    value: float
+    seconds: float
+
+
+class Proxy:
+    """Estimates the accuracy after retraining; higher = better. Options are the keyword arguments of its class.
+
+    search_images: how many images of the search split the accuracy is read on (None: all).
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+
+    def __init__(self, search_images: int | None = None) -> None:
+        self.search_images = search_images
+
+    def prepare(self, bench: Bench) -> None:
+        """Do once per campaign what does not depend on the candidate."""
+        self.bench = bench
+        self.search = bench.search.take(min(self.search_images or len(bench.search), len(bench.search)))
+
+    def adapt(self, network: nn.Module, plan: Plan) -> None:
+        """Change the candidate's network in place before its accuracy is read."""
+
+    def estimate(self, network: nn.Module, plan: Plan) -> Estimate:
+        """Estimate a network that was sliced by `plan`; the network is used up (changed in place)."""
+        start = time.perf_counter()
+        network = self.bench.compute.place(network)
+        self.adapt(network, plan)
+        accuracy = evaluate(network, self.search.batches(500), self.bench.compute).accuracy
+        return Estimate(accuracy, time.perf_counter() - start)
+
+
+PROXIES: Registry[type[Proxy]] = Registry("proxy", "proxies")
+
+
+def register_proxy(proxy: type[Proxy]) -> type[Proxy]:
+    """Register a proxy class under its `name`; usable as a decorator."""
+    return PROXIES.register(proxy.name)(proxy)

@@ -1,0 +1,29 @@
+"""Accuracy after a few optimiser steps."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from blendsearch.compute import child_seed
+from blendsearch.proxies.base import Proxy, register_proxy
+from blendsearch.structure import Plan
+from blendsearch.training.loop import train
+
+
+@register_proxy
+class ShortFinetune(Proxy):
+    """Trains the candidate for `steps` optimiser steps with the retraining's settings, then reads the accuracy."""
+
+    name = "short_finetune"
+    source = "early accuracy as in multi-fidelity search (Li et al., Hyperband, JMLR 2018)"
+
+    def __init__(self, steps: int = 80, search_images: int | None = None) -> None:
+        super().__init__(search_images)
+        self.steps = steps
+
+    def adapt(self, network: nn.Module, plan: Plan) -> None:
+        bench = self.bench
+        epochs = self.steps * bench.training.batch_size / len(bench.train)
+        config = bench.training.model_copy(update={"epochs": epochs, "warmup_epochs": 0.0})
+        # The same images in the same order for every candidate: a paired comparison.
+        train(network, bench.train, config, seed=child_seed(bench.seed, "short_finetune"), compute=bench.compute)

@@ -1,0 +1,210 @@
+"""What came of it: paired differences after retraining, the proxy's fidelity, learning curves, time."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.transforms import blended_transform_factory
+
+from blendsearch.reports.figures.labels import place
+from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
+from blendsearch.reports.records import Run
+from blendsearch.reports.results import BLEND, Difference, Result, best_criterion, differences, results
+from blendsearch.reports.words import duration, points
+
+STAGES = ("train", "statistics", "search", "retrain")
+
+
+def draw_differences(run: Run, theme: Theme) -> Drawing:
+    """Draw blend - criterion in percentage points: mean, 95 % interval, one dot a seed."""
+    found = differences(run)
+    if not found:
+        raise NotDrawn("The blend and the criteria have no retraining seed in common yet.")
+    best = best_criterion(run)
+    labels = 0.3 + 0.08 * max(len(difference.criterion) for difference in found)
+    figure = new_figure(6.4, 1.15 + 0.26 * len(found))
+    axes = placed_axes(figure, labels, 0.55, 1.65, 0.35)
+    axes.axvline(0, color=theme.ink, linewidth=1.1, zorder=1)
+    for row, difference in enumerate(found):
+        _draw_difference(axes, row, difference, difference.criterion == best, theme)
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.set_yticks(range(len(found)), [difference.criterion for difference in found])
+    for label in axes.get_yticklabels():
+        if label.get_text() == best:
+            label.set(fontweight="bold", color=theme.best)
+    axes.tick_params(length=0)
+    axes.grid(axis="x")
+    axes.spines["bottom"].set_visible(False)
+    axes.margins(x=0.06)
+    _keep_zero_inside(axes)
+    axes.set_xlabel("test accuracy, blend − criterion, percentage points")
+    sides = blended_transform_factory(axes.transData, axes.transAxes)
+    axes.annotate("blend better →", (0, 1), (6, 6), sides, "offset points", fontsize=8, color=theme.muted)
+    axes.annotate(
+        "← criterion better", (0, 1), (-6, 6), sides, "offset points", ha="right", fontsize=8, color=theme.muted
+    )
+    ahead = sum(difference.mean > 0 for difference in found)
+    return Drawing(figure, f"The blend's mean test accuracy is above that of {ahead} of {len(found)} criteria.")
+
+
+def draw_fidelity(run: Run, theme: Theme) -> Drawing:
+    """Draw accuracy after retraining against the proxy, one point a candidate, named where there is room."""
+    shown = [item for item in results(run) if item.proxy is not None and item.test_accuracy is not None]
+    if len(shown) < 3:
+        raise NotDrawn("Fewer than three candidates have both a proxy and a test accuracy.")
+    best = best_criterion(run)
+    figure = new_figure(6.4, 4.6)
+    axes = placed_axes(figure, 0.7, 0.55, 0.15, 0.3)
+    for item in shown:
+        _draw_candidate(axes, item, best, theme)
+    axes.margins(0.12)
+    axes.grid()
+    axes.tick_params(length=0, labelcolor=theme.muted)
+    axes.set_xlabel("proxy")
+    axes.set_title("test accuracy after retraining, %", color=theme.muted, fontsize=9)
+    _label_candidates(axes, shown, best, theme)
+    tau = run.summary.fidelity.tau
+    known = "not known" if tau is None else f"{tau:.2f}"
+    return Drawing(figure, f"Test accuracy against proxy for {len(shown)} candidates; Kendall's tau {known}.")
+
+
+def draw_learning(run: Run, theme: Theme) -> Drawing:
+    """Draw the training loss of the retraining by epoch, mean over seeds."""
+    shown = [item for item in results(run) if len(item.losses) > 1]
+    if not shown:
+        raise NotDrawn("records/retrained.json holds no losses over at least two epochs.")
+    best = best_criterion(run)
+    figure = new_figure(6.4, 3.4)
+    axes = placed_axes(figure, 0.62, 0.55, 0.15, 0.3)
+    ranked = sorted(shown, key=lambda item: (item.is_blend, item.name == best))
+    for item in ranked:
+        style = _line_style(item, best, theme)
+        axes.plot(range(1, len(item.losses) + 1), item.losses, **style)
+    axes.grid(axis="y")
+    axes.tick_params(length=0, labelcolor=theme.muted)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("epoch of retraining")
+    axes.set_title("training loss", color=theme.muted, fontsize=9)
+    axes.legend(frameon=False, fontsize=8.5)
+    return Drawing(figure, f"Training loss of {len(shown)} networks over {len(shown[0].losses)} epochs of retraining.")
+
+
+def draw_time(run: Run, theme: Theme) -> Drawing:
+    """Draw the seconds of each stage as bars with their numbers."""
+    stages = _stages(run)
+    if not stages:
+        raise NotDrawn("summary.json holds no seconds.")
+    whole = sum(stages.values())
+    figure = new_figure(6.4, 0.25 + 0.32 * len(stages))
+    axes = placed_axes(figure, 0.95, 0.1, 1.5, 0.1)
+    axes.barh(list(stages), list(stages.values()), height=0.6, color=theme.muted)
+    for row, seconds in enumerate(stages.values()):
+        share = f"{duration(seconds)}  ({seconds / whole:.0%})"
+        axes.annotate(
+            share,
+            (seconds, row),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=theme.ink,
+            annotation_clip=False,
+        )
+    axes.set_ylim(len(stages) - 0.5, -0.5)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines["bottom"].set_visible(False)
+    longest = max(stages, key=lambda stage: stages[stage])
+    return Drawing(figure, f"Of {duration(whole)} in all, {longest} took {duration(stages[longest])}.")
+
+
+def _draw_difference(axes: Axes, row: int, difference: Difference, is_best: bool, theme: Theme) -> None:
+    colour = theme.best if is_best else theme.ink
+    axes.scatter(
+        [100 * value for value in difference.single],
+        [row] * len(difference.single),
+        s=9,
+        color=theme.muted,
+        alpha=0.6,
+        linewidth=0,
+        zorder=2,
+    )
+    numbers = points(difference.mean)
+    if difference.low is not None and difference.high is not None:
+        axes.plot([100 * difference.low, 100 * difference.high], [row, row], color=colour, linewidth=1.8, zorder=3)
+        numbers += f"  [{points(difference.low)}, {points(difference.high)}]"
+    axes.scatter(100 * difference.mean, row, marker="s" if is_best else "o", s=38, color=colour, zorder=4)
+    across = axes.get_yaxis_transform()
+    axes.text(
+        1.03,
+        row,
+        numbers,
+        transform=across,
+        va="center",
+        fontsize=8,
+        color=colour,
+        fontweight="bold" if is_best else "normal",
+    )
+
+
+def _keep_zero_inside(axes: Axes) -> None:
+    """Widen the axis so that the line of no difference has room on both sides."""
+    low, high = axes.get_xlim()
+    room = 0.25 * (high - low)
+    axes.set_xlim(min(low, -room), max(high, room))
+
+
+def _draw_candidate(axes: Axes, item: Result, best: str | None, theme: Theme) -> None:
+    assert item.proxy is not None and item.test_accuracy is not None
+    marker, size, colour = "o", 26, theme.muted
+    if item.is_blend:
+        marker, size, colour = "D", 60, theme.blend
+    elif item.name == best:
+        marker, size, colour = "s", 56, theme.best
+    if item.std is not None:
+        axes.errorbar(item.proxy, 100 * item.test_accuracy, 100 * item.std, color=colour, alpha=0.55, linewidth=1)
+    axes.scatter(item.proxy, 100 * item.test_accuracy, marker=marker, s=size, color=colour, zorder=3)
+
+
+def _label_candidates(axes: Axes, shown: list[Result], best: str | None, theme: Theme) -> None:
+    """Write names beside the points, blend and best criterion first, leaving out those without free room."""
+    first = sorted(shown, key=lambda item: (not item.is_blend, item.name != best))
+    axes.autoscale_view()
+    scale = 72 / axes.figure.dpi
+    anchors = [
+        tuple(scale * axes.transData.transform((item.proxy, 100 * item.test_accuracy)))
+        for item in first  # type: ignore[operator]
+    ]
+    # 8-point DejaVu Sans is about 4.9 points a letter; exact extents would need a full extra drawing.
+    sizes = [(5.0 * len(item.name) + 2, 10.0) for item in first]
+    frame = axes.get_window_extent()
+    boxes = place(anchors, sizes, tuple(scale * side for side in frame.extents))
+    for item, anchor, box in zip(first, anchors, boxes, strict=True):
+        if box is None:
+            continue
+        colour = theme.blend if item.is_blend else theme.best if item.name == best else theme.ink
+        offset = (box[0] - anchor[0], (box[1] + box[3]) / 2 - anchor[1])
+        far = abs(offset[1]) > 20 or offset[0] > 20
+        axes.annotate(
+            item.name, (item.proxy, 100 * item.test_accuracy), offset, textcoords="offset points", va="center", fontsize=8,
+            color=colour, fontweight="bold" if colour != theme.ink else "normal",
+            arrowprops={"arrowstyle": "-", "color": theme.line, "linewidth": 0.8} if far else None,
+        )  # fmt: skip
+
+
+def _line_style(item: Result, best: str | None, theme: Theme) -> dict[str, object]:
+    if item.is_blend:
+        return {"color": theme.blend, "linewidth": 2.4, "label": BLEND, "zorder": 4}
+    if item.name == best:
+        return {"color": theme.best, "linewidth": 1.8, "linestyle": (0, (4, 2)), "label": best, "zorder": 3}
+    return {"color": theme.line, "linewidth": 0.9, "label": "_others"}
+
+
+def _stages(run: Run) -> dict[str, float]:
+    """Return the stages' seconds in their order, with what the total has on top as "other"."""
+    given = {name: seconds for name, seconds in run.summary.seconds.items() if seconds is not None}
+    total = given.pop("total", None)
+    ordered = {name: given[name] for name in (*STAGES, *sorted(given.keys() - set(STAGES))) if name in given}
+    rest = (total or 0) - sum(ordered.values())
+    if total and rest > 0.01 * total:
+        ordered["other"] = rest
+    return {name: seconds for name, seconds in ordered.items() if seconds > 0}

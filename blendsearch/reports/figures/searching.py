@@ -1,0 +1,173 @@
+"""What the search did: evolution of the proxy, the calibration factors it found, the filters they keep."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from blendsearch.reports.figures.labels import spread
+from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes, text_on
+from blendsearch.reports.records import BlendRecord, Generation, GroupRecord, Run
+from blendsearch.reports.results import BLEND, best_criterion
+
+
+def draw_evolution(run: Run, theme: Theme) -> Drawing:
+    """Draw best so far and generation mean against evaluations, the base criteria as labelled lines."""
+    steps = [step for step in run.evolution if step.best_so_far is not None]
+    if not steps:
+        raise NotDrawn("records/evolution.json is not there or empty.")
+    bases = _base_proxies(run)
+    figure = new_figure(6.4, max(4.2, 1.2 + 0.17 * len(bases)))
+    axes = placed_axes(figure, 0.62, 0.55, 1.55, 0.3)
+    _draw_bases(axes, bases, best_criterion(run), theme)
+    _draw_progress(axes, steps, theme)
+    axes.set_ylim(*_limits(steps, list(bases.values())))
+    axes.set_xlabel("evaluations of the proxy")
+    axes.set_title(f"proxy ({_name(run.summary.proxy)})", color=theme.muted, fontsize=9)
+    _label_bases(axes, bases, best_criterion(run), theme)
+    last = steps[-1].best_so_far
+    axes.legend(loc="lower right", frameon=False, fontsize=8.5, labelcolor=theme.ink)
+    return Drawing(
+        figure, f"Best proxy so far rises from {steps[0].best_so_far:.3f} to {last:.3f} in {len(steps)} generations."
+    )
+
+
+def draw_factors(run: Run, theme: Theme) -> Drawing:
+    """Draw the blend's calibration factors, units down, criteria across; empty where a criterion has none."""
+    if run.blend is None:
+        raise NotDrawn("blend.json is not there.")
+    units, names, matrix = _factor_matrix(run.blend)
+    labels = 0.3 + 0.08 * max(len(unit) for unit in units)
+    top = 0.25 + 0.075 * max(len(name) for name in names)
+    figure = new_figure(max(labels + 0.46 * len(names) + 0.35, 3.2), top + max(0.31 * len(units), 0.31) + 0.1)
+    axes = placed_axes(figure, labels, 0.1, 0.35, top)
+    highest = max(float(np.nanmax(matrix)), 1e-9)
+    axes.pcolormesh(matrix, cmap=theme.sequential, vmin=0, vmax=highest, edgecolors=theme.paper, linewidth=1)
+    for (row, column), factor in np.ndenumerate(matrix):
+        if np.isfinite(factor):
+            colour = text_on(theme.sequential(factor / highest))
+            axes.text(column + 0.5, row + 0.5, f"{factor:.2f}", ha="center", va="center", fontsize=8, color=colour)
+        else:
+            axes.text(column + 0.5, row + 0.5, "·", ha="center", va="center", fontsize=8, color=theme.muted)
+    bare(axes)
+    axes.set(xlim=(0, len(names)), ylim=(len(units), 0))
+    axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=60, ha="left", rotation_mode="anchor")
+    axes.set_yticks(np.arange(len(units)) + 0.5, units)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelcolor=theme.ink)
+    return Drawing(figure, f"Calibration factors of {len(names)} criteria in {len(units)} units, up to {highest:.2f}.")
+
+
+def draw_kept(run: Run, theme: Theme) -> Drawing:
+    """Draw the share of filters kept in each group by the blend and by the best criterion."""
+    groups = [group for group in run.groups if BLEND in group.kept]
+    if not groups:
+        raise NotDrawn("records/groups.json is not there or does not say what the blend keeps.")
+    best = best_criterion(run)
+    labels = 0.25 + 0.08 * max(len(group.name) for group in groups)
+    figure = new_figure(6.4, 0.95 + 0.27 * len(groups))
+    axes = placed_axes(figure, labels, 0.5, 1.25, 0.42)
+    for row, group in enumerate(groups):
+        _draw_group(axes, row, group, best, theme)
+    axes.set(xlim=(0, 1), ylim=(len(groups) - 0.4, -0.6))
+    axes.set_yticks(range(len(groups)), [group.name for group in groups])
+    axes.set_xticks(np.linspace(0, 1, 5), [f"{part} %" for part in (0, 25, 50, 75, 100)])
+    axes.tick_params(length=0)
+    axes.set_xlabel("filters kept")
+    axes.spines["bottom"].set_visible(False)
+    axes.scatter([], [], marker="D", s=34, color=theme.blend, label="blend")
+    axes.scatter([], [], marker="s", s=42, facecolor="none", edgecolor=theme.best, linewidth=1.6, label=best)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8.5, borderpad=0.2)
+    header = f"blend / {'best' if best else ''} of width"
+    axes.annotate(
+        header, (1, 1), (8, 8), xycoords="axes fraction", textcoords="offset points", fontsize=7.5, color=theme.muted
+    )
+    kept, width = sum(group.kept[BLEND] for group in groups), sum(group.width for group in groups)
+    return Drawing(figure, f"The blend keeps {kept} of {width} filters in {len(groups)} groups.")
+
+
+def _base_proxies(run: Run) -> dict[str, float]:
+    return {name: outcome.proxy for name, outcome in run.summary.criteria.items() if outcome.proxy is not None}
+
+
+def _name(part: object) -> str:
+    return str(part.get("name", part)) if isinstance(part, dict) else str(part)
+
+
+def _draw_progress(axes: Axes, steps: list[Generation], theme: Theme) -> None:
+    at = [step.evaluations for step in steps]
+    axes.step(
+        at,
+        [step.best_so_far for step in steps],
+        where="post",
+        color=theme.blend,
+        linewidth=2.6,
+        label="best so far",
+        zorder=5,
+    )
+    axes.plot(at[-1], steps[-1].best_so_far, marker="D", color=theme.blend, markersize=6, zorder=6)
+    means = [(step.evaluations, step.mean) for step in steps if step.mean is not None]
+    if means:
+        axes.plot(
+            *zip(*means, strict=True), color=theme.ink, linewidth=1.3, linestyle=(0, (4, 2)), marker="o", markersize=3,
+            label="mean of the generation", zorder=4,
+        )  # fmt: skip
+    axes.margins(x=0.03)
+
+
+def _draw_bases(axes: Axes, bases: dict[str, float], best: str | None, theme: Theme) -> None:
+    for name, proxy in bases.items():
+        colour, width = (theme.best, 1.6) if name == best else (theme.line, 0.9)
+        axes.axhline(proxy, color=colour, linewidth=width, zorder=2 if name == best else 1)
+
+
+def _limits(steps: list[Generation], bases: list[float]) -> tuple[float, float]:
+    values = bases + [value for step in steps for value in (step.best_so_far, step.mean) if value is not None]
+    low, high = min(values), max(values)
+    margin = 0.06 * max(high - low, 1e-3)
+    return low - margin, high + margin
+
+
+def _label_bases(axes: Axes, bases: dict[str, float], best: str | None, theme: Theme) -> None:
+    """Write the criteria's names at the right of their lines, moved apart and led back by thin lines."""
+    low, high = axes.get_ylim()
+    figure_height = axes.figure.get_size_inches()[1] * axes.get_position().height  # type: ignore[union-attr]
+    places = spread(list(bases.values()), 0.15 * (high - low) / figure_height, low, high)
+    across = axes.get_yaxis_transform()
+    for (name, proxy), place in zip(bases.items(), places, strict=True):
+        colour = theme.best if name == best else theme.muted
+        axes.plot([1.0, 1.05], [proxy, place], transform=across, color=colour, linewidth=0.7, clip_on=False)
+        weight = "bold" if name == best else "normal"
+        axes.text(1.065, place, name, transform=across, va="center", fontsize=8, color=colour, fontweight=weight)
+
+
+def _factor_matrix(blend: BlendRecord) -> tuple[list[str], list[str], np.ndarray]:
+    """Return units, criteria by their sum of factors, and the matrix with NaN for a factor of 0."""
+    units = list(blend.weights)
+    totals: dict[str, float] = {}
+    for factors in blend.weights.values():
+        for name, factor in factors.items():
+            totals[name] = totals.get(name, 0.0) + factor
+    names = sorted((name for name, total in totals.items() if total > 0), key=lambda name: -totals[name])
+    if not names:
+        raise NotDrawn("blend.json holds no factor above 0.")
+    matrix = np.array([[blend.weights[unit].get(name, 0.0) for name in names] for unit in units])
+    return units, names, np.where(matrix > 0, matrix, np.nan)
+
+
+def _draw_group(axes: Axes, row: int, group: GroupRecord, best: str | None, theme: Theme) -> None:
+    axes.barh(row, 1, height=0.5, color=theme.fill, zorder=1)
+    blend = group.kept[BLEND]
+    axes.barh(row, blend / group.width, height=0.5, color=theme.blend, alpha=0.3, zorder=2)
+    numbers = str(blend)
+    if best is not None and best in group.kept:
+        axes.scatter(
+            group.kept[best] / group.width, row, marker="s", s=42, facecolor="none", edgecolor=theme.best, linewidth=1.6,
+            zorder=3, clip_on=False,
+        )  # fmt: skip
+        numbers = f"{blend} / {group.kept[best]}"
+    axes.scatter(blend / group.width, row, marker="D", s=30, color=theme.blend, zorder=4, clip_on=False)
+    axes.annotate(
+        f"{numbers} of {group.width}", (1, row), (8, 0), textcoords="offset points", va="center", fontsize=8, color=theme.ink,
+        annotation_clip=False,
+    )  # fmt: skip

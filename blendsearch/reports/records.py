@@ -1,0 +1,247 @@
+"""What a run folder says, read and checked: the one place of the reports that opens its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from blendsearch.errors import RunError
+
+
+def _none_unless_finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_none_unless_finite)]
+
+
+class Outcome(BaseModel):
+    """What a pruned network reached: accuracies and ratios in [0, 1], latency in milliseconds."""
+
+    proxy: Number = None
+    search_accuracy: Number = None
+    test_accuracy: Number = None
+    test_accuracy_std: Number = None
+    flops_ratio: Number = None
+    params_ratio: Number = None
+    latency_ms: Number = None
+
+
+class Baseline(BaseModel):
+    """The original network."""
+
+    test_accuracy: Number = None
+    search_accuracy: Number = None
+    flops: Number = None
+    params: Number = None
+    latency_ms: Number = None
+
+
+class Budget(BaseModel):
+    """Which cost was limited, and to which share of the original's."""
+
+    kind: str
+    ratio: float
+
+
+class Comparison(BaseModel):
+    """The blend against the best criterion over paired retraining seeds."""
+
+    best_criterion: str | None = None
+    difference: Number = None
+    interval: tuple[float, float] | None = None
+    verdict: str | None = None
+    sentence: str | None = None
+
+
+class Fidelity(BaseModel):
+    """Kendall's tau between proxy and accuracy after retraining."""
+
+    tau: Number = None
+    interval: tuple[float, float] | None = None
+    candidates: int | None = None
+
+
+class DataRecord(BaseModel):
+    """The data and how many images each part had."""
+
+    name: str = "?"
+    fingerprint: str | None = None
+    classes: int | list[str] | None = None
+    train: int | None = None
+    calibration: int | None = None
+    search: int | None = None
+    test: int | None = None
+
+
+class Summary(BaseModel):
+    """summary.json."""
+
+    name: str
+    seed: int
+    budget: Budget
+    allocation: Any = None
+    schedule: Any = None
+    proxy: Any = None
+    baseline: Baseline
+    blend: Outcome = Outcome()
+    criteria: dict[str, Outcome] = Field(default_factory=dict)
+    seconds: dict[str, Number] = Field(default_factory=dict)
+    trials: int | None = None
+    seeds: int | None = None
+    comparison: Comparison = Comparison()
+    fidelity: Fidelity = Fidelity()
+    versions: dict[str, Any] = Field(default_factory=dict)
+    data: DataRecord = DataRecord()
+
+
+class Agreement(BaseModel):
+    """records/agreement.json: Spearman's rho between criteria, for each group and as mean over the groups."""
+
+    criteria: list[str]
+    groups: dict[str, list[list[Number]]]
+    mean: list[list[Number]]
+
+
+class Clusters(BaseModel):
+    """records/clusters.json: which criteria rank alike in each unit."""
+
+    unit: str
+    groups: dict[str, list[str]]
+    members: dict[str, list[list[str]]]
+
+
+class Generation(BaseModel):
+    """One entry of records/evolution.json."""
+
+    generation: int
+    evaluations: int
+    distinct: int | None = None
+    best: Number = None
+    mean: Number = None
+    worst: Number = None
+    best_so_far: Number = None
+
+
+class Retrained(BaseModel):
+    """One entry of records/retrained.json: one network retrained with one seed."""
+
+    name: str
+    kind: str
+    seed: int
+    proxy: Number = None
+    search_accuracy: Number = None
+    test_accuracy: Number = None
+    flops_ratio: Number = None
+    params_ratio: Number = None
+    seconds: Number = None
+    loss: list[Number] = Field(default_factory=list)
+
+
+class GroupRecord(BaseModel):
+    """One entry of records/groups.json: a group's width and how many filters each pruning kept."""
+
+    name: str
+    stage: str | None = None
+    width: int
+    kept: dict[str, int] = Field(default_factory=dict)
+
+
+class BlendRecord(BaseModel):
+    """blend.json: calibration factors for each unit."""
+
+    unit: str
+    weights: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run folder; a record that is not there is empty and its file is named in `absent`."""
+
+    folder: Path
+    summary: Summary
+    space: dict[str, Any]
+    space_text: str
+    blend: BlendRecord | None
+    agreement: Agreement | None
+    clusters: Clusters | None
+    evolution: list[Generation]
+    retrained: list[Retrained]
+    groups: list[GroupRecord]
+    absent: tuple[str, ...]
+
+
+OPTIONAL = {
+    "blend.json": BlendRecord,
+    "records/agreement.json": Agreement,
+    "records/clusters.json": Clusters,
+    "records/evolution.json": list[Generation],
+    "records/retrained.json": list[Retrained],
+    "records/groups.json": list[GroupRecord],
+}
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder; raises RunError when it, its summary.json or space.yaml is missing, or a file is broken."""
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such run folder")
+    space_text = _text(folder, "space.yaml")
+    space = _yaml(folder / "space.yaml", space_text)
+    summary = _parse(folder / "summary.json", _text(folder, "summary.json"), Summary)
+    found = {
+        name: _parse(folder / name, _text(folder, name), kind)
+        for name, kind in OPTIONAL.items()
+        if (folder / name).is_file()
+    }
+    return Run(
+        folder,
+        summary,
+        space,
+        space_text,
+        found.get("blend.json"),
+        found.get("records/agreement.json"),
+        found.get("records/clusters.json"),
+        found.get("records/evolution.json", []),
+        found.get("records/retrained.json", []),
+        found.get("records/groups.json", []),
+        tuple(name for name in OPTIONAL if name not in found),
+    )
+
+
+def _text(folder: Path, name: str) -> str:
+    path = folder / name
+    if not path.is_file():
+        raise RunError(
+            f"{folder}: {name} is missing, so the campaign has not finished; continue it with --resume, then report"
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from error
+
+
+def _yaml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RunError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: expected a mapping of keys, got {type(content).__name__}")
+    return content
+
+
+def _parse(path: Path, text: str, kind: Any) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise RunError(f"{path}: {place}: {first['msg'].lower()} (given {first['input']!r:.60})") from error

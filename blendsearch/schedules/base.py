@@ -1,0 +1,66 @@
+"""What a schedule is: how pruning and retraining take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from blendsearch.allocation import Allocation, Budget
+from blendsearch.compute import Compute
+from blendsearch.config import TrainingConfig
+from blendsearch.data.batches import Split
+from blendsearch.progress import Progress, silent
+from blendsearch.registry import Registry
+from blendsearch.structure import Plan, Structure
+from blendsearch.training.loop import CheckpointStore, History
+
+Scorer = Callable[[nn.Module, Structure], dict[str, Tensor]]
+"""Scores the filters of a network as it is now: (network, its structure) -> group -> [C]."""
+
+
+@dataclass
+class Job:
+    """Everything a schedule needs beside the network: how to score, how much to keep, how to train."""
+
+    structure: Structure
+    scorer: Scorer
+    allocation: Allocation
+    budget: Budget
+    train: Split
+    training: TrainingConfig
+    seed: int = 0
+    compute: Compute = field(default_factory=Compute)
+    progress: Progress = silent
+    task: str = "retraining"
+    checkpoint: CheckpointStore | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The pruned and retrained network, its plan in the indices of the original, and the training history."""
+
+    network: nn.Module
+    plan: Plan
+    history: History
+
+
+class Schedule:
+    """Takes a trained network to a pruned and retrained one. Options are the keyword arguments of its class."""
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+
+    def run(self, network: nn.Module, job: Job) -> Outcome:
+        """Prune and retrain a copy of `network`, which stays as it is."""
+        raise NotImplementedError
+
+
+SCHEDULES: Registry[type[Schedule]] = Registry("schedule", "schedules")
+
+
+def register_schedule(schedule: type[Schedule]) -> type[Schedule]:
+    """Register a schedule class under its `name`; usable as a decorator."""
+    return SCHEDULES.register(schedule.name)(schedule)

@@ -1,0 +1,129 @@
+"""What every search backend does, whatever library is inside."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from blendsearch.errors import BlendsearchError
+from blendsearch.registry import Registry
+from blendsearch.search.genome import GenomeSpace
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings all backends are given; each reads those it has a use for.
+
+    population: genomes a generation. crossover, mutation: probability that a pair is crossed, an offspring
+    mutated. elite: best genomes that always survive. tournament: genomes that compete to be a parent.
+    sampler: Optuna's. Raises BlendsearchError for a value out of range.
+    """
+
+    population: int = 24
+    crossover: float = 0.7
+    mutation: float = 0.3
+    elite: int = 2
+    tournament: int = 3
+    sampler: str = "tpe"
+
+    def __post_init__(self) -> None:
+        for name, least in (("population", 2), ("elite", 0), ("tournament", 1)):
+            given = getattr(self, name)
+            if given < least:
+                raise BlendsearchError(f"search.{name}: {given} given, at least {least} expected")
+        for name in ("crossover", "mutation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BlendsearchError(f"search.{name}: {getattr(self, name)} given, 0 to 1 expected")
+        if self.elite >= self.population:
+            raise BlendsearchError(
+                f"search.elite: {self.elite} given, fewer than the population of {self.population} expected"
+            )
+
+
+class Backend(ABC):
+    """Proposes genomes of a space and learns from their fitness, which is maximised.
+
+    A subclass sets `name` and writes `propose`, `learn`, `state` and `restore`; everything it draws must come
+    from `seed` and what `state` returns, so that a restored backend goes on exactly as the first would have.
+    best: the fittest genome told so far and its fitness.
+    """
+
+    name: str
+
+    def __init__(self, space: GenomeSpace, *, seed: int, initial: Sequence[np.ndarray] = (), **settings: Any) -> None:
+        self.space = space
+        self.seed = seed
+        self.initial = [space.check(genome) for genome in initial]
+        self.settings = Settings(**settings)
+        self.asked = 0
+        self.best: tuple[np.ndarray, float] | None = None
+
+    def ask(self, n: int) -> list[np.ndarray]:
+        """Return `n` genomes, float64 [size] in [0, 1].
+
+        The first ask returns the initial genomes, all of them and in order, filled up to `n` with new ones;
+        it is the only one that may return more than `n`.
+        """
+        if n < 1:
+            raise BlendsearchError(f"search: {n} genomes asked, at least 1 expected")
+        genomes = [genome.copy() for genome in self.initial] if self.asked == 0 else []
+        if len(genomes) < n:
+            genomes += [self.space.check(genome) for genome in self.propose(n - len(genomes))]
+        self.asked += len(genomes)
+        return genomes
+
+    def tell(self, genomes: Sequence[np.ndarray], fitnesses: Sequence[float]) -> None:
+        """Learn the fitness of genomes, asked or not; BlendsearchError unless each has one finite number."""
+        if len(genomes) != len(fitnesses):
+            raise BlendsearchError(f"search: {len(genomes)} genomes told with {len(fitnesses)} fitnesses")
+        copies = [self.space.check(genome) for genome in genomes]
+        values = [float(fitness) for fitness in fitnesses]
+        if not all(math.isfinite(value) for value in values):
+            raise BlendsearchError(f"search: fitness {next(v for v in values if not math.isfinite(v))} told")
+        for genome, value in zip(copies, values, strict=True):
+            if self.best is None or value > self.best[1]:
+                self.best = (genome.copy(), value)
+        self.learn(copies, values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to go on, as plain JSON values."""
+        best = None if self.best is None else [self.best[0].tolist(), self.best[1]]
+        common = {"schema": SCHEMA, "backend": self.name, "names": list(self.space.names)}
+        return {**common, "asked": self.asked, "best": best, "state": self.state()}
+
+    def load_state_dict(self, data: Mapping[str, Any]) -> None:
+        """Go on from a state; raises BlendsearchError when it is of another backend, space or schema."""
+        expected = {"schema": SCHEMA, "backend": self.name, "names": list(self.space.names)}
+        for key, value in expected.items():
+            if data.get(key) != value:
+                raise BlendsearchError(f"search state: {key}: {data.get(key)!r} given, {value!r} expected")
+        self.asked = int(data["asked"])
+        best = data["best"]
+        self.best = None if best is None else (self.space.check(best[0]), float(best[1]))
+        self.restore(data["state"])
+
+    @abstractmethod
+    def propose(self, n: int) -> list[np.ndarray]:
+        """Return `n` >= 1 new genomes."""
+
+    @abstractmethod
+    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+        """Take in checked copies of genomes and their fitness."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what the subclass must remember, as plain JSON values."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` returned."""
+
+
+BACKENDS: Registry[type[Backend]] = Registry("backend", "backends")

@@ -1,0 +1,112 @@
+"""Search with Optuna's samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+
+from blendsearch.compute import child_seed
+from blendsearch.errors import unknown_name
+from blendsearch.search.backends.base import BACKENDS, Backend, Settings
+from blendsearch.search.quiet import quiet_optuna
+
+SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
+    "gp": lambda seed, settings: GPSampler(seed=seed, warn_independent_sampling=False),
+    "nsgaii": lambda seed, settings: NSGAIISampler(seed=seed, population_size=settings.population),
+    "random": lambda seed, settings: RandomSampler(seed=seed),
+    "tpe": lambda seed, settings: TPESampler(seed=seed, multivariate=True, constant_liar=True),
+}
+"""Not among them: Optuna's CMA-ES, which keeps its state as a pickle inside the trials."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A genome with its fitness and what the sampler noted about it when it was asked."""
+
+    genome: np.ndarray
+    fitness: float
+    notes: dict[str, Any]
+
+
+@BACKENDS.register("optuna")
+class Sampling(Backend):
+    """One of Optuna's samplers, over an in-memory study built anew from what was told, at every ask.
+
+    The sampler is seeded by how many genomes have been asked. So the told trials are the whole state, and a
+    restored search goes on exactly.
+    Source: Akiba et al., KDD 2019 (Optuna).
+    """
+
+    name = "optuna"
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        if self.settings.sampler not in SAMPLERS:
+            raise unknown_name("sampler", self.settings.sampler, SAMPLERS, "search.sampler")
+        self.distributions = {name: FloatDistribution(0.0, 1.0) for name in self.space.names}
+        self.told: list[Told] = []
+        self.notes: dict[bytes, dict[str, Any]] = {}
+
+    def propose(self, n: int) -> list[np.ndarray]:
+        """Return what the sampler draws next."""
+        with quiet_optuna():
+            study = self._study()
+            return [self._ask(study) for _ in range(n)]
+
+    def _ask(self, study: optuna.Study) -> np.ndarray:
+        trial = study.ask(dict(self.distributions))
+        genome = np.clip([trial.params[name] for name in self.space.names], 0.0, 1.0)
+        self.notes[genome.tobytes()] = dict(study.get_trials(deepcopy=False)[trial.number].system_attrs)
+        return genome
+
+    def _study(self) -> optuna.Study:
+        sampler_seed = child_seed(self.seed, "sampling", self.asked) % 2**32
+        sampler = SAMPLERS[self.settings.sampler](sampler_seed, self.settings)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trials([self._trial(told) for told in self.told])
+        return study
+
+    def _trial(self, told: Told) -> optuna.trial.FrozenTrial:
+        return optuna.create_trial(
+            params=dict(self.space.params(told.genome)),
+            distributions=dict(self.distributions),
+            value=told.fitness,
+            system_attrs=told.notes,
+        )
+
+    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+        """Remember the trials; the sampler reads them at the next ask."""
+        self._adopt([genome for genome in genomes if genome.tobytes() not in self.notes])
+        for genome, fitness in zip(genomes, fitnesses, strict=True):
+            self.told.append(Told(genome, fitness, self.notes[genome.tobytes()]))
+        for genome in genomes:
+            self.notes.pop(genome.tobytes(), None)
+
+    def _adopt(self, genomes: list[np.ndarray]) -> None:
+        """Let the sampler note what it needs about genomes that were not its own, such as base criteria."""
+        if not genomes:
+            return
+        with quiet_optuna():
+            study = self._study()
+            for genome in genomes:
+                study.enqueue_trial(dict(self.space.params(genome)))
+                self._ask(study)
+
+    def state(self) -> dict[str, Any]:
+        """Return the told trials and the notes on those asked and not yet told."""
+        return {
+            "sampler": self.settings.sampler,
+            "told": [[told.genome.tolist(), told.fitness, told.notes] for told in self.told],
+            "pending": [[np.frombuffer(key).tolist(), notes] for key, notes in self.notes.items()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` returned."""
+        self.told = [Told(np.array(genome), fitness, dict(notes)) for genome, fitness, notes in state["told"]]
+        self.notes = {np.array(genome).tobytes(): dict(notes) for genome, notes in state["pending"]}

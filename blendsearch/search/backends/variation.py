@@ -1,0 +1,80 @@
+"""Crossover and mutation of genomes, for DEAP's toolbox; like DEAP's own they draw from Python's `random`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, MutableSequence
+
+from deap import tools
+
+from blendsearch.search.genome import GenomeSpace
+
+Genes = MutableSequence[float]
+
+STEP = 0.2
+"""Standard deviation of a factor's step."""
+
+
+def cross(first: Genes, second: Genes, *, space: GenomeSpace) -> tuple[Genes, Genes]:
+    """Exchange parts of two genomes in place: whole units or single clusters, then mix factors they share.
+
+    A cluster's member and factor travel together, for a factor means nothing without the criterion it weighs.
+    """
+    parts: Iterable[tuple[int, ...]] = ((number,) for number in range(len(space.cells)))
+    if len(space.units) > 1 and random.random() < 0.5:
+        parts = space.units.values()
+    for numbers in parts:
+        if random.random() < 0.5:
+            _swap(first, second, numbers)
+    _mix_factors(first, second, space)
+    return first, second
+
+
+def _swap(first: Genes, second: Genes, numbers: tuple[int, ...]) -> None:
+    for number in numbers:
+        genes = slice(2 * number, 2 * number + 2)
+        first[genes], second[genes] = second[genes], first[genes]
+
+
+def _mix_factors(first: Genes, second: Genes, space: GenomeSpace) -> None:
+    """Apply blend crossover (Eshelman and Schaffer, 1993) to the factors of clusters with the same member."""
+    for number, cell in enumerate(space.cells):
+        member, factor = 2 * number, 2 * number + 1
+        if cell.choose(first[member]) == cell.choose(second[member]) and random.random() < 0.5:
+            (low,), (high,) = tools.cxBlend([first[factor]], [second[factor]], alpha=0.25)
+            first[factor], second[factor] = _bounded(low), _bounded(high)
+
+
+def mutate(genome: Genes, *, space: GenomeSpace) -> tuple[Genes]:
+    """Change a genome in place: about one cluster in the whole of it, at least one."""
+    count = len(space.cells)
+    numbers = [number for number in range(count) if random.random() < 1 / count]
+    for number in numbers or [random.randrange(count)]:
+        random.choice((_step, _step, _reset, _redraw))(genome, number, space)
+    return (genome,)
+
+
+def _step(genome: Genes, number: int, space: GenomeSpace) -> None:
+    """Move the factor by a Gaussian step, stopped at 0 and 1."""
+    factor = 2 * number + 1
+    genome[factor] = _bounded(genome[factor] + random.gauss(0.0, STEP))
+
+
+def _reset(genome: Genes, number: int, space: GenomeSpace) -> None:
+    """Set the factor to 0 or 1, whichever it is not, so that sparse blends are within reach."""
+    factor = 2 * number + 1
+    genome[factor] = random.choice([end for end in (0.0, 1.0) if end != genome[factor]])
+
+
+def _redraw(genome: Genes, number: int, space: GenomeSpace) -> None:
+    """Choose another member; a cluster of one can only change its factor."""
+    cell = space.cells[number]
+    others = [member for member in range(len(cell.members)) if member != cell.choose(genome[2 * number])]
+    if others:
+        genome[2 * number] = cell.gene(random.choice(others))
+    else:
+        _step(genome, number, space)
+
+
+def _bounded(value: float) -> float:
+    return min(max(value, 0.0), 1.0)

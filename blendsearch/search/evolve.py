@@ -1,0 +1,114 @@
+"""The search loop: ask, evaluate, tell, record; stopped and continued between any two generations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from blendsearch.blending import Blend
+from blendsearch.progress import Progress, silent
+from blendsearch.search.backends import Backend
+from blendsearch.search.fitness import Evaluation, FitnessFunction, Planner
+from blendsearch.search.genome import GenomeSpace
+from blendsearch.search.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation in numbers; proxies in [0, 1], `seconds` of all its evaluations, `evaluations` so far."""
+
+    generation: int
+    evaluations: int
+    distinct: int
+    best: float
+    mean: float
+    worst: float
+    best_so_far: float
+    seconds: float
+
+
+@dataclass
+class Search:
+    """A search as it stands: backend, what was evaluated, the generations so far and the best blend.
+
+    save: called with the state after every generation, so that a stopped search loses at most one.
+    """
+
+    space: GenomeSpace
+    backend: Backend
+    planner: Planner
+    fitness: FitnessFunction
+    ledger: Ledger
+    save: Callable[[dict[str, Any]], None]
+    progress: Progress = silent
+    base_names: Sequence[str] = ()
+    generations: list[Generation] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to go on, as plain JSON."""
+        return {
+            "backend": self.backend.state_dict(),
+            "known": self.fitness.state_dict(),
+            "generations": [asdict(generation) for generation in self.generations or []],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.backend.load_state_dict(state["backend"])
+        self.fitness.load_state_dict(state["known"])
+        self.generations = [Generation(**generation) for generation in state["generations"]]
+
+    def run(self, generations: int, population: int) -> tuple[Blend, float]:
+        """Evaluate the first population and `generations` more; return the best blend and its proxy."""
+        self.generations = self.generations or []
+        while len(self.generations) <= generations:
+            self._step(population, generations)
+        assert self.backend.best is not None
+        genome, value = self.backend.best
+        return self.space.decode(genome), value
+
+    def _step(self, population: int, last: int) -> None:
+        assert self.generations is not None
+        number = len(self.generations)
+        genomes = self.backend.ask(population)
+        plans = [self.planner.plan(self.space.decode(genome)) for genome in genomes]
+        best = self.backend.best[1] if self.backend.best else 0.0
+
+        def done(count: int, value: float) -> None:
+            nonlocal best
+            best = max(best, value)
+            position = number * population + min(count, population)
+            self.progress("search", position, (last + 1) * population, f"generation {number}, best proxy {best:.4f}")
+
+        evaluations = self.fitness(plans, done)
+        self.backend.tell(genomes, [evaluation.value for evaluation in evaluations])
+        self._record(number, genomes, evaluations)
+        self.progress("search", (number + 1) * population, (last + 1) * population, f"best proxy {best:.4f}")
+        self.save(self.state_dict())
+
+    def _record(self, number: int, genomes: list[np.ndarray], evaluations: list[Evaluation]) -> None:
+        assert self.generations is not None and self.backend.best is not None
+        before = self.generations[-1].evaluations if self.generations else 0
+        for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
+            attrs: dict[str, Any] = {"plan": evaluation.plan.digest, "repeated": evaluation.repeated}
+            if number == 0 and offset < len(self.base_names):
+                attrs["criterion"] = self.base_names[offset]
+            params = dict(zip(self.space.names, genome.tolist(), strict=True))
+            cost = 0.0 if evaluation.repeated else evaluation.seconds
+            self.ledger.record(before + offset, number, params, evaluation.value, cost, attrs)
+        values = [evaluation.value for evaluation in evaluations]
+        self.generations.append(
+            Generation(
+                generation=number,
+                evaluations=before + len(genomes),
+                distinct=len(self.fitness.known),
+                best=max(values),
+                mean=sum(values) / len(values),
+                worst=min(values),
+                best_so_far=self.backend.best[1],
+                seconds=sum(e.seconds for e in evaluations if not e.repeated),
+            )
+        )

@@ -1,0 +1,88 @@
+"""From a blend to its fitness: scores, plan, sliced network, proxy; each distinct plan is evaluated once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from blendsearch.allocation import Allocation, Budget
+from blendsearch.blending import Blend, Scores, rank_all
+from blendsearch.proxies import Bench, Estimate, Proxy
+from blendsearch.search.parallel import WorkerPool
+from blendsearch.structure import Plan, Structure
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A plan's fitness, what it cost, and whether it was known from an earlier candidate."""
+
+    plan: Plan
+    value: float
+    seconds: float
+    repeated: bool
+
+
+class Planner:
+    """Turns blends and criteria into plans under one allocation and budget."""
+
+    def __init__(self, structure: Structure, scores: Scores, allocation: Allocation, budget: Budget) -> None:
+        self.structure, self.allocation, self.budget = structure, allocation, budget
+        self.scores = scores
+        self.ranked = rank_all(scores)
+
+    def group_scores(self, blend: Blend) -> dict[str, Tensor]:
+        """Return the blend's score of every group [C]; a blend of one criterion is that criterion, unranked."""
+        if len(blend.criteria) == 1:
+            return self.scores[blend.criteria[0]]
+        return blend.score_ranked(self.ranked)
+
+    def plan(self, blend: Blend) -> Plan:
+        """Return the blend's plan."""
+        return self.allocation.plan(self.structure, self.group_scores(blend), self.budget)
+
+
+class FitnessFunction:
+    """Evaluates plans by a proxy, side by side, and remembers every plan it has seen.
+
+    known: plan digest -> (value, seconds); put into and taken from the run folder, so that a resumed search
+    repeats nothing.
+    """
+
+    def __init__(self, proxy: Proxy, bench: Bench, *, workers: int = 1, threads: int = 1) -> None:
+        self.known: dict[str, tuple[float, float]] = {}
+        proxy.prepare(bench)
+        self.pool: WorkerPool[Proxy, Plan, Estimate] = WorkerPool(_estimate, proxy, workers=workers, threads=threads)
+
+    def __call__(
+        self, plans: Sequence[Plan], done: Callable[[int, float], None] = lambda n, v: None
+    ) -> list[Evaluation]:
+        """Return the evaluations in the order of `plans`; `done(count, value)` is called as new ones finish."""
+        fresh: dict[str, Plan] = {}
+        first = set()
+        for position, plan in enumerate(plans):
+            if plan.digest not in self.known and plan.digest not in fresh:
+                fresh[plan.digest] = plan
+                first.add(position)
+        digests = list(fresh)
+        for count, (position, estimate) in enumerate(self.pool.map(list(fresh.values())), start=1):
+            self.known[digests[position]] = (estimate.value, estimate.seconds)
+            done(count, estimate.value)
+        return [
+            Evaluation(plan, *self.known[plan.digest], position not in first) for position, plan in enumerate(plans)
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the known values as plain JSON."""
+        return {digest: list(pair) for digest, pair in self.known.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.known = {digest: (float(value), float(seconds)) for digest, (value, seconds) in state.items()}
+
+
+def _estimate(proxy: Proxy, plan: Plan) -> Estimate:
+    bench = proxy.bench
+    return proxy.estimate(bench.structure.slice(bench.network, plan), plan)

@@ -1,0 +1,133 @@
+"""Genomes: points of the unit cube that stand for blends over given clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from blendsearch.blending.blend import NETWORK, Blend
+from blendsearch.blending.clusters import Clusters
+from blendsearch.errors import BlendsearchError
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The two genes of one cluster of one unit: which member is chosen, and its calibration factor."""
+
+    unit: str
+    index: int
+    members: tuple[str, ...]
+
+    def choose(self, gene: float) -> int:
+        """Return the member a gene in [0, 1] stands for; all members have equal shares of the interval."""
+        return min(int(gene * len(self.members)), len(self.members) - 1)
+
+    def gene(self, member: int) -> float:
+        """Return the middle of a member's share."""
+        return (member + 0.5) / len(self.members)
+
+
+class GenomeSpace:
+    """The blends over some clusters as vectors in [0, 1]^size, a member and a factor gene for each cluster.
+
+    cells: the clusters of all units, in order. Genes 2i and 2i + 1 are the member and the factor of cell i.
+    A unit whose factors are all 0 would order nothing; it stands for equal factors of 1.
+    """
+
+    def __init__(self, clusters: Clusters) -> None:
+        self.clusters = clusters
+        self.cells = tuple(
+            Cell(unit, index, members)
+            for unit, parts in clusters.members.items()
+            for index, members in enumerate(parts)
+        )
+        empty = [unit for unit, parts in clusters.members.items() if not parts or not all(parts)]
+        if empty or not self.cells:
+            names = ", ".join(empty) or "any unit"
+            raise BlendsearchError(f"genome space: no criteria to choose from in {names}")
+        self.size = 2 * len(self.cells)
+        self.names = [f"{cell.unit}/cluster{cell.index}/{gene}" for cell in self.cells for gene in ("member", "factor")]
+        self.units = {
+            unit: tuple(number for number, cell in enumerate(self.cells) if cell.unit == unit)
+            for unit in clusters.members
+        }
+
+    def check(self, genome: np.ndarray) -> np.ndarray:
+        """Return a float64 copy of a genome; BlendsearchError for another length or genes outside [0, 1]."""
+        # Adding zero turns a negative zero into zero, so that equal genomes have equal bytes.
+        copy = np.array(genome, dtype=np.float64) + 0.0
+        if copy.shape != (self.size,):
+            raise BlendsearchError(f"genome: shape {list(copy.shape)} given, [{self.size}] expected")
+        if not ((copy >= 0) & (copy <= 1)).all():
+            raise BlendsearchError("genome: genes outside [0, 1] given")
+        return copy
+
+    def decode(self, genome: np.ndarray) -> Blend:
+        """Return the blend of a genome; members with a factor of 0 are left out of it."""
+        weights: dict[str, dict[str, float]] = {unit: {} for unit in self.units}
+        for cell, (member, factor) in zip(self.cells, self._choices(genome), strict=True):
+            if factor > 0:
+                weights[cell.unit][cell.members[member]] = factor
+        return Blend(self.clusters.unit, weights, dict(self.clusters.groups))
+
+    def params(self, genome: np.ndarray) -> dict[str, float]:
+        """Return gene name -> value, as the ledger records it."""
+        return dict(zip(self.names, self.check(genome).tolist(), strict=True))
+
+    def signature(self, genome: np.ndarray) -> tuple[tuple[int, float], ...]:
+        """Return what tells blends apart, (member, factor) a cell; equal signatures decode alike."""
+        return tuple((member if factor > 0 else -1, factor) for member, factor in self._choices(genome))
+
+    def _choices(self, genome: np.ndarray) -> list[tuple[int, float]]:
+        pairs = zip(self.cells, self.check(genome).reshape(-1, 2).tolist(), strict=True)
+        chosen = [(cell.choose(member), factor) for cell, (member, factor) in pairs]
+        for numbers in self.units.values():
+            if all(chosen[number][1] == 0 for number in numbers):
+                for number in numbers:
+                    chosen[number] = (chosen[number][0], 1.0)
+        return chosen
+
+    def encode(self, blend: Blend) -> np.ndarray:
+        """Return the genome of a blend, with its factors divided by the greatest when that is above 1.
+
+        A network-level blend is given to every unit. Raises BlendsearchError when the blend has other units,
+        a criterion that is in no cluster, or two criteria of one cluster with factors above 0.
+        """
+        genome = np.zeros(self.size)
+        genome[0::2] = [cell.gene(0) for cell in self.cells]
+        for unit, numbers in self.units.items():
+            for criterion, factor in self._factors(blend, unit).items():
+                number = self._cell_of(criterion, unit, numbers)
+                if genome[2 * number + 1] > 0:
+                    members = ", ".join(self.cells[number].members)
+                    raise BlendsearchError(
+                        f"blend: unit '{unit}': two criteria of one cluster ({members}), a genome holds one"
+                    )
+                genome[2 * number] = self.cells[number].gene(self.cells[number].members.index(criterion))
+                genome[2 * number + 1] = factor
+        genome[1::2] /= max(1.0, genome[1::2].max())
+        return genome
+
+    def _factors(self, blend: Blend, unit: str) -> dict[str, float]:
+        name = NETWORK if blend.unit == NETWORK else unit
+        if name not in blend.weights:
+            raise BlendsearchError(f"blend: no factors for unit '{unit}' (given: {', '.join(blend.weights)})")
+        return {criterion: factor for criterion, factor in blend.weights[name].items() if factor > 0}
+
+    def _cell_of(self, criterion: str, unit: str, numbers: tuple[int, ...]) -> int:
+        for number in numbers:
+            if criterion in self.cells[number].members:
+                return number
+        known = sorted(member for number in numbers for member in self.cells[number].members)
+        raise BlendsearchError(
+            f"blend: criterion '{criterion}' is in no cluster of unit '{unit}' (there: {', '.join(known)})"
+        )
+
+    def base(self, criterion: str) -> np.ndarray:
+        """Return the genome that ranks as one criterion: factor 1 for it in every unit, 0 for the rest."""
+        return self.encode(Blend.single(criterion))
+
+    def random(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a genome drawn evenly from the cube."""
+        return rng.random(self.size)

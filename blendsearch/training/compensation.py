@@ -1,0 +1,269 @@
+"""Least-squares compensation: after pruning, the next layers' weights are refitted in closed form, without labels.
+
+Every layer that lost inputs gets the weights with which it best reproduces what it gave in the unpruned network
+(at the kept filters), on the inputs that the pruned and already compensated layers before it produce. Where a
+residual addition follows, the target is the sum, so the refit also makes up for what the shortcut lost.
+Source: He et al., Channel Pruning, ICCV 2017, section 3.1 (least-squares reconstruction), done in one forward
+pass over all layers; the ridge pulls towards the weights that slicing left.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from blendsearch.compute import Compute, generator
+from blendsearch.structure import Plan, Structure
+from blendsearch.structure.trace import CallCounter, Join
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a layer should give: `values` [P, C_out] at output positions `index` (flat over N, H, W)."""
+
+    values: Tensor
+    index: Tensor
+
+
+class _Pass(CallCounter):
+    """A forward pass in which some convolutions are watched; a join hands over both operands of the addition."""
+
+    def __init__(self, network: nn.Module, watched: list[str], joins: dict[str, Join]) -> None:
+        super().__init__()
+        self.network = network
+        self.watched = watched
+        self.joins = {join.index: join for name, join in joins.items() if name in watched}
+        self.joined = {join.convolution for join in self.joins.values()}
+
+    def on_addition(self, index: int, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        join = self.joins.get(index)
+        return output if join is None else self.at_join(join, inputs, output)
+
+    def at_join(self, join: Join, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        """Take a watched addition; return what the network goes on with."""
+        raise NotImplementedError
+
+
+class _Recorder(_Pass):
+    """Records the targets on the unpruned network."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        watched: list[str],
+        joins: dict[str, Join],
+        norms: dict[str, str],
+        count: int,
+        seed: int,
+    ) -> None:
+        super().__init__(network, watched, joins)
+        self.count, self.seed = count, seed
+        self.targets: dict[str, Target] = {}
+        self.handles = []
+        for name in watched:
+            if name not in self.joined:
+                source = network.get_submodule(norms.get(name, name))
+                self.handles.append(source.register_forward_hook(self._hook(name)))
+
+    def _hook(self, name: str) -> Any:
+        return lambda module, inputs, output: self._record(name, output)
+
+    def at_join(self, join: Join, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        self._record(join.convolution, output)
+        return output
+
+    def _record(self, name: str, output: Tensor) -> None:
+        rows = _rows(output)
+        index = torch.arange(len(rows))
+        if len(rows) > self.count:
+            index = torch.randperm(len(rows), generator=generator(self.seed, "positions", name))[: self.count]
+            index = index.sort().values
+        index = index.to(output.device)
+        self.targets[name] = Target(rows[index].float(), index)
+
+
+class _Refitter(_Pass):
+    """Refits the watched layers of a pruned network as the forward pass reaches them."""
+
+    def __init__(
+        self, network: nn.Module, watched: list[str], joins: dict[str, Join], outer: Compensation, plan: Plan
+    ) -> None:
+        super().__init__(network, watched, joins)
+        self.outer, self.plan = outer, plan
+        self.inputs: dict[str, Tensor] = {}
+        self.handles = [network.get_submodule(name).register_forward_pre_hook(self._hook(name)) for name in watched]
+
+    def _hook(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if name in self.joined:
+                self.inputs[name] = inputs[0]
+            else:
+                self.outer.refit_layer(self.network, name, inputs[0], self.plan, None)
+
+        return hook
+
+    def at_join(self, join: Join, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        other = inputs[1 - join.operand]
+        x = self.inputs.pop(join.convolution)
+        self.outer.refit_layer(self.network, join.convolution, x, self.plan, other)
+        own = self.network.get_submodule(join.convolution).forward(x)  # past the hook
+        norm = self.outer.norms.get(join.convolution)
+        if norm:
+            own = self.network.get_submodule(norm).forward(own)
+        return own + other
+
+
+class Compensation:
+    """Refits pruned copies of one network on one set of calibration images.
+
+    images: [N, C, H, W], normalised; no labels needed. positions: output positions per layer that enter the
+    least squares. ridge: share of the mean diagonal of the Gram matrix that is added to its diagonal.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        structure: Structure,
+        images: Tensor,
+        *,
+        positions: int = 20_000,
+        ridge: float = 1e-3,
+        compute: Compute | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.structure, self.ridge = structure, ridge
+        self.compute = compute or Compute()
+        self.images = images
+        self.norms = structure.trace.norm
+        self.joins = {join.convolution: join for join in structure.trace.joins}
+        readers = {m.module for g in structure.groups for m in g.members if m.side == "in"}
+        watched = [n for n in structure.trace.order if n in readers and self._refittable(network, n)]
+        replica = self.compute.place(copy.deepcopy(network)).eval()
+        recorder = _Recorder(replica, watched, self.joins, self.norms, positions, seed)
+        self._forward(recorder)
+        self.targets = recorder.targets
+
+    def _refittable(self, network: nn.Module, name: str) -> bool:
+        """Tell whether a layer can take a solution: linear or plain convolution, its norm (if any) with a scale."""
+        layer = network.get_submodule(name)
+        norm: Any = network.get_submodule(self.norms[name]) if name in self.norms else None
+        plain = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+        return plain and (norm is None or norm.weight is not None)
+
+    def refit(self, network: nn.Module, plan: Plan) -> None:
+        """Refit a network that was sliced by `plan`, in place; its training flag is kept."""
+        lost = [name for name in self.structure.pruned_inputs(plan) if name in self.targets]
+        if not lost:
+            return
+        was_training = network.training
+        network.eval()
+        try:
+            self._forward(_Refitter(network, lost, self.joins, self, plan))
+        finally:
+            network.train(was_training)
+
+    def _forward(self, run: Any) -> None:
+        try:
+            with torch.no_grad(), run, self.compute.autocast():
+                run.network(self.compute.images(self.images))
+        finally:
+            for handle in run.handles:
+                handle.remove()
+
+    def refit_layer(self, network: nn.Module, name: str, x: Tensor, plan: Plan, other: Tensor | None) -> None:
+        """Solve one layer's least squares for input `x`; `other` is what an addition contributes beside it."""
+        layer = network.get_submodule(name)
+        norm = network.get_submodule(self.norms[name]) if name in self.norms else None
+        target = self.targets[name]
+        kept = self.structure.kept_outputs(name, plan)
+        wanted = target.values if kept is None else target.values[:, kept.to(target.values.device)]
+        if other is not None:
+            wanted = wanted - _rows(other)[target.index].float()
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            rows = _patches(layer, x.float(), target.index)
+            start = _effective_weight(layer, norm)
+            weight, mean_in, mean_out = _least_squares(rows, wanted, start, self.ridge, _has_offset(layer, norm))
+            _write(layer, norm, weight, rows, mean_in, mean_out)
+
+
+def _rows(output: Tensor) -> Tensor:
+    """View an output as [positions, C]."""
+    return output.movedim(1, -1).flatten(0, -2) if output.dim() == 4 else output.flatten(0, -2)
+
+
+def _patches(layer: nn.Module, x: Tensor, index: Tensor) -> Tensor:
+    """Return what the layer reads at the given output positions: [P, k * k * C_in] (or [P, C_in])."""
+    if not isinstance(layer, nn.Conv2d):
+        return _rows(x)[index]
+    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
+    pad = layer._reversed_padding_repeated_twice
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    out_h, out_w = _output_size(layer, x)
+    x = F.pad(x, pad, mode=mode) if any(pad) else x
+    _, channels, height, width = x.shape
+    flat = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    sample, rest = index // (out_h * out_w), index % (out_h * out_w)
+    corner = (sample * height + rest // out_w * sh) * width + rest % out_w * sw
+    rows = torch.arange(kh, device=x.device) * dh * width
+    offsets = (rows[:, None] + torch.arange(kw, device=x.device) * dw).flatten()
+    return flat.index_select(0, (corner[:, None] + offsets).flatten()).view(len(index), -1)
+
+
+def _output_size(layer: nn.Conv2d, x: Tensor) -> tuple[int, int]:
+    left, right, top, bottom = layer._reversed_padding_repeated_twice
+    height = (x.shape[2] + top + bottom - layer.dilation[0] * (layer.kernel_size[0] - 1) - 1) // layer.stride[0] + 1
+    width = (x.shape[3] + left + right - layer.dilation[1] * (layer.kernel_size[1] - 1) - 1) // layer.stride[1] + 1
+    return height, width
+
+
+def _effective_weight(layer: Any, norm: Any) -> Tensor:
+    """Return the layer's weight as [inputs, C_out] in the order of `_patches`, with the norm's scale folded in."""
+    weight = layer.weight.detach().float()
+    flat = weight.permute(0, 2, 3, 1).flatten(1) if weight.dim() == 4 else weight
+    if norm is not None:
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        flat = flat * (scale * norm.weight.detach())[:, None]
+    return flat.T
+
+
+def _has_offset(layer: Any, norm: Any) -> bool:
+    return layer.bias is not None or norm is not None
+
+
+def _least_squares(
+    rows: Tensor, wanted: Tensor, start: Tensor, ridge: float, offset: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return weights [D, C] and the means of inputs and targets (zero without offset)."""
+    mean_in = rows.mean(0) if offset else torch.zeros_like(rows[0])
+    mean_out = wanted.mean(0) if offset else torch.zeros_like(wanted[0])
+    gram = rows.T @ rows / len(rows) - torch.outer(mean_in, mean_in)
+    cross = rows.T @ wanted / len(rows) - torch.outer(mean_in, mean_out)
+    gram, cross, start = gram.double(), cross.double(), start.double()
+    strength = ridge * gram.diagonal().mean().clamp(min=1e-12)
+    solved = torch.linalg.solve(gram + strength * torch.eye(len(gram), device=gram.device), cross - gram @ start)
+    return (start + solved).float(), mean_in, mean_out
+
+
+def _write(layer: Any, norm: Any, weight: Tensor, rows: Tensor, mean_in: Tensor, mean_out: Tensor) -> None:
+    """Put the solution into the layer; a norm after it becomes the identity on the calibration data, plus offset."""
+    columns = weight.T
+    if layer.weight.dim() == 4:
+        out, _, kh, kw = layer.weight.shape
+        columns = columns.reshape(out, kh, kw, -1).permute(0, 3, 1, 2)
+    layer.weight.copy_(columns)
+    if norm is None:
+        if layer.bias is not None:
+            layer.bias.copy_(mean_out - mean_in @ weight)
+        return
+    if layer.bias is not None:
+        layer.bias.zero_()
+    answer = rows @ weight
+    norm.running_mean.copy_(answer.mean(0))
+    norm.running_var.copy_(answer.var(0, unbiased=False))
+    norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
+    norm.bias.copy_(mean_out)

@@ -1,0 +1,77 @@
+"""Accuracy of a network, and batch-norm statistics from data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from blendsearch.compute import Compute
+from blendsearch.errors import DataError
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """accuracy: share of images classified right, in [0, 1]. loss: mean cross entropy. count: images."""
+
+    accuracy: float
+    loss: float
+    count: int
+
+
+def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = None) -> Evaluation:
+    """Read a network's accuracy and loss in evaluation mode; its training flag is put back.
+
+    The network must be on the compute's device. Raises DataError when there is no batch.
+    """
+    compute = compute or Compute()
+    was_training = network.training
+    network.eval()
+    right = torch.zeros((), dtype=torch.float64)
+    loss = torch.zeros((), dtype=torch.float64)
+    count = 0
+    try:
+        with torch.no_grad():
+            for images, labels in batches:
+                with compute.autocast():
+                    logits = network(compute.images(images)).float()
+                labels = labels.to(logits.device)
+                right += (logits.argmax(1) == labels).sum().double().cpu()
+                loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
+                count += len(labels)
+    finally:
+        network.train(was_training)
+    if count == 0:
+        raise DataError("evaluation: no image given, at least one expected")
+    return Evaluation(float(right / count), float(loss / count), count)
+
+
+def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = None) -> None:
+    """Replace the batch norms' running statistics by their plain averages over the batches, in place.
+
+    Momentum and training flags are put back. Only batch norms run in training mode: dropout stays off.
+    Source: Li et al., EagleEye, ECCV 2020.
+    """
+    compute = compute or Compute()
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    flags = {module: module.training for module in network.modules()}
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    try:
+        with torch.no_grad(), compute.autocast():
+            for images, _ in batches:
+                network(compute.images(images))
+    finally:
+        for module, training in flags.items():
+            module.training = training
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

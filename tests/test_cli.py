@@ -1,0 +1,297 @@
+"""The command line, with stand-ins for the campaigns it calls."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from blendsearch.cli import app, tables
+from blendsearch.cli.display import Bars, Lines, clock, rate_text
+from blendsearch.errors import RunError
+from blendsearch.version import __version__
+
+GOOD = """\
+name: small
+data: {name: digits}
+model: {name: conv4}
+training: {epochs: 1}
+retraining: {epochs: 1}
+budget: {flops: 0.5}
+"""
+RESULT = {"test_accuracy": 0.784, "test_accuracy_std": 0.0013, "flops_ratio": 0.499, "params_ratio": 0.52}
+SUMMARY = {
+    "name": "small",
+    "seeds": 3,
+    "budget": {"kind": "flops", "ratio": 0.5},
+    "baseline": {"test_accuracy": 0.97},
+    "blend": RESULT,
+    "criteria": {"l1": {**RESULT, "test_accuracy": 0.7}, "fisher": {**RESULT, "test_accuracy_std": None}},
+    "comparison": {"sentence": "The blend beats fisher by 0.50 points [0.2, 0.8] on 3 paired seeds."},
+    "seconds": {"train": 12.31, "search": 100.0, "total": 3725.0},
+}
+
+
+@pytest.fixture
+def space(tmp_path, monkeypatch):
+    """A valid space file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(GOOD)
+    return "space.yaml"
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Put a module with the given functions in the place of a module of campaigns, and note their calls."""
+    calls: list[tuple] = []
+
+    def put(module: str, **functions):
+        fake = types.ModuleType(f"blendsearch.campaigns.{module}")
+        for name, function in functions.items():
+
+            def noted(*given, function=function):
+                calls.append(given)
+                return function(*given)
+
+            setattr(fake, name, noted)
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
+        return calls
+
+    monkeypatch.setitem(sys.modules, "blendsearch.campaigns", types.ModuleType("blendsearch.campaigns"))
+    return put
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def campaign(*given):
+    given[-1]("search", 1, 1, "best 0.8")
+    return types.SimpleNamespace(run_dir=Path("runs/small"), summary=SUMMARY, report=Path("runs/small/report.html"))
+
+
+def fails_with(error: BaseException):
+    def fail(*given):
+        raise error
+
+    return fail
+
+
+def test_search_prints_table_verdict_times_and_report(space, stand_in):
+    calls = stand_in("search", run_search=campaign)
+    result = run("search", space, "seed=3", "--run-dir", "here", "search.population=12", "--resume")
+    assert result.exit_code == 0, result.output
+    settings, run_dir, resume, _ = calls[0]
+    assert (settings.seed, settings.search.population, run_dir, resume) == (3, 12, Path("here"), True)
+    lines = result.stdout.splitlines()
+    assert "search 1/1" in lines[0]
+    rows = [line.split("  ")[0].strip() for line in lines]
+    assert rows.index("not pruned") < rows.index("blend") < rows.index("fisher") < rows.index("l1")
+    assert "78.40 % ± 0.13" in result.stdout
+    assert SUMMARY["comparison"]["sentence"] in lines
+    assert "train 12.3 s, search 1 min 40 s, total 1 h 2 min" in lines
+    assert f"report: {Path('runs/small/report.html')}" in lines
+
+
+def test_quiet_search_prints_nothing(space, stand_in):
+    stand_in("search", run_search=campaign)
+    result = run("search", space, "-q")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["-q"]])
+def test_wrong_input_is_its_message_and_exit_code_2(space, stand_in, arguments):
+    stand_in("search", run_search=fails_with(RunError("runs/small: exists; continue with --resume")))
+    result = run("search", space, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "runs/small: exists; continue with --resume\n"
+
+
+def test_mistakes_of_a_space_file_are_told_without_starting(space):
+    result = run("search", space, "sed=3", "budget.flops=2")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 2
+    assert run("train", "no_such.yaml").stderr.startswith("no_such.yaml: no such space file")
+
+
+def test_interrupt_says_how_to_continue(space, stand_in):
+    stand_in("search", run_search=fails_with(KeyboardInterrupt()))
+    result = run("search", space, "criteria=[l1, l2]", "--run-dir", "my run")
+    assert result.exit_code == 130
+    command = "blendsearch search space.yaml 'criteria=[l1, l2]' --run-dir 'my run' --resume"
+    assert result.stderr == f"stopped; continue with: {command}\n"
+    stand_in("single", train_baseline=fails_with(KeyboardInterrupt()))
+    result = run("train", space)
+    assert (result.exit_code, result.stderr) == (130, "stopped\n")
+
+
+def test_other_exceptions_propagate(space, stand_in):
+    stand_in("search", run_search=fails_with(ZeroDivisionError()))
+    assert isinstance(run("search", space).exception, ZeroDivisionError)
+
+
+def test_train(space, stand_in):
+    found = {
+        "run_dir": Path("runs/small"),
+        "test_accuracy": 0.975,
+        "flops": 1234567,
+        "params": 9876,
+        "seconds": 3,
+    }
+    stand_in("single", train_baseline=lambda *given: found)
+    result = run("train", space)
+    assert result.exit_code == 0
+    assert all(text in result.stdout for text in ("97.50 %", "1,234,567", "9,876", "3.00 s", "runs"))
+
+
+def test_score_is_not_cut_when_piped(space, stand_in):
+    names = [f"a_criterion_with_a_long_name_{number}" for number in range(14)]
+    found = {
+        "run_dir": Path("runs/small"),
+        "criteria": [
+            {"name": name, "family": "weights", "mean_agreement": 0.5, "nearest": names[0], "seconds": 0.1}
+            for name in names
+        ],
+        "agreement": {"criteria": names, "mean": [[-0.25] * 14] * 14},
+        "clusters": {"stage1": [names[:7], names[7:]]},
+    }
+    stand_in("single", score_criteria=lambda *given: found)
+    result = run("score", space)
+    assert result.exit_code == 0
+    assert "…" not in result.stdout
+    assert any(all(name in line for name in names) for line in result.stdout.splitlines())
+    assert result.stdout.count("-25") == 14 * 14
+
+
+def test_prune(space, stand_in):
+    found = {
+        "run_dir": Path("runs/small"),
+        "name": "l1",
+        "baseline": {"test_accuracy": 0.97},
+        "pruned": {"test_accuracy": 0.9, "search_accuracy": 0.9, "flops_ratio": 0.5, "params_ratio": 0.4},
+        "kept": {"features.0": [8, 16]},
+    }
+    calls = stand_in("single", prune_once=lambda *given: found)
+    result = run("prune", space, "--by", "l1", "budget.flops=0.4")
+    assert result.exit_code == 0
+    assert (calls[0][1], calls[0][0].budget.flops) == ("l1", 0.4)
+    assert "features.0" in result.stdout
+    assert "█" * 10 in result.stdout
+    assert run("prune", space).exit_code == 2
+
+
+def test_report(stand_in):
+    stand_in("report", write_report=lambda run_dir, progress: run_dir / "report.html")
+    assert run("report", "runs/small").stdout.strip() == f"report: {Path('runs/small/report.html')}"
+    stand_in("report", write_report=fails_with(RunError("runs/small: no such run folder")))
+    assert run("report", "runs/small").exit_code == 2
+
+
+def test_list(stand_in):
+    rows = [
+        {"name": "l1", "needs": {"weights"}, "source": "Li [2017] " + "x" * 300},
+        {"name": "bn", "family": None},
+    ]
+    calls = stand_in("catalogue", catalogue=lambda kind: rows)
+    result = run("list", "criteria")
+    assert result.exit_code == 0
+    assert all(text in result.stdout for text in ("l1", "weights", "Li [2017] " + "x" * 300))
+    run("list")
+    assert len(calls) == 1 + 7
+    wrong = run("list", "criterai")
+    assert wrong.exit_code == 2
+    assert "did you mean 'criteria'?" in wrong.stderr
+
+
+def test_validate_prints_a_space_that_is_valid(space):
+    result = run("validate", space, "seed=7")
+    Path(space).write_text(result.stdout)
+    assert "seed: 7" in run("validate", space).stdout
+    assert run("validate", space, "-q").output == ""
+
+
+def test_version():
+    assert run("--version").stdout == f"blendsearch {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["search", "train", "score", "prune", "report", "list", "validate"])
+def test_every_help_has_an_example(command):
+    assert f"Example: blendsearch {command} " in run(command, "--help").stdout
+
+
+def test_command_line_starts_without_torch():
+    code = "import sys, blendsearch.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def lines():
+    """A Lines display whose clock the test sets, and what it printed."""
+
+    class Display:
+        def __init__(self):
+            self.out = io.StringIO()
+            self.time = 0.0
+            self.show = Lines(Console(file=self.out, width=200), now=lambda: self.time)
+
+        def at(self, time, *step):
+            self.time = time
+            self.show(*step)
+            return self.out.getvalue().splitlines()
+
+    return Display()
+
+
+def test_lines_come_every_five_seconds_and_at_the_end(lines):
+    for second in range(1, 20):
+        printed = lines.at(second, "train", second, 20, "loss 0.3")
+    assert len(printed) == 3
+    assert printed[0].endswith("train 6/20, 1.0/s, 0:05 elapsed, 0:14 left, loss 0.3")
+    assert lines.at(20, "train", 20, 20)[-1].endswith("train 20/20, 1.0/s, 0:19 elapsed")
+    assert len(lines.at(21, "train", 20, 20)) == 4
+
+
+def test_many_short_tasks_of_one_name_do_not_flood(lines):
+    for step in range(100):
+        lines.at(step / 10, "batch norm", 0, 1)
+        printed = lines.at(step / 10 + 0.05, "batch norm", 1, 1)
+    assert len(printed) == 2
+
+
+def test_rate_after_a_resume_counts_from_where_it_began(lines):
+    lines.at(0, "search", 50, 100)
+    assert "1.0/s, 0:10 elapsed, 0:40 left" in lines.at(10, "search", 60, 100)[-1]
+
+
+def test_bars_keep_one_bar_a_name_and_make_room():
+    bars = Bars(Console(file=io.StringIO(), force_terminal=True, width=120))
+    for task in range(20):
+        bars(f"retrain {task}", 0, 2)
+        bars(f"retrain {task}", 2, 2, "loss [0.1]")
+    bars("retrain 19", 1, 2)
+    bars.stop()
+    assert len(bars.bars.tasks) == 20
+    assert sum(task.visible for task in bars.bars.tasks) == 10
+    assert not bars.bars.tasks[-1].finished
+
+
+def test_bars_that_never_began_print_nothing():
+    out = io.StringIO()
+    Bars(Console(file=out, force_terminal=True)).stop()
+    assert out.getvalue() == ""
+
+
+def test_words_for_rates_and_times():
+    assert [rate_text(rate) for rate in (0, 0.25, 1.26, 123.4)] == ["", "4.0 s each", "1.3/s", "123/s"]
+    assert [clock(seconds) for seconds in (4.6, 750, 3723)] == ["0:05", "12:30", "1:02:03"]
+    assert [tables.duration(seconds) for seconds in (0.421, 59.97, 3800)] == [
+        "0.42 s",
+        "1 min 0 s",
+        "1 h 3 min",
+    ]
