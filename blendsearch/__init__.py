@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from blendsearch.campaigns.interface import Pruned as Pruned
     from blendsearch.campaigns.interface import prune as prune
     from blendsearch.campaigns.interface import score as score
-    from blendsearch.campaigns.interface import search as search  # type: ignore[assignment]
+    from blendsearch.campaigns.interface import search as search
     from blendsearch.criteria import Criterion as Criterion
     from blendsearch.criteria import register_criterion as register_criterion
     from blendsearch.structure import Plan as Plan

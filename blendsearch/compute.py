@@ -33,7 +33,7 @@ class Compute:
         """Move a network to the device and memory format, in place, and return it."""
         network.to(self.device)
         if self.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         return network
 
     def images(self, images: Tensor) -> Tensor:
@@ -43,11 +43,14 @@ class Compute:
             images = images.contiguous(memory_format=torch.channels_last)
         return images
 
-    def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Return the autocast context of the precision (a no-op for float32)."""
+    def autocast(self, *, cache: bool = True) -> contextlib.AbstractContextManager[object]:
+        """Return the autocast context of the precision (a no-op for float32).
+
+        cache: keep weights once cast; must be off where weights change inside the context.
+        """
         if self.precision == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(device_type=self.device.split(":")[0], dtype=torch.bfloat16)
+        return torch.autocast(device_type=self.device.split(":")[0], dtype=torch.bfloat16, cache_enabled=cache)
 
 
 def child_seed(seed: int, *path: object) -> int:

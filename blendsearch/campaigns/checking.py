@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from blendsearch.allocation import ALLOCATIONS, Budget
-from blendsearch.config import Space
+from blendsearch.compute import Compute
+from blendsearch.config import KeyPath, Space, load_space, space_from_dict
 from blendsearch.criteria import CRITERIA
 from blendsearch.data.datasets import DATASETS
 from blendsearch.errors import BlendsearchError, ConfigError, nearest
+from blendsearch.models.loading import check_name
 from blendsearch.proxies import PROXIES
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES
 from blendsearch.search.backends import BACKENDS
+from blendsearch.search.backends.sampling import SAMPLERS
 from blendsearch.search.parallel import resolve_workers
+
+Mistakes = Iterator[tuple[KeyPath, str]]
+WITH_OPTIONS: dict[str, Registry[Any]] = {"allocation": ALLOCATIONS, "proxy": PROXIES, "schedule": SCHEDULES}
+
+
+def load_checked(path: str | Path, overrides: Sequence[str] = ()) -> Space:
+    """Read a space file; raise one ConfigError with every mistake, those in registered names included."""
+    return load_space(path, overrides, mistakes_in_names)
+
+
+def checked_from_dict(data: Mapping[str, Any]) -> Space:
+    """Do as `load_checked` does with a space given as a mapping."""
+    return space_from_dict(data, mistakes_in_names)
 
 
 def check_space(space: Space) -> None:
-    """Raise one ConfigError with a line for every name or option that no registry entry knows."""
-    mistakes = list(_mistakes(space))
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
+    """Raise one ConfigError with a line for every name or option of a space that no registry entry knows."""
+    lines = [f"{'.'.join(map(str, path))}: {what}" for path, what in mistakes_in_names(space.to_dict())]
+    if lines:
+        raise ConfigError("\n".join(lines))
 
 
 def make(registry: Registry[Any], section: Any) -> Any:
@@ -35,45 +52,79 @@ def budget_of(space: Space) -> Budget:
     return Budget(space.budget.kind, space.budget.ratio, space.budget.min_keep)
 
 
-def _mistakes(space: Space) -> Iterator[str]:
-    for key, registry in (("allocation", ALLOCATIONS), ("proxy", PROXIES), ("schedule", SCHEDULES)):
-        yield from _named(key, getattr(space, key), registry)
-    yield from _message(lambda: DATASETS.get(space.data.name, "data.name"))
-    yield from _message(lambda: BACKENDS.get(space.search.backend, "search.backend"))
-    for name in space.criteria if space.criteria != "all" else ():
-        yield from _message(lambda name=name: CRITERIA.get(name, "criteria"))  # type: ignore[misc]
-    device = space.compute.device
-    yield from _message(
-        lambda: resolve_workers(space.compute.workers, space.compute.threads, "cpu" if device == "auto" else device)
-    )
+def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
+    """Yield (key path, what is wrong) for unknown names and options; values of a wrong type are passed over."""
+    for key, registry in WITH_OPTIONS.items():
+        yield from _named(key, data.get(key), registry)
+    yield from _known(("data", "name"), data, DATASETS.get)
+    yield from _known(("model", "name"), data, check_name)
+    yield from _known(("search", "backend"), data, BACKENDS.get)
+    yield from _known(("search", "sampler"), data, _sampler)
+    criteria = data.get("criteria")
+    listed = dict(enumerate(criteria)) if isinstance(criteria, list) else {}
+    for position in listed:
+        yield from _known((position,), listed, CRITERIA.get, ("criteria",))
+    yield from _workers(data.get("compute"))
 
 
-def _named(key: str, section: Any, registry: Registry[Any]) -> Iterator[str]:
-    if section.name not in registry:
-        yield from _message(lambda: registry.get(section.name, key))
+def _sampler(name: str) -> None:
+    if name not in SAMPLERS:
+        close = nearest(name, SAMPLERS)
+        hint = f"; did you mean '{close}'?" if close else ""
+        raise ConfigError(f"unknown sampler '{name}'{hint} (allowed: {', '.join(SAMPLERS)})")
+
+
+def _known(path: KeyPath, data: Any, get: Callable[[str], Any], above: KeyPath = ()) -> Mistakes:
+    value = data
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(value, str):
+        yield from _message((*above, *path), lambda: get(value))
+
+
+def _named(key: str, section: Any, registry: Registry[Any]) -> Mistakes:
+    path: KeyPath = (key,) if isinstance(section, str) else (key, "name")
+    section = {"name": section} if isinstance(section, str) else section
+    name = section.get("name") if isinstance(section, Mapping) else None
+    if not isinstance(name, str):
         return
-    allowed = options_of(registry.get(section.name))
-    for option in section.options:
-        if option not in allowed:
-            close = nearest(option, allowed)
-            hint = f"; did you mean '{close}'?" if close else ""
-            yield f"{key}.{option}: unknown option of {registry.kind} '{section.name}'{hint} (allowed: {', '.join(allowed) or 'none'})"
-    if all(option in allowed for option in section.options):
-        yield from _message(lambda: registry.get(section.name)(**section.options), key)
+    if name not in registry:
+        yield from _message(path, lambda: registry.get(name))
+        return
+    options = {str(option): value for option, value in section.items() if option != "name"}
+    allowed = options_of(registry.get(name))
+    strange = [option for option in options if option not in allowed]
+    for option in strange:
+        close = nearest(option, allowed)
+        hint = f"; did you mean '{close}'?" if close else ""
+        listed = ", ".join(allowed) or "none"
+        yield (key, option), f"unknown option of {registry.kind} '{name}'{hint} (allowed: {listed})"
+    if not strange:
+        yield from _message((key,), lambda: registry.get(name)(**options))
 
 
-def options_of(factory: Callable[..., Any]) -> dict[str, Any]:
+def options_of(factory: Any) -> dict[str, Any]:
     """Return the options of a registered class: name -> default."""
-    if factory.__init__ is object.__init__:  # type: ignore[misc]
+    if factory.__init__ is object.__init__:
         return {}
     parameters = inspect.signature(factory).parameters
     return {name: p.default for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
 
 
-def _message(action: Callable[[], Any], key: str = "") -> Iterator[str]:
+def _workers(section: Any) -> Mistakes:
+    section = section if isinstance(section, Mapping) else {}
+    workers, threads, device = (section.get(key) for key in ("workers", "threads", "device"))
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        return
+    count = threads if isinstance(threads, int) and threads >= 1 else 1
+    where = Compute.resolve(device if isinstance(device, str) else "auto").device
+    yield from _message(("compute", "workers"), lambda: resolve_workers(workers, count, where))
+
+
+def _message(path: KeyPath, action: Callable[[], Any]) -> Mistakes:
     try:
         action()
     except BlendsearchError as error:
-        yield str(error)
+        yield path, str(error)
     except (TypeError, ValueError) as error:
-        yield f"{key}: {error}"
+        yield path, f"not allowed ({error})"

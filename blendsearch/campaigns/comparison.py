@@ -49,19 +49,19 @@ def compare(records: Records) -> dict[str, Any]:
     names = sorted({record["name"] for record in records if record["kind"] == "criterion"})
     means = {name: averages(records, name, "criterion")["test_accuracy"] for name in names}
     best = max(names, key=lambda name: means[name])
-    differences = {}
-    for name in names:
-        pairs = paired(records, name)
-        differences[name] = {"difference": statistics.fmean(pairs), "interval": interval(pairs)}
-    difference, bounds = differences[best]["difference"], differences[best]["interval"]
+    pairs = {name: paired(records, name) for name in names}
+    difference, bounds = statistics.fmean(pairs[best]), interval(pairs[best])
     verdict = _verdict(bounds)
     return {
         "best_criterion": best,
         "difference": difference,
         "interval": bounds,
         "verdict": verdict,
-        "sentence": _sentence(best, difference, bounds, verdict, len(paired(records, best))),
-        "differences": differences,
+        "sentence": _sentence(best, difference, bounds, verdict, len(pairs[best])),
+        "differences": {
+            name: {"difference": statistics.fmean(values), "interval": interval(values)}
+            for name, values in pairs.items()
+        },
     }
 
 
@@ -79,11 +79,11 @@ def _sentence(best: str, difference: float, bounds: tuple[float, float] | None, 
         return f"After equal retraining the blend is {points} from the best criterion ({best}); one seed tests nothing."
     range_ = f"95 % interval {100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f}, {seeds} paired seeds"
     words = {
-        "beats": f"The blend beats the best criterion ({best}) by {points} of test accuracy ({range_}).",
-        "worse": f"The blend is worse than the best criterion ({best}): {points} of test accuracy ({range_}).",
-        "no difference shown": f"No difference shown between the blend and the best criterion ({best}): {points} of test accuracy ({range_}).",
+        "beats": "The blend beats the best criterion",
+        "worse": "The blend is worse than the best criterion",
+        "no difference shown": "No difference shown between the blend and the best criterion",
     }
-    return words[verdict]
+    return f"{words[verdict]} ({best}): {points} of test accuracy ({range_})."
 
 
 def fidelity(proxies: Mapping[str, float], truths: Mapping[str, float], *, draws: int = 2000) -> dict[str, Any] | None:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
 from blendsearch.blending import Blend, Scores
+from blendsearch.campaigns.checking import checked_from_dict, load_checked
 from blendsearch.campaigns.scorers import blended
 from blendsearch.campaigns.search import Campaign, run_search
 from blendsearch.compute import Compute
-from blendsearch.config import Space, load_space, space_from_dict
+from blendsearch.config import Space
 from blendsearch.criteria import applicable, measures_of, names, score_groups
 from blendsearch.errors import BlendsearchError, DataError, StructureError
 from blendsearch.progress import Progress, silent
@@ -23,6 +24,7 @@ from blendsearch.statistics import gather
 from blendsearch.structure import Plan, Structure
 
 Batches = Iterable[tuple[Tensor, Tensor]]
+HALF = Budget("flops", 0.5)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def prune(
     batches: Batches,
     *,
     by: str | Blend | Mapping[str, Tensor],
-    budget: Mapping[str, float] | Budget = Budget("flops", 0.5),
+    budget: Mapping[str, float] | Budget = HALF,
     allocation: str | Allocation = "uniform",
     scope: str = "all",
     device: str = "auto",
@@ -96,9 +98,9 @@ def search(
     space: a Space, the same as a dict, or the path of a space file.
     """
     if isinstance(space, str | Path):
-        space = load_space(space)
+        space = load_checked(space)
     elif not isinstance(space, Space):
-        space = space_from_dict(dict(space))
+        space = checked_from_dict(space)
     return run_search(space, Path(run_dir) if run_dir is not None else None, resume, progress)
 
 

@@ -10,17 +10,19 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from blendsearch.cli import tables
 from blendsearch.cli.display import no_progress, output_console, shown_progress
-from blendsearch.config import load_space
 from blendsearch.errors import BlendsearchError, unknown_name
 from blendsearch.progress import Progress
 from blendsearch.version import __version__
+
+if TYPE_CHECKING:
+    from blendsearch.config import Space
 
 KINDS = ("criteria", "allocations", "proxies", "schedules", "backends", "models", "datasets")
 WRONG_INPUT = 2
@@ -65,6 +67,13 @@ class Session:
         """Print results; texts are never cut."""
         for thing in things:
             self.console.print(thing, soft_wrap=isinstance(thing, str))
+
+
+def read_space(space: Path, overrides: list[str] | None) -> Space:
+    """Read a space file with its overrides; every mistake at once."""
+    from blendsearch.campaigns.checking import load_checked
+
+    return load_checked(space, overrides or [])
 
 
 @contextlib.contextmanager
@@ -117,7 +126,7 @@ def search(
     a blend, retrains the best blend and every criterion on the same terms, and writes a report.
     """
     with plain_errors(f"stopped; continue with: {resume_command(space, overrides or [], run_dir)}"):
-        settings = load_space(space, overrides or [])
+        settings = read_space(space, overrides)
         from blendsearch.campaigns.search import run_search
 
         session = Session(quiet)
@@ -132,7 +141,7 @@ def search(
 def train(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, quiet: Quiet = False) -> None:
     """Train the network of a space, without pruning."""
     with plain_errors():
-        settings = load_space(space, overrides or [])
+        settings = read_space(space, overrides)
         from blendsearch.campaigns.single import train_baseline
 
         session = Session(quiet)
@@ -145,7 +154,7 @@ def train(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None,
 def score(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, quiet: Quiet = False) -> None:
     """Score filters by each criterion; show which rank alike."""
     with plain_errors():
-        settings = load_space(space, overrides or [])
+        settings = read_space(space, overrides)
         from blendsearch.campaigns.single import score_criteria
 
         session = Session(quiet)
@@ -165,7 +174,7 @@ def prune(
 ) -> None:
     """Prune by one criterion or a found blend, and retrain."""
     with plain_errors():
-        settings = load_space(space, overrides or [])
+        settings = read_space(space, overrides)
         from blendsearch.campaigns.single import prune_once
 
         session = Session(quiet)
@@ -206,5 +215,5 @@ def list_entries(
 def validate(space: SpaceFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
     """Check a space file; print it with all defaults."""
     with plain_errors():
-        settings = load_space(space, overrides or [])
+        settings = read_space(space, overrides)
         Session(quiet).print(settings.to_yaml().rstrip())

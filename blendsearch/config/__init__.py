@@ -18,6 +18,7 @@ from blendsearch.config.models import (
     TrainingConfig,
 )
 from blendsearch.config.reading import load_space, space_from_dict
+from blendsearch.config.yaml_text import KeyPath
 
 __all__ = [
     "AugmentationConfig",
@@ -26,6 +27,7 @@ __all__ = [
     "ClustersConfig",
     "ComputeConfig",
     "DataConfig",
+    "KeyPath",
     "ModelConfig",
     "Named",
     "RetrainingConfig",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,22 @@ from blendsearch.config.models import Space
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
 from blendsearch.errors import ConfigError, nearest
 
+Check = Callable[[Mapping[str, Any]], Iterable[tuple[KeyPath, str]]]
+"""Looks at the data of a space and yields (key path, what is wrong), as the rooms above know it."""
+
 SHORTHANDS = ("allocation", "proxy", "schedule")
 OVERRIDES_FROM = 1_000_000  # mistakes are told in the order of lines, those of overrides after them
 
 
-def load_space(path: str | Path, overrides: Sequence[str] = ()) -> Space:
+def no_check(data: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str]]:
+    """Find nothing."""
+    return ()
+
+
+def load_space(path: str | Path, overrides: Sequence[str] = (), check: Check = no_check) -> Space:
     """Read a space file, apply overrides such as 'search.population=12', and validate both together.
+
+    check: looks for mistakes that types and limits do not show, such as unknown names.
 
     Raises ConfigError with one line a mistake, 'FILE:LINE: key.path: what (given …, allowed …)'.
     """
@@ -27,12 +37,12 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> Space:
     draft = _Draft(str(file), _read(file))
     for override in overrides:
         draft.override(override)
-    return draft.space()
+    return draft.space(check)
 
 
-def space_from_dict(data: Mapping[str, Any]) -> Space:
+def space_from_dict(data: Mapping[str, Any], check: Check = no_check) -> Space:
     """Validate a space given as a mapping; raises ConfigError with one line a mistake."""
-    return _Draft("space", Document(copy.deepcopy(dict(data)))).space()
+    return _Draft("space", Document(copy.deepcopy(dict(data)))).space(check)
 
 
 def _read(file: Path) -> Document:
@@ -103,7 +113,7 @@ class _Draft:
         self.places = {at: where for at, where in self.places.items() if at[: len(path)] != path}
         self.places[path] = (order, place)
 
-    def space(self) -> Space:
+    def space(self, check: Check) -> Space:
         """Return the valid Space, or raise ConfigError with every mistake."""
         space = None
         try:
@@ -113,6 +123,10 @@ class _Draft:
             for mistake in mistakes(error, Space):
                 if mistake.path not in known:
                     self.found.append((*self._place(mistake.path), mistake))
+        known = {mistake.path for _, _, mistake in self.found}
+        for path, what in check(self.data):
+            if path not in known:
+                self.found.append((*self._place(path), Mistake(path, what)))
         if self.found or space is None:
             ordered = sorted(self.found, key=lambda one: one[0])
             raise ConfigError("\n".join(self._line(place, mistake) for _, place, mistake in ordered))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +13,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from blendsearch.compute import generator as seeded
 from blendsearch.data.augmentation import Augmentation
 from blendsearch.errors import DataError
+
+
+NONE = Augmentation()
 
 
 class Split(Protocol):
@@ -46,6 +49,13 @@ def balanced(labels: Tensor, count: int) -> Tensor:
     return torch.argsort(place * (int(labels.max()) + 1) + labels, stable=True)[:count]
 
 
+def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return uint8 images [B, C, H, W] as float32, scaled to [0, 1], less `mean`, over `std` of each channel."""
+    offset = torch.tensor(mean).view(1, -1, 1, 1) * 255
+    scale = torch.tensor(std).view(1, -1, 1, 1) * 255
+    return (images.float() - offset) / scale
+
+
 def _order(count: int, seed: int | None) -> Tensor:
     return torch.arange(count) if seed is None else torch.randperm(count, generator=seeded(seed, "order"))
 
@@ -61,7 +71,7 @@ class ImageTensors:
     labels: Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -75,12 +85,7 @@ class ImageTensors:
             images = self.images[index]
             if augment:
                 images = self.augmentation(images, draws)
-            yield self._normalised(images), self.labels[index]
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        mean = torch.tensor(self.mean).view(1, -1, 1, 1) * 255
-        std = torch.tensor(self.std).view(1, -1, 1, 1) * 255
-        return (images.float() - mean) / std
+            yield normalised(images, self.mean, self.std), self.labels[index]
 
     def take(self, count: int) -> ImageTensors:
         """Return `count` class-balanced images."""
@@ -103,7 +108,7 @@ class StreamedImages:
     index: Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
     workers: int = 2
 
     @property
@@ -119,13 +124,18 @@ class StreamedImages:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split."""
         chosen: Sequence[int] = self.index[_order(len(self), seed)].tolist()
+        # A generator of its own, since a DataLoader otherwise draws from the global one.
         loader: DataLoader[Any] = DataLoader(
-            Subset(self.dataset, chosen), batch_size=batch_size, num_workers=self.workers
+            Subset(self.dataset, chosen),
+            batch_size=batch_size,
+            num_workers=self.workers,
+            generator=seeded(seed or 0, "loader"),
         )
         draws = seeded(seed or 0, "augmentation")
-        held = ImageTensors(torch.empty(0), torch.empty(0), self.mean, self.std)
-        for images, labels in loader:
-            yield held._normalised(self.augmentation(images, draws) if augment else images), labels
+        for images, labels in _in_one_line(loader):
+            if augment:
+                images = self.augmentation(images, draws)
+            yield normalised(images, self.mean, self.std), labels
 
     def take(self, count: int) -> StreamedImages:
         """Return `count` class-balanced images."""
@@ -136,18 +146,33 @@ class StreamedImages:
         return replace(self, index=self.index[index])
 
 
+def _in_one_line(loader: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches; an error of a worker process comes without that process's traceback."""
+    try:
+        yield from loader
+    except DataError as error:
+        raise DataError(str(error).strip().splitlines()[-1].removeprefix("blendsearch.errors.DataError: ")) from None
+
+
 class GivenBatches:
     """A split made of your own batches of (images, labels), which are kept in memory as they are.
 
-    images: float [B, C, H, W], already normalised. Raises DataError when there is no image.
+    images: float [B, C, H, W], already normalised. labels: class indices [B]. Raises DataError when there is no
+    image, and for a batch that is of another form or size than the first.
     """
 
     def __init__(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        pairs = list(batches)
-        if not pairs:
-            raise DataError("batches: no batch given; at least one of (images, labels) is needed")
-        self.images = torch.cat([images.detach().cpu().float() for images, _ in pairs])
-        self.labels = torch.cat([torch.as_tensor(labels).detach().cpu().long() for _, labels in pairs])
+        pairs = [_checked(batch, number) for number, batch in enumerate(batches)]
+        if sum(len(labels) for _, labels in pairs) == 0:
+            raise DataError("batches: no image given; at least one batch of (images, labels) is needed")
+        for number, (images, _) in enumerate(pairs):
+            if images.shape[1:] != pairs[0][0].shape[1:]:
+                raise DataError(
+                    f"batches: batch {number} has images of shape {tuple(images.shape[1:])}, "
+                    f"the first has {tuple(pairs[0][0].shape[1:])}"
+                )
+        self.images = torch.cat([images for images, _ in pairs])
+        self.labels = torch.cat([labels for _, labels in pairs])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -163,3 +188,21 @@ class GivenBatches:
         """Return `count` class-balanced images."""
         index = balanced(self.labels, count)
         return GivenBatches([(self.images[index], self.labels[index])])
+
+
+def _checked(batch: Any, number: int) -> tuple[Tensor, Tensor]:
+    """Return a batch's images as float32 and its labels as int64, both on the CPU."""
+    if not isinstance(batch, Sequence) or len(batch) != 2 or not isinstance(batch[0], Tensor):
+        raise DataError(f"batches: batch {number} is {type(batch).__name__}, a pair (images, labels) is needed")
+    images, labels = batch[0].detach().cpu(), torch.as_tensor(batch[1]).detach().cpu()
+    if images.dim() != 4 or not images.is_floating_point():
+        raise DataError(
+            f"batches: batch {number} has images {images.dtype} of shape {tuple(images.shape)}, "
+            "allowed: normalised floating-point images [B, C, H, W]"
+        )
+    if labels.dim() != 1 or len(labels) != len(images) or labels.is_floating_point():
+        raise DataError(
+            f"batches: batch {number} has labels {labels.dtype} of shape {tuple(labels.shape)} for {len(images)} "
+            "images, allowed: one class index an image"
+        )
+    return images.float(), labels.long()

@@ -19,6 +19,7 @@ from blendsearch.progress import Progress
 from blendsearch.registry import Registry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GREY_MEAN, GREY_STD = (0.449,), (0.226,)  # the means of ImageNet's three
 IN_MEMORY_LIMIT = 2**30
 
 
@@ -33,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded set. test: None for sets that come without one. identity: what the fingerprint is made of."""
+    """A loaded set. test: None for sets that come without one. mean, std: its own. shape: [C, H, W]."""
 
     train: Part
     test: Part | None
@@ -70,7 +71,7 @@ def _torchvision(
         for train in (True, False):
             try:
                 data = getattr(torchvision.datasets, kind)(str(root), train=train, download=config.download)
-            except RuntimeError as error:
+            except (RuntimeError, OSError, ValueError) as error:  # absent or damaged files, or no network
                 hint = "" if config.download else "; data.download: true fetches it"
                 raise DataError(f"data.root: no {kind} in '{root}' ({str(error).splitlines()[0]}){hint}") from None
             array = torch.as_tensor(np.asarray(data.data))
@@ -98,7 +99,10 @@ DATASETS.register("cifar100")(CIFAR100)
 
 @DATASETS.register("folder")
 def folder(config: DataConfig, progress: Progress) -> Source:
-    """Any tree of class folders: root/train/CLASS/*.jpg with root/test or root/val beside it, or root/CLASS/*.jpg."""
+    """Any tree of class folders: root/train/CLASS/*.jpg with root/test or root/val beside it, or root/CLASS/*.jpg.
+
+    Images are read in colour, or as grey values when `mean` (or `std`) has one number.
+    """
     root = needed_root(config)
     if (root / "train").is_dir():
         test_root = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
@@ -114,8 +118,12 @@ def folder(config: DataConfig, progress: Progress) -> Source:
     else:
         train, classes = _folder_part(root, config, "images", progress)
         test = None
-    shape = _shape(train)
-    return Source(train, test, classes, IMAGENET_MEAN, IMAGENET_STD, shape)
+    mean, std = (GREY_MEAN, GREY_STD) if _is_grey(config) else (IMAGENET_MEAN, IMAGENET_STD)
+    return Source(train, test, classes, mean, std, _shape(train))
+
+
+def _is_grey(config: DataConfig) -> bool:
+    return len(config.mean or config.std or IMAGENET_MEAN) == 1
 
 
 def needed_root(config: DataConfig) -> Path:
@@ -138,10 +146,13 @@ def resized(images: Tensor, size: int | None) -> Tensor:
 
 
 class _Files(Dataset[Any]):
-    """Image files of a class tree, decoded to RGB uint8 [3, H, W], short side to image_size and centre-cropped."""
+    """Image files of a class tree, decoded to uint8 [C, H, W], short side to image_size and centre-cropped.
 
-    def __init__(self, files: Sequence[tuple[str, int]], size: int | None) -> None:
-        self.files, self.size = files, size
+    mode: "RGB" (C = 3) or "L" (grey, C = 1).
+    """
+
+    def __init__(self, files: Sequence[tuple[str, int]], size: int | None, mode: str) -> None:
+        self.files, self.size, self.mode = files, size, mode
 
     def __len__(self) -> int:
         return len(self.files)
@@ -153,9 +164,10 @@ class _Files(Dataset[Any]):
         path, label = self.files[index]
         try:
             with Image.open(path) as image:
-                pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+                array = np.array(image.convert(self.mode))
         except (OSError, UnidentifiedImageError) as error:
             raise DataError(f"data.root: '{path}' cannot be read as an image ({error})") from None
+        pixels = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
         if self.size is not None and tuple(pixels.shape[1:]) != (self.size, self.size):
             pixels = T.center_crop(T.resize(pixels, [self.size], antialias=True), [self.size, self.size])
         return pixels.contiguous(), label
@@ -169,7 +181,7 @@ def _folder_part(root: Path, config: DataConfig, name: str, progress: Progress) 
     except FileNotFoundError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"data.root: '{root}' is not a tree of class folders with images ({reason})") from None
-    files = _Files(tree.samples, config.image_size)
+    files = _Files(tree.samples, config.image_size, "L" if _is_grey(config) else "RGB")
     labels = torch.tensor(tree.targets, dtype=torch.long)
     size = files[0][0].numel() * len(files)
     held = size < IN_MEMORY_LIMIT if config.in_memory == "auto" else config.in_memory

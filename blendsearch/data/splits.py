@@ -41,6 +41,7 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
     mean, std = _channels(config.mean, source.mean, source, "mean"), _channels(config.std, source.std, source, "std")
     wanted = {"calibration": config.calibration, "search": config.search, **_test_size(config, source)}
     index = _drawn(source.train.labels, wanted, config.limit, seed)
+    _check_every_class_trains(source, index["train"])
     augmentation = Augmentation(config.augmentation.crop_padding, config.augmentation.flip)
     held_out = Augmentation()
 
@@ -100,6 +101,17 @@ def _drawn(labels: Tensor, wanted: dict[str, int], limit: int | None, seed: int)
         left = left[stays]
     result["train"] = (left if limit is None else left[balanced(labels[left], limit)]).sort().values
     return result
+
+
+def _check_every_class_trains(source: Source, train: Tensor) -> None:
+    counts = torch.bincount(source.train.labels[train], minlength=len(source.classes)).tolist()
+    empty = [name for name, count in zip(source.classes, counts, strict=True) if count == 0]
+    if empty:
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        raise DataError(
+            f"data: no training image is left for {len(empty)} of {len(counts)} classes "
+            f"({', '.join(empty[:5])}{more}); lower data.calibration, data.search or data.test, or raise data.limit"
+        )
 
 
 def _fingerprint(source: Source) -> str:

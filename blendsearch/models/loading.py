@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from blendsearch.config import ModelConfig
 from blendsearch.errors import BlendsearchError, ConfigError, nearest, unknown_name
@@ -20,26 +23,64 @@ def build(config: ModelConfig, *, num_classes: int, shape: tuple[int, int, int])
 
     Names: a zoo name, "torchvision:NAME", "timm:NAME", or "package.module:callable"; your callable gets
     model.arguments and, of num_classes, in_channels and image_size, those that it takes.
-    Raises ConfigError or UnknownNameError with the nearest name, and WeightsError.
+    Raises ConfigError (also when the network cannot take these images or gives another number of classes),
+    UnknownNameError with the nearest name, and WeightsError.
     """
-    builder, facts = _builder(config.name, num_classes, shape)
+    try:
+        builder, facts = _builder(config.name, num_classes, shape)
+    except BlendsearchError as error:
+        raise ConfigError(f"model.name: {error}") from None
     try:
         network = builder(**{**facts, **config.arguments})
-    except TypeError as error:
-        raise ConfigError(f"model.arguments: {config.name}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model.arguments: {config.name}: {_first_line(error)}") from error
     if not isinstance(network, nn.Module):
-        raise ConfigError(f"model.name: {config.name} gave {type(network).__name__}, a torch.nn.Module is needed")
+        raise ConfigError(f"{config.name} gave {type(network).__name__}, a torch.nn.Module is needed")
     if config.weights is not None:
         load_weights(network, config.weights)
+    _check_fits(network, config.name, num_classes, shape)
     return network
 
 
+def _check_fits(network: nn.Module, name: str, num_classes: int, shape: tuple[int, int, int]) -> None:
+    """Run two blank images through the network, which is left as it was."""
+    size = "x".join(str(number) for number in shape)
+    flags = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            output = network(torch.zeros(2, *shape))
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"model.name: {name} cannot take images of {size} (CxHxW): {_first_line(error)}") from error
+    finally:
+        for module, training in flags.items():
+            module.training = training
+    if not isinstance(output, Tensor) or tuple(output.shape) != (2, num_classes):
+        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ConfigError(f"model.name: {name} gives {given} for 2 images, allowed: logits (2, {num_classes})")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def check_name(name: str) -> None:
+    """Raise UnknownNameError with the nearest name for one that no library knows; own code is not imported."""
+    library, _, rest = name.partition(":")
+    if not rest:
+        MODELS.get(name)
+    elif library == "torchvision":
+        _torchvision(rest)
+    elif library == "timm":
+        _timm(rest)
+
+
 def _builder(name: str, num_classes: int, shape: tuple[int, int, int]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    channels, height, width = shape
+    channels, height, _ = shape
     facts = {"num_classes": num_classes, "in_channels": channels, "image_size": height}
     library, _, rest = name.partition(":")
     if not rest:
-        return MODELS.get(name, "model.name"), facts
+        return MODELS.get(name), facts
     if library == "torchvision":
         return _torchvision(rest), {"num_classes": num_classes}
     if library == "timm":
@@ -53,29 +94,33 @@ def _builder(name: str, num_classes: int, shape: tuple[int, int, int]) -> tuple[
 def _torchvision(name: str) -> Callable[..., Any]:
     from torchvision import models
 
-    if name not in models.list_models():
-        raise unknown_name("torchvision model", name, models.list_models(module=models), "model.name")
-    return models.get_model_builder(name)  # type: ignore[no-any-return]
+    if name not in models.list_models(module=models):
+        raise unknown_name("torchvision model", name, models.list_models(module=models))
+    return models.get_model_builder(name)
 
 
 def _timm(name: str) -> Callable[..., Any]:
     try:
         import timm
     except ImportError:
-        raise BlendsearchError(f"model.name: timm:{name} needs timm; install blendsearch[timm]") from None
+        raise BlendsearchError(f"timm:{name} needs timm; install blendsearch[timm]") from None
     if not timm.is_model(name):
         close = nearest(name, timm.list_models())
-        raise unknown_name("timm model", name, [close] if close else ["see timm.list_models()"], "model.name")
+        raise unknown_name("timm model", name, [close] if close else ["see timm.list_models()"])
     return lambda **arguments: timm.create_model(name, **arguments)
 
 
 def _own(module: str, attribute: str) -> Callable[..., Any]:
+    # As `python -m` does, so that a file beside the space file is found; last, so that it hides no package.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         found = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"model.name: cannot import '{module}' ({error})") from None
+    except Exception as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise ConfigError(f"cannot import '{module}' ({reason})") from error
     if not callable(getattr(found, attribute, None)):
         close = nearest(attribute, [name for name in vars(found) if not name.startswith("_")])
         hint = f"; did you mean '{close}'?" if close else ""
-        raise ConfigError(f"model.name: '{module}' has no callable '{attribute}'{hint}")
-    return getattr(found, attribute)  # type: ignore[no-any-return]
+        raise ConfigError(f"'{module}' has no callable '{attribute}'{hint}")
+    return getattr(found, attribute)

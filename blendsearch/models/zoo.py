@@ -14,6 +14,10 @@ from blendsearch.registry import Registry
 MODELS: Registry[Callable[..., nn.Module]] = Registry("model", "models")
 
 
+def _convolution(inside: int, out: int) -> nn.Conv2d:
+    return nn.Conv2d(inside, out, 3, padding=1, bias=False)
+
+
 class Conv4(nn.Module):
     """Four 3x3 convolutions with batch norm, two poolings, global average pooling, a linear classifier.
 
@@ -22,11 +26,11 @@ class Conv4(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, width: int) -> None:
         super().__init__()
-        sizes = (in_channels, width, width, 2 * width, 2 * width)
-        for i, (inside, out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
-            setattr(self, f"conv{i}", nn.Conv2d(inside, out, 3, padding=1, bias=False))
-            setattr(self, f"bn{i}", nn.BatchNorm2d(out))
-        self.linear = nn.Linear(sizes[-1], num_classes)
+        self.conv1, self.bn1 = _convolution(in_channels, width), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = _convolution(width, width), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = _convolution(width, 2 * width), nn.BatchNorm2d(2 * width)
+        self.conv4, self.bn4 = _convolution(2 * width, 2 * width), nn.BatchNorm2d(2 * width)
+        self.linear = nn.Linear(2 * width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [N, C, H, W] to logits [N, classes]."""

@@ -90,7 +90,8 @@ class Search:
         self.save(self.state_dict())
 
     def _record(self, number: int, genomes: list[np.ndarray], evaluations: list[Evaluation]) -> None:
-        assert self.generations is not None and self.backend.best is not None
+        assert self.generations is not None
+        assert self.backend.best is not None
         before = self.generations[-1].evaluations if self.generations else 0
         for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
             attrs: dict[str, Any] = {"plan": evaluation.plan.digest, "repeated": evaluation.repeated}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 import torch
@@ -71,7 +71,8 @@ class Observer(CallCounter):
 
     def _module_hook(self, site: Site) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-            self._observe(site, output)
+            with self.paused():
+                self._observe(site, output)
             # The network may add in place to what it gets; the observed tensor must stay as it was.
             return output.clone()
 
@@ -140,7 +141,7 @@ def gather(
 
 
 def _pass(network: nn.Module, observer: Observer, batches: Batches, compute: Compute, progress: Progress) -> int:
-    total = len(batches) if hasattr(batches, "__len__") else 0
+    total = len(batches) if isinstance(batches, Sized) else 0
     samples = 0
     for done, (images, labels) in enumerate(batches, start=1):
         observer.activations = observer.additions = 0

@@ -52,7 +52,7 @@ class Group:
     inner: bool
 
 
-class _ShortcutPruner(tp.pruner.function.BasePruningFunc):  # type: ignore[misc]
+class _ShortcutPruner(tp.pruner.function.BasePruningFunc):
     """Tells Torch-Pruning that the two sides of a ZeroPadShortcut are independent, as in a convolution."""
 
     def prune_out_channels(self, layer: ZeroPadShortcut, idxs: Any) -> nn.Module:
@@ -163,9 +163,9 @@ def _objection(network: nn.Module, members: list[Member], convs: list[str], widt
     for member in members:
         if len({member.root.count(filter) for filter in range(width)}) > 1 and member.side != "out":
             return f"'{member.module}' reads its filters unevenly"
-        if member.module in convs and member.side == "out":
-            if member.index != tuple(range(width)) or member.root != tuple(range(width)):
-                return f"the channels of '{member.module}' match its filters only in part (concatenation and addition mixed)"
+        whole = member.index == member.root == tuple(range(width))
+        if member.module in convs and member.side == "out" and not whole:
+            return f"only part of the channels of '{member.module}' are its filters (concatenation mixed with addition)"
     return ""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 ACTIVATIONS = frozenset(
-    ["relu", "relu_", "relu6", "hardtanh", "hardtanh_", "silu", "silu_", "hardswish", "hardswish_", "gelu", "elu", "elu_", "leaky_relu", "leaky_relu_", "mish", "mish_", "selu", "selu_", "celu", "celu_", "prelu", "softplus", "sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "tanh", "tanh_"]
+    "relu relu_ relu6 hardtanh hardtanh_ silu silu_ hardswish hardswish_ gelu elu elu_ leaky_relu leaky_relu_ mish "
+    "mish_ selu selu_ celu celu_ prelu softplus sigmoid sigmoid_ hardsigmoid hardsigmoid_ tanh tanh_".split()  # noqa: SIM905
 )
-ADDITIONS = frozenset(["add", "add_", "__add__", "__iadd__", "__radd__", "iadd"])
-MIXING = frozenset(["conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "bmm", "__matmul__", "cat", "concat", "einsum"])
+ADDITIONS = frozenset(("add", "add_", "__add__", "__iadd__", "__radd__", "iadd"))
+MIXING = frozenset(
+    "conv1d conv2d conv3d conv_transpose2d linear matmul bmm __matmul__ cat concat einsum".split()  # noqa: SIM905
+)
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -65,6 +69,16 @@ class CallCounter(TorchFunctionMode):
         super().__init__()
         self.activations = 0
         self.additions = 0
+        self._paused = False
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the calls made inside uncounted: what a hook computes is no part of the network."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
 
     def on_activation(self, index: int, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         """Take the result of activation call `index`; return what the network goes on with."""
@@ -81,6 +95,8 @@ class CallCounter(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if self._paused:
+            return func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if name == "add_" or name == "__iadd__":
             # The operands are needed as they were: an in-place sum would overwrite the first.

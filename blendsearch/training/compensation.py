@@ -71,7 +71,11 @@ class _Recorder(_Pass):
                 self.handles.append(source.register_forward_hook(self._hook(name)))
 
     def _hook(self, name: str) -> Any:
-        return lambda module, inputs, output: self._record(name, output)
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            with self.paused():
+                self._record(name, output)
+
+        return hook
 
     def at_join(self, join: Join, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         self._record(join.convolution, output)
@@ -103,7 +107,8 @@ class _Refitter(_Pass):
             if name in self.joined:
                 self.inputs[name] = inputs[0]
             else:
-                self.outer.refit_layer(self.network, name, inputs[0], self.plan, None)
+                with self.paused():
+                    self.outer.refit_layer(self.network, name, inputs[0], self.plan, None)
 
         return hook
 
@@ -169,7 +174,7 @@ class Compensation:
 
     def _forward(self, run: Any) -> None:
         try:
-            with torch.no_grad(), run, self.compute.autocast():
+            with torch.no_grad(), run, self.compute.autocast(cache=False):
                 run.network(self.compute.images(self.images))
         finally:
             for handle in run.handles:

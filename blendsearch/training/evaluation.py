@@ -55,12 +55,14 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = 
     """Replace the batch norms' running statistics by their plain averages over the batches, in place.
 
     Momentum and training flags are put back. Only batch norms run in training mode: dropout stays off.
+    Raises DataError when there is no batch.
     Source: Li et al., EagleEye, ECCV 2020.
     """
     compute = compute or Compute()
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     flags = {module: module.training for module in network.modules()}
     momenta = [norm.momentum for norm in norms]
+    count = 0
     network.eval()
     for norm in norms:
         norm.train()
@@ -70,8 +72,11 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = 
         with torch.no_grad(), compute.autocast():
             for images, _ in batches:
                 network(compute.images(images))
+                count += len(images)
     finally:
         for module, training in flags.items():
             module.training = training
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+    if count == 0:
+        raise DataError("recalibration: no image given, at least one expected")

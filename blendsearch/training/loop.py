@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import Split
-from blendsearch.errors import TrainingError
+from blendsearch.errors import DataError, TrainingError
 from blendsearch.progress import Progress, silent
 from blendsearch.training.evaluation import evaluate
 
@@ -76,12 +77,12 @@ def train(
     """
     compute = compute or Compute()
     compute.place(network)
-    per_epoch = max(1, math.ceil(len(split) / config.batch_size))
-    total = round(config.epochs * per_epoch)
     history = History()
-    if total == 0:
+    if config.epochs == 0:
         network.eval()
         return history
+    per_epoch = steps_per_epoch(len(split), config.batch_size)
+    total = max(1, round(config.epochs * per_epoch))
     optimizer = make_optimizer(network, config)
     start = _restore(checkpoint, network, optimizer, history, total)
     clock = time.perf_counter() - history.seconds
@@ -123,18 +124,18 @@ def _epoch(
             logits = network(compute.images(images))
         labels = labels.to(logits.device, non_blocking=True)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{task}: the loss is {value} in epoch {len(history.loss) + 1}, step {history.steps + 1} of {total} "
+                f"(learning rate {rate:.4g}); a lower lr, a warm-up or clip_norm may help"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.clip_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         optimizer.step()
         history.steps += 1
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"{task}: the loss is {value} at step {history.steps} of {total} (learning rate {rate:.4g}); "
-                "a lower lr, a warm-up or clip_norm may help"
-            )
         loss_sum += value * len(labels)
         right += (logits.argmax(1) == labels).sum().float().cpu()
         seen += len(labels)
@@ -142,6 +143,17 @@ def _epoch(
     history.loss.append(float(loss_sum / seen))
     history.accuracy.append(float(right / seen))
     history.lr.append(rate)
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Return the optimiser steps of an epoch; DataError when there is no image.
+
+    A last batch of one image is left out (another image each epoch): batch norm cannot train on a single value.
+    """
+    if images == 0:
+        raise DataError("training: no image given, at least one expected")
+    whole, rest = divmod(images, batch_size)
+    return max(1, whole + (rest > 1))
 
 
 def learning_rate(config: TrainingConfig, step: int, total: int, per_epoch: int) -> float:
@@ -181,7 +193,7 @@ def _state(
     weights = {name: _plain(tensor) for name, tensor in network.state_dict().items()}
     return {
         "network": weights,
-        "optimizer": optimizer.state_dict(),
+        "optimizer": copy.deepcopy(optimizer.state_dict()),  # its tensors go on changing
         "history": asdict(history),
         "epoch": epoch,
         "total": total,
@@ -206,7 +218,7 @@ def _restore(
     if state["total"] != total:
         raise TrainingError(f"checkpoint: it is of a training of {state['total']} steps, this one has {total}")
     network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
+    optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
     for name, value in state["history"].items():
         setattr(history, name, value)
     return int(state["epoch"])

@@ -1,0 +1,138 @@
+"""The four parts: disjoint, balanced, seeded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from blendsearch.config import DataConfig
+from blendsearch.data.splits import load_splits
+from blendsearch.errors import DataError, UnknownNameError
+
+SIZES = {"calibration": 100, "search": 150, "test": 200}
+PARTS = ("train", "calibration", "search", "test")
+
+
+def digits(seed: int = 0, **keys):
+    return load_splits(DataConfig(name="digits", **{**SIZES, **keys}), seed)
+
+
+def contents(split) -> list[bytes]:
+    return sorted(image.numpy().tobytes() + bytes([int(y)]) for image, y in zip(split.images, split.labels, strict=True))
+
+
+def test_the_parts_are_disjoint_and_together_everything():
+    splits = digits()
+    assert [len(getattr(splits, part)) for part in PARTS] == [1347, 100, 150, 200]
+    everything = sorted(content for part in PARTS for content in contents(getattr(splits, part)))
+    assert len(everything) == 1797
+    # The digits hold no image twice, so equal sets of contents mean equal images.
+    assert len(set(everything)) == len(everything)
+
+
+@pytest.mark.parametrize("part", ["calibration", "search", "test"])
+def test_the_parts_set_apart_are_class_balanced(part):
+    counts = torch.bincount(getattr(digits(), part).labels, minlength=10)
+    assert int(counts.max() - counts.min()) == 0
+
+
+def test_one_seed_gives_one_split():
+    for part in PARTS:
+        assert contents(getattr(digits(3), part)) == contents(getattr(digits(3), part))
+        assert contents(getattr(digits(3), part)) != contents(getattr(digits(4), part))
+
+
+def test_the_test_part_does_not_depend_on_the_size_of_the_others():
+    assert contents(digits().test) == contents(digits(calibration=30, search=40).test)
+
+
+def test_limit_keeps_the_training_part_small_and_balanced():
+    splits = digits(limit=50)
+    assert torch.bincount(splits.train.labels).tolist() == [5] * 10
+    assert contents(splits.test) == contents(digits().test)
+    assert set(contents(splits.train)) <= set(contents(digits().train))
+
+
+def test_augmentation_is_for_training_only():
+    splits = digits(augmentation={"crop_padding": 1, "flip": True})
+    assert splits.train.augmentation.crop_padding == 1
+    for part in ("calibration", "search", "test"):
+        split = getattr(splits, part)
+        plain, augmented = next(split.batches(50))[0], next(split.batches(50, augment=True))[0]
+        assert torch.equal(plain, augmented)
+
+
+def test_the_fingerprint_tells_data_apart_and_nothing_else():
+    assert digits(0).fingerprint == digits(1, search=20).fingerprint
+    assert digits().fingerprint != digits(image_size=16).fingerprint
+
+
+def test_image_size_mean_and_std_are_used():
+    splits = digits(image_size=16, mean=[0.5], std=[0.25])
+    images, _ = next(splits.search.batches(150))
+    assert splits.shape == (1, 16, 16)
+    assert float(images.min()) == pytest.approx(-2)
+    assert float(images.max()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"calibration": 1500, "search": 200}, "= 1900 images are to be set apart, but there are only 1797"),
+        ({"test": None}, "data.test: not given"),
+        ({"mean": [0.1, 0.2, 0.3]}, "data.mean: 3 numbers given, the images have 1 channels"),
+        ({"std": [0.1, 0.2]}, "data.std: 2 numbers given"),
+        ({"limit": 4}, "no training image is left for 6 of 10 classes (4, 5, 6, 7, 8 and 1 more)"),
+    ],
+)
+def test_impossible_wishes_are_one_line(keys, words):
+    with pytest.raises(DataError) as caught:
+        digits(**keys)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_set_gets_the_nearest_name():
+    with pytest.raises(UnknownNameError, match=r"data\.name: unknown data set 'cifar_10'; did you mean 'cifar10'"):
+        load_splits(DataConfig(name="cifar_10"), 0)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name, count in (("cat", 8), ("dog", 8), ("rare", 2)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            array = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+            Image.fromarray(array).save(tmp_path / name / f"{number}.png")
+    return tmp_path
+
+
+def folder(tree, **keys):
+    keys = {"calibration": 3, "search": 3, "test": 3, **keys}
+    return load_splits(DataConfig(name="folder", root=str(tree), image_size=6, workers=0, **keys), 0)
+
+
+def test_a_class_that_would_lose_all_training_images_is_named(tree):
+    with pytest.raises(DataError, match=r"no training image is left for 1 of 3 classes \(rare\)"):
+        folder(tree)
+
+
+def test_streamed_and_decoded_folders_are_split_alike(tree):
+    keys = {"calibration": 2, "search": 2, "test": 2}
+    decoded, streamed = folder(tree, in_memory=True, **keys), folder(tree, in_memory=False, **keys)
+    for part in PARTS:
+        a, b = getattr(decoded, part), getattr(streamed, part)
+        for first, second in zip(a.batches(4), b.batches(4), strict=True):
+            assert torch.equal(first[0], second[0])
+            assert torch.equal(first[1], second[1])
+
+
+def test_a_set_with_its_own_test_part_takes_no_test_size(tree, tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole")
+    for part in ("train", "test"):
+        (root / part).symlink_to(tree)
+    with pytest.raises(DataError, match=r"data\.test: 3 given, but data set 'folder' has a test part"):
+        folder(root)
+    assert len(folder(root, test=None, calibration=2, search=2).test) == 18
