@@ -49,14 +49,16 @@ class Budget:
 
     def floors(self, widths: Mapping[str, int]) -> dict[str, int]:
         """Return the fewest filters each group keeps."""
-        return {group: max(1, math.ceil(self.min_keep * width)) for group, width in widths.items()}
+        # Rounded first: 0.07 of 100 filters is 7.000000000000001 in floating point, and 7 in words.
+        return {group: max(1, math.ceil(round(self.min_keep * width, 9))) for group, width in widths.items()}
 
     def check_possible(self, floors: Mapping[str, int], cost: CostModel) -> None:
         """Raise BudgetError when even the floors cost more than the budget."""
         least = cost.ratio(self.kind, floors)
         if least > self.ratio:
+            possible = math.ceil(least * 1e4) / 1e4  # up, so that the number can be given as it stands
             raise BudgetError(
-                f"budget: {self.kind} {self.ratio:g} cannot be met; at least {least:.4f} of the {self.kind} stays "
+                f"budget: {self.kind} {self.ratio:g} cannot be met; at least {possible:.4f} of the {self.kind} stays "
                 f"when every group keeps its minimum (min_keep {self.min_keep:g})"
             )
 

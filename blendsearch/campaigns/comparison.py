@@ -22,15 +22,15 @@ def averages(records: Records, name: str, kind: str) -> dict[str, Any]:
     return result
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float] | None:
+def interval(differences: Sequence[float]) -> list[float] | None:
     """Return the 95 % interval of the mean of paired differences (Student's t), or None for fewer than two."""
     if len(differences) < 2:
         return None
     mean, error = statistics.fmean(differences), stats.sem(differences)
     if error == 0:
-        return mean, mean
+        return [mean, mean]
     low, high = stats.t.interval(0.95, len(differences) - 1, loc=mean, scale=error)
-    return float(low), float(high)
+    return [float(low), float(high)]
 
 
 def paired(records: Records, name: str) -> list[float]:
@@ -65,7 +65,7 @@ def compare(records: Records) -> dict[str, Any]:
     }
 
 
-def _verdict(bounds: tuple[float, float] | None) -> str:
+def _verdict(bounds: Sequence[float] | None) -> str:
     if bounds is None:
         return "not tested (one seed)"
     if bounds[0] > 0:
@@ -73,7 +73,7 @@ def _verdict(bounds: tuple[float, float] | None) -> str:
     return "worse" if bounds[1] < 0 else "no difference shown"
 
 
-def _sentence(best: str, difference: float, bounds: tuple[float, float] | None, verdict: str, seeds: int) -> str:
+def _sentence(best: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int) -> str:
     points = f"{100 * difference:+.2f} points"
     if bounds is None:
         return f"After equal retraining the blend is {points} from the best criterion ({best}); one seed tests nothing."
@@ -95,13 +95,16 @@ def fidelity(proxies: Mapping[str, float], truths: Mapping[str, float], *, draws
     x, y = np.array([proxies[n] for n in names]), np.array([truths[n] for n in names])
     if len(names) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
         return None
-    rng = np.random.default_rng(0)
-    taus = []
-    for _ in range(draws):
-        pick = rng.integers(0, len(names), len(names))
-        tau = stats.kendalltau(x[pick], y[pick]).statistic
-        if np.isfinite(tau):
-            taus.append(tau)
-    low, high = np.percentile(taus, [2.5, 97.5])
+    pick = np.random.default_rng(0).integers(0, len(names), (draws, len(names)))
+    low, high = np.nanpercentile(_tau_b(x[pick], y[pick]), [2.5, 97.5])
     tau = float(stats.kendalltau(x, y).statistic)
     return {"tau": tau, "interval": [float(low), float(high)], "candidates": len(names)}
+
+
+def _tau_b(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return Kendall's tau-b of each row [draws, n]; nan where a row does not vary."""
+    order_x = np.sign(x[:, :, None] - x[:, None, :])
+    order_y = np.sign(y[:, :, None] - y[:, None, :])
+    pairs = np.sqrt((order_x**2).sum((1, 2)) * (order_y**2).sum((1, 2)))
+    with np.errstate(invalid="ignore"):
+        return (order_x * order_y).sum((1, 2)) / pairs

@@ -17,7 +17,7 @@ from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.scorers import BlendScorer
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import Workbench, criteria_scores, latency_ms, trained_baseline
-from blendsearch.compute import child_seed, threads
+from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.progress import Progress, silent
 from blendsearch.proxies import PROXIES
@@ -118,10 +118,9 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
         elite=settings.elite, tournament=settings.tournament, sampler=settings.sampler,
     )  # fmt: skip
     planner = Planner(bench.structure, scores, bench.allocation, bench.budget)
-    with threads(bench.workers * space.compute.threads):
-        fitness = FitnessFunction(
-            make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
-        )
+    fitness = FitnessFunction(
+        make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
+    )
     ledger = Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", space.name)
     search = Search(
         genomes, backend, planner, fitness, ledger, lambda state: _save_search(folder, state), bench.progress, names
@@ -192,9 +191,8 @@ def retrained(bench: Workbench, folder: RunFolder, scores: Scores, blend: Blend)
 def tested_baseline(bench: Workbench, folder: RunFolder) -> float:
     """Read the unpruned network's test accuracy, once."""
     if not folder.has("records/test.json"):
-        with threads(bench.workers * bench.space.compute.threads):
-            network = bench.compute.place(bench.network)
-            accuracy = evaluate(network, bench.splits.test.batches(500), bench.compute).accuracy
+        network = bench.compute.place(bench.network)
+        accuracy = evaluate(network, bench.splits.test.batches(500), bench.compute).accuracy
         folder.write_json("records/test.json", {"baseline": accuracy})
     return float(folder.read_json("records/test.json")["baseline"])
 

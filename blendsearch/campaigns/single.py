@@ -16,7 +16,7 @@ from blendsearch.campaigns.scorers import BlendScorer
 from blendsearch.campaigns.search import clustered, tested_baseline
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import Workbench, calibration_statistics, criteria_scores, trained_baseline
-from blendsearch.compute import child_seed, threads
+from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, score_groups
 from blendsearch.errors import unknown_name
@@ -79,8 +79,7 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
         bench.network, bench.structure, {by: scorer}, bench.allocation, bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
     )  # fmt: skip
-    with threads(bench.workers * space.compute.threads):
-        result, state = retrain(terms, Candidate(by, "blend" if by.endswith(".json") else "criterion", 0), progress)
+    result, state = retrain(terms, Candidate(by, "blend" if by.endswith(".json") else "criterion", 0), progress)
     folder.write_tensors("network.safetensors", state)
     folder.write_json("plan.json", result.plan)
     keys = ("test_accuracy", "search_accuracy", "flops_ratio", "params_ratio")

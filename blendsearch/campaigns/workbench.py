@@ -44,7 +44,7 @@ class Workbench:
     @cached_property
     def splits(self) -> Splits:
         """The four splits of the data."""
-        return load_splits(self.space.data, self.space.seed)
+        return load_splits(self.space.data, self.space.seed, self.progress)
 
     @cached_property
     def network(self) -> nn.Module:
@@ -98,14 +98,13 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     start = time.perf_counter()
     structure = bench.structure  # an impossible budget shows before hours of training
     checkpoint = folder.checkpoint("baseline")
-    with threads(bench.workers * bench.space.compute.threads):
-        if bench.space.training.epochs > 0:
-            train(
-                bench.network, bench.splits.train, bench.space.training,
-                seed=child_seed(bench.space.seed, "training"), compute=bench.compute,
-                progress=bench.progress, task="training", checkpoint=checkpoint,
-            )  # fmt: skip
-        accuracy = evaluate(bench.network, bench.splits.search.batches(500), bench.compute).accuracy
+    if bench.space.training.epochs > 0:
+        train(
+            bench.network, bench.splits.train, bench.space.training,
+            seed=child_seed(bench.space.seed, "training"), compute=bench.compute,
+            progress=bench.progress, task="training", checkpoint=checkpoint,
+        )  # fmt: skip
+    accuracy = evaluate(bench.network, bench.splits.search.batches(500), bench.compute).accuracy
     record = {
         "seconds": round(time.perf_counter() - start, 3),
         "search_accuracy": accuracy,
@@ -161,12 +160,11 @@ def calibration_statistics(bench: Workbench, criteria: list[str]) -> Statistics:
     """Gather the statistics of the current network on the calibration split."""
     size = len(bench.splits.calibration)
     batches = bench.splits.calibration.batches(128)
-    with threads(bench.workers * bench.space.compute.threads):
-        return gather(
-            bench.network, bench.structure, batches, measures_of(criteria), compute=bench.compute,
-            seed=child_seed(bench.space.seed, "statistics"),
-            progress=lambda task, done, total, detail="": bench.progress(task, done, -(-size // 128), detail),
-        )  # fmt: skip
+    return gather(
+        bench.network, bench.structure, batches, measures_of(criteria), compute=bench.compute,
+        seed=child_seed(bench.space.seed, "statistics"),
+        progress=lambda task, done, total, detail="": bench.progress(task, done, -(-size // 128), detail),
+    )  # fmt: skip
 
 
 def _unflatten(flat: dict[str, Tensor], criteria: list[str]) -> Scores:

@@ -9,14 +9,18 @@ from blendsearch.criteria.base import FeatureMapCriterion, register_criterion
 
 @register_criterion
 class ActivationMean(FeatureMapCriterion):
-    """Mean activation over samples and positions."""
+    """Magnitude of the mean activation over samples and positions; after a ReLU this is the mean itself.
+
+    The magnitude, because where no ReLU follows (linear bottlenecks) means are of either sign and a dead filter's
+    zero must still be the least.
+    """
 
     name = "activation_mean"
     needs = ("activations.mean",)
     source = "Molchanov et al., Pruning CNNs for Resource Efficient Inference, ICLR 2017, section 2.2"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
-        return averages["activations.mean"]
+        return averages["activations.mean"].abs()
 
 
 @register_criterion

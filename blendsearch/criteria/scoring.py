@@ -55,7 +55,8 @@ def score_groups(structure: Structure, statistics: Statistics, criteria: Sequenc
 def _checked(criterion: Criterion, group: str, width: int, score: Tensor) -> Tensor:
     if tuple(score.shape) != (width,):
         raise BlendsearchError(
-            f"criterion '{criterion.name}': group '{group}' got scores of shape {tuple(score.shape)}, allowed ({width},)"
+            f"criterion '{criterion.name}': group '{group}' got scores of shape {tuple(score.shape)}, "
+            f"allowed ({width},)"
         )
     if not bool(torch.isfinite(score).all()):
         raise BlendsearchError(f"criterion '{criterion.name}': group '{group}' got scores that are not finite")

@@ -15,9 +15,6 @@ from blendsearch.data.augmentation import Augmentation
 from blendsearch.errors import DataError
 
 
-NONE = Augmentation()
-
-
 class Split(Protocol):
     """A part of the data.
 

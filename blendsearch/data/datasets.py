@@ -71,9 +71,10 @@ def _torchvision(
         for train in (True, False):
             try:
                 data = getattr(torchvision.datasets, kind)(str(root), train=train, download=config.download)
-            except (RuntimeError, OSError, ValueError) as error:  # absent or damaged files, or no network
+            except (RuntimeError, OSError, ValueError, AssertionError) as error:  # absent, damaged, or no network
                 hint = "" if config.download else "; data.download: true fetches it"
-                raise DataError(f"data.root: no {kind} in '{root}' ({str(error).splitlines()[0]}){hint}") from None
+                reason = (str(error).splitlines() or ["a damaged file"])[0]
+                raise DataError(f"data.root: no {kind} in '{root}' ({reason}){hint}") from None
             array = torch.as_tensor(np.asarray(data.data))
             images = array[:, None] if array.dim() == 3 else array.permute(0, 3, 1, 2)
             labels = torch.as_tensor(np.asarray(data.targets)).long()
@@ -165,7 +166,7 @@ class _Files(Dataset[Any]):
         try:
             with Image.open(path) as image:
                 array = np.array(image.convert(self.mode))
-        except (OSError, UnidentifiedImageError) as error:
+        except (OSError, SyntaxError, UnidentifiedImageError) as error:  # SyntaxError: Pillow's word for a broken PNG
             raise DataError(f"data.root: '{path}' cannot be read as an image ({error})") from None
         pixels = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
         if self.size is not None and tuple(pixels.shape[1:]) != (self.size, self.size):

@@ -23,8 +23,8 @@ def build(config: ModelConfig, *, num_classes: int, shape: tuple[int, int, int])
 
     Names: a zoo name, "torchvision:NAME", "timm:NAME", or "package.module:callable"; your callable gets
     model.arguments and, of num_classes, in_channels and image_size, those that it takes.
-    Raises ConfigError (also when the network cannot take these images or gives another number of classes),
-    UnknownNameError with the nearest name, and WeightsError.
+    Raises WeightsError, and ConfigError: for an unknown name with the nearest one, and when the network cannot
+    take these images or gives another number of classes.
     """
     try:
         builder, facts = _builder(config.name, num_classes, shape)
@@ -35,7 +35,7 @@ def build(config: ModelConfig, *, num_classes: int, shape: tuple[int, int, int])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model.arguments: {config.name}: {_first_line(error)}") from error
     if not isinstance(network, nn.Module):
-        raise ConfigError(f"{config.name} gave {type(network).__name__}, a torch.nn.Module is needed")
+        raise ConfigError(f"model.name: {config.name} gave {type(network).__name__}, a torch.nn.Module is needed")
     if config.weights is not None:
         load_weights(network, config.weights)
     _check_fits(network, config.name, num_classes, shape)

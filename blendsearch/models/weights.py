@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(f"model.weights: '{path}' ends in '{path.suffix}', allowed: {', '.join(SUFFIXES)}")
     try:
         loaded: Any = load_file(path) if path.suffix == ".safetensors" else _torch_load(path)
-    except Exception as error:
-        raise WeightsError(f"model.weights: '{path}' cannot be read ({str(error).splitlines()[0][:160]})") from None
+    except pickle.UnpicklingError:  # also what torch raises for pickled code, with advice to run it
+        raise WeightsError(
+            f"model.weights: '{path}' cannot be read (damaged, or it holds more than tensors: pickled code is never "
+            "run; save network.state_dict() alone)"
+        ) from None
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = (str(error).splitlines() or [""])[0][:160]
+        raise WeightsError(f"model.weights: '{path}' cannot be read ({type(error).__name__}: {reason})") from None
     for level in LEVELS:
         if isinstance(loaded, dict) and isinstance(loaded.get(level), dict):
             loaded = loaded[level]

@@ -11,6 +11,7 @@ from torch import nn
 from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import Split
+from blendsearch.errors import ConfigError
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.evaluation import evaluate
@@ -52,6 +53,7 @@ class Proxy:
     source: ClassVar[str]
 
     def __init__(self, search_images: int | None = None) -> None:
+        positive(search_images=search_images)
         self.search_images = search_images
 
     def prepare(self, bench: Bench) -> None:
@@ -69,6 +71,13 @@ class Proxy:
         self.adapt(network, plan)
         accuracy = evaluate(network, self.search.batches(500), self.bench.compute).accuracy
         return Estimate(accuracy, time.perf_counter() - start)
+
+
+def positive(**options: float | None) -> None:
+    """Raise ConfigError for the first option that is given and not above 0."""
+    for name, value in options.items():
+        if value is not None and value <= 0:
+            raise ConfigError(f"proxy.{name}: {value} given, more than 0 expected")
 
 
 PROXIES: Registry[type[Proxy]] = Registry("proxy", "proxies")

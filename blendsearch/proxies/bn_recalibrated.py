@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from blendsearch.proxies.base import Bench, Proxy, register_proxy
+from blendsearch.proxies.base import Bench, Proxy, positive, register_proxy
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import recalibrate
 
@@ -22,6 +22,7 @@ class BatchNormRecalibrated(Proxy):
 
     def __init__(self, images: int = 1000, search_images: int | None = None) -> None:
         super().__init__(search_images)
+        positive(images=images)
         self.images = images
 
     def prepare(self, bench: Bench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from blendsearch.proxies.base import Bench, Proxy, register_proxy
+from blendsearch.proxies.base import Bench, Proxy, positive, register_proxy
 from blendsearch.structure import Plan
 from blendsearch.training.compensation import Compensation
 
@@ -26,6 +26,7 @@ class Compensated(Proxy):
         self, images: int = 512, positions: int = 20_000, ridge: float = 1e-3, search_images: int | None = None
     ) -> None:
         super().__init__(search_images)
+        positive(images=images, positions=positions, ridge=ridge)
         self.images, self.positions, self.ridge = images, positions, ridge
 
     def prepare(self, bench: Bench) -> None:

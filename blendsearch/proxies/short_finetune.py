@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from blendsearch.compute import child_seed
-from blendsearch.proxies.base import Proxy, register_proxy
+from blendsearch.proxies.base import Proxy, positive, register_proxy
 from blendsearch.structure import Plan
-from blendsearch.training.loop import train
+from blendsearch.training.loop import steps_per_epoch, train
 
 
 @register_proxy
@@ -19,11 +19,12 @@ class ShortFinetune(Proxy):
 
     def __init__(self, steps: int = 80, search_images: int | None = None) -> None:
         super().__init__(search_images)
+        positive(steps=steps)
         self.steps = steps
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:
         bench = self.bench
-        epochs = self.steps * bench.training.batch_size / len(bench.train)
+        epochs = self.steps / steps_per_epoch(len(bench.train), bench.training.batch_size)
         config = bench.training.model_copy(update={"epochs": epochs, "warmup_epochs": 0.0})
         # The same images in the same order for every candidate: a paired comparison.
         train(network, bench.train, config, seed=child_seed(bench.seed, "short_finetune"), compute=bench.compute)

@@ -46,8 +46,12 @@ class Iterative(Schedule):
     def _step(self, network: nn.Module, structure: Structure, plan: Plan, job: Job, step: int) -> Plan:
         """Return the plan of one step, in the indices of the network as it is now."""
         target = 1 - (1 - job.budget.ratio) * step / self.steps
-        now = job.structure.cost.ratio(job.budget.kind, plan.counts)
-        budget = Budget(job.budget.kind, min(1.0, target / now), job.budget.min_keep)
+        kind, whole = job.budget.kind, job.structure.cost
+        here = structure.cost.measure(kind, structure.widths)
+        # Groups down to one filter are no groups any more; what they hold of the budget stays.
+        settled = whole.measure(kind, plan.counts) - here
+        ratio = (target * whole.measure(kind, whole.widths) - settled) / here
+        budget = Budget(kind, min(1.0, ratio), job.budget.min_keep)
         floors = {g: n for g, n in job.budget.floors(job.structure.widths).items() if g in structure.widths}
         return job.allocation.plan(structure, job.scorer(network, structure), budget, floors)
 

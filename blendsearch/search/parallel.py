@@ -69,14 +69,15 @@ class WorkerPool(Generic[S, I, R]):
                     missed.append(position)
                 else:
                     yield position, result
-            waiting, attach = missed, self.workers
+            # Every second round goes without the state: by then most workers hold it.
+            waiting, attach = missed, 0 if attach else self.workers
 
     def _round(self, items: Sequence[I], waiting: list[int], attach: int) -> Iterator[tuple[int, Any]]:
         """Run the waiting items once; the first `attach` of them carry the state along."""
         first = waiting[:attach] if attach else waiting
+        carried = {self.token: self.state} if attach else {}
         tasks = (
-            joblib.delayed(_run)(self.token, self.state if attach else None, self.function, self.threads, i, items[i])
-            for i in first
+            joblib.delayed(_run)(self.token, carried, self.function, self.threads, i, items[i]) for i in first
         )
         with joblib.parallel_config(backend="loky", inner_max_num_threads=self.threads):
             yield from joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)(tasks)
@@ -84,10 +85,12 @@ class WorkerPool(Generic[S, I, R]):
             yield position, _Missing()
 
 
-def _run(token: str, state: Any, function: Callable[[Any, Any], Any], threads: int, position: int, item: Any) -> Any:
-    if state is not None:
+def _run(
+    token: str, carried: dict[str, Any], function: Callable[[Any, Any], Any], threads: int, position: int, item: Any
+) -> Any:
+    if carried:
         _STATES.clear()
-        _STATES[token] = state
+        _STATES.update(carried)
     if token not in _STATES:
         return position, _Missing()
     torch.set_num_threads(threads)

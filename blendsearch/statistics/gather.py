@@ -91,9 +91,16 @@ class Observer(CallCounter):
                 if not average.measure.uses_gradients:
                     average.add(maps, maps)
         if self.backward and output.requires_grad:
-            output.register_hook(lambda gradient: self._observe_gradient(averages, maps, gradient))
+            version = maps._version
+            output.register_hook(lambda gradient: self._observe_gradient(site, maps, version, gradient))
 
-    def _observe_gradient(self, averages: list[Average], maps: Tensor, gradient: Tensor) -> None:
+    def _observe_gradient(self, site: Site, maps: Tensor, version: int, gradient: Tensor) -> None:
+        averages = self.averages[site]
+        if maps._version != version:
+            raise DataError(
+                f"statistics: the network changes the feature maps of '{site.convolutions[0]}' in place after the "
+                "activation, so their gradients have nothing to be multiplied with; write that operation out of place"
+            )
         with torch.no_grad():
             for average in averages:
                 if average.measure.uses_gradients:
@@ -149,7 +156,7 @@ def _pass(network: nn.Module, observer: Observer, batches: Batches, compute: Com
             with observer:
                 logits = network(compute.images(images))
             if observer.backward:
-                _backward(logits, labels.to(logits.device))
+                _backward(logits, labels)
                 network.zero_grad(set_to_none=True)
         samples += len(images)
         progress("statistics", done, max(total, done), f"{samples} images")
@@ -162,5 +169,10 @@ def _backward(logits: Tensor, labels: Tensor) -> None:
         raise DataError(f"statistics: the network must return logits [N, classes]; it returned {shape}")
     if labels.dim() != 1 or labels.is_floating_point():
         raise DataError(f"statistics: labels must be integers [N]; given {labels.dtype} {tuple(labels.shape)}")
+    if len(labels) != len(logits) or int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+        raise DataError(
+            f"statistics: {len(labels)} labels from {int(labels.min())} to {int(labels.max())} given for logits "
+            f"{tuple(logits.shape)}; one label an image from 0 to {logits.shape[1] - 1} allowed"
+        )
     # Summed, not averaged: each sample's gradient is then its own, whatever the batch size.
-    F.cross_entropy(logits.float(), labels, reduction="sum").backward()
+    F.cross_entropy(logits.float(), labels.to(logits.device), reduction="sum").backward()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.structure.groups import Group
-from blendsearch.structure.slicing import is_depthwise, tensor_dims
+from blendsearch.structure.slicing import tensor_dims
 from blendsearch.structure.trace import CONVOLUTIONS, Trace
 
 
@@ -73,9 +73,8 @@ class CostModel:
                     channels.append(_channels(size, owners[key], self.widths))
             term = Term(rest, tuple(channels))
             self._params.append(term)
-            if name == "weight" and isinstance(module, (*CONVOLUTIONS, nn.Linear)) and path in trace.output_shape:
-                positions = _positions(module, trace.input_shape[path], trace.output_shape[path])
-                self._flops.append(Term(rest * positions * trace.calls[path], tuple(channels)))
+            if name == "weight" and isinstance(module, (*CONVOLUTIONS, nn.Linear)) and path in trace.positions:
+                self._flops.append(Term(rest * trace.positions[path], tuple(channels)))
 
     def flops(self, counts: Mapping[str, int]) -> int:
         """Multiply-accumulates of one image."""
@@ -91,8 +90,11 @@ class CostModel:
 
     def ratio(self, kind: str, counts: Mapping[str, int]) -> float:
         """Return cost under `counts` over the unpruned cost; kind is "flops", "params" or "filters"."""
-        measure = {"flops": self.flops, "params": self.params, "filters": self.filters}[kind]
-        return measure(counts) / measure(self.widths)
+        return self.measure(kind, counts) / self.measure(kind, self.widths)
+
+    def measure(self, kind: str, counts: Mapping[str, int]) -> int:
+        """Return the cost under `counts`; kind is "flops", "params" or "filters"."""
+        return {"flops": self.flops, "params": self.params, "filters": self.filters}[kind](counts)
 
 
 def _owners(groups: Sequence[Group]) -> dict[tuple[str, str], dict[str, int]]:
@@ -108,17 +110,9 @@ def _channels(size: int, owners: Mapping[str, int], widths: Mapping[str, int]) -
     return Channels(size - sum(owners.values()), multiples)
 
 
-def _positions(module: nn.Module, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
-    """Return how often the weight is applied to one image."""
-    if isinstance(module, nn.Linear):
-        return int(torch.tensor(out_shape[1:-1]).prod().item()) if len(out_shape) > 2 else 1
-    size = in_shape if isinstance(module, nn.ConvTranspose2d) else out_shape
-    return size[2] * size[3]
-
-
 def measure_latency(network: nn.Module, example: Tensor, *, repeats: int = 20, warmup: int = 3) -> float:
     """Return the median seconds of one forward pass of `example` in evaluation mode, on its own device."""
-    was_training = network.training
+    training = {module: module.training for module in network.modules()}
     network.eval()
     times = []
     try:
@@ -131,8 +125,9 @@ def measure_latency(network: nn.Module, example: Tensor, *, repeats: int = 20, w
                 if i >= warmup:
                     times.append(time.perf_counter() - start)
     finally:
-        network.train(was_training)
+        for module, flag in training.items():
+            module.training = flag
     return statistics.median(times)
 
 
-__all__ = ["Channels", "CostModel", "Term", "is_depthwise", "measure_latency"]
+__all__ = ["Channels", "CostModel", "Term", "measure_latency"]

@@ -107,8 +107,8 @@ def find_groups(network: nn.Module, example: Tensor, trace: Trace) -> tuple[list
         pruner = graph.get_pruner_of_module(module)
         raw = graph.get_pruning_group(module, pruner.prune_out_channels, list(range(module.out_channels)))
         members = list(_members(graph, raw, names))
-        convs = _producers(network, members, trace)
-        seen.update(convs)
+        convs = _producers(network, members, module.out_channels, trace)
+        seen.update(convs, _followers(network, members))
         reason = _objection(network, members, convs, module.out_channels, trace)
         if reason:
             refused[name] = reason
@@ -125,6 +125,8 @@ def _members(graph: Any, raw: Any, names: dict[nn.Module, str]) -> Iterator[Memb
         if isinstance(target.module, nn.Parameter):
             key = (graph._param_to_name[target.module], "parameter")
             dims[key] = target.pruning_dim
+        elif target.module in names and tensor_dims(target.module) == {}:
+            continue  # one slope for all channels: it has nothing to lose
         elif target.module in names:
             outward = graph.is_out_channel_pruning_fn(item.dep.handler)
             key = (names[target.module], "out" if outward else "in")
@@ -136,13 +138,22 @@ def _members(graph: Any, raw: Any, names: dict[nn.Module, str]) -> Iterator[Memb
         yield Member(module, side, index, tuple(pairs[i] for i in index), dims.get((module, side), 0))
 
 
-def _producers(network: nn.Module, members: Iterable[Member], trace: Trace) -> list[str]:
-    names = [
-        member.module
-        for member in members
-        if member.side == "out" and isinstance(network.get_submodule(member.module), CONVOLUTIONS)
-    ]
+def _producers(network: nn.Module, members: Iterable[Member], width: int, trace: Trace) -> list[str]:
+    """Return the convolutions that make the filters; not a depthwise one that only passes a part on (after cat)."""
+    names = []
+    for member in members:
+        module = network.get_submodule(member.module) if member.side == "out" else None
+        if isinstance(module, CONVOLUTIONS) and (_is_whole(module, member, width) or not is_depthwise(module)):
+            names.append(member.module)
     return sorted(names, key=trace.order.index)
+
+
+def _followers(network: nn.Module, members: Iterable[Member]) -> list[str]:
+    return [m.module for m in members if m.side == "out" and is_depthwise(network.get_submodule(m.module))]
+
+
+def _is_whole(module: Any, member: Member, width: int) -> bool:
+    return module.out_channels == width and member.index == member.root == tuple(range(width))
 
 
 def _objection(network: nn.Module, members: list[Member], convs: list[str], width: int, trace: Trace) -> str:
@@ -163,8 +174,8 @@ def _objection(network: nn.Module, members: list[Member], convs: list[str], widt
     for member in members:
         if len({member.root.count(filter) for filter in range(width)}) > 1 and member.side != "out":
             return f"'{member.module}' reads its filters unevenly"
-        whole = member.index == member.root == tuple(range(width))
-        if member.module in convs and member.side == "out" and not whole:
+        made_here = member.module in convs and member.side == "out"
+        if made_here and not _is_whole(network.get_submodule(member.module), member, width):
             return f"only part of the channels of '{member.module}' are its filters (concatenation mixed with addition)"
     return ""
 
@@ -202,11 +213,12 @@ def masked_copy(network: nn.Module, group: Group, dropped: Iterable[int]) -> nn.
     gone = set(dropped)
     with torch.no_grad():
         for member in group.members:
-            index = [i for i, r in zip(member.index, member.root, strict=True) if r in gone]
+            lost = [i for i, r in zip(member.index, member.root, strict=True) if r in gone]
+            index = torch.tensor(lost, dtype=torch.long)
             if member.side == "parameter":
-                result.get_parameter(member.module).index_fill_(member.dim, torch.tensor(index), 0.0)
+                result.get_parameter(member.module).index_fill_(member.dim, index, 0.0)
             else:
-                _zero(result.get_submodule(member.module), member.side, torch.tensor(index))
+                _zero(result.get_submodule(member.module), member.side, index)
     return result
 
 

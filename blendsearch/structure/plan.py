@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,17 @@ class Plan:
         return hashlib.sha256(json.dumps(sorted(self.keep.items())).encode()).hexdigest()[:16]
 
     def then(self, later: Plan) -> Plan:
-        """Compose with a plan made on the network that this one left, back to the original's indices."""
+        """Compose with a plan made on the network that this one left, back to the original's indices.
+
+        Raises StructureError when the later plan is of another network.
+        """
+        left = self.counts
+        for group, width in later.widths.items():
+            if left.get(group) != width:
+                raise StructureError(
+                    f"plan: group '{group}' has width {width} in the later plan, "
+                    f"{left.get(group, 'none')} filters are left"
+                )
         keep = {g: tuple(kept[i] for i in later.keep[g]) if g in later.keep else kept for g, kept in self.keep.items()}
         return Plan(keep, dict(self.widths))
 
@@ -67,9 +78,20 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
-        """Read the JSON form; raise StructureError when it is of another schema."""
+        """Read the JSON form; raise StructureError when it is of another schema or not a plan."""
+        if not isinstance(data, Mapping):
+            raise StructureError(f"plan: {type(data).__name__} given, an object with 'schema' and 'groups' allowed")
         if data.get("schema") != SCHEMA:
             raise StructureError(f"plan: schema {data.get('schema')!r} given, {SCHEMA} allowed")
-        groups: Mapping[str, Mapping[str, Sequence[int]]] = data["groups"]
-        keep = {g: tuple(entry["keep"]) for g, entry in groups.items()}
-        return cls(keep, {g: int(entry["width"]) for g, entry in data["groups"].items()})
+        if not isinstance(data.get("groups"), Mapping):
+            raise StructureError("plan: it has no 'groups' (group -> width and keep)")
+        keep, widths = {}, {}
+        for group, entry in data["groups"].items():
+            try:
+                widths[group] = operator.index(entry["width"])
+                keep[group] = tuple(operator.index(i) for i in entry["keep"])
+            except (KeyError, TypeError, IndexError) as error:
+                raise StructureError(
+                    f"plan: group '{group}' needs 'width' (an integer) and 'keep' (a list of integers)"
+                ) from error
+        return cls(keep, widths)

@@ -42,8 +42,8 @@ def tensor_dims(module: nn.Module) -> dict[str, dict[str, int]] | None:
         return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), channel)
     if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
         return {"weight": channel, "bias": channel}
-    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
-        return {"weight": channel}
+    if isinstance(module, nn.PReLU):
+        return {"weight": channel} if module.num_parameters > 1 else {}
     if isinstance(module, ZeroPadShortcut):
         return {"source": channel}
     return None
@@ -133,6 +133,8 @@ def side_size(module: Any, side: str) -> int:
     """Return how many channels a module has on its "out" or "in" side."""
     if isinstance(module, ZeroPadShortcut):
         return module.out_channels if side == "out" else module.in_channels
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        return module.num_features  # there may be no tensor at all
     dims = tensor_dims(module) or {}
     name = next(n for n in dims if getattr(module, n, None) is not None and side in dims[n])
     return int(getattr(module, name).shape[dims[name][side]])

@@ -60,7 +60,7 @@ class Structure:
         """
         if scope not in SCOPES:
             raise StructureError(f"scope: '{scope}' given, allowed: {', '.join(SCOPES)}")
-        copy = copy_with(network, lambda path, name, tensor, module: tensor.clone()).cpu().eval()
+        copy = _fresh_copy(network).cpu().eval()
         example = example[:2].detach().cpu().float()
         traced = trace(copy, example)
         groups, refused = find_groups(copy, example, traced)
@@ -118,9 +118,7 @@ class Structure:
         parameters: dict[str, tuple[int, Tensor]] = {}
         for (module, side), owners in self._sides.items():
             size = _side_size(network, module, side, owners[0][1].dim)
-            stays = torch.ones(size, dtype=torch.bool)
-            for name, member in owners:
-                stays[list(member.index)] = masks[name][list(member.root)]
+            stays = _stays(size, owners, masks)
             if bool(stays.all()):
                 continue
             if side == "parameter":
@@ -141,11 +139,21 @@ class Structure:
         return sorted(lost, key=self.trace.order.index)
 
     def kept_outputs(self, module: str, plan: Plan) -> Tensor | None:
-        """Return the kept output channels of a module under `plan`, or None when all stay."""
-        for name, member in self._sides.get((module, "out"), []):
-            mask = _mask(self.widths[name], plan.keep.get(name, range(self.widths[name])))
-            return mask.nonzero().flatten() if member.root == tuple(range(self.widths[name])) else None
-        return None
+        """Return the kept output channels of a module under `plan`, or None when no group holds any of them."""
+        owners = self._sides.get((module, "out"), [])
+        if not owners:
+            return None
+        masks = {name: _mask(self.widths[name], plan.keep.get(name, range(self.widths[name]))) for name, _ in owners}
+        return _stays(self.trace.output_shape[module][1], owners, masks).nonzero().flatten()
+
+
+def _fresh_copy(network: nn.Module) -> nn.Module:
+    try:
+        return copy_with(network, lambda path, name, tensor, module: tensor.clone())
+    except RuntimeError as error:
+        raise StructureError(
+            f"{type(network).__name__}: the network cannot be copied ({str(error).splitlines()[0][:150]})"
+        ) from error
 
 
 def _owner_tables(groups: Sequence[Group]) -> dict[tuple[str, str], list[tuple[str, Member]]]:
@@ -160,6 +168,14 @@ def _mask(width: int, keep: Sequence[int]) -> Tensor:
     mask = torch.zeros(width, dtype=torch.bool)
     mask[list(keep)] = True
     return mask
+
+
+def _stays(size: int, owners: Sequence[tuple[str, Member]], masks: Mapping[str, Tensor]) -> Tensor:
+    """Return which channels of one side of a module stay, given which filters of each group do."""
+    stays = torch.ones(size, dtype=torch.bool)
+    for name, member in owners:
+        stays[list(member.index)] = masks[name][list(member.root)]
+    return stays
 
 
 def _side_size(network: nn.Module, module: str, side: str, dim: int) -> int:

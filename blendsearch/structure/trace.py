@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-ACTIVATIONS = frozenset(
-    "relu relu_ relu6 hardtanh hardtanh_ silu silu_ hardswish hardswish_ gelu elu elu_ leaky_relu leaky_relu_ mish "
-    "mish_ selu selu_ celu celu_ prelu softplus sigmoid sigmoid_ hardsigmoid hardsigmoid_ tanh tanh_".split()  # noqa: SIM905
-)
+# fmt: off
+ACTIVATIONS = frozenset([
+    "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "silu", "silu_", "hardswish", "hardswish_", "gelu", "elu",
+    "elu_", "leaky_relu", "leaky_relu_", "mish", "mish_", "selu", "selu_", "celu", "celu_", "prelu", "softplus",
+    "sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "tanh", "tanh_",
+])
+# fmt: on
 ADDITIONS = frozenset(("add", "add_", "__add__", "__iadd__", "__radd__", "iadd"))
 MIXING = frozenset(
     "conv1d conv2d conv3d conv_transpose2d linear matmul bmm __matmul__ cat concat einsum".split()  # noqa: SIM905
@@ -47,10 +51,14 @@ class Join:
 
 @dataclass
 class Trace:
-    """What one forward pass showed."""
+    """What one forward pass showed, by module path.
+
+    positions: how often a convolution's or linear layer's weight is applied to one image, over all its calls.
+    """
 
     order: list[str] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
     input_shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
     output_shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
     norm: dict[str, str] = field(default_factory=dict)
@@ -88,6 +96,9 @@ class CallCounter(TorchFunctionMode):
         """Take the result of addition call `index`; return what the network goes on with."""
         return output
 
+    def on_overwritten(self, target: Tensor, source: Tensor) -> None:
+        """Learn that the sum `source` was written over its first operand `target`."""
+
     def on_other(self, name: str, inputs: tuple[Any, ...], output: Any) -> Any:
         """Take the result of any other function."""
         return output
@@ -98,9 +109,11 @@ class CallCounter(TorchFunctionMode):
         if self._paused:
             return func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
-        if name == "add_" or name == "__iadd__":
+        if name == "add_" and isinstance(args[0], Tensor):
+            return self._add_in_place(*args, **(kwargs or {}))
+        if name == "__iadd__":
             # The operands are needed as they were: an in-place sum would overwrite the first.
-            output = torch.add(*args, **(kwargs or {})) if name == "add_" else torch.add(args[0], args[1])
+            output = torch.add(args[0], args[1])
         else:
             output = func(*args, **(kwargs or {}))
         if name in ACTIVATIONS:
@@ -110,6 +123,15 @@ class CallCounter(TorchFunctionMode):
             self.additions += 1
             return self.on_addition(self.additions - 1, args, output)
         return self.on_other(name, args, output)
+
+    def _add_in_place(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Add while both operands are as they were, then overwrite the first: `x.add_(y)` may stand as a statement."""
+        self.additions += 1
+        output = self.on_addition(self.additions - 1, args, torch.add(*args, **kwargs))
+        target: Tensor = args[0]
+        target.copy_(output)
+        self.on_overwritten(target, output)
+        return target
 
 
 class Tracer(CallCounter):
@@ -148,6 +170,7 @@ class Tracer(CallCounter):
                 trace.order.append(name)
             trace.input_shape[name] = tuple(inputs[0].shape)
             trace.output_shape[name] = tuple(output.shape)
+            trace.positions[name] = trace.positions.get(name, 0) + _positions(module, inputs[0], output)
             if isinstance(module, CONVOLUTIONS):
                 self._mark(output, frozenset([name]), own=name)
             elif isinstance(module, NORMS) and id(inputs[0]) in self._own:
@@ -191,12 +214,23 @@ class Tracer(CallCounter):
         self._mark(output, self._inherited(inputs, output))
         return output
 
+    def on_overwritten(self, target: Tensor, source: Tensor) -> None:
+        self._mark(target, self._pending[id(source)])
+
     def on_other(self, name: str, inputs: tuple[Any, ...], output: Any) -> Any:
         if isinstance(output, Tensor) and name not in MIXING and id(output) not in self._pending:
             pending = self._inherited(inputs, output)
             if pending:
                 self._mark(output, pending)
         return output
+
+
+def _positions(module: nn.Module, given: Tensor, output: Tensor) -> int:
+    """Return how often one call applies the weight to one image."""
+    if isinstance(module, nn.Linear):
+        return math.prod(output.shape[1:-1])
+    size = given if isinstance(module, nn.ConvTranspose2d) else output
+    return math.prod(size.shape[2:])
 
 
 def trace(network: nn.Module, example: Tensor) -> Trace:

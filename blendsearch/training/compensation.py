@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from blendsearch.compute import Compute, generator
 from blendsearch.structure import Plan, Structure
 from blendsearch.structure.trace import CallCounter, Join
+from blendsearch.training.evaluation import evaluating
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class _Recorder(_Pass):
         return output
 
     def _record(self, name: str, output: Tensor) -> None:
-        rows = _rows(output)
+        rows = _rows(self.network.get_submodule(name), output)
         index = torch.arange(len(rows))
         if len(rows) > self.count:
             index = torch.randperm(len(rows), generator=generator(self.seed, "positions", name))[: self.count]
@@ -127,7 +128,7 @@ class Compensation:
     """Refits pruned copies of one network on one set of calibration images.
 
     images: [N, C, H, W], normalised; no labels needed. positions: output positions per layer that enter the
-    least squares. ridge: share of the mean diagonal of the Gram matrix that is added to its diagonal.
+    least squares. ridge: share (above 0) of the mean diagonal of the Gram matrix that is added to its diagonal.
     """
 
     def __init__(
@@ -161,16 +162,12 @@ class Compensation:
         return plain and (norm is None or norm.weight is not None)
 
     def refit(self, network: nn.Module, plan: Plan) -> None:
-        """Refit a network that was sliced by `plan`, in place; its training flag is kept."""
+        """Refit a network that was sliced by `plan`, in place; training flags are kept."""
         lost = [name for name in self.structure.pruned_inputs(plan) if name in self.targets]
         if not lost:
             return
-        was_training = network.training
-        network.eval()
-        try:
+        with evaluating(network):
             self._forward(_Refitter(network, lost, self.joins, self, plan))
-        finally:
-            network.train(was_training)
 
     def _forward(self, run: Any) -> None:
         try:
@@ -188,7 +185,7 @@ class Compensation:
         kept = self.structure.kept_outputs(name, plan)
         wanted = target.values if kept is None else target.values[:, kept.to(target.values.device)]
         if other is not None:
-            wanted = wanted - _rows(other)[target.index].float()
+            wanted = wanted - _rows(layer, other)[target.index].float()
         with torch.autocast(device_type=x.device.type, enabled=False):
             rows = _patches(layer, x.float(), target.index)
             start = _effective_weight(layer, norm)
@@ -196,15 +193,15 @@ class Compensation:
             _write(layer, norm, weight, rows, mean_in, mean_out)
 
 
-def _rows(output: Tensor) -> Tensor:
-    """View an output as [positions, C]."""
-    return output.movedim(1, -1).flatten(0, -2) if output.dim() == 4 else output.flatten(0, -2)
+def _rows(layer: nn.Module, features: Tensor) -> Tensor:
+    """View a layer's input or output as [positions, C]; a convolution has its channels first, a linear layer last."""
+    return (features.movedim(1, -1) if isinstance(layer, nn.Conv2d) else features).flatten(0, -2)
 
 
 def _patches(layer: nn.Module, x: Tensor, index: Tensor) -> Tensor:
     """Return what the layer reads at the given output positions: [P, k * k * C_in] (or [P, C_in])."""
     if not isinstance(layer, nn.Conv2d):
-        return _rows(x)[index]
+        return _rows(layer, x)[index]
     (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
     pad = layer._reversed_padding_repeated_twice
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode

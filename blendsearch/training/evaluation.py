@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,28 +25,35 @@ class Evaluation:
     count: int
 
 
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Run a block with a network in evaluation mode; each module's training flag is put back."""
+    flags = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags.items():
+            module.training = training
+
+
 def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = None) -> Evaluation:
-    """Read a network's accuracy and loss in evaluation mode; its training flag is put back.
+    """Read a network's accuracy and loss in evaluation mode; training flags are put back.
 
     The network must be on the compute's device. Raises DataError when there is no batch.
     """
     compute = compute or Compute()
-    was_training = network.training
-    network.eval()
     right = torch.zeros((), dtype=torch.float64)
     loss = torch.zeros((), dtype=torch.float64)
     count = 0
-    try:
-        with torch.no_grad():
-            for images, labels in batches:
-                with compute.autocast():
-                    logits = network(compute.images(images)).float()
-                labels = labels.to(logits.device)
-                right += (logits.argmax(1) == labels).sum().double().cpu()
-                loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
-                count += len(labels)
-    finally:
-        network.train(was_training)
+    with evaluating(network), torch.no_grad():
+        for images, labels in batches:
+            with compute.autocast():
+                logits = network(compute.images(images)).float()
+            labels = labels.to(logits.device)
+            right += (logits.argmax(1) == labels).sum().double().cpu()
+            loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
+            count += len(labels)
     if count == 0:
         raise DataError("evaluation: no image given, at least one expected")
     return Evaluation(float(right / count), float(loss / count), count)
@@ -60,22 +68,18 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = 
     """
     compute = compute or Compute()
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    flags = {module: module.training for module in network.modules()}
     momenta = [norm.momentum for norm in norms]
     count = 0
-    network.eval()
-    for norm in norms:
-        norm.train()
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
     try:
-        with torch.no_grad(), compute.autocast():
+        with evaluating(network), torch.no_grad(), compute.autocast():
+            for norm in norms:
+                norm.train()
+                norm.reset_running_stats()
+                norm.momentum = None  # cumulative average
             for images, _ in batches:
                 network(compute.images(images))
                 count += len(images)
     finally:
-        for module, training in flags.items():
-            module.training = training
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     if count == 0:

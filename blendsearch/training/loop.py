@@ -219,6 +219,6 @@ def _restore(
         raise TrainingError(f"checkpoint: it is of a training of {state['total']} steps, this one has {total}")
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-    for name, value in state["history"].items():
+    for name, value in copy.deepcopy(state["history"]).items():
         setattr(history, name, value)
     return int(state["epoch"])

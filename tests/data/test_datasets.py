@@ -196,7 +196,7 @@ def test_an_unreadable_image_is_named(tree):
 
 def test_an_empty_class_is_named(tree):
     (tree / "train" / "empty").mkdir()
-    with pytest.raises(DataError, match="not a tree of class folders.*empty"):
+    with pytest.raises(DataError, match=r"not a tree of class folders.*empty"):
         load(name="folder", root=str(tree))
 
 

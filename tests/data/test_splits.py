@@ -20,7 +20,8 @@ def digits(seed: int = 0, **keys):
 
 
 def contents(split) -> list[bytes]:
-    return sorted(image.numpy().tobytes() + bytes([int(y)]) for image, y in zip(split.images, split.labels, strict=True))
+    pairs = zip(split.images, split.labels.tolist(), strict=True)
+    return sorted(image.numpy().tobytes() + bytes([label]) for image, label in pairs)
 
 
 def test_the_parts_are_disjoint_and_together_everything():

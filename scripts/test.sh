@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Makes .venv with the development extra and runs the tests; --all also runs the slow ones.
+# Further arguments go to pytest: scripts/test.sh tests/structure -k shortcut
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh dev
+marker=(-m "not slow")
+if [ "${1:-}" = "--all" ]; then
+    marker=()
+    shift
+fi
+# Tests run tiny networks: one thread a process is fastest, and the cores are left to worker processes.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec .venv/bin/python -m pytest ${marker[@]+"${marker[@]}"} "$@"

@@ -1,0 +1,151 @@
+"""The Python interface on networks and data of one's own, as the README shows it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import blendsearch
+from blendsearch.criteria import CRITERIA
+from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError, UnknownNameError
+
+
+class OwnNetwork(nn.Module):
+    """Functional ReLU, a residual addition, a hidden linear layer: nothing from the zoo."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.norm = nn.BatchNorm2d(12)
+        self.body = nn.Conv2d(12, 12, 3, padding=1)
+        self.body_norm = nn.BatchNorm2d(12)
+        self.head = nn.Conv2d(12, 20, 3, padding=1)
+        self.hidden = nn.Linear(20 * 4 * 4, 16)
+        self.out = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(self.body_norm(self.body(x)) + x)
+        x = nn.functional.max_pool2d(torch.relu(self.head(x)), 2)
+        return self.out(torch.relu(self.hidden(x.flatten(1))))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return OwnNetwork()
+
+
+@pytest.fixture(scope="module")
+def loader():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(24, 3, 8, 8, generator=generator)
+    return DataLoader(TensorDataset(images, torch.randint(0, 5, (24,), generator=generator)), batch_size=8)
+
+
+def test_score_gives_every_filter_of_every_group_a_number(model, loader):
+    scores = blendsearch.score(model, loader)
+    assert {"l1", "taylor", "hrank"} <= set(scores)
+    assert "bn_scale" not in scores  # the head has no batch norm, so it does not apply to this network
+    for groups in scores.values():
+        assert {name: tuple(tensor.shape) for name, tensor in groups.items()} == {"stem": (12,), "head": (20,)}
+
+
+def test_score_by_name_only_and_unknown_names(model, loader):
+    assert set(blendsearch.score(model, loader, ["l1"])) == {"l1"}
+    with pytest.raises(UnknownNameError, match="did you mean 'taylor'"):
+        blendsearch.score(model, loader, ["tailor"])
+    with pytest.raises(BlendsearchError, match="bn_scale.*head"):
+        blendsearch.score(model, loader, ["bn_scale"])
+
+
+def test_prune_meets_the_budget_and_leaves_the_model(model, loader):
+    before = copy.deepcopy(model.state_dict())
+    pruned = blendsearch.prune(model, loader, by="taylor", budget={"flops": 0.5})
+    assert 0.47 < pruned.flops_ratio <= 0.5  # a single filter of this network is 2 to 4 % of the FLOPs
+    assert pruned.network(torch.randn(2, 3, 8, 8)).shape == (2, 5)
+    assert pruned.network.stem.out_channels == len(pruned.plan.keep["stem"]) < 12
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert model.training
+
+
+def test_prune_by_scores_of_ones_own_keeps_the_highest(model, loader):
+    scores = {"stem": torch.arange(12.0), "head": -torch.arange(20.0)}
+    pruned = blendsearch.prune(model, loader, by=scores, budget={"filters": 0.5})
+    assert pruned.plan.keep["stem"] == tuple(range(12 - len(pruned.plan.keep["stem"]), 12))
+    assert pruned.plan.keep["head"][0] == 0
+
+
+def test_prune_by_a_blend_and_its_file(model, loader, tmp_path):
+    blend = blendsearch.Blend("network", {"network": {"l1": 1.0, "taylor": 0.5}})
+    blend.save(tmp_path / "blend.json")
+    first = blendsearch.prune(model, loader, by=blend, budget={"params": 0.4})
+    second = blendsearch.prune(model, loader, by=blendsearch.Blend.load(tmp_path / "blend.json"), budget={"params": 0.4})
+    assert first.plan == second.plan
+    assert first.params_ratio <= 0.4
+
+
+def test_a_generator_of_batches_is_read_once_and_enough(model, loader):
+    pruned = blendsearch.prune(model, (batch for batch in loader), by="l2")
+    assert pruned.plan == blendsearch.prune(model, loader, by="l2").plan
+
+
+@pytest.mark.parametrize(
+    ("by", "error", "words"),
+    [
+        ("tailor", UnknownNameError, "taylor"),
+        (3, BlendsearchError, "a criterion's name, a Blend, or scores"),
+        ({"stem": torch.ones(12)}, StructureError, "no scores for group 'head'"),
+        ({"stem": torch.ones(11), "head": torch.ones(20)}, StructureError, r"allowed: \(12,\)"),
+        ({"steam": torch.ones(12)}, StructureError, "did you mean 'stem'"),
+    ],
+)
+def test_wrong_by_is_one_clear_line(model, loader, by, error, words):
+    with pytest.raises(error, match=words) as caught:
+        blendsearch.prune(model, loader, by=by)
+    assert "\n" not in str(caught.value)
+
+
+def test_impossible_budgets_say_what_is_possible(model, loader):
+    with pytest.raises(BudgetError, match="at least"):
+        blendsearch.prune(model, loader, by="l1", budget={"flops": 0.001})
+    with pytest.raises(BudgetError, match="exactly one of"):
+        blendsearch.prune(model, loader, by="l1", budget={"flops": 0.5, "params": 0.5})
+    with pytest.raises(BudgetError, match="allowed: flops"):
+        blendsearch.prune(model, loader, by="l1", budget={"flop": 0.5})
+
+
+def test_no_batches_is_an_error(model):
+    with pytest.raises(DataError, match="no batch"):
+        blendsearch.score(model, [])
+
+
+def test_a_criterion_of_ones_own_is_like_any_other(model, loader):
+    class Last(blendsearch.Criterion):
+        name = "last_filters"
+        needs = ("weights",)
+        source = "this test"
+
+        def score(self, group, statistics):
+            return torch.arange(float(group.width))
+
+    blendsearch.register_criterion(Last)
+    try:
+        assert "last_filters" in blendsearch.criteria.names()
+        kept = blendsearch.prune(model, loader, by="last_filters").plan.keep["head"]
+        assert kept == tuple(range(20 - len(kept), 20))
+    finally:
+        CRITERIA.unregister("last_filters")
+
+
+def test_search_is_a_function_and_a_package(tmp_path):
+    import blendsearch.search.genome
+
+    assert callable(blendsearch.search)
+    assert blendsearch.search.genome.GenomeSpace
+    with pytest.raises(BlendsearchError, match="no such space file"):
+        blendsearch.search(tmp_path / "missing.yaml")

@@ -1,0 +1,172 @@
+"""A whole campaign on digits, tiny; killed at every place it can be, and the same in the end."""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import blendsearch
+from blendsearch.campaigns.search import run_search
+from blendsearch.config import space_from_dict
+from blendsearch.errors import RunError
+from blendsearch.models.loading import build
+from blendsearch.structure import Plan, Structure
+
+FIVE = {"proxy", "search_accuracy", "test_accuracy", "flops_ratio", "params_ratio"}
+
+
+def tiny(**changes):
+    data = {
+        "name": "tiny",
+        "seed": 3,
+        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150},
+        "model": {"name": "conv4", "arguments": {"width": 8}},
+        "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
+        "criteria": ["l1", "l2", "taylor", "apoz", "random"],
+        "budget": {"flops": 0.4},
+        "clusters": {"count": 2},
+        "blend": {"unit": "layer"},
+        "proxy": {"name": "compensated", "images": 64, "positions": 1000},
+        "search": {"population": 6, "generations": 2},
+        "retraining": {"epochs": 1, "batch_size": 64, "lr": 0.05, "seeds": 2},
+        "compute": {"device": "cpu", "workers": 1},
+    }
+    return space_from_dict({**data, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run_search(tiny(), tmp_path_factory.mktemp("run") / "tiny")
+
+
+def test_the_summary_has_the_promised_keys(finished):
+    summary = json.loads((finished.run_dir / "summary.json").read_text())
+    assert summary == finished.summary
+    assert {"test_accuracy", "flops", "params"} <= set(summary["baseline"])
+    assert set(summary["blend"]) >= FIVE
+    assert set(summary["criteria"]) == {"l1", "l2", "taylor", "apoz", "random"}
+    assert all(set(entry) >= FIVE for entry in summary["criteria"].values())
+    assert {"train", "statistics", "search", "retrain"} <= set(summary["seconds"])
+    assert summary["trials"] == 6 * 3
+    assert summary["seed"] == 3
+    assert {"blendsearch", "torch", "deap", "optuna"} <= set(summary["versions"])
+    assert summary["comparison"]["interval"] is not None
+
+
+def test_the_search_never_ends_below_a_base_criterion(finished):
+    best = max(entry["proxy"] for entry in finished.summary["criteria"].values())
+    assert finished.summary["blend"]["proxy"] >= best
+
+
+def test_all_files_are_there(finished):
+    names = "space.yaml summary.json blend.json plan.json network.safetensors trials.db events.jsonl report.html"
+    for name in names.split():
+        assert (finished.run_dir / name).stat().st_size > 0, name
+    assert list((finished.run_dir / "figures").glob("*.png"))
+
+
+def test_the_ledger_is_an_optuna_storage(finished):
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{finished.run_dir / 'trials.db'}")
+    assert len(study.trials) == 18
+    assert study.best_value == pytest.approx(finished.summary["blend"]["proxy"])
+    assert study.trials[0].user_attrs["criterion"] == "l1"
+
+
+def test_the_saved_network_is_the_plan_applied(finished):
+    space = tiny()
+    network = build(space.model, num_classes=10, shape=(1, 8, 8))
+    structure = Structure.of(network, torch.randn(2, 1, 8, 8))
+    plan = Plan.from_dict(json.loads((finished.run_dir / "plan.json").read_text()))
+    assert structure.cost.ratio("flops", plan.counts) <= 0.4
+    pruned = structure.slice(network, plan)
+    pruned.load_state_dict(load_file(finished.run_dir / "network.safetensors"))
+
+
+def test_the_blend_file_says_where_it_was_found(finished):
+    blend = blendsearch.Blend.load(finished.run_dir / "blend.json")
+    assert blend.found_on["data"] == "digits"
+    assert blend.found_on["budget"] == {"flops": 0.4}
+    assert blend.weights == finished.blend.weights
+
+
+@pytest.fixture
+def without_report(monkeypatch):
+    """Reports have tests of their own; here they would only take time."""
+    monkeypatch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
+
+
+def same_result(run, reference):
+    assert run.blend.weights == reference.blend.weights
+    for part in ("blend", "criteria", "baseline", "comparison", "fidelity", "trials"):
+        mine, theirs = (json.loads(json.dumps(summary[part])) for summary in (run.summary, reference.summary))
+        for summary in (mine, theirs):
+            if isinstance(summary, dict):
+                summary.pop("latency_ms", None)
+        assert mine == theirs, part
+
+
+class Kill(Exception):
+    """Stands for the process being killed."""
+
+
+@pytest.mark.parametrize(
+    ("task", "at"),
+    [("training", 20), ("statistics", 1), ("search", 4), ("search", 13), ("retraining", 3), ("retraining", 9)],
+)
+@pytest.mark.usefixtures("without_report")
+def test_killed_and_resumed_ends_the_same(finished, tmp_path, task, at):
+    def killer(name, done, total, detail=""):
+        if name == task and done >= at:
+            raise Kill
+
+    with pytest.raises(Kill):
+        run_search(tiny(), tmp_path / "run", progress=killer)
+    with pytest.raises(RunError, match="--resume"):
+        run_search(tiny(), tmp_path / "run")
+    same_result(run_search(tiny(), tmp_path / "run", resume=True), finished)
+
+
+@pytest.mark.usefixtures("without_report")
+def test_resuming_a_finished_campaign_changes_nothing(finished):
+    before = (finished.run_dir / "records" / "retrained.json").read_bytes()
+    same_result(run_search(tiny(), finished.run_dir, resume=True), finished)
+    assert (finished.run_dir / "records" / "retrained.json").read_bytes() == before
+
+
+def test_resuming_with_other_settings_is_refused(finished):
+    with pytest.raises(RunError, match="seed"):
+        run_search(tiny(seed=4), finished.run_dir, resume=True)
+
+
+@pytest.mark.usefixtures("without_report")
+def test_the_number_of_workers_does_not_matter(finished, tmp_path):
+    same_result(run_search(tiny(compute={"device": "cpu", "workers": 2}), tmp_path / "run"), finished)
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("backend", ["optuna"])
+def test_the_other_backend_runs_the_same_space(tmp_path, backend):
+    space = tiny(search={"population": 6, "generations": 1, "backend": backend}, retraining={"epochs": 0.5})
+    campaign = run_search(space, tmp_path / "run")
+    assert campaign.summary["blend"]["proxy"] >= max(e["proxy"] for e in campaign.summary["criteria"].values())
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("allocation", ["global_threshold"])
+@pytest.mark.parametrize("schedule", ["iterative"])
+def test_other_allocations_and_schedules_run_in_a_campaign(tmp_path, allocation, schedule):
+    space = tiny(
+        allocation=allocation,
+        schedule={"name": schedule, "steps": 2},
+        criteria=["l1", "taylor"],
+        search={"population": 4, "generations": 1},
+        clusters={"count": "auto"},
+        blend={"unit": "network"},
+    )
+    campaign = run_search(space, tmp_path / "run")
+    assert campaign.summary["blend"]["flops_ratio"] <= 0.4
+    assert campaign.summary["blend"]["proxy"] >= max(e["proxy"] for e in campaign.summary["criteria"].values())

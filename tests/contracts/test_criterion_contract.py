@@ -1,0 +1,230 @@
+"""What every registered criterion must do, ours or a stranger's."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+
+import pytest
+import torch
+from small_networks import Mixed, OptionA, conv4, images, mobilenet, randomised
+
+from blendsearch.criteria import CRITERIA, Criterion, applicable, measures_of, names, register_criterion, score_groups
+from blendsearch.models.shortcuts import ZeroPadShortcut
+from blendsearch.statistics import MEASURES, gather, measure
+from blendsearch.structure import Structure
+from blendsearch.structure.slicing import tensor_dims
+
+COUNT = 8
+NETWORKS = {"conv4": (conv4, 8), "option A": (OptionA, 8), "mixed": (Mixed, 8), "mobilenet": (mobilenet, 32)}
+
+
+class Stranger(Criterion):
+    """What another package could bring: its own measure of the feature maps and the weights at once."""
+
+    name = "stranger"
+    needs = ("weights", "activations.stranger_peak")
+    source = "tests"
+
+    def score(self, group, statistics):
+        peaks = [statistics.averages[site]["activations.stranger_peak"] for site in group.sites]
+        norms = [statistics.weights[conv].flatten(1).norm(dim=1) for conv in group.convolutions]
+        return torch.stack(peaks).mean(0) * torch.stack(norms).mean(0)
+
+
+ALL = [*names(), Stranger.name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stranger():
+    measure("activations.stranger_peak")(lambda a, g: a.abs().amax((2, 3)))
+    register_criterion(Stranger)
+    yield
+    CRITERIA.unregister(Stranger.name)
+    MEASURES.unregister("activations.stranger_peak")
+
+
+def batches(size, side, order=range(COUNT)):
+    x, y, order = images(COUNT, side, seed=6), torch.arange(COUNT) % 3, list(order)
+    return [(x[order[i : i + size]], y[order[i : i + size]]) for i in range(0, COUNT, size)]
+
+
+class Case:
+    """A network, its structure, and scores under any criterion and data."""
+
+    def __init__(self, build, side):
+        self.network, self.side = randomised(build(), seed=1), side
+        self.structure = Structure.of(self.network, images(size=side))
+        self.reference = self.scores(self.network)
+
+    def scores(self, network, size=COUNT, order=range(COUNT), seed=0, needs=None):
+        needs = measures_of(ALL) if needs is None else needs
+        statistics = gather(network, self.structure, batches(size, self.side, order), needs, seed=seed)
+        usable = [n for n in ALL if set(CRITERIA.get(n).needs) <= set(needs)]
+        usable = [n for n in usable if n not in applicable(usable, self.structure, statistics)]
+        return score_groups(self.structure, statistics, usable)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def case(request, stranger):
+    return Case(*NETWORKS[request.param])
+
+
+@pytest.fixture(scope="module")
+def dead(case):
+    """For every group: the filter with the highest l2 and the scores once that filter gives nothing."""
+    found = {}
+    for group in case.structure.groups:
+        makers = [case.network.get_submodule(m.module) for m in group.members if m.side == "out"]
+        if any(isinstance(module, ZeroPadShortcut) for module in makers):
+            continue  # its maps are those of the stage before, dead convolutions or not
+        filter = int(case.reference["l2"][group.name].argmax())
+        network = copy.deepcopy(case.network)
+        for path in [*group.convolutions, *(norm for norm in group.norms if norm)]:
+            with torch.no_grad():
+                for parameter in network.get_submodule(path).parameters():
+                    parameter[filter] = 0
+                if path in group.norms:
+                    network.get_submodule(path).running_mean[filter] = 0
+        found[group.name] = (filter, case.scores(network))
+    return found
+
+
+def assert_same(observed, expected, name):
+    assert observed.keys() == expected.keys()
+    for group, score in expected.items():
+        where = f"{name}, group {group}"
+        torch.testing.assert_close(observed[group], score, rtol=1e-3, atol=1e-5, msg=lambda m, w=where: f"{w}: {m}")
+
+
+def on(case, name):
+    if name not in case.reference:
+        pytest.skip(f"{name} does not apply to this network")
+    return case.reference[name]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_scores_are_finite_float32_one_a_filter(case, name):
+    scores = on(case, name)
+    assert list(scores) == list(case.structure.widths)
+    for group, score in scores.items():
+        assert score.shape == (case.structure.widths[group],)
+        assert (score.dtype, score.device.type, score.requires_grad) == (torch.float32, "cpu", False)
+        assert torch.isfinite(score).all()
+
+
+@pytest.fixture(scope="module")
+def other_batches(case):
+    shuffled = torch.randperm(COUNT, generator=torch.Generator().manual_seed(1)).tolist()
+    return [case.scores(case.network, size=1), case.scores(case.network, size=3, order=shuffled)]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_batch_size_and_order_do_not_matter(case, other_batches, name):
+    for scores in other_batches:
+        assert_same(scores[name], on(case, name), name)
+
+
+@pytest.fixture(scope="module")
+def permuted(case):
+    """Scores of the network with the filters of every group in another order; it computes the same function."""
+    network, order = copy.deepcopy(case.network), {}
+    for seed, group in enumerate(case.structure.groups):
+        order[group.name] = torch.randperm(group.width, generator=torch.Generator().manual_seed(seed))
+        for member in group.members:
+            permute(network.get_submodule(member.module), member, order[group.name])
+    x = images(COUNT, case.side, seed=6)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), case.network(x), rtol=1e-3, atol=1e-4)
+    return order, case.scores(network)
+
+
+def permute(module, member, order):
+    """Put what belongs to filter `order[j]` where filter `j` was."""
+    places = [[i for i, r in zip(member.index, member.root, strict=True) if r == j] for j in range(len(order))]
+    to = torch.tensor([i for place in places for i in place])
+    source = torch.tensor([i for j in order.tolist() for i in places[j]])
+    if isinstance(module, ZeroPadShortcut):
+        table = module.source.clone()
+        if member.side == "out":
+            module.source[to] = table[source]
+        else:
+            renumber = torch.arange(module.in_channels + 1)
+            renumber[source] = to
+            renumber[-1] = -1
+            module.source.copy_(renumber[table])
+        return
+    for name, dims in tensor_dims(module).items():
+        tensor = getattr(module, name)
+        if tensor is not None and member.side in dims:
+            with torch.no_grad():
+                tensor.index_copy_(dims[member.side], to, tensor.index_select(dims[member.side], source).clone())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_scores_follow_a_permutation_of_the_filters(case, permuted, name):
+    if CRITERIA.get(name).seeded:
+        pytest.skip("its numbers are not the filter's")
+    order, scores = permuted
+    expected = {group: score[order[group]] for group, score in on(case, name).items()}
+    assert_same(scores[name], expected, name)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_dead_filter_is_never_above_the_median(case, dead, name):
+    if not CRITERIA.get(name).detects_dead:
+        pytest.skip("it does not claim to see dead filters")
+    on(case, name)
+    for group, (filter, scores) in dead.items():
+        score = scores[name][group]
+        assert score[filter] <= score.median(), f"{group}: filter {filter} of {score.tolist()}"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_same_seed_gives_the_same_scores(case, name):
+    on(case, name)
+    needs = CRITERIA.get(name).needs
+    one, two, other = (case.scores(case.network, seed=seed, needs=needs)[name] for seed in (5, 5, 6))
+    assert all(torch.equal(one[group], two[group]) for group in one), "alone or together, twice"
+    if CRITERIA.get(name).seeded:
+        assert any(not torch.equal(one[group], other[group]) for group in one)
+    else:
+        assert all(torch.equal(one[group], other[group]) for group in one)
+        assert_same(one, case.reference[name], name)
+
+
+def fingerprint(network):
+    tensors = network.state_dict(keep_vars=True).items()
+    return (
+        [(n, id(t), t._version, t.requires_grad) for n, t in tensors],
+        [hashlib.sha256(t.detach().numpy().tobytes()).digest() for _, t in tensors],
+        [(n, p.grad) for n, p in network.named_parameters()],
+        [(n, m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for n, m in network.named_modules()],
+    )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_network_is_left_as_found(case, name):
+    on(case, name)
+    network = copy.deepcopy(case.network).train()
+    next(network.parameters()).requires_grad_(False)
+    before, state = fingerprint(network), torch.get_rng_state()
+    case.scores(network, needs=CRITERIA.get(name).needs)
+    assert fingerprint(network) == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_scoring_does_not_change_the_statistics(case, name):
+    on(case, name)
+    needs = CRITERIA.get(name).needs
+    statistics = gather(case.network, case.structure, batches(COUNT, case.side), needs)
+    before = copy.deepcopy(statistics)
+    score_groups(case.structure, statistics, [name])
+    assert (before.weights.keys(), before.averages.keys()) == (statistics.weights.keys(), statistics.averages.keys())
+    assert all(torch.equal(before.weights[conv], tensor) for conv, tensor in statistics.weights.items())
+    assert all(
+        torch.equal(before.averages[site][key], tensor)
+        for site, averages in statistics.averages.items()
+        for key, tensor in averages.items()
+    )

@@ -1,0 +1,133 @@
+"""How scores are combined, checked and registered."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_networks import Mixed, Tail, images, randomised
+from torch import nn
+
+from blendsearch.criteria import (
+    CRITERIA,
+    Criterion,
+    applicable,
+    combine,
+    measures_of,
+    names,
+    rank,
+    register_criterion,
+    score_groups,
+)
+from blendsearch.errors import BlendsearchError, UnknownNameError
+from blendsearch.statistics import MEASURES, gather
+from blendsearch.structure import Structure
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    network = randomised(Mixed())
+    structure = Structure.of(network, images())
+    return structure, gather(network, structure, [(images(), torch.tensor([0, 2]))], MEASURES.names())
+
+
+@pytest.fixture
+def broken():
+    """Registers criteria under the name `broken` for one test."""
+    yield register_criterion
+    CRITERIA.unregister("broken")
+
+
+def test_one_convolution_keeps_its_scores():
+    assert combine([torch.tensor([3.0, 1.0])]).tolist() == [3.0, 1.0]
+
+
+def test_several_convolutions_give_the_mean_of_their_ranks():
+    small, large = torch.tensor([0.1, 0.3, 0.2]), torch.tensor([100.0, 300.0, 900.0])
+    torch.testing.assert_close(combine([small, large]), torch.tensor([0.0, 0.75, 0.75]))
+    torch.testing.assert_close(combine([small, large]), (rank(small) + rank(large)) / 2)
+
+
+def test_a_coupled_group_ranks_its_convolutions_not_who_only_passes_them_on(mixed):
+    structure, statistics = mixed
+    observed = score_groups(structure, statistics, ["l1"])["l1"]
+    left, right = (statistics.weights[name].flatten(1).abs().sum(1) for name in ("left", "right"))
+    torch.testing.assert_close(observed["left"], (rank(left) + rank(right)) / 2)
+    assert observed["branch"].shape == (4,)
+
+
+def test_every_criterion_scores_every_group(mixed):
+    structure, statistics = mixed
+    usable = [name for name in names() if name not in applicable(names(), structure, statistics)]
+    scores = score_groups(structure, statistics, usable)
+    assert {name: {g: len(s) for g, s in groups.items()} for name, groups in scores.items()} == dict.fromkeys(
+        usable, structure.widths
+    )
+
+
+def test_a_network_without_norms_says_which_criteria_do_not_apply():
+    network = randomised(Tail(nn.Conv2d(6, 5, 1), nn.ReLU(), last=5))
+    structure = Structure.of(network, images())
+    statistics = gather(network, structure, [], ["weights"])
+    assert applicable(["l1", "bn_scale"], structure, statistics) == {
+        "bn_scale": "group 'middle.0' has no batch norm with a scale"
+    }
+    with pytest.raises(BlendsearchError, match=r"criterion 'bn_scale': group 'middle\.0' has no batch norm"):
+        score_groups(structure, statistics, ["bn_scale"])
+
+
+def test_measures_of():
+    assert measures_of(["l1", "activation_std", "fisher"]) == {
+        "weights",
+        "activations.mean",
+        "activations.square",
+        "gradients.taylor_square",
+    }
+    with pytest.raises(UnknownNameError, match="criteria: unknown criterion 'taylr'; did you mean 'taylor'"):
+        measures_of(["taylr"])
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (lambda group: torch.ones(group.width + 1), r"group 'left' got scores of shape \(7,\), allowed \(6,\)"),
+        (lambda group: torch.full((group.width,), torch.nan), "group 'left' got scores that are not finite"),
+        (lambda group: torch.full((group.width,), torch.inf), "group 'left' got scores that are not finite"),
+    ],
+)
+def test_scores_that_break_the_contract_are_refused(mixed, broken, score, message):
+    class Broken(Criterion):
+        name, needs, source = "broken", (), "here"
+
+        def score(self, group, statistics):
+            return score(group)
+
+    broken(Broken)
+    with pytest.raises(BlendsearchError, match=f"criterion 'broken': {message}"):
+        score_groups(*mixed, ["broken"])
+
+
+def test_registration_says_what_is_missing(broken):
+    class NoSource(Criterion):
+        name, needs = "broken", ()
+
+    class WrongNeed(Criterion):
+        name, needs, source = "broken", ("weight",), "here"
+
+    class Taken(Criterion):
+        name, needs, source = "l1", (), "here"
+
+    with pytest.raises(BlendsearchError, match="criterion NoSource: has no 'source'"):
+        broken(NoSource)
+    with pytest.raises(BlendsearchError, match="needs 'weight'; allowed families: weights, batchnorm"):
+        broken(WrongNeed)
+    with pytest.raises(BlendsearchError, match="criterion 'l1' is already registered"):
+        broken(Taken)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_criterion_cites_its_source_and_explains_itself(name):
+    criterion = CRITERIA.get(name)
+    assert criterion.name == name
+    assert criterion.source
+    assert criterion.__doc__
+    assert criterion().family in ("weights", "batchnorm", "activations", "gradients", "none")

@@ -1,0 +1,86 @@
+"""Accuracy, loss, and batch-norm statistics."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from blendsearch.compute import Compute
+from blendsearch.errors import DataError
+from blendsearch.training import evaluate, recalibrate
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.drop = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, momentum=0.3), nn.Dropout(0.5)
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.linear(self.drop(F.relu(self.bn(self.conv(x)))).mean((2, 3)))
+
+
+def batches(sizes=(8, 8, 5)):
+    torch.manual_seed(0)
+    return [(torch.randn(n, 1, 6, 6) * (i + 1), torch.randint(3, (n,))) for i, n in enumerate(sizes)]
+
+
+def net() -> Net:
+    torch.manual_seed(1)
+    return Net()
+
+
+def test_accuracy_and_loss_are_means_over_images():
+    network, data = net(), batches()
+    result = evaluate(network, data, Compute())
+    assert network.training
+    network.eval()
+    images, labels = (torch.cat(parts) for parts in zip(*data, strict=True))
+    logits = network(images).detach()
+    assert result.count == 21
+    assert result.accuracy == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
+    assert result.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
+
+
+def test_evaluation_changes_nothing():
+    network = net()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    evaluate(network, batches())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_half_precision_in_channels_last_is_close():
+    compute = Compute(precision="bfloat16", channels_last=True)
+    full = evaluate(net(), batches())
+    assert evaluate(compute.place(net()), batches(), compute).loss == pytest.approx(full.loss, rel=0.02)
+
+
+def test_recalibration_averages_the_statistics_of_the_batches():
+    network, data = net(), batches((8, 8, 8))
+    before = [parameter.clone() for parameter in network.parameters()]
+    network.bn.running_mean.fill_(100)
+    recalibrate(network, data, Compute())
+    with torch.no_grad():
+        features = [network.conv(images) for images, _ in data]
+    means = torch.stack([x.mean((0, 2, 3)) for x in features]).mean(0)
+    variances = torch.stack([x.var((0, 2, 3)) for x in features]).mean(0)
+    torch.testing.assert_close(network.bn.running_mean, means)
+    torch.testing.assert_close(network.bn.running_var, variances)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), before, strict=True))
+
+
+def test_recalibration_puts_momentum_and_flags_back():
+    network = net().eval()
+    network.drop.train()
+    recalibrate(network, batches())
+    assert network.bn.momentum == 0.3
+    assert not network.bn.training
+    assert network.drop.training
+
+
+@pytest.mark.parametrize("action", [evaluate, recalibrate])
+def test_no_images_is_an_error(action):
+    with pytest.raises(DataError, match="no image given"):
+        action(net(), [])
