@@ -76,9 +76,7 @@ class WorkerPool(Generic[S, I, R]):
         """Run the waiting items once; the first `attach` of them carry the state along."""
         first = waiting[:attach] if attach else waiting
         carried = {self.token: self.state} if attach else {}
-        tasks = (
-            joblib.delayed(_run)(self.token, carried, self.function, self.threads, i, items[i]) for i in first
-        )
+        tasks = (joblib.delayed(_run)(self.token, carried, self.function, self.threads, i, items[i]) for i in first)
         with joblib.parallel_config(backend="loky", inner_max_num_threads=self.threads):
             yield from joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)(tasks)
         for position in waiting[len(first) :]:

@@ -91,16 +91,12 @@ class Observer(CallCounter):
                 if not average.measure.uses_gradients:
                     average.add(maps, maps)
         if self.backward and output.requires_grad:
-            version = maps._version
-            output.register_hook(lambda gradient: self._observe_gradient(site, maps, version, gradient))
+            if type(output.grad_fn).__name__ != "ReluBackward0":
+                # Autograd itself forbids overwriting a ReLU's result; any other the network may still change.
+                maps = maps.clone()
+            output.register_hook(lambda gradient: self._observe_gradient(averages, maps, gradient))
 
-    def _observe_gradient(self, site: Site, maps: Tensor, version: int, gradient: Tensor) -> None:
-        averages = self.averages[site]
-        if maps._version != version:
-            raise DataError(
-                f"statistics: the network changes the feature maps of '{site.convolutions[0]}' in place after the "
-                "activation, so their gradients have nothing to be multiplied with; write that operation out of place"
-            )
+    def _observe_gradient(self, averages: list[Average], maps: Tensor, gradient: Tensor) -> None:
         with torch.no_grad():
             for average in averages:
                 if average.measure.uses_gradients:

@@ -19,7 +19,8 @@ ACTIVATIONS = frozenset([
     "sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "tanh", "tanh_",
 ])
 # fmt: on
-ADDITIONS = frozenset(("add", "add_", "__add__", "__iadd__", "__radd__", "iadd"))
+ADDITIONS = frozenset(("add", "__add__", "__radd__"))
+ADDITIONS_IN_PLACE = frozenset(("add_", "__iadd__", "iadd"))
 MIXING = frozenset(
     "conv1d conv2d conv3d conv_transpose2d linear matmul bmm __matmul__ cat concat einsum".split()  # noqa: SIM905
 )
@@ -109,13 +110,9 @@ class CallCounter(TorchFunctionMode):
         if self._paused:
             return func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
-        if name == "add_" and isinstance(args[0], Tensor):
+        if name in ADDITIONS_IN_PLACE and isinstance(args[0], Tensor):
             return self._add_in_place(*args, **(kwargs or {}))
-        if name == "__iadd__":
-            # The operands are needed as they were: an in-place sum would overwrite the first.
-            output = torch.add(args[0], args[1])
-        else:
-            output = func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
         if name in ACTIVATIONS:
             self.activations += 1
             return self.on_activation(self.activations - 1, args, output)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from small_networks import conv4, images
 
-from blendsearch.allocation import ALLOCATIONS, Budget
+from blendsearch.allocation import ALLOCATIONS, KINDS, Budget
+from blendsearch.allocation.budget import fill
 from blendsearch.allocation.global_threshold import NORMALISATIONS, GlobalThreshold
 from blendsearch.allocation.uniform import Uniform
 from blendsearch.errors import BudgetError, UnknownNameError
@@ -75,6 +76,15 @@ def test_normalisation_forgets_the_scale_of_a_group(structure, normalisation):
     scaled = {group: score * 10.0**i for i, (group, score) in enumerate(scores.items())}
     allocation, budget = GlobalThreshold(normalisation), Budget("flops", 0.5)
     assert allocation.allocate(structure, scores, budget) == allocation.allocate(structure, scaled, budget)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_single_filters_are_exchanged_until_the_budget_is_met(structure, kind):
+    budget = Budget(kind, 0.5)
+    floors = budget.floors(structure.widths)
+    counts = fill(floors, [], floors, budget, structure.cost)
+    assert 0.495 <= structure.cost.ratio(kind, counts) <= 0.5
+    assert all(floors[group] <= counts[group] <= structure.widths[group] for group in counts)
 
 
 def test_an_unknown_normalisation_names_the_nearest():

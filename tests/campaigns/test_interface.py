@@ -84,7 +84,9 @@ def test_prune_by_a_blend_and_its_file(model, loader, tmp_path):
     blend = blendsearch.Blend("network", {"network": {"l1": 1.0, "taylor": 0.5}})
     blend.save(tmp_path / "blend.json")
     first = blendsearch.prune(model, loader, by=blend, budget={"params": 0.4})
-    second = blendsearch.prune(model, loader, by=blendsearch.Blend.load(tmp_path / "blend.json"), budget={"params": 0.4})
+    second = blendsearch.prune(
+        model, loader, by=blendsearch.Blend.load(tmp_path / "blend.json"), budget={"params": 0.4}
+    )
     assert first.plan == second.plan
     assert first.params_ratio <= 0.4
 

@@ -133,7 +133,6 @@ def test_orthogonality_by_numpy(network, scores):
 def test_next_layer_by_loops(network, scores):
     readers = {"conv1": network.conv2, "conv2": network.conv3, "conv3": network.conv4, "conv4": network.linear}
 
-
     def reference(name):
         weight = readers[name].weight.detach()
         return [weight[:, j].norm().item() for j in range(weight.shape[1])]

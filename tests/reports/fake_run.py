@@ -8,7 +8,22 @@ from typing import Any
 
 import numpy as np
 
-CRITERIA = ["activation_mean", "activation_std", "apoz", "bn_scale", "fisher", "fpgm", "gradient_norm", "hrank", "l1", "l2", "next_layer", "orthogonality", "random", "taylor"]
+CRITERIA = [
+    "activation_mean",
+    "activation_std",
+    "apoz",
+    "bn_scale",
+    "fisher",
+    "fpgm",
+    "gradient_norm",
+    "hrank",
+    "l1",
+    "l2",
+    "next_layer",
+    "orthogonality",
+    "random",
+    "taylor",
+]
 FAMILIES = {
     "magnitude": ("l1", "l2", "fpgm", "bn_scale"),
     "activity": ("activation_mean", "activation_std", "apoz", "hrank"),

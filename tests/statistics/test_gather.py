@@ -122,7 +122,9 @@ def test_means_are_those_of_all_stored_activations_and_gradients():
             "activations.zeros": (a <= 0).double().mean((0, 2, 3)),
             "activations.map_rank": torch.tensor(
                 [[torch.linalg.matrix_rank(m.float()) for m in sample] for sample in a]
-            ).double().mean(0),
+            )
+            .double()
+            .mean(0),
             "gradients.taylor": change.abs().mean(0) / a[0, 0].numel(),
             "gradients.taylor_square": (change**2).mean(0),
             "gradients.norm": g.flatten(2).norm(dim=2).mean(0),
@@ -309,15 +311,17 @@ class Overwritten(nn.Module):
         return self.head(F.relu(self.last(x)).mean((2, 3)))
 
 
-def test_maps_that_are_overwritten_are_seen_before_it_or_not_at_all():
+def test_maps_that_are_overwritten_later_are_seen_as_they_were():
     network = randomised(Overwritten())
     structure = Structure.of(network, images())
     (x, _), *_ = data = batches(COUNT)
     (site,) = structure.group("conv").sites
-    observed = gather(network, structure, data, ["activations.mean"]).averages[site]["activations.mean"]
-    torch.testing.assert_close(observed, F.silu(network.conv(x)).mean((0, 2, 3)).detach())
-    with pytest.raises(DataError, match="changes the feature maps of 'conv' in place"):
-        gather(network, structure, data, ["gradients.taylor"])
+    observed = gather(network, structure, data, ["activations.mean", "gradients.taylor"]).averages[site]
+    a = F.silu(network.conv(x))
+    torch.testing.assert_close(observed["activations.mean"], a.mean((0, 2, 3)).detach())
+    logits = network.head(F.relu(network.last(a * 3.0)).mean((2, 3)))
+    (g,) = torch.autograd.grad(F.cross_entropy(logits, data[0][1], reduction="sum"), [a])
+    torch.testing.assert_close(observed["gradients.taylor"], (a * g).mean((2, 3)).abs().mean(0).detach())
 
 
 def test_an_activation_in_place_is_followed():
@@ -325,3 +329,20 @@ def test_an_activation_in_place_is_followed():
     structure = Structure.of(network, images())
     statistics = gather(network, structure, batches(), EVERYTHING)
     assert all(len(v) == 6 for averages in statistics.averages.values() for v in averages.values())
+
+
+def test_a_filter_that_is_read_twice_has_both_readings_in_its_row():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.last, self.head = nn.Conv2d(3, 5, 1), nn.Conv2d(10, 4, 1), nn.Linear(4, 3)
+
+        def forward(self, x):
+            x = F.relu(self.conv(x))
+            return self.head(F.relu(self.last(torch.cat([x, F.max_pool2d(x, 3, 1, 1)], 1))).mean((2, 3)))
+
+    network = randomised(Twice())
+    structure = Structure.of(network, images())
+    (row,) = gather(network, structure, [], ["weights"]).readers["conv"]
+    both = torch.cat([network.last.weight[:, :5, 0, 0], network.last.weight[:, 5:, 0, 0]])
+    assert torch.equal(row.sort(1).values, both.T.sort(1).values)
