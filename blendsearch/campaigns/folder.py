@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -84,6 +85,20 @@ class RunFolder:
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts}, allow_nan=False)
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as log:
             log.write(line + "\n")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out while this one works in the folder; RunError when one is at work already."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{self.path}: another process is at work in this folder; wait for it or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return the store of a training run's last epoch."""

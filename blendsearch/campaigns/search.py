@@ -47,6 +47,12 @@ def run_search(
     """Run a search campaign, or go on with a stopped one; same space, same result, however often it was stopped."""
     bench = Workbench(space, progress)
     folder = choose_folder(run_dir, space.name, resume)
+    with folder.locked():
+        return _run(bench, folder, resume)
+
+
+def _run(bench: Workbench, folder: RunFolder, resume: bool) -> Campaign:
+    space = bench.space
     check_same_space(folder, space.to_dict())
     folder.write_text("space.yaml", space.to_yaml())
     folder.write_json("space.json", space.to_dict())
@@ -67,7 +73,7 @@ def run_search(
     }
     summary = summarise(bench, folder, {**baseline, "test_accuracy": test}, scored, proxies, records, seconds)
     folder.write_json("summary.json", summary)
-    report = write_report(folder.path, progress)
+    report = write_report(folder.path, bench.progress)
     folder.event("finished", verdict=summary["comparison"]["verdict"])
     return Campaign(folder.path, summary, Blend.load(folder / "blend.json"), report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -14,7 +15,7 @@ from blendsearch.errors import RunError
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_json("a.json", {"x": 1})
-    with pytest.raises(ZeroDivisionError), atomic(tmp_path / "a.json") as part:
+    with contextlib.suppress(ZeroDivisionError), atomic(tmp_path / "a.json") as part:
         part.write_text("half")
         raise ZeroDivisionError
     assert folder.read_json("a.json") == {"x": 1}
@@ -70,6 +71,13 @@ def test_a_used_folder_is_not_overwritten(tmp_path):
     with pytest.raises(RunError, match="--resume"):
         choose_folder(tmp_path, "digits", False)
     assert choose_folder(tmp_path, "digits", True).path == tmp_path
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path):
+    with RunFolder(tmp_path).locked(), pytest.raises(RunError, match="another process"), RunFolder(tmp_path).locked():
+        pass
+    with RunFolder(tmp_path).locked():
+        pass  # free again
 
 
 def test_resuming_with_another_space_names_what_differs(tmp_path):

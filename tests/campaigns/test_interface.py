@@ -59,7 +59,7 @@ def test_score_by_name_only_and_unknown_names(model, loader):
     assert set(blendsearch.score(model, loader, ["l1"])) == {"l1"}
     with pytest.raises(UnknownNameError, match="did you mean 'taylor'"):
         blendsearch.score(model, loader, ["tailor"])
-    with pytest.raises(BlendsearchError, match="bn_scale.*head"):
+    with pytest.raises(BlendsearchError, match=r"bn_scale.*head"):
         blendsearch.score(model, loader, ["bn_scale"])
 
 
