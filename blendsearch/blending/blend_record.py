@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from blendsearch.errors import BlendsearchError, nearest
+from blendsearch.files import atomic
 
 SCHEMA = 1
 UNITS = ("network", "stage", "layer")
@@ -112,25 +110,8 @@ def write(record: Mapping[str, Any], path: Path) -> None:
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise BlendsearchError(f"{path}: the blend holds what JSON cannot ({error})") from None
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-        # A temporary file is private to its owner; a blend is made to be shared: the usual permissions.
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        with atomic(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
         raise BlendsearchError(f"{path}: cannot write the blend ({error.strerror or error})") from None
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

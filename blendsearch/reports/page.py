@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from blendsearch.errors import RunError
+from blendsearch.files import atomic
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures import FIGURES, NotDrawn, Rendered, render
 from blendsearch.reports.figures.agreement import shown_groups
@@ -83,14 +82,6 @@ def _write_figures(folder: Path, drawn: dict[str, Rendered]) -> None:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    """Write a file at once: a reader sees the old content or the new, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic(path) as part:
+        part.write_bytes(content)
     return path

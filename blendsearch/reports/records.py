@@ -96,7 +96,7 @@ class Summary(BaseModel):
     trials: int | None = None
     seeds: int | None = None
     comparison: Comparison = Comparison()
-    fidelity: Fidelity = Fidelity()
+    fidelity: Annotated[Fidelity, BeforeValidator(lambda given: given or {})] = Fidelity()
     versions: dict[str, Any] = Field(default_factory=dict)
     data: DataRecord = DataRecord()
 

@@ -8,8 +8,9 @@ import json
 import pytest
 import torch
 
-from blendsearch.campaigns.folder import RunFolder, atomic, check_same_space, choose_folder
+from blendsearch.campaigns.folder import RunFolder, check_same_space, choose_folder
 from blendsearch.errors import RunError
+from blendsearch.files import atomic
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -32,8 +32,11 @@ FAMILIES = {
     "chance": ("random",),
 }
 QUALITY = dict(zip(CRITERIA, np.linspace(-0.004, 0.006, len(CRITERIA)), strict=True)) | {
-    "random": -0.016, "taylor": 0.009, "fisher": 0.0075, "l1": 0.006,
-}  # fmt: skip
+    "random": -0.016,
+    "taylor": 0.009,
+    "fisher": 0.0075,
+    "l1": 0.006,
+}
 
 
 def group_names(count: int) -> list[str]:
@@ -84,12 +87,23 @@ def retrained(rng: np.random.Generator, seeds: int, noise: float) -> list[dict[s
         for seed in range(seeds):
             accuracy = 0.958 + quality + luck[seed] + rng.normal(0, noise / 2)
             end = 0.12 - 3 * quality
-            rows.append({
-                "name": name, "kind": "blend" if name == "blend" else "criterion", "seed": seed, "proxy": round(proxy, 5),
-                "search_accuracy": round(accuracy - 0.004 + rng.normal(0, noise), 5), "test_accuracy": round(accuracy, 5),
-                "flops_ratio": 0.4962, "params_ratio": round(0.5 + rng.uniform(-0.02, 0.02), 4), "seconds": 4.2,
-                "loss": [round(end + 0.9 * float(np.exp(-epoch / 2)) + abs(rng.normal(0, 0.01)), 4) for epoch in range(10)],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "name": name,
+                    "kind": "blend" if name == "blend" else "criterion",
+                    "seed": seed,
+                    "proxy": round(proxy, 5),
+                    "search_accuracy": round(accuracy - 0.004 + rng.normal(0, noise), 5),
+                    "test_accuracy": round(accuracy, 5),
+                    "flops_ratio": 0.4962,
+                    "params_ratio": round(0.5 + rng.uniform(-0.02, 0.02), 4),
+                    "seconds": 4.2,
+                    "loss": [
+                        round(end + 0.9 * float(np.exp(-epoch / 2)) + abs(rng.normal(0, 0.01)), 4)
+                        for epoch in range(10)
+                    ],
+                }
+            )
     return rows
 
 
@@ -102,33 +116,57 @@ def summary(rows: list[dict[str, Any]], best: str, seeds: int) -> dict[str, Any]
     interval = None if reach is None else [difference - reach, difference + reach]
     verdict = "not tested (one seed)" if interval is None else "beats" if interval[0] > 0 else "no difference shown"
     return {
-        "name": "digits", "seed": 7, "budget": {"kind": "flops", "ratio": 0.5}, "allocation": "uniform", "schedule": "one_shot",
-        "proxy": "compensated", "trials": 214, "seeds": seeds,
-        "baseline": {"test_accuracy": 0.9789, "search_accuracy": 0.9733, "flops": 1843200, "params": 66218, "latency_ms": 0.81},
-        "blend": outcomes.pop("blend"), "criteria": outcomes,
+        "name": "digits",
+        "seed": 7,
+        "budget": {"kind": "flops", "ratio": 0.5},
+        "allocation": "uniform",
+        "schedule": "one_shot",
+        "proxy": "compensated",
+        "trials": 214,
+        "seeds": seeds,
+        "baseline": {
+            "test_accuracy": 0.9789,
+            "search_accuracy": 0.9733,
+            "flops": 1843200,
+            "params": 66218,
+            "latency_ms": 0.81,
+        },
+        "blend": outcomes.pop("blend"),
+        "criteria": outcomes,
         "seconds": {"train": 21.4, "statistics": 1.9, "search": 74.2, "retrain": 88.0, "total": 191.3},
         "comparison": {
-            "best_criterion": best, "difference": difference, "interval": interval, "verdict": verdict,
+            "best_criterion": best,
+            "difference": difference,
+            "interval": interval,
+            "verdict": verdict,
             "sentence": SENTENCES[verdict].format(best=best, points=100 * difference, seeds=seeds),
         },
         "fidelity": {"tau": 0.61, "interval": [0.27, 0.86], "candidates": 15},
         "versions": {"blendsearch": "0.1.0", "python": "3.11.2", "torch": "2.6.0", "deap": "1.4.4", "optuna": "5.0.0"},
         "data": {
-            "name": "digits", "fingerprint": "9c1185a5c5e9fc54612808977ee8f548b2258d31f0b2c8d7a6e0cbe1b1f0a7aa",
-            "classes": 10, "train": 897, "calibration": 200, "search": 300, "test": 400,
+            "name": "digits",
+            "fingerprint": "9c1185a5c5e9fc54612808977ee8f548b2258d31f0b2c8d7a6e0cbe1b1f0a7aa",
+            "classes": 10,
+            "train": 897,
+            "calibration": 200,
+            "search": 300,
+            "test": 400,
         },
-    }  # fmt: skip
+    }
 
 
 def outcome(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a network's entry in summary.json."""
     accuracies = [row["test_accuracy"] for row in rows]
     return {
-        "proxy": rows[0]["proxy"], "search_accuracy": float(np.mean([row["search_accuracy"] for row in rows])),
+        "proxy": rows[0]["proxy"],
+        "search_accuracy": float(np.mean([row["search_accuracy"] for row in rows])),
         "test_accuracy": float(np.mean(accuracies)),
         "test_accuracy_std": float(np.std(accuracies, ddof=1)) if len(rows) > 1 else None,
-        "flops_ratio": rows[0]["flops_ratio"], "params_ratio": rows[0]["params_ratio"], "latency_ms": 0.52,
-    }  # fmt: skip
+        "flops_ratio": rows[0]["flops_ratio"],
+        "params_ratio": rows[0]["params_ratio"],
+        "latency_ms": 0.52,
+    }
 
 
 def accuracies(rows: list[dict[str, Any]], name: str) -> dict[int, float]:
@@ -181,10 +219,18 @@ def evolution(rng: np.random.Generator, proxies: dict[str, float]) -> list[dict[
     for generation in range(9):
         so_far = max(so_far, start + (proxies["blend"] - start) * (1 - np.exp(-generation / 2.5)) / 0.96)
         mean = so_far - 0.09 * float(np.exp(-generation / 3)) - 0.012
-        steps.append({
-            "generation": generation, "evaluations": 38 + 22 * generation, "distinct": 37 + 20 * generation, "best": so_far,
-            "mean": mean + rng.normal(0, 0.004), "worst": mean - 0.1, "best_so_far": so_far, "seconds": 8.0,
-        })  # fmt: skip
+        steps.append(
+            {
+                "generation": generation,
+                "evaluations": 38 + 22 * generation,
+                "distinct": 37 + 20 * generation,
+                "best": so_far,
+                "mean": mean + rng.normal(0, 0.004),
+                "worst": mean - 0.1,
+                "best_so_far": so_far,
+                "seconds": 8.0,
+            }
+        )
     return steps
 
 
@@ -192,18 +238,21 @@ def kept(rng: np.random.Generator, stages: dict[str, str], widths: dict[str, int
     """Return filters kept in each group, about half of them."""
     return [
         {
-            "name": name, "stage": stages[name], "width": width, "convolutions": [name],
+            "name": name,
+            "stage": stages[name],
+            "width": width,
+            "convolutions": [name],
             "kept": {who: int(np.clip(width * rng.normal(0.68, 0.09), 1, width)) for who in ("blend", *CRITERIA)},
         }
         for name, width in widths.items()
-    ]  # fmt: skip
+    ]
 
 
 SENTENCES = {
-    "beats": "The blend beats the best base criterion ({best}) by {points:.2f} percentage points after equal retraining, over {seeds} paired seeds.",
-    "no difference shown": "No difference shown between the blend and the best base criterion ({best}): {points:+.2f} percentage points over {seeds} paired seeds.",
-    "not tested (one seed)": "The blend ended {points:+.2f} percentage points from the best base criterion ({best}) in one retraining; one seed is no test.",
-}  # fmt: skip
+    "beats": "The blend beats the best criterion ({best}): {points:+.2f} points ({seeds} paired seeds).",
+    "no difference shown": "No difference shown between the blend and {best}: {points:+.2f} points ({seeds} seeds).",
+    "not tested (one seed)": "The blend is {points:+.2f} points from the best criterion ({best}); one seed is no test.",
+}
 
 SPACE = """name: digits
 seed: 7

@@ -141,8 +141,8 @@ def _words(names: Sequence[str], matrix: np.ndarray) -> str:
     upper = np.where(np.triu(np.ones_like(matrix), 1) == 1, matrix, np.nan)
     if not np.isfinite(upper).any():
         return "No pair has a defined agreement."
-    most = np.unravel_index(np.nanargmax(upper), upper.shape)
-    least = np.unravel_index(np.nanargmin(upper), upper.shape)
+    most = divmod(int(np.nanargmax(upper)), len(names))
+    least = divmod(int(np.nanargmin(upper)), len(names))
     return (
         f"{names[most[0]]} and {names[most[1]]} agree most ({upper[most]:.2f}), "
         f"{names[least[0]]} and {names[least[1]]} least ({upper[least]:.2f})."

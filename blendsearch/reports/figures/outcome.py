@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from blendsearch.reports.figures.labels import place
@@ -81,7 +84,7 @@ def draw_learning(run: Run, theme: Theme) -> Drawing:
         axes.plot(range(1, len(item.losses) + 1), item.losses, **style)
     axes.grid(axis="y")
     axes.tick_params(length=0, labelcolor=theme.muted)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch of retraining")
     axes.set_title("training loss", color=theme.muted, fontsize=9)
     axes.legend(frameon=False, fontsize=8.5)
@@ -153,16 +156,23 @@ def _keep_zero_inside(axes: Axes) -> None:
     axes.set_xlim(min(low, -room), max(high, room))
 
 
+def _point(item: Result) -> tuple[float, float]:
+    """Return proxy and test accuracy in percent."""
+    assert item.proxy is not None
+    assert item.test_accuracy is not None
+    return item.proxy, 100 * item.test_accuracy
+
+
 def _draw_candidate(axes: Axes, item: Result, best: str | None, theme: Theme) -> None:
-    assert item.proxy is not None and item.test_accuracy is not None
+    x, y = _point(item)
     marker, size, colour = "o", 26, theme.muted
     if item.is_blend:
         marker, size, colour = "D", 60, theme.blend
     elif item.name == best:
         marker, size, colour = "s", 56, theme.best
     if item.std is not None:
-        axes.errorbar(item.proxy, 100 * item.test_accuracy, 100 * item.std, color=colour, alpha=0.55, linewidth=1)
-    axes.scatter(item.proxy, 100 * item.test_accuracy, marker=marker, s=size, color=colour, zorder=3)
+        axes.errorbar(x, y, 100 * item.std, color=colour, alpha=0.55, linewidth=1)
+    axes.scatter(x, y, marker=marker, s=size, color=colour, zorder=3)
 
 
 def _label_candidates(axes: Axes, shown: list[Result], best: str | None, theme: Theme) -> None:
@@ -170,14 +180,12 @@ def _label_candidates(axes: Axes, shown: list[Result], best: str | None, theme: 
     first = sorted(shown, key=lambda item: (not item.is_blend, item.name != best))
     axes.autoscale_view()
     scale = 72 / axes.figure.dpi
-    anchors = [
-        tuple(scale * axes.transData.transform((item.proxy, 100 * item.test_accuracy)))
-        for item in first  # type: ignore[operator]
-    ]
+    anchors = [tuple(scale * axes.transData.transform(_point(item))) for item in first]
     # 8-point DejaVu Sans is about 4.9 points a letter; exact extents would need a full extra drawing.
     sizes = [(5.0 * len(item.name) + 2, 10.0) for item in first]
     frame = axes.get_window_extent()
-    boxes = place(anchors, sizes, tuple(scale * side for side in frame.extents))
+    left, bottom, right, top = (scale * side for side in frame.extents)
+    boxes = place(anchors, sizes, (left, bottom, right, top))
     for item, anchor, box in zip(first, anchors, boxes, strict=True):
         if box is None:
             continue
@@ -185,13 +193,19 @@ def _label_candidates(axes: Axes, shown: list[Result], best: str | None, theme: 
         offset = (box[0] - anchor[0], (box[1] + box[3]) / 2 - anchor[1])
         far = abs(offset[1]) > 20 or offset[0] > 20
         axes.annotate(
-            item.name, (item.proxy, 100 * item.test_accuracy), offset, textcoords="offset points", va="center", fontsize=8,
-            color=colour, fontweight="bold" if colour != theme.ink else "normal",
+            item.name,
+            _point(item),
+            offset,
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=colour,
+            fontweight="bold" if colour != theme.ink else "normal",
             arrowprops={"arrowstyle": "-", "color": theme.line, "linewidth": 0.8} if far else None,
-        )  # fmt: skip
+        )
 
 
-def _line_style(item: Result, best: str | None, theme: Theme) -> dict[str, object]:
+def _line_style(item: Result, best: str | None, theme: Theme) -> dict[str, Any]:
     if item.is_blend:
         return {"color": theme.blend, "linewidth": 2.4, "label": BLEND, "zorder": 4}
     if item.name == best:

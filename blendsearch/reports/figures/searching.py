@@ -95,23 +95,30 @@ def _name(part: object) -> str:
 
 
 def _draw_progress(axes: Axes, steps: list[Generation], theme: Theme) -> None:
-    at = [step.evaluations for step in steps]
+    reached = [(step.evaluations, step.best_so_far) for step in steps if step.best_so_far is not None]
+    at, best = zip(*reached, strict=True)
     axes.step(
         at,
-        [step.best_so_far for step in steps],
+        best,
         where="post",
         color=theme.blend,
         linewidth=2.6,
         label="best so far",
         zorder=5,
     )
-    axes.plot(at[-1], steps[-1].best_so_far, marker="D", color=theme.blend, markersize=6, zorder=6)
+    axes.plot(at[-1], best[-1], marker="D", color=theme.blend, markersize=6, zorder=6)
     means = [(step.evaluations, step.mean) for step in steps if step.mean is not None]
     if means:
         axes.plot(
-            *zip(*means, strict=True), color=theme.ink, linewidth=1.3, linestyle=(0, (4, 2)), marker="o", markersize=3,
-            label="mean of the generation", zorder=4,
-        )  # fmt: skip
+            *zip(*means, strict=True),
+            color=theme.ink,
+            linewidth=1.3,
+            linestyle=(0, (4, 2)),
+            marker="o",
+            markersize=3,
+            label="mean of the generation",
+            zorder=4,
+        )
     axes.margins(x=0.03)
 
 
@@ -162,12 +169,25 @@ def _draw_group(axes: Axes, row: int, group: GroupRecord, best: str | None, them
     numbers = str(blend)
     if best is not None and best in group.kept:
         axes.scatter(
-            group.kept[best] / group.width, row, marker="s", s=42, facecolor="none", edgecolor=theme.best, linewidth=1.6,
-            zorder=3, clip_on=False,
-        )  # fmt: skip
+            group.kept[best] / group.width,
+            row,
+            marker="s",
+            s=42,
+            facecolor="none",
+            edgecolor=theme.best,
+            linewidth=1.6,
+            zorder=3,
+            clip_on=False,
+        )
         numbers = f"{blend} / {group.kept[best]}"
     axes.scatter(blend / group.width, row, marker="D", s=30, color=theme.blend, zorder=4, clip_on=False)
     axes.annotate(
-        f"{numbers} of {group.width}", (1, row), (8, 0), textcoords="offset points", va="center", fontsize=8, color=theme.ink,
+        f"{numbers} of {group.width}",
+        (1, row),
+        (8, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        color=theme.ink,
         annotation_clip=False,
-    )  # fmt: skip
+    )

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -146,7 +147,8 @@ def _settings(theme: Theme) -> Iterator[None]:
     }
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**shapes, **colours})
+        settings: dict[Any, Any] = {**shapes, **colours}
+        matplotlib.rcParams.update(settings)
         yield
 
 

@@ -1,0 +1,126 @@
+"""The report is built from a run folder's files alone, and tells what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import matplotlib
+import pytest
+from fake_run import make_run
+
+from blendsearch.errors import RunError
+from blendsearch.reports import build_report
+from blendsearch.reports.figures import FIGURES
+
+
+class Links(HTMLParser):
+    """Collects what a page refers to, and complains about tags that are not closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.targets: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.targets += [value for name, value in attrs if name in ("href", "src") and value]
+        if tag not in ("meta", "link", "img", "br", "hr", "source", "col", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+
+def parsed(page):
+    links = Links()
+    links.feed(page.read_text(encoding="utf-8"))
+    assert links.open == []
+    return links
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = make_run(tmp_path_factory.mktemp("fake"), groups=4, seeds=3)
+    build_report(folder)
+    return folder
+
+
+def test_every_figure_is_a_png_and_an_svg(run):
+    for name in FIGURES:
+        assert (run / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
+        assert b"<svg" in (run / "figures" / f"{name}.svg").read_bytes()[:2000], name
+
+
+def test_the_page_is_well_formed_and_needs_no_network(run):
+    links = parsed(run / "report.html")
+    for target in links.targets:
+        assert not target.startswith(("http:", "https:", "//")), target
+        if not target.startswith(("data:", "#")):
+            assert (run / target).exists(), target
+    assert "<script" not in (run / "report.html").read_text()
+
+
+def test_the_page_says_what_the_summary_says(run):
+    summary = json.loads((run / "summary.json").read_text())
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (run / "report.html").read_text()))
+    assert summary["comparison"]["sentence"] in text
+    for name, entry in {**summary["criteria"], "blend": summary["blend"]}.items():
+        assert name in text
+        assert f"{100 * entry['test_accuracy']:.2f}" in text, name
+    assert f"{summary['fidelity']['tau']:.2f}" in text
+    assert "summary.json" in text
+
+
+def test_progress_ends_complete(run):
+    seen = []
+    build_report(run, lambda task, done, total, detail="": seen.append((done, total)))
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_settings_of_matplotlib_are_left_alone(run):
+    before = dict(matplotlib.rcParams)
+    build_report(run)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_one_seed_is_said_to_test_nothing(tmp_path):
+    page = build_report(make_run(tmp_path, seeds=1))
+    assert "one seed is no test" in page.read_text()
+    parsed(page)
+
+
+@pytest.mark.parametrize("record", ["agreement", "clusters", "evolution", "retrained", "groups"])
+def test_a_missing_record_is_told_not_hidden(tmp_path, record):
+    folder = make_run(tmp_path)
+    (folder / "records" / f"{record}.json").unlink()
+    page = build_report(folder)
+    parsed(page)
+    assert f"records/{record}.json" in page.read_text()
+
+
+def test_no_fidelity_is_told(tmp_path):
+    folder = make_run(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["fidelity"] = None
+    (folder / "summary.json").write_text(json.dumps(summary))
+    parsed(build_report(folder))
+
+
+def test_names_are_escaped(tmp_path):
+    folder = make_run(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["name"] = "<script>alert(1)</script>"
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert "<script>" not in build_report(folder).read_text()
+
+
+def test_a_missing_or_broken_run_is_one_line(tmp_path):
+    with pytest.raises(RunError) as caught:
+        build_report(tmp_path / "nothing")
+    assert "\n" not in str(caught.value)
+    folder = make_run(tmp_path / "run")
+    (folder / "summary.json").write_text("{")
+    with pytest.raises(RunError, match=r"summary\.json"):
+        build_report(folder)
