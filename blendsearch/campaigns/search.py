@@ -16,7 +16,7 @@ from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.scorers import BlendScorer
 from blendsearch.campaigns.versions import versions
-from blendsearch.campaigns.workbench import Workbench, criteria_scores, latency_ms, trained_baseline
+from blendsearch.campaigns.workbench import Workbench, criteria_scores, latencies_ms, trained_baseline
 from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.progress import Progress, silent
@@ -219,7 +219,9 @@ def summarise(
     names = scored["criteria"]
     blend = {"proxy": proxies["blend"], **averages(records, "blend", "blend")}
     plan = Plan.from_dict(folder.read_json("plan.json"))
-    blend["latency_ms"] = latency_ms(bench.structure.slice(bench.network.cpu(), plan), bench.example)
+    pruned = bench.structure.slice(bench.network.cpu(), plan)
+    latency = latencies_ms({"baseline": bench.network, "blend": pruned}, bench.example)
+    blend["latency_ms"], baseline["latency_ms"] = latency["blend"], latency["baseline"]
     criteria = {name: {"proxy": proxies[name], **averages(records, name, "criterion")} for name in names}
     truths = {name: entry["test_accuracy"] for name, entry in {**criteria, "blend": blend}.items()}
     return {

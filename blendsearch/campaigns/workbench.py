@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,7 +90,7 @@ class Workbench:
 def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     """Train (or adapt) the network in place, or read what a stopped run trained; return its record.
 
-    Keys: seconds, search_accuracy, flops, params, latency_ms. The test split is not read here.
+    Keys: seconds, search_accuracy, flops, params. The test split is not read here.
     """
     if folder.has("records/baseline.json"):
         bench.network.load_state_dict(folder.read_tensors("baseline.safetensors"))
@@ -110,7 +111,6 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
         "search_accuracy": accuracy,
         "flops": structure.cost.flops(structure.widths),
         "params": sum(parameter.numel() for parameter in bench.network.parameters()),
-        "latency_ms": latency_ms(bench.network, bench.example),
     }
     bench.network.cpu()
     folder.write_tensors("baseline.safetensors", bench.network.state_dict())
@@ -120,10 +120,17 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     return record
 
 
-def latency_ms(network: nn.Module, example: Tensor) -> float:
-    """Measure the median milliseconds of one image on one CPU thread."""
+def latencies_ms(networks: dict[str, nn.Module], example: Tensor, rounds: int = 5) -> dict[str, float]:
+    """Measure the median milliseconds of one image on one CPU thread, the networks by turns.
+
+    By turns, so that a machine that is busy for a while slows all of them alike.
+    """
+    times: dict[str, list[float]] = {name: [] for name in networks}
     with threads(1):
-        return round(measure_latency(network.cpu(), example[:1]) * 1000, 4)
+        for _ in range(rounds):
+            for name, network in networks.items():
+                times[name].append(measure_latency(network.cpu(), example[:1]))
+    return {name: round(statistics.median(values) * 1000, 4) for name, values in times.items()}
 
 
 def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[str, Any]]:
@@ -137,17 +144,17 @@ def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[s
         return _unflatten(folder.read_tensors("scores.safetensors"), record["criteria"]), record
     start = time.perf_counter()
     wanted = names() if bench.space.criteria == "all" else list(bench.space.criteria)
-    statistics = calibration_statistics(bench, wanted)
-    left_out = applicable(wanted, bench.structure, statistics)
+    gathered = calibration_statistics(bench, wanted)
+    left_out = applicable(wanted, bench.structure, gathered)
     if left_out and bench.space.criteria != "all":
         raise BlendsearchError("\n".join(f"criteria: '{name}': {reason}" for name, reason in left_out.items()))
     used = [name for name in wanted if name not in left_out]
-    scores = score_groups(bench.structure, statistics, used)
+    scores = score_groups(bench.structure, gathered, used)
     record = {
         "seconds": round(time.perf_counter() - start, 3),
         "criteria": used,
         "left_out": left_out,
-        "samples": statistics.samples,
+        "samples": gathered.samples,
     }
     flat = {f"{name}/{group}": tensor for name, groups in scores.items() for group, tensor in groups.items()}
     folder.write_tensors("scores.safetensors", flat)
