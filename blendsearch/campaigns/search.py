@@ -155,7 +155,7 @@ def _found_on(bench: Workbench, value: float, criteria: list[str], blend: Blend)
     facts = {
         "name": space.name,
         "model": space.model.name,
-        "data": space.data.name,
+        "data": data_name(bench),
         "data_fingerprint": bench.splits.fingerprint,
         "budget": {bench.budget.kind: bench.budget.ratio},
         "allocation": space.allocation.name,
@@ -245,12 +245,18 @@ def summarise(
         "trials": folder.read_json("records/evolution.json")[-1]["evaluations"],
         "versions": versions(),
         "data": {
-            "name": space.data.name,
+            "name": data_name(bench),
             "fingerprint": splits.fingerprint,
             "classes": len(splits.classes),
             **{part: len(getattr(splits, part)) for part in ("train", "calibration", "search", "test")},
         },
     }
+
+
+def data_name(bench: Workbench) -> str:
+    """Return the data set's name; a class folder's is that of the folder."""
+    data = bench.space.data
+    return Path(data.root).name if data.name == "folder" and data.root else data.name
 
 
 def _short(record: dict[str, Any], proxies: dict[str, float]) -> dict[str, Any]:
