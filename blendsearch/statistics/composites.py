@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -151,7 +152,7 @@ def gamma() -> Composite:
 
 def weighted_layers(network: nn.Module) -> list[nn.Module]:
     """Return the layers that need a rule; raise StructureError for one that has none, by its path."""
-    found = []
+    found: list[nn.Module] = []
     for path, module in network.named_modules():
         if isinstance(module, (*CONVOLUTIONS, nn.Linear, *NORMS)):
             if isinstance(module, NORMS) and module.running_mean is None:
@@ -185,7 +186,8 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 def _fold(network: nn.Module, path: str, norm_path: str) -> Callable[[], None]:
     """Fold one norm and return what undoes it."""
-    layer, norm = network.get_submodule(path), network.get_submodule(norm_path)
+    layer: Any = network.get_submodule(path)
+    norm: Any = network.get_submodule(norm_path)
     foldable = isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear) and isinstance(norm, NORMS)
     if not foldable or norm.running_mean is None or norm.running_var is None:
         return lambda: None

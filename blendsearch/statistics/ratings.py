@@ -53,7 +53,7 @@ def _group(where: str, rated: object) -> dict[int, float]:
     result = {}
     for index, rating in rated.items():
         if not (index.isascii() and index.isdigit() and str(int(index)) == index):
-            raise DataError(f"{where}: '{index}' is no filter index; allowed: \"0\", \"1\", ...")
+            raise DataError(f'{where}: \'{index}\' is no filter index; allowed: "0", "1", ...')
         result[int(index)] = _rating(f"{where}.{index}", rating)
     return result
 
@@ -80,9 +80,7 @@ def ratings_of(structure: Structure, ratings: Ratings) -> dict[str, Tensor]:
             raise DataError(f"ratings: the network has no group '{group}'{hint} (allowed: {', '.join(widths)})")
         strange = next((index for index in rated if not 0 <= index < widths[group]), None)
         if strange is not None:
-            raise DataError(
-                f"ratings: group '{group}' has no filter {strange}; allowed: 0 to {widths[group] - 1}"
-            )
+            raise DataError(f"ratings: group '{group}' has no filter {strange}; allowed: 0 to {widths[group] - 1}")
     result = {}
     for group, width in widths.items():
         rated = ratings.get(group, {})

@@ -210,7 +210,7 @@ class Redistribution(CallCounter):
                 result: Tensor = Layer.apply(given, layer, call, self.rules[layer])
             return result
 
-        layer.forward = forward  # type: ignore[method-assign]
+        layer.forward = forward
 
     def on_addition(self, index: int, inputs: Given, output: Tensor) -> Tensor:
         return combined(inputs[0], inputs[1], output)
@@ -277,9 +277,7 @@ def carrying(name: str, func: Callable[..., Any]) -> Callable[..., Any]:
         variable = [isinstance(value, Tensor) and value.requires_grad for value in operands]
         signal = max(range(len(operands)), key=lambda i: variable[i] and operands[i].numel())
         fixed = [value.detach() if isinstance(value, Tensor) else value for value in operands]
-        return Pass.apply(
-            operands[signal], lambda value: func(*fixed[:signal], value, *fixed[signal + 1 :], **options)
-        )
+        return Pass.apply(operands[signal], lambda value: func(*fixed[:signal], value, *fixed[signal + 1 :], **options))
 
     @functools.wraps(func)
     def difference(a: Any, b: Any, **options: Any) -> Any:
