@@ -46,13 +46,12 @@ def true_logits(logits: Tensor, labels: Tensor) -> Tensor:
 class LayerwiseRelevance(Redistribution):
     """Layer-wise relevance propagation by zennit's rules, starting from the logit of the true class.
 
-    network: a copy that becomes ours: its batch norms are folded (`followers`: convolution -> norm). Raises
-    StructureError when a layer or a function of the network has no rule.
+    network: a copy that becomes ours, its batch norms folded where they can be. Raises StructureError when a layer
+    or a function of the network has no rule.
     """
 
-    def __init__(self, network: nn.Module, sites: Iterable[Site], followers: dict[str, str], images: Tensor) -> None:
+    def __init__(self, network: nn.Module, sites: Iterable[Site]) -> None:
         super().__init__()
-        fold_norms(network, followers, images[:2])
         self.network = network
         self.layers = weighted_layers(network)
         for layer in self.layers:
@@ -209,7 +208,7 @@ class RelevanceGatherer:
             return
         try:
             if self._layerwise is None:
-                self._layerwise = LayerwiseRelevance(self._copy(), self._sites, self._followers, images)
+                self._layerwise = LayerwiseRelevance(self.folded_copy(images[:2]), self._sites)
             for need, composite in self._composites.items():
                 self._take(need, self._layerwise(images, labels, composite)[0])
         except StructureError as error:
@@ -220,18 +219,20 @@ class RelevanceGatherer:
         if not self._gradients:
             return
         if self._at is None:
-            self._at = MapGradients(self._copy(), self._sites)
+            self._at = MapGradients(self.folded_copy(images[:2]), self._sites)
         end = self._at(images, labels)
         if GRADIENT_X_INPUT in self._gradients:
             self._take(GRADIENT_X_INPUT, gradient_x_input(end))
         if INTEGRATED_GRADIENTS in self._gradients:
             self._take(INTEGRATED_GRADIENTS, integrated_gradients(images, labels, self._at, end, self.steps))
 
-    def _copy(self) -> nn.Module:
+    def folded_copy(self, images: Tensor) -> nn.Module:
+        """Return a frozen copy in evaluation mode, its batch norms folded; `images` show whether that is right."""
         network = self._compute.place(copy.deepcopy(self._network)).eval().requires_grad_(False)
         for module in network.modules():
             if hasattr(module, "inplace"):
                 setattr(module, "inplace", False)  # noqa: B010  (mypy: not every module has it)
+        fold_norms(network, self._followers, images)
         return network
 
     def _take(self, need: str, relevance: Relevance) -> None:

@@ -43,8 +43,8 @@ def layerwise(network, side=8):
     structure = Structure.of(network, images(size=side))
     sites = {site for group in structure.groups for site in group.sites}
     x = images(COUNT, side, seed=3)
-    mine = RelevanceGatherer(network, sites, structure.trace.norm, [], Compute())._copy()
-    return LayerwiseRelevance(mine, sites, structure.trace.norm, x), structure, x
+    mine = RelevanceGatherer(network, sites, structure.trace.norm, [], Compute()).folded_copy(x)
+    return LayerwiseRelevance(mine, sites), structure, x
 
 
 def true_logits(network, x):
