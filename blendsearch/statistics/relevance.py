@@ -153,13 +153,13 @@ def integrated_gradients(
     """
     classes, place = labels.unique(return_inverse=True)
     zero = at(torch.zeros_like(images[:1]).expand(len(classes), *images.shape[1:]), classes)
-    before = {site: (maps[place], gradients[place]) for site, (maps, gradients) in zero.items()}
+    before = {site: (maps[:1], gradients[place]) for site, (maps, gradients) in zero.items()}
     total: Relevance = {}
     for step in range(1, steps + 1):
         now = end if step == steps else at(images * (step / steps), labels)
         for site, (maps, gradients) in now.items():
             maps_before, gradients_before = before[site]
-            part = ((gradients + gradients_before) * (maps - maps_before)).sum((2, 3)) / 2
+            part = (maps - maps_before).mul_(gradients + gradients_before).sum((2, 3)) / 2
             total[site] = total[site] + part if site in total else part
         before = now
     return total
