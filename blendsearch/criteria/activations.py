@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from blendsearch.criteria.base import FeatureMapCriterion, register_criterion
+from blendsearch.statistics.accumulators import NOISE
 
 
 @register_criterion
@@ -115,9 +116,7 @@ class ActivationCorrelation(FeatureMapCriterion):
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         correlation = averages["activations.correlation"].double().abs()
-        constant = correlation.diagonal().isnan()
-        correlation = correlation.nan_to_num(0.0)
-        correlation[constant] = 1
+        correlation[correlation.diagonal() == 0] = 1
         correlation.fill_diagonal_(0)
         return -(correlation.sum(1) / max(len(correlation) - 1, 1)).float()
 
@@ -131,15 +130,15 @@ class ClassSeparability(FeatureMapCriterion):
     source = "Osaku et al., 2021 (arXiv 2101.04699), objective relevance; Fisher, 1936"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
-        own = averages["activations.class_moments"].double()  # [C, 3, classes]: number, sum, sum of squares
-        rest = own.sum(2, keepdim=True) - own
-        present = (own[0, 0] > 0) & (rest[0, 0] > 0)
-        means, variances = zip(*(_moments(part[:, :, present]) for part in (own, rest)), strict=True)
-        between, within = (means[0] - means[1]).square(), variances[0] + variances[1]
-        ratio = torch.where(between > 0, between / within.clamp(min=1e-12 * between.clamp(min=1e-30)), 0.0)
-        return ratio.sum(1).float() / max(int(present.sum()), 1)
-
-
-def _moments(part: Tensor) -> tuple[Tensor, Tensor]:
-    mean = part[:, 1] / part[:, 0]
-    return mean, (part[:, 2] / part[:, 0] - mean.square()).clamp(min=0)
+        number, mean, variance = averages["activations.class_moments"].double().unbind(1)  # [C, classes]
+        total = number.sum(1, keepdim=True)
+        others = total - number
+        energy = number * (variance + mean.square())
+        mean_rest = -number * mean / others.clamp(min=1)
+        variance_rest = (energy.sum(1, keepdim=True) - energy) / others.clamp(min=1) - mean_rest.square()
+        noise = NOISE * energy.sum() / total.sum()  # of the layer: rounding in a constant response is no variance
+        within = (variance + variance_rest.clamp(min=0)).clamp(min=noise.item())
+        present = (number > 0) & (others > 0) & (energy.sum(1, keepdim=True) > noise * total)
+        ratio = torch.where(present, (mean - mean_rest).square() / within, 0.0)
+        # Filters that answer to one and the same image have the same ratio at any scale: rounding must not order them.
+        return (ratio.sum(1) / present.sum(1).clamp(min=1)).round(decimals=5).float()

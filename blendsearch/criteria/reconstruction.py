@@ -40,4 +40,5 @@ def greedy_elimination(products: Tensor) -> Tensor:
         place[gone] = turn
         harm += 2 * products[gone]
         harm[gone] = torch.inf
+    place[products.diagonal() == 0] = 0  # they go first, in no order
     return place

@@ -99,7 +99,7 @@ class Cosine(ConvolutionCriterion):
 class Correlation(ConvolutionCriterion):
     """Place in an elimination, 0 for the first to go, that always takes a filter of the most correlated pair left.
 
-    Pearson correlation of the weights, by magnitude; of the pair goes the filter more correlated with all the rest.
+    Pearson correlation of the weights, by magnitude; of the pair goes the filter more correlated with the whole layer.
     A pair of near copies thus loses one filter early and keeps the other.
     """
 
@@ -115,7 +115,7 @@ class Correlation(ConvolutionCriterion):
 
 def eliminated(similar: Tensor, replaceable: Tensor) -> Tensor:
     """Return the place [C] of each filter in the elimination; `replaceable` filters are like every other one."""
-    similar = similar.clone()
+    similar = (similar + similar.T) / 2  # a product of matrices is symmetric up to rounding only
     similar[replaceable] = similar[:, replaceable] = 1
     similar.fill_diagonal_(0)
     nearest, partner = similar.max(1)
@@ -124,7 +124,6 @@ def eliminated(similar: Tensor, replaceable: Tensor) -> Tensor:
     for turn in range(len(similar)):
         gone = total.masked_fill(nearest < nearest.amax(), -1).argmax()
         place[gone] = turn
-        total -= similar[gone]
         similar[:, gone] = -1
         stale = partner == gone
         nearest[stale], partner[stale] = similar[stale].max(1)

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+NOISE = 1e-6
+"""A filter whose variance is below this share of the mean over its layer is taken for constant: it is rounding."""
+
 
 class Accumulator:
     """Takes batches of feature maps and gives one row of numbers per filter.
@@ -78,7 +81,7 @@ class Histogram(Accumulator):
 
 
 class Correlation(Accumulator):
-    """Pearson correlation [C, C] of the filters' pooled responses; NaN where a response is constant."""
+    """Pearson correlation [C, C] of the filters' pooled responses; zero, also with itself, for a constant one."""
 
     def __init__(self) -> None:
         self.total: Tensor | float = 0.0
@@ -96,13 +99,13 @@ class Correlation(Accumulator):
         square = torch.as_tensor(self.products) / self.count
         covariance = square - torch.outer(mean, mean)
         variance = covariance.diagonal()
-        # What is left of a constant's variance is rounding, here and of the float32 responses.
-        spread = torch.where(variance > 1e-12 * square.diagonal(), variance, torch.nan).sqrt()
+        rounding = torch.maximum(NOISE * variance.mean(), NOISE * square.diagonal())
+        spread = torch.where(variance > rounding, variance, torch.inf).sqrt()
         return covariance / torch.outer(spread, spread)
 
 
 class ClassMoments(Accumulator):
-    """Number, sum and sum of squares [C, 3, classes] of each filter's pooled responses, class by class."""
+    """Pooled responses class by class, [C, 3, classes]: their number, mean less the mean of all, and variance."""
 
     def __init__(self) -> None:
         self.sums: Tensor | None = None
@@ -119,4 +122,9 @@ class ClassMoments(Accumulator):
 
     def value(self) -> Tensor:
         assert self.sums is not None
-        return self.sums.permute(1, 2, 0)
+        number, total, squares = self.sums.unbind(2)  # [classes, C] each
+        present = number.clamp(min=1)
+        mean = total / present
+        variance = (squares / present - mean.square()).clamp(min=0)
+        deviation = torch.where(number > 0, mean - total.sum(0) / number.sum(0), 0.0)
+        return torch.stack([number, deviation, variance], dim=2).permute(1, 2, 0)

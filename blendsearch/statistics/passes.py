@@ -50,7 +50,7 @@ def own_pass(name: str, limit: int) -> Callable[[Callable[[nn.Module, Structure,
     return add
 
 
-@own_pass("gradients.hessian_gradient", limit=64)
+@own_pass("gradients.hessian_gradient", limit=32)
 def hessian_gradient(network: nn.Module, structure: Structure, batches: Held) -> dict[str, Tensor]:
     """Hessian of the mean loss times its gradient, over all weights of convolutions and linear layers.
 

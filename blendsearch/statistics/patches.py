@@ -19,7 +19,7 @@ def padded(module: nn.Conv2d, images: Tensor) -> Tensor:
     return F.pad(images, module._reversed_padding_repeated_twice, mode=mode)
 
 
-def weight_gradients(module: Any, given: Tensor, gradient: Tensor, at_most: int = 2**23) -> Iterator[Tensor]:
+def weight_gradients(module: Any, given: Tensor, gradient: Tensor, at_most: int = 2**20) -> Iterator[Tensor]:
     """Yield each sample's own gradient of a convolution's weight, [n, *weight.shape], a few samples at a time.
 
     given: the input [N, C_in, H, W]. gradient: of each sample's loss with respect to the output.
