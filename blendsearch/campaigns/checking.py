@@ -64,6 +64,8 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     listed = dict(enumerate(criteria)) if isinstance(criteria, list) else {}
     for position in listed:
         yield from _known((position,), listed, CRITERIA.get, ("criteria",))
+        if listed[position] == "subjective" and data.get("ratings") is None:
+            yield ("criteria", position), "'subjective' reads a ratings file; name one with ratings: PATH"
     yield from _workers(data.get("compute"))
 
 

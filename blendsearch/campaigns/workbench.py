@@ -24,6 +24,7 @@ from blendsearch.progress import Progress
 from blendsearch.proxies import Bench
 from blendsearch.search.parallel import resolve_workers
 from blendsearch.statistics import Statistics, gather
+from blendsearch.statistics.ratings import Ratings, ratings_of, read_ratings
 from blendsearch.structure import Structure, measure_latency
 from blendsearch.training.evaluation import evaluate
 from blendsearch.training.loop import train
@@ -68,6 +69,11 @@ class Workbench:
         return structure
 
     @cached_property
+    def ratings(self) -> Ratings | None:
+        """A person's ratings of the filters, or None when the space names no file."""
+        return None if self.space.ratings is None else read_ratings(self.space.ratings)
+
+    @cached_property
     def budget(self) -> Budget:
         """How much may be kept."""
         return budget_of(self.space)
@@ -98,6 +104,7 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
         return record
     start = time.perf_counter()
     structure = bench.structure  # an impossible budget shows before hours of training
+    ratings_of(structure, bench.ratings or {})  # as do ratings of another network
     checkpoint = folder.checkpoint("baseline")
     if bench.space.training.epochs > 0:
         train(
@@ -169,7 +176,7 @@ def calibration_statistics(bench: Workbench, criteria: list[str]) -> Statistics:
     batches = bench.splits.calibration.batches(128)
     return gather(
         bench.network, bench.structure, batches, measures_of(criteria), compute=bench.compute,
-        seed=child_seed(bench.space.seed, "statistics"),
+        seed=child_seed(bench.space.seed, "statistics"), ratings=bench.ratings,
         progress=lambda task, done, total, detail="": bench.progress(task, done, -(-size // 128), detail),
     )  # fmt: skip
 

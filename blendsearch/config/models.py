@@ -240,7 +240,10 @@ class ComputeConfig(Section):
 
 
 class Space(Section):
-    """One campaign: data, network, criteria, budget, search and retraining."""
+    """One campaign: data, network, criteria, budget, search and retraining.
+
+    ratings: the file of a person's ratings that the criterion `subjective` reads; null for none.
+    """
 
     name: FolderName
     seed: Annotated[int, Field(ge=0)] = 0
@@ -249,6 +252,7 @@ class Space(Section):
     training: TrainingConfig
     structure: StructureConfig = StructureConfig()
     criteria: Literal["all"] | Names = "all"
+    ratings: Text | None = None
     budget: Annotated[BudgetConfig, Allowed(f"a mapping with one of {', '.join(BUDGET_KINDS)}")]
     allocation: Named = NamedSection(name="uniform")
     clusters: ClustersConfig = ClustersConfig()

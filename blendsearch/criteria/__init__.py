@@ -1,8 +1,19 @@
 """Base criteria: one file a family, one registry, and the call that scores a network under many of them."""
 
-from blendsearch.criteria import activations, batchnorm, chance, gradients, weights  # noqa: F401  (registration)
+from blendsearch.criteria import (  # noqa: F401  (registration)
+    activations,
+    batchnorm,
+    chance,
+    gradients,
+    ratings,
+    reconstruction,
+    redundancy,
+    relevance,
+    weights,
+)
 from blendsearch.criteria.base import (
     CRITERIA,
+    GROUP_RULES,
     ConvolutionCriterion,
     Criterion,
     FeatureMapCriterion,
@@ -14,6 +25,7 @@ from blendsearch.criteria.scoring import Scores, applicable, measures_of, names,
 
 __all__ = [
     "CRITERIA",
+    "GROUP_RULES",
     "ConvolutionCriterion",
     "Criterion",
     "FeatureMapCriterion",

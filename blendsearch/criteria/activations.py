@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from blendsearch.criteria.base import FeatureMapCriterion, register_criterion
+from blendsearch.statistics.accumulators import NOISE
 
 
 @register_criterion
@@ -37,6 +39,18 @@ class ActivationStd(FeatureMapCriterion):
 
 
 @register_criterion
+class ActivationNorm(FeatureMapCriterion):
+    """Mean over samples of the Euclidean norm of the feature map."""
+
+    name = "activation_l2"
+    needs = ("activations.norm",)
+    source = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, section 4.5 (mean of l2 of feature maps)"
+
+    def maps(self, averages: dict[str, Tensor]) -> Tensor:
+        return averages["activations.norm"]
+
+
+@register_criterion
 class AverageNonZero(FeatureMapCriterion):
     """Share of positions where the activation is positive: one minus the average percentage of zeros."""
 
@@ -58,3 +72,73 @@ class FeatureMapRank(FeatureMapCriterion):
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         return averages["activations.map_rank"]
+
+
+@register_criterion
+class ChannelIndependence(FeatureMapCriterion):
+    """Mean over images of the fall of the nuclear norm of the layer's maps [C, H W] when the filter's map is zeroed."""
+
+    name = "chip"
+    needs = ("activations.independence",)
+    source = "Sui et al., CHIP, NeurIPS 2021, eq. 4"
+
+    def maps(self, averages: dict[str, Tensor]) -> Tensor:
+        return averages["activations.independence"]
+
+
+@register_criterion
+class Entropy(FeatureMapCriterion):
+    """Entropy in nats, -sum p log p, of the histogram of the filter's responses pooled over positions.
+
+    256 bins between -2^e and 2^e for the least e that holds all responses: 64 to 128 bins up to the largest one.
+    """
+
+    name = "entropy"
+    needs = ("activations.histogram",)
+    source = "Luo & Wu, An Entropy-based Pruning Method for CNN Compression, 2017, eq. 2"
+
+    def maps(self, averages: dict[str, Tensor]) -> Tensor:
+        counts = averages["activations.histogram"].double()
+        share = counts / counts.sum(1, keepdim=True)
+        return -torch.special.xlogy(share, share).sum(1).float()
+
+
+@register_criterion
+class ActivationCorrelation(FeatureMapCriterion):
+    """Minus the mean absolute Pearson correlation of the pooled response with those of the other filters.
+
+    A constant response tells nothing that others do not: it counts as correlated with every other.
+    """
+
+    name = "activation_correlation"
+    needs = ("activations.correlation",)
+    source = "Suau et al., Filter Distillation for Network Compression (PFA), 2018 (arXiv 1807.10585)"
+
+    def maps(self, averages: dict[str, Tensor]) -> Tensor:
+        correlation = averages["activations.correlation"].double().abs()
+        correlation[correlation.diagonal() == 0] = 1
+        correlation.fill_diagonal_(0)
+        return -(correlation.sum(1) / max(len(correlation) - 1, 1)).float()
+
+
+@register_criterion
+class ClassSeparability(FeatureMapCriterion):
+    """Mean over classes of the Fisher ratio (m1 - m0)^2 / (v1 + v0) of the class against the rest, pooled responses."""
+
+    name = "class_separability"
+    needs = ("activations.class_moments",)
+    source = "Osaku et al., 2021 (arXiv 2101.04699), objective relevance; Fisher, 1936"
+
+    def maps(self, averages: dict[str, Tensor]) -> Tensor:
+        number, mean, variance = averages["activations.class_moments"].double().unbind(1)  # [C, classes]
+        total = number.sum(1, keepdim=True)
+        others = total - number
+        energy = number * (variance + mean.square())
+        mean_rest = -number * mean / others.clamp(min=1)
+        variance_rest = (energy.sum(1, keepdim=True) - energy) / others.clamp(min=1) - mean_rest.square()
+        noise = NOISE * energy.sum() / total.sum()  # of the layer: rounding in a constant response is no variance
+        within = (variance + variance_rest.clamp(min=0)).clamp(min=noise.item())
+        present = (number > 0) & (others > 0) & (energy.sum(1, keepdim=True) > noise * total)
+        ratio = torch.where(present, (mean - mean_rest).square() / within, 0.0)
+        # Filters that answer to one and the same image have the same ratio at any scale: rounding must not order them.
+        return (ratio.sum(1) / present.sum(1).clamp(min=1)).round(decimals=5).float()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from blendsearch.criteria.ranking import rank
-from blendsearch.errors import BlendsearchError
+from blendsearch.errors import BlendsearchError, unknown_name
 from blendsearch.registry import Registry
 from blendsearch.statistics import Statistics
 from blendsearch.structure import Group
@@ -29,6 +30,8 @@ class Criterion:
     source: ClassVar[str]
     detects_dead: ClassVar[bool] = True
     seeded: ClassVar[bool] = False  # draws numbers instead of looking at the filter
+
+    group_rule: str = "mean_rank"  # of GROUP_RULES: how scores of coupled convolutions become one
 
     @property
     def family(self) -> str:
@@ -52,29 +55,38 @@ class ConvolutionCriterion(Criterion):
         raise NotImplementedError
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
-        return combine([self.convolution(name, statistics) for name in group.convolutions])
+        return combine([self.convolution(name, statistics) for name in group.convolutions], self.group_rule)
 
 
 class FeatureMapCriterion(Criterion):
     """A criterion that scores the feature maps of each site of a group by themselves."""
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
-        """Return [C] from the measures (name -> mean over samples [C]) of one site."""
+        """Return [C] from the measures (name -> [C, ...], mostly means over samples) of one site."""
         raise NotImplementedError
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
-        return combine([self.maps(statistics.averages[site]) for site in group.sites])
+        return combine([self.maps(statistics.averages[site]) for site in group.sites], self.group_rule)
 
 
-def combine(scores: list[Tensor]) -> Tensor:
-    """Aggregate the scores of coupled convolutions: one stays as it is, several become the mean of their ranks.
+GROUP_RULES: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "mean_rank": lambda scores: torch.stack([rank(score) for score in scores]).mean(0),
+    "sum": lambda scores: torch.stack(scores).sum(0),
+    "max": lambda scores: torch.stack(scores).amax(0),
+}
 
-    Ranks, because convolutions of a residual stream differ in fan-in and scale, and a sum would follow the
-    largest one alone.
+
+def combine(scores: list[Tensor], rule: str = "mean_rank") -> Tensor:
+    """Aggregate the scores [C] of coupled convolutions or sites: one stays as it is, several follow the rule.
+
+    rule: "mean_rank" by default, because convolutions of a residual stream differ in fan-in and scale and a sum
+    would follow the largest one alone; "sum" or "max" of the scores themselves. Raises BlendsearchError for another.
     """
+    if rule not in GROUP_RULES:
+        raise unknown_name("group rule", rule, GROUP_RULES)
     if len(scores) == 1:
         return scores[0].float()
-    return torch.stack([rank(score) for score in scores]).mean(0)
+    return GROUP_RULES[rule](scores).float()
 
 
 CRITERIA: Registry[type[Criterion]] = Registry("criterion", "criteria")

@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from blendsearch.criteria.base import Criterion, combine, register_criterion
-from blendsearch.statistics import Statistics
+from blendsearch.statistics import Norm, Statistics
 from blendsearch.structure import Group
 
 
-@register_criterion
-class BatchNormScale(Criterion):
-    """Absolute scale |gamma| of the filter's batch norm."""
+class NormCriterion(Criterion):
+    """A criterion that scores the batch norm of each convolution of a group by itself."""
 
-    name = "bn_scale"
-    needs = ("batchnorm",)
-    source = "Liu et al., Network Slimming, ICCV 2017"
+    def norm(self, conv: str, norm: Norm, statistics: Statistics) -> Tensor:
+        """Return [C] for the norm after one convolution."""
+        raise NotImplementedError
 
     def missing(self, group: Group, statistics: Statistics) -> str:
         has = any(conv in statistics.norms for conv in group.convolutions)
         return "" if has else f"group '{group.name}' has no batch norm with a scale"
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
-        norms = [statistics.norms[conv] for conv in group.convolutions if conv in statistics.norms]
-        return combine([norm.gamma.abs() for norm in norms])
+        norms = {conv: statistics.norms[conv] for conv in group.convolutions if conv in statistics.norms}
+        return combine([self.norm(conv, norm, statistics) for conv, norm in norms.items()], self.group_rule)
+
+
+@register_criterion
+class BatchNormScale(NormCriterion):
+    """Absolute scale |gamma| of the filter's batch norm."""
+
+    name = "bn_scale"
+    needs = ("batchnorm",)
+    source = "Liu et al., Network Slimming, ICCV 2017"
+
+    def norm(self, conv: str, norm: Norm, statistics: Statistics) -> Tensor:
+        return norm.gamma.abs()
+
+
+@register_criterion
+class BatchNormActivation(NormCriterion):
+    """Mean of ReLU(gamma z + beta) for a standard normal z: |gamma| phi(beta / |gamma|) + beta Phi(beta / |gamma|)."""
+
+    name = "bn_activation"
+    needs = ("batchnorm",)
+    source = "Kang & Han, Operation-Aware Soft Channel Pruning, ICML 2020 (maps after batch norm taken as Gaussian)"
+
+    def norm(self, conv: str, norm: Norm, statistics: Statistics) -> Tensor:
+        sigma, beta = norm.gamma.double().abs(), norm.beta.double()
+        z = beta / sigma.clamp(min=1e-12)
+        density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+        return (sigma * density + beta * torch.special.ndtr(z)).clamp(min=0).float()
+
+
+@register_criterion
+class BatchNormTaylor(NormCriterion):
+    """First-order change of the mean loss when the filter's norm is switched off: |gamma dL/dgamma + beta dL/dbeta|."""
+
+    name = "bn_taylor"
+    needs = ("batchnorm", "gradients.scale", "gradients.shift")
+    source = "Molchanov et al., Importance Estimation for Neural Network Pruning, CVPR 2019 (gate after batch norm)"
+
+    def norm(self, conv: str, norm: Norm, statistics: Statistics) -> Tensor:
+        scale, shift = (statistics.layers[f"gradients.{part}"][conv] for part in ("scale", "shift"))
+        return (norm.gamma * scale + norm.beta * shift).abs()

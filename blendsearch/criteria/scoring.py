@@ -38,11 +38,17 @@ def applicable(criteria: Sequence[str], structure: Structure, statistics: Statis
     return reasons
 
 
-def score_groups(structure: Structure, statistics: Statistics, criteria: Sequence[str]) -> Scores:
-    """Score every group under every criterion; raise BlendsearchError when a criterion breaks its contract."""
+def score_groups(
+    structure: Structure, statistics: Statistics, criteria: Sequence[str], *, group_rule: str = "mean_rank"
+) -> Scores:
+    """Score every group under every criterion; raise BlendsearchError when a criterion breaks its contract.
+
+    group_rule: how the scores of a group's coupled convolutions become one: "mean_rank", "sum" or "max".
+    """
     scores: Scores = {}
     for name in criteria:
         criterion = CRITERIA.get(name, "criteria")()
+        criterion.group_rule = group_rule
         scores[name] = {}
         for group in structure.groups:
             reason = criterion.missing(group, statistics)

@@ -35,33 +35,72 @@ class L2Norm(ConvolutionCriterion):
 
 
 @register_criterion
-class GeometricMedian(ConvolutionCriterion):
-    """Mean Euclidean distance to the other filters: a filter near the geometric median is replaceable."""
+class LargestWeight(ConvolutionCriterion):
+    """Largest absolute weight of the filter: max |w|."""
 
-    name = "fpgm"
+    name = "linf"
     needs = ("weights",)
-    source = "He et al., Filter Pruning via Geometric Median, CVPR 2019, eq. 4"
-    detects_dead = False  # zero is far from the others where they are far from zero
+    source = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017 (norms of the filter; here l-infinity)"
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:
-        rows = statistics.weights[name].flatten(1).double()
-        return (torch.cdist(rows, rows).sum(1) / max(len(rows) - 1, 1)).float()
+        return statistics.weights[name].flatten(1).abs().amax(1)
 
 
 @register_criterion
-class Orthogonality(ConvolutionCriterion):
-    """Minus the mean absolute cosine with the other filters of the layer: overlapping filters are redundant."""
+class SpectralNorm(ConvolutionCriterion):
+    """Largest singular value of the filter as a matrix [input channels, kernel positions]."""
 
-    name = "orthogonality"
+    name = "spectral_norm"
     needs = ("weights",)
-    source = "Prakash et al., RePr, CVPR 2019, eq. 2"
-    detects_dead = False  # a zero filter overlaps with nothing
+    source = "Yoshida & Miyato, Spectral Norm Regularization, 2017 (arXiv 1705.10941), here of each filter"
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:
-        rows = torch.nn.functional.normalize(statistics.weights[name].flatten(1).double(), dim=1)
-        overlap = (rows @ rows.T).abs()
-        overlap.fill_diagonal_(0)
-        return -(overlap.sum(1) / len(rows)).float()
+        return torch.linalg.matrix_norm(statistics.weights[name].flatten(2).double(), ord=2).float()
+
+
+@register_criterion
+class LayerAdaptiveMagnitude(ConvolutionCriterion):
+    """LAMP, filter-wise: |w|^2 over the sum of |v|^2 of all filters v of the layer that are not smaller.
+
+    Within a layer it ranks as l2 does; across layers it is comparable, which a global threshold needs.
+    """
+
+    name = "lamp"
+    needs = ("weights",)
+    source = "Lee et al., Layer-Adaptive Sparsity for the Magnitude-Based Pruning, ICLR 2021, eq. 2"
+
+    def convolution(self, name: str, statistics: Statistics) -> Tensor:
+        squares = statistics.weights[name].flatten(1).double().square().sum(1)
+        survivors = (squares[None, :] * (squares[None, :] >= squares[:, None])).sum(1)
+        return torch.where(survivors > 0, squares / survivors, 0.0).float()
+
+
+@register_criterion
+class GroupNorm(Criterion):
+    """Square root of the sum of squares of all weights that go with the filter: its makers, norms and readers."""
+
+    name = "group_norm"
+    needs = ("weights", "batchnorm")
+    source = "Fang et al., DepGraph, CVPR 2023, section 3.3 (sum over coupled parameters)"
+    detects_dead = False  # a zero filter may still be read with large weights
+
+    def score(self, group: Group, statistics: Statistics) -> Tensor:
+        made = [statistics.weights[conv].flatten(1) for conv in group.convolutions]
+        scales = [statistics.norms[conv].gamma[:, None] for conv in group.convolutions if conv in statistics.norms]
+        read = [reader.flatten(1) for reader in statistics.readers[group.name]]
+        return torch.cat([*made, *scales, *read], dim=1).norm(dim=1)
+
+
+@register_criterion
+class SynapticFlow(ConvolutionCriterion):
+    """Share of all paths from input to output, weighted by the product of their |w|, that run through the filter."""
+
+    name = "synflow"
+    needs = ("weights.flow",)
+    source = "Tanaka et al., Pruning Neural Networks Without Any Data (SynFlow), NeurIPS 2020, eq. 2"
+
+    def convolution(self, name: str, statistics: Statistics) -> Tensor:
+        return statistics.layers["weights.flow"][name].flatten(1).sum(1)
 
 
 @register_criterion

@@ -1,29 +1,44 @@
-"""What is measured on feature maps: each measure is one number per sample and filter, averaged over the samples.
+"""What is measured on feature maps: each measure gives one row of numbers per filter.
 
 A measure sees a batch of feature maps `a` [N, C, H, W] and, in the "gradients" family, the gradient `g` of each
-sample's own loss with respect to them. Averages are streamed in float64, so memory does not grow with the data.
+sample's own loss with respect to them. Most are averages over samples of a plain function; others accumulate in
+their own way. All stream, so memory does not grow with the data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from blendsearch.registry import Registry
+from blendsearch.statistics.accumulators import Accumulator, Average, ClassMoments, Correlation, Histogram
+from blendsearch.statistics.spectra import matrix_rank, nuclear_norm_shares
+
+
+class Entry(Protocol):
+    """Anything that criteria can need: a Measure here, a LayerMeasure or a Pass in the modules beside."""
+
+    @property
+    def name(self) -> str:
+        """The name in `needs`."""
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Whether the common pass must go backward for it."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A named per-sample quantity: `per_sample(a, g)` -> [N, C].
+    """A named quantity per filter; `accumulator()` makes what sums it up at one site.
 
     limit: only the first `limit` images are measured (None: all), for measures too costly for every image.
     """
 
     name: str
-    per_sample: Callable[[Tensor, Tensor], Tensor]
+    accumulator: Callable[[], Accumulator]
     limit: int | None = None
 
     @property
@@ -32,16 +47,23 @@ class Measure:
         return self.name.startswith("gradients.")
 
 
-MEASURES: Registry[Measure] = Registry("measure", "measures")
+MEASURES: Registry[Entry] = Registry("measure", "measures")
 
 
 def measure(name: str, limit: int | None = None) -> Callable[[Callable[[Tensor, Tensor], Tensor]], Measure]:
-    """Register a function `(a, g) -> [N, C]` as the measure `name` ("activations.x" or "gradients.x")."""
+    """Register a function `(a, g) -> [N, C]` or [N, C, ...] as the measure `name` ("activations.x", "gradients.x")."""
 
     def add(function: Callable[[Tensor, Tensor], Tensor]) -> Measure:
-        return MEASURES.register(name)(Measure(name, function, limit))
+        return accumulated(name, lambda: Average(function), limit)
 
     return add
+
+
+def accumulated(name: str, accumulator: Callable[[], Accumulator], limit: int | None = None) -> Measure:
+    """Register an Accumulator class as the measure `name`, for what is no average of a function of one sample."""
+    entry = Measure(name, accumulator, limit)
+    MEASURES.register(name)(entry)
+    return entry
 
 
 @measure("activations.mean")
@@ -56,6 +78,12 @@ def square(a: Tensor, g: Tensor) -> Tensor:
     return a.square().mean((2, 3))
 
 
+@measure("activations.norm")
+def activation_norm(a: Tensor, g: Tensor) -> Tensor:
+    """Euclidean norm over positions."""
+    return a.flatten(2).norm(dim=2)
+
+
 @measure("activations.zeros")
 def zeros(a: Tensor, g: Tensor) -> Tensor:
     """Share of positions that are not positive (zero after a ReLU)."""
@@ -65,7 +93,18 @@ def zeros(a: Tensor, g: Tensor) -> Tensor:
 @measure("activations.map_rank", limit=128)
 def map_rank(a: Tensor, g: Tensor) -> Tensor:
     """Matrix rank of each feature map."""
-    return torch.linalg.matrix_rank(a).to(a.dtype)
+    return matrix_rank(a)
+
+
+@measure("activations.independence", limit=64)
+def independence(a: Tensor, g: Tensor) -> Tensor:
+    """Fall of the nuclear norm of the image's feature maps [C, H W] when this one is zeroed."""
+    return nuclear_norm_shares(a.flatten(2))
+
+
+accumulated("activations.histogram", Histogram)
+accumulated("activations.correlation", Correlation)
+accumulated("activations.class_moments", ClassMoments)
 
 
 @measure("gradients.taylor")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from blendsearch.structure import Group, Structure
-from blendsearch.structure.slicing import tensor_dims
+from blendsearch.structure.slicing import channels_first
 from blendsearch.structure.trace import Site
 
 
@@ -29,7 +30,8 @@ class Statistics:
 
     weights: convolution -> [C_out, ...]. norms: convolution -> its batch norm, where one with scale follows.
     readers: group -> one tensor [C, ...] for each layer that reads its filters. averages: site -> measure ->
-    mean over samples [C]. samples: how many images were seen. seed: for criteria that draw numbers.
+    [C, ...], mostly means over samples. layers: measure -> convolution or group -> [C, ...], what is measured on
+    parameters or on readers. samples: how many images were seen. seed: for criteria that draw numbers.
     """
 
     weights: dict[str, Tensor]
@@ -38,6 +40,9 @@ class Statistics:
     averages: dict[Site, dict[str, Tensor]] = field(default_factory=dict)
     samples: int = 0
     seed: int = 0
+    layers: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    ratings: dict[str, Tensor] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_weights(cls, network: nn.Module, structure: Structure, seed: int = 0) -> Statistics:
@@ -46,7 +51,7 @@ class Statistics:
         norms: dict[str, Norm] = {}
         for group in structure.groups:
             for conv, norm in zip(group.convolutions, group.norms, strict=True):
-                weights[conv] = _channels_first(network.get_submodule(conv), "weight", "out")
+                weights[conv] = _channels_first(network.get_submodule(conv), "out")
                 found = _norm(network, norm)
                 if found is not None:
                     norms[conv] = found
@@ -54,10 +59,8 @@ class Statistics:
         return cls(weights, norms, readers, seed=seed)
 
 
-def _channels_first(module: nn.Module, name: str, side: str) -> Tensor:
-    tensor: Tensor = getattr(module, name).detach().float().cpu()
-    dim = (tensor_dims(module) or {"weight": {"out": 0, "in": 1}})[name][side]
-    return tensor.movedim(dim, 0).contiguous().clone()
+def _channels_first(module: Any, side: str) -> Tensor:
+    return channels_first(module, module.weight.detach().float().cpu(), side).contiguous().clone()
 
 
 def _norm(network: nn.Module, name: str) -> Norm | None:
@@ -75,7 +78,7 @@ def _reader_weights(network: nn.Module, group: Group) -> list[Tensor]:
     for member in group.members:
         module = network.get_submodule(member.module) if member.side == "in" else None
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            columns = _channels_first(module, "weight", "in")[list(member.index)]
+            columns = _channels_first(module, "in")[list(member.index)]
             order = torch.tensor(member.root).argsort(stable=True)
             result.append(columns[order].reshape(group.width, -1))
     return result

@@ -49,6 +49,12 @@ def tensor_dims(module: nn.Module) -> dict[str, dict[str, int]] | None:
     return None
 
 
+def channels_first(module: nn.Module, tensor: Tensor, side: str, name: str = "weight") -> Tensor:
+    """Return a tensor of the shape of the module's `name` with its "out" or "in" channels moved to the front."""
+    dim = (tensor_dims(module) or {name: {"out": 0, "in": 1}})[name][side]
+    return tensor.movedim(dim, 0)
+
+
 def _set_sizes(module: Any, sides: Sides) -> None:
     """Make a module's declared sizes agree with its tensors."""
     if isinstance(module, nn.Conv2d) and module.groups > 1:  # only depthwise ones are ever sliced

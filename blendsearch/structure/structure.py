@@ -78,6 +78,12 @@ class Structure:
         return Structure.of(network, self._again.example, scope=self._again.scope, ignore=self._again.ignore)
 
     @property
+    def example(self) -> Tensor:
+        """The images [N, C, H, W] with which the structure was read."""
+        assert self._again is not None
+        return self._again.example
+
+    @property
     def widths(self) -> dict[str, int]:
         """Filters of every group before pruning."""
         return {group.name: group.width for group in self.groups}

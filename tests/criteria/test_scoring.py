@@ -18,8 +18,9 @@ from blendsearch.criteria import (
     register_criterion,
     score_groups,
 )
+from blendsearch.criteria.base import FAMILIES
 from blendsearch.errors import BlendsearchError, UnknownNameError
-from blendsearch.statistics import MEASURES, gather
+from blendsearch.statistics import gather
 from blendsearch.structure import Structure
 
 
@@ -27,7 +28,7 @@ from blendsearch.structure import Structure
 def mixed():
     network = randomised(Mixed())
     structure = Structure.of(network, images())
-    return structure, gather(network, structure, [(images(), torch.tensor([0, 2]))], MEASURES.names())
+    return structure, gather(network, structure, [(images(), torch.tensor([0, 2]))], measures_of(names()))
 
 
 @pytest.fixture
@@ -130,4 +131,4 @@ def test_every_criterion_cites_its_source_and_explains_itself(name):
     assert criterion.name == name
     assert criterion.source
     assert criterion.__doc__
-    assert criterion().family in ("weights", "batchnorm", "activations", "gradients", "none")
+    assert criterion().family in (*FAMILIES, "none")

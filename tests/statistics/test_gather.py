@@ -52,7 +52,8 @@ def assert_same(one, other):
     for site, averages in one.averages.items():
         assert averages.keys() == other.averages[site].keys()
         for name, value in averages.items():
-            torch.testing.assert_close(value, other.averages[site][name], rtol=2e-4, atol=1e-6, msg=f"{site} {name}")
+            near = 1e-5 if name == "activations.correlation" else 1e-6  # zero is nothing special for a correlation
+            torch.testing.assert_close(value, other.averages[site][name], rtol=2e-4, atol=near, msg=f"{site} {name}")
 
 
 def test_batch_size_and_order_do_not_matter(case):

@@ -1,0 +1,130 @@
+"""Streaming sums over samples at one site; memory depends on filters and classes, never on the number of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+NOISE = 1e-6
+"""A filter whose variance is below this share of the mean over its layer is taken for constant: it is rounding."""
+
+
+class Accumulator:
+    """Takes batches of feature maps and gives one row of numbers per filter.
+
+    The result may not depend on how samples are batched or ordered.
+    """
+
+    def add(self, a: Tensor, g: Tensor, labels: Tensor) -> None:
+        """Take feature maps [N, C, H, W], the gradients that arrive at them, and labels [N], all on the device."""
+        raise NotImplementedError
+
+    def value(self) -> Tensor:
+        """Return [C, ...]."""
+        raise NotImplementedError
+
+
+class Average(Accumulator):
+    """Mean over samples of a function (a, g) -> [N, C, ...], summed in float64."""
+
+    def __init__(self, per_sample: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.per_sample = per_sample
+        self.total: Tensor | float = 0.0
+        self.count = 0
+
+    def add(self, a: Tensor, g: Tensor, labels: Tensor) -> None:
+        self.total = self.total + self.per_sample(a, g).double().sum(0)
+        self.count += len(a)
+
+    def value(self) -> Tensor:
+        return torch.as_tensor(self.total) / self.count
+
+
+class Histogram(Accumulator):
+    """Counts [C, BINS] of each filter's pooled responses, over a range of its own from -2^e to 2^e.
+
+    When a response falls outside, the range doubles and neighbouring bins merge. Powers of two make that exact:
+    the counts are those of the final range from the start, whatever the order of the samples.
+    """
+
+    BINS = 256
+    LEAST = -64  # the exponent of filters that gave nothing but zeros so far
+
+    def __init__(self) -> None:
+        self.counts: Tensor | None = None
+        self.exponent: Tensor | None = None
+
+    def add(self, a: Tensor, g: Tensor, labels: Tensor) -> None:
+        pooled = a.mean((2, 3)).double()
+        largest = pooled.abs().amax(0)
+        needed = torch.where(largest > 0, torch.frexp(largest).exponent, self.LEAST).clamp(min=self.LEAST)
+        if self.counts is None or self.exponent is None:
+            self.counts, self.exponent = pooled.new_zeros(pooled.shape[1], self.BINS), needed
+        while bool((needed > self.exponent).any()):
+            narrow = needed > self.exponent
+            self.counts[narrow] = self._merged(self.counts[narrow])
+            self.exponent = self.exponent + narrow
+        scaled = torch.ldexp(pooled, -self.exponent)  # in (-1, 1)
+        bins = ((scaled + 1) * (self.BINS // 2)).floor().long()
+        self.counts += F.one_hot(bins, self.BINS).sum(0)
+
+    def _merged(self, counts: Tensor) -> Tensor:
+        pairs = counts.unflatten(1, (self.BINS // 2, 2)).sum(2)
+        return F.pad(pairs, (self.BINS // 4, self.BINS // 4))
+
+    def value(self) -> Tensor:
+        assert self.counts is not None
+        return self.counts
+
+
+class Correlation(Accumulator):
+    """Pearson correlation [C, C] of the filters' pooled responses; zero, also with itself, for a constant one."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.products: Tensor | float = 0.0
+        self.count = 0
+
+    def add(self, a: Tensor, g: Tensor, labels: Tensor) -> None:
+        pooled = a.mean((2, 3)).double()
+        self.total = self.total + pooled.sum(0)
+        self.products = self.products + pooled.T @ pooled
+        self.count += len(a)
+
+    def value(self) -> Tensor:
+        mean = torch.as_tensor(self.total) / self.count
+        square = torch.as_tensor(self.products) / self.count
+        covariance = square - torch.outer(mean, mean)
+        variance = covariance.diagonal()
+        rounding = torch.maximum(NOISE * variance.mean(), NOISE * square.diagonal())
+        spread = torch.where(variance > rounding, variance, torch.inf).sqrt()
+        return covariance / torch.outer(spread, spread)
+
+
+class ClassMoments(Accumulator):
+    """Pooled responses class by class, [C, 3, classes]: their number, mean less the mean of all, and variance."""
+
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None
+
+    def add(self, a: Tensor, g: Tensor, labels: Tensor) -> None:
+        pooled = a.mean((2, 3)).double()
+        moments = torch.stack([torch.ones_like(pooled), pooled, pooled.square()], dim=2)  # [N, C, 3]
+        classes = int(labels.max()) + 1
+        if self.sums is None:
+            self.sums = moments.new_zeros(classes, *moments.shape[1:])
+        if classes > len(self.sums):
+            self.sums = F.pad(self.sums, (0, 0, 0, 0, 0, classes - len(self.sums)))
+        self.sums.index_add_(0, labels, moments)
+
+    def value(self) -> Tensor:
+        assert self.sums is not None
+        number, total, squares = self.sums.unbind(2)  # [classes, C] each
+        present = number.clamp(min=1)
+        mean = total / present
+        variance = (squares / present - mean.square()).clamp(min=0)
+        deviation = torch.where(number > 0, mean - total.sum(0) / number.sum(0), 0.0)
+        return torch.stack([number, deviation, variance], dim=2).permute(1, 2, 0)

@@ -1,0 +1,31 @@
+"""What a network returns and its labels, checked before anything is made of them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from blendsearch.errors import DataError
+
+
+def check_integers(labels: Tensor, images: int) -> None:
+    """Raise DataError unless `labels` are integers [N] from 0, one for each of the images."""
+    if labels.dim() != 1 or labels.is_floating_point():
+        raise DataError(f"statistics: labels must be integers [N]; given {labels.dtype} {tuple(labels.shape)}")
+    if len(labels) != images or int(labels.min()) < 0:
+        raise DataError(
+            f"statistics: {len(labels)} labels from {int(labels.min())} to {int(labels.max())} given for {images} "
+            "images; one label an image, from 0, allowed"
+        )
+
+
+def check_labels(logits: object, labels: Tensor) -> None:
+    """Raise DataError unless `logits` are [N, classes] and `labels` integers [N] from 0 to classes - 1."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise DataError(f"statistics: the network must return logits [N, classes]; it returned {shape}")
+    check_integers(labels, len(logits))
+    if int(labels.max()) >= logits.shape[1]:
+        raise DataError(
+            f"statistics: {len(labels)} labels from {int(labels.min())} to {int(labels.max())} given for logits "
+            f"{tuple(logits.shape)}; one label an image from 0 to {logits.shape[1] - 1} allowed"
+        )

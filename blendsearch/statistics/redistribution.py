@@ -1,0 +1,287 @@
+"""Layer-wise relevance propagation through any network: the backward pass carries relevance in place of gradients.
+
+Convolutions, linear layers and batch norms that could not be folded follow a zennit rule. Everything else is caught
+as the function it is, whether a module or a call in `forward`, and conserves relevance:
+- additions and subtractions split it in proportion to the operands (zennit's Norm rule for sums);
+- averages and sums over positions split it in proportion to the values (Norm for poolings);
+- activations and scalings by constants or gates pass it on (Pass);
+- max pooling, slicing, concatenation and reshaping need nothing, their gradient already conserves.
+Source: Bach et al., PLoS ONE 2015; Anders et al., Zennit, 2021 (arXiv 2106.13200); gates: Arras et al., 2017.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from zennit.core import BasicHook, ParamMod
+from zennit.rules import Epsilon
+
+from blendsearch.errors import StructureError
+from blendsearch.structure.trace import ACTIVATIONS, CallCounter
+
+AVERAGES = frozenset(
+    ["mean", "sum", *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))]  # linear, no weights
+)
+SCALINGS = frozenset(["mul", "multiply", "__mul__", "__rmul__", "div", "divide", "true_divide", "__truediv__"])
+SUBTRACTIONS = frozenset(["sub", "subtract", "__sub__"])
+WITHOUT_RULE = frozenset([
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "bilinear",
+    "matmul", "__matmul__", "mm", "bmm", "einsum", "baddbmm", "addmm", "batch_norm", "layer_norm", "group_norm",
+    "instance_norm", "local_response_norm", "rms_norm", "normalize", "softmax", "log_softmax",
+    "scaled_dot_product_attention", "multi_head_attention_forward", "__rsub__", "rsub", "__rtruediv__", "__pow__",
+    "pow", "exp", "sqrt", "rsqrt", "reciprocal",
+])  # fmt: skip
+IN_PLACE = {"__imul__": "__mul__", "__itruediv__": "__truediv__", "__isub__": "__sub__"}
+
+Given = tuple[Any, ...]
+EPSILON = 1e-6
+
+
+def positive(given: Tensor) -> Tensor:
+    """Positive part of a layer's input."""
+    return given.clamp(min=0)
+
+
+def negative(given: Tensor) -> Tensor:
+    """Negative part of a layer's input."""
+    return given.clamp(max=0)
+
+
+def stabilised(values: Tensor) -> Tensor:
+    """Return values that can be divided by: away from zero by EPSILON (as zennit's `stabilize`, in two steps)."""
+    return values + torch.copysign(values.new_tensor(EPSILON), values)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of relevance: a zennit `hook`, as data.
+
+    defined: from the outputs of the hook's branches, the units it can serve. z+ cannot serve a unit without positive
+    contributions, alpha-beta one whose contributions are all of one sign (common in depthwise convolutions); these
+    follow the epsilon rule, which then is z+ or z- alone. None: all.
+    """
+
+    hook: BasicHook
+    defined: Callable[[list[Tensor]], Tensor] | None = None
+
+
+ONE_SIDED = Rule(Epsilon(EPSILON, zero_params=["bias"]))
+
+
+def layer_relevance(
+    layer: nn.Module, call: Callable[[Tensor], Tensor], rule: Rule, given: Tensor, arriving: Tensor
+) -> Tensor:
+    """Return the relevance of a layer's input, from the relevance `arriving` at its output.
+
+    call: the layer's own forward.
+    """
+    inputs, outputs = branches(layer, call, rule.hook, given)
+    values = [output.detach() for output in outputs]
+    rest = None
+    if rule.defined is not None:
+        unserved = arriving.masked_fill(rule.defined(values), 0.0)
+        if unserved.count_nonzero():
+            arriving = arriving - unserved
+            rest = layer_relevance(layer, call, ONE_SIDED, given, unserved)
+    shares = rule.hook.gradient_mapper(arriving, values)
+    gradients = [
+        torch.autograd.grad(output, part, share)[0] if output.requires_grad else part
+        for part, output, share in zip(inputs, outputs, [shares] if isinstance(shares, Tensor) else shares, strict=True)
+    ]
+    relevance: Tensor = rule.hook.reducer([part.detach() for part in inputs], gradients)
+    return relevance.expand_as(given) if rest is None else relevance + rest
+
+
+def branches(
+    layer: nn.Module, call: Callable[[Tensor], Tensor], hook: BasicHook, given: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the inputs and outputs of every branch of a zennit rule.
+
+    The branches of the negative part of an input without one (after a ReLU) are zeros without a graph: they give
+    nothing, and half of the cost of z+, alpha-beta and gamma is in them.
+    """
+    inputs, outputs = [], []
+    one_sided = bool(given.amin() >= 0)
+    for change_input, change_parameters in zip(hook.input_modifiers, hook.param_modifiers, strict=True):
+        if one_sided and change_input is negative:
+            inputs.append(given.new_zeros(()))
+            outputs.append(given.new_zeros(()))
+            continue
+        part = given.detach() if one_sided and change_input is positive else change_input(given).detach()
+        inputs.append(part.requires_grad_())
+        with ParamMod.ensure(change_parameters)(layer), torch.enable_grad():
+            outputs.append(call(part))
+    return inputs, outputs
+
+
+class Layer(torch.autograd.Function):
+    """A layer whose backward pass carries relevance by a rule; several calls of one layer do not disturb each other."""
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor, layer: nn.Module, call: Callable[[Tensor], Tensor], rule: Rule) -> Tensor:
+        ctx.save_for_backward(given)
+        ctx.rule = functools.partial(layer_relevance, layer, call, rule)
+        return call(given)
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Any:
+        return ctx.rule(ctx.saved_tensors[0], arriving[0]), None, None, None
+
+
+class Pass(torch.autograd.Function):
+    """A function that hands all relevance on to its first operand."""
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.shape = given.shape
+        return call(given)
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Any:
+        return arriving[0].sum_to_size(ctx.shape), None
+
+
+class Split(torch.autograd.Function):
+    """The sum `a + sign * b`, whose relevance goes to the operands in proportion to what they give."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, sign: float) -> Tensor:
+        total = torch.add(a, b, alpha=sign)
+        whole = stabilised(total)
+        # Shares, not operands, are kept: the network may go on to overwrite an operand in place.
+        ctx.save_for_backward(a / whole, sign * b / whole)
+        ctx.shapes = a.shape, b.shape
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Any:
+        parts = [share * arriving[0] for share in ctx.saved_tensors]
+        return *(part.sum_to_size(shape) for part, shape in zip(parts, ctx.shapes, strict=True)), None
+
+
+class Weigh(torch.autograd.Function):
+    """Stands before a linear function without weights: what comes back is multiplied by the values."""
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor) -> Tensor:
+        ctx.save_for_backward(given)
+        return given.view_as(given)
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Any:
+        return ctx.saved_tensors[0] * arriving[0]
+
+
+class Share(torch.autograd.Function):
+    """Stands after a linear function without weights: relevance is divided by the values, stabilised."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor) -> Tensor:
+        ctx.save_for_backward(total)
+        return total.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Any:
+        return arriving[0] / stabilised(ctx.saved_tensors[0])
+
+
+class Redistribution(CallCounter):
+    """Inside this context, and with `layers` prepared, calls of the network carry relevance backwards.
+
+    rules: layer -> rule, by module; may be changed between passes. Raises StructureError for a function that mixes
+    channels or normalises and has no rule, by name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rules: dict[nn.Module, Rule] = {}
+
+    def prepare(self, layer: nn.Module) -> None:
+        """Make a layer (of a copy that is ours) follow its rule in `rules`."""
+        call = layer.forward
+
+        def forward(given: Tensor) -> Tensor:
+            with self.paused():
+                result: Tensor = Layer.apply(given, layer, call, self.rules[layer])
+            return result
+
+        layer.forward = forward
+
+    def on_addition(self, index: int, inputs: Given, output: Tensor) -> Tensor:
+        return combined(inputs[0], inputs[1], output)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Given = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        kwargs = kwargs or {}
+        if self._paused or not any(isinstance(value, Tensor) and value.requires_grad for value in args):
+            return super().__torch_function__(func, types, args, kwargs)
+        if name in WITHOUT_RULE:
+            raise StructureError(
+                f"relevance: the network calls '{name}' as a function, for which there is no rule of relevance; "
+                "convolutions, linear layers and batch norms as modules, additions, poolings and activations have one"
+            )
+        if kwargs.get("inplace"):
+            return self._overwrite(args, self.__torch_function__(func, types, args, {**kwargs, "inplace": False}))
+        plain = out_of_place(name)
+        if plain is not None:
+            return self._overwrite(args, self.__torch_function__(plain, types, args, kwargs))
+        return super().__torch_function__(carrying(name, func), types, args, kwargs)
+
+    @staticmethod
+    def _overwrite(args: Given, output: Tensor) -> Tensor:
+        target: Tensor = args[0]
+        return target.copy_(output)
+
+
+def combined(a: Any, b: Any, output: Tensor, sign: float = 1.0) -> Tensor:
+    """Return the sum or difference with split relevance; a constant operand takes none."""
+    variable = [isinstance(value, Tensor) and value.requires_grad for value in (a, b)]
+    if all(variable):
+        result: Tensor = Split.apply(a, b, sign)
+        return result
+    if not any(variable):
+        return output
+    passed: Tensor = Pass.apply(a if variable[0] else b, lambda given: output.detach().clone())
+    return passed
+
+
+def out_of_place(name: str) -> Callable[..., Any] | None:
+    """Return the function that an in-place activation or scaling overwrites its operand with."""
+    plain = IN_PLACE.get(name, name[:-1] if name.endswith("_") and not name.endswith("__") else "")
+    if plain in ACTIVATIONS | SCALINGS | SUBTRACTIONS:
+        return getattr(torch.Tensor, plain, None) or getattr(nn.functional, plain, None)
+    return None
+
+
+def carrying(name: str, func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function in a form that carries relevance, under its own name."""
+
+    @functools.wraps(func)
+    def average(given: Tensor, *rest: Any, **options: Any) -> Any:
+        return Share.apply(func(Weigh.apply(given), *rest, **options))
+
+    @functools.wraps(func)
+    def activation(given: Tensor, *rest: Any, **options: Any) -> Any:
+        return Pass.apply(given, lambda value: func(value, *rest, **options))
+
+    @functools.wraps(func)
+    def scaling(*operands: Any, **options: Any) -> Any:
+        # A gate (squeeze-and-excitation, x * sigmoid(x)) takes no relevance: the signal it scales takes all.
+        variable = [isinstance(value, Tensor) and value.requires_grad for value in operands]
+        signal = max(range(len(operands)), key=lambda i: variable[i] and operands[i].numel())
+        fixed = [value.detach() if isinstance(value, Tensor) else value for value in operands]
+        return Pass.apply(operands[signal], lambda value: func(*fixed[:signal], value, *fixed[signal + 1 :], **options))
+
+    @functools.wraps(func)
+    def difference(a: Any, b: Any, **options: Any) -> Any:
+        return combined(a, b, func(a, b, **options), -1.0)
+
+    forms = [(AVERAGES, average), (ACTIVATIONS, activation), (SCALINGS, scaling), (SUBTRACTIONS, difference)]
+    return next((form for names, form in forms if name in names), func)
