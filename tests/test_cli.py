@@ -154,10 +154,7 @@ def test_score_is_not_cut_when_piped(space, stand_in):
     names = [f"a_criterion_with_a_long_name_{number}" for number in range(14)]
     found = {
         "run_dir": Path("runs/small"),
-        "criteria": [
-            {"name": name, "family": "weights", "mean_agreement": 0.5, "nearest": names[0], "seconds": 0.1}
-            for name in names
-        ],
+        "criteria": [{"name": name, "family": "weights", "mean_agreement": 0.5, "nearest": names[0]} for name in names],
         "agreement": {"criteria": names, "mean": [[-0.25] * 14] * 14},
         "clusters": {"stage1": [names[:7], names[7:]]},
     }

@@ -38,10 +38,10 @@ def _result_cells(name: str, result: Mapping[str, Any]) -> list[str]:
 
 def criteria_table(criteria: Sequence[Mapping[str, Any]]) -> Table:
     """Return each criterion with its family, its mean agreement with the others and its nearest neighbour."""
-    table = plain_table("criteria", "criterion", "family", "mean agreement", "nearest", "seconds")
+    table = plain_table("criteria", "criterion", "family", "mean agreement", "nearest")
     for row in criteria:
-        agreement, seconds = f"{row['mean_agreement']:.2f}", f"{row['seconds']:.2f}"
-        table.add_row(str(row["name"]), str(row["family"]), agreement, str(row["nearest"]), seconds)
+        agreement = f"{row['mean_agreement']:.2f}"
+        table.add_row(str(row["name"]), str(row["family"]), agreement, str(row["nearest"]))
     return table
 
 

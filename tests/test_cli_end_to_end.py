@@ -1,0 +1,98 @@
+"""Every command typed as a user would, with nothing replaced: a tiny space on digits."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from blendsearch.cli.commands import KINDS, app
+
+SPACE = """
+name: tiny
+data: {name: digits, test: 200, calibration: 100, search: 100}
+model: {name: conv4, arguments: {width: 8}}
+training: {epochs: 1, batch_size: 64, lr: 0.1}
+criteria: [l1, taylor, random]
+budget: {flops: 0.5}
+blend: {unit: network}
+clusters: {count: 2}
+proxy: {name: bn_recalibrated, images: 50}
+search: {population: 4, generations: 1}
+retraining: {epochs: 0.5, batch_size: 64, lr: 0.05}
+compute: {device: cpu, workers: 1}
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Type a command in a folder that holds tiny.yaml; return what it printed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+
+    def typed(*words, code=0):
+        result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return typed
+
+
+def test_search_report_and_reuse(run, tmp_path):
+    printed = run("search", "tiny.yaml", "seed=5")
+    assert "report: runs/tiny/report.html" in printed
+    summary = json.loads((tmp_path / "runs/tiny/summary.json").read_text())
+    assert summary["comparison"]["sentence"] in " ".join(printed.split())
+    assert summary["seed"] == 5
+    (tmp_path / "runs/tiny/report.html").unlink()
+    assert "report.html" in run("report", "runs/tiny")
+    assert (tmp_path / "runs/tiny/report.html").exists()
+    printed = run("prune", "tiny.yaml", "--by", "runs/tiny/blend.json", "budget.flops=0.3")
+    assert "pruned" in printed
+    assert "report:" in run("search", "tiny.yaml", "seed=5", "--resume")
+    assert "seed" in run("search", "tiny.yaml", "seed=6", "--resume", code=2)
+
+
+def test_train_then_score(run, tmp_path):
+    assert "run folder: runs/tiny-train" in run("train", "tiny.yaml")
+    assert (tmp_path / "runs/tiny-train/baseline.safetensors").exists()
+    printed = run("score", "tiny.yaml")
+    assert all(name in printed for name in ("l1", "taylor", "random", "agreement"))
+
+
+@pytest.mark.parametrize("schedule", ["one_shot", "iterative"])
+@pytest.mark.parametrize("allocation", ["uniform", "global_threshold"])
+def test_prune_by_a_criterion(run, tmp_path, schedule, allocation):
+    run("prune", "tiny.yaml", "--by", "taylor", f"schedule={schedule}", f"allocation={allocation}", "-q")
+    summary = json.loads((tmp_path / "runs/tiny-prune/summary.json").read_text())
+    assert summary["pruned"]["flops_ratio"] <= 0.5
+
+
+def test_validate_and_list(run):
+    assert "population: 4" in run("validate", "tiny.yaml")
+    for kind in KINDS:
+        assert len(run("list", kind).splitlines()) > 3
+    assert "lrp_gamma" in run("list")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("search", "tiny.yaml", "search.populaton=3"),
+        ("search", "tiny.yml"),
+        ("prune", "tiny.yaml", "--by", "tailor"),
+        ("prune", "tiny.yaml", "--by", "missing.json"),
+        ("score", "tiny.yaml", "criteria=[tailor]"),
+        ("search", "tiny.yaml", "budget.flops=0.001"),
+        ("search", "tiny.yaml", "model.weights=missing.pt"),
+        ("report", "runs/nothing"),
+        ("list", "critera"),
+    ],
+)
+def test_wrong_input_is_one_line_and_code_two(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert result.exit_code == 2
+    assert len(result.output.strip().splitlines()) == 1, result.output
