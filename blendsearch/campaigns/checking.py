@@ -66,6 +66,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
         yield from _known((position,), listed, CRITERIA.get, ("criteria",))
         if listed[position] == "subjective" and data.get("ratings") is None:
             yield ("criteria", position), "'subjective' reads a ratings file; name one with ratings: PATH"
+    yield from _clusters(data.get("clusters"), len(listed))
     yield from _workers(data.get("compute"))
 
 
@@ -111,6 +112,12 @@ def options_of(factory: Any) -> dict[str, Any]:
         return {}
     parameters = inspect.signature(factory).parameters
     return {name: p.default for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+
+
+def _clusters(section: Any, criteria: int) -> Mistakes:
+    count = section.get("count") if isinstance(section, Mapping) else None
+    if isinstance(count, int) and criteria and count > criteria:
+        yield ("clusters", "count"), f"more clusters than criteria (given {count}, allowed 1 to {criteria} or 'auto')"
 
 
 def _workers(section: Any) -> Mistakes:

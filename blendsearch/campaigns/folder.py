@@ -118,16 +118,17 @@ class Checkpoint:
 def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
     """Return the folder of a campaign: the given one, or the next free (to resume: the latest) runs/NAME.
 
-    Raises RunError when a given folder holds another run already, or when there is nothing to resume.
+    A campaign stopped before it wrote anything is resumed by starting it. Raises RunError when a given folder holds
+    files already and is not to be resumed.
     """
     if given is not None:
         if not resume and given.exists() and any(given.iterdir()):
             raise RunError(f"{given}: already holds files; continue with --resume or choose another --run-dir")
         return RunFolder(given)
-    taken = [path for path in (Path("runs") / _numbered(name, n) for n in range(1, 1000)) if path.exists()]
-    if not resume:
-        return RunFolder(Path("runs") / _numbered(name, len(taken) + 1))
-    return RunFolder(taken[-1] if taken else Path("runs") / name)
+    runs = Path("runs")
+    last = max((n for n in range(1, 1000) if (runs / _numbered(name, n)).exists()), default=0)
+    # Above the highest number, not in a gap: folders in between may have been deleted, later ones are still newer.
+    return RunFolder(runs / _numbered(name, max(1, last) if resume else last + 1))
 
 
 def _numbered(name: str, number: int) -> str:
@@ -137,6 +138,8 @@ def _numbered(name: str, number: int) -> str:
 def check_same_space(folder: RunFolder, space: dict[str, Any]) -> None:
     """Raise RunError when the folder was made from a space that differs in anything but how it is computed."""
     if not folder.has("space.json"):
+        if folder.has("records"):
+            raise RunError(f"{folder.path}: holds no search campaign to resume; choose another --run-dir")
         return
     before = folder.read_json("space.json")
     differing = sorted(_differences(before, space))

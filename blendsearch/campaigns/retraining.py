@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from blendsearch.allocation import Allocation, Budget
-from blendsearch.campaigns.folder import RunFolder
+from blendsearch.campaigns.folder import Checkpoint, RunFolder
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import RetrainingConfig
 from blendsearch.data.splits import Splits
@@ -37,7 +38,10 @@ class Candidate:
 
 @dataclass
 class Terms:
-    """What all candidates share: the network, what scores them, budget, schedule, training, and the splits."""
+    """What all candidates share: the network, what scores them, budget, schedule, training, and the splits.
+
+    checkpoints: folder for the last epoch of each retraining under way.
+    """
 
     network: nn.Module
     structure: Structure
@@ -49,6 +53,7 @@ class Terms:
     splits: Splits
     compute: Compute
     seed: int
+    checkpoints: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,11 @@ def retrain(terms: Terms, candidate: Candidate, progress: Progress = silent) -> 
     order, which makes the comparison a paired one.
     """
     start = time.perf_counter()
+    checkpoint = Checkpoint(terms.checkpoints / f"{candidate.key}.pt") if terms.checkpoints else None
     job = Job(
         terms.structure, terms.scorers[candidate.name], terms.allocation, terms.budget, terms.splits.train,
         terms.training, seed=child_seed(terms.seed, "retraining", candidate.seed), compute=terms.compute,
-        progress=progress,
+        progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     outcome = terms.schedule.run(terms.network, job)
     search = evaluate(outcome.network, terms.splits.search.batches(500), terms.compute)
@@ -120,6 +126,7 @@ def retrain_all(
         if candidate.kind == "blend":
             folder.write_tensors(f"networks/{candidate.key}.safetensors", state)
         folder.write_json(_record(candidate), asdict(result))
+        folder.checkpoint(candidate.key).remove()
         folder.event("retrained", name=result.name, seed=result.seed, test_accuracy=result.test_accuracy)
         finished += 1
         progress("retraining", finished, len(candidates), f"{result.name} {100 * result.test_accuracy:.2f} %")

@@ -26,19 +26,19 @@ def blended(blend: Blend, scores: Scores) -> dict[str, Tensor]:
 class BlendScorer:
     """Scores a network by a blend (a base criterion is a blend of one).
 
-    known: scores of the unpruned network, used for it; a network of other widths gets statistics of its own from
-    the calibration split.
+    known: scores of the network as it was when `structure` was read from it; any other network gets statistics of
+    its own from the calibration split.
     """
 
     blend: Blend
     known: Scores
+    structure: Structure
     calibration: Split
     compute: Compute
     seed: int
 
     def __call__(self, network: nn.Module, structure: Structure) -> dict[str, Tensor]:
-        first = next(iter(self.known.values()), {})
-        if {group: len(scores) for group, scores in first.items()} == structure.widths:
+        if structure is self.structure:
             return blended(self.blend, self.known)
         names: Sequence[str] = self.blend.criteria
         batches = self.calibration.batches(128)

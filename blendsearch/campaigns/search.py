@@ -48,15 +48,16 @@ def run_search(
     bench = Workbench(space, progress)
     folder = choose_folder(run_dir, space.name, resume)
     with folder.locked():
-        return _run(bench, folder, resume)
+        return _run(bench, folder)
 
 
-def _run(bench: Workbench, folder: RunFolder, resume: bool) -> Campaign:
+def _run(bench: Workbench, folder: RunFolder) -> Campaign:
     space = bench.space
     check_same_space(folder, space.to_dict())
+    event = "resumed" if folder.has("space.json") else "started"
     folder.write_text("space.yaml", space.to_yaml())
     folder.write_json("space.json", space.to_dict())
-    folder.event("resumed" if resume else "started", seed=space.seed)
+    folder.event(event, seed=space.seed)
     with stopwatch(folder, "total"):
         baseline = trained_baseline(bench, folder)
         scores, scored = criteria_scores(bench, folder)
@@ -173,11 +174,13 @@ def retrained(bench: Workbench, folder: RunFolder, scores: Scores, blend: Blend)
     by_name = {"blend": blend, **{name: Blend.single(name) for name in scores}}
     seed = child_seed(space.seed, "statistics")
     scorers = {
-        name: BlendScorer(one, scores, bench.splits.calibration, bench.compute, seed) for name, one in by_name.items()
+        name: BlendScorer(one, scores, bench.structure, bench.splits.calibration, bench.compute, seed)
+        for name, one in by_name.items()
     }
     terms = Terms(
         bench.network, bench.structure, dict(scorers), bench.allocation, bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
+        folder / "checkpoints",
     )  # fmt: skip
     candidates = [
         Candidate(name, "blend" if name == "blend" else "criterion", repetition)

@@ -74,12 +74,14 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
     bench, folder = _opened(space, run_dir, "prune", progress)
     baseline = trained_baseline(bench, folder)
     scores: Scores = score_groups(bench.structure, calibration_statistics(bench, blend.criteria), blend.criteria)
-    scorer = BlendScorer(blend, scores, bench.splits.calibration, bench.compute, child_seed(space.seed, "statistics"))
+    scorer = BlendScorer(
+        blend, scores, bench.structure, bench.splits.calibration, bench.compute, child_seed(space.seed, "statistics")
+    )
     terms = Terms(
         bench.network, bench.structure, {by: scorer}, bench.allocation, bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
     )  # fmt: skip
-    result, state = retrain(terms, Candidate(by, "blend" if by.endswith(".json") else "criterion", 0), progress)
+    result, state = retrain(terms, Candidate(by, "criterion" if by in CRITERIA else "blend", 0), progress)
     folder.write_tensors("network.safetensors", state)
     folder.write_json("plan.json", result.plan)
     keys = ("test_accuracy", "search_accuracy", "flops_ratio", "params_ratio")

@@ -105,6 +105,7 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     start = time.perf_counter()
     structure = bench.structure  # an impossible budget shows before hours of training
     ratings_of(structure, bench.ratings or {})  # as do ratings of another network
+    _check_wanted(bench, Statistics.of_weights(bench.network, structure))  # and criteria that need other layers
     checkpoint = folder.checkpoint("baseline")
     if bench.space.training.epochs > 0:
         train(
@@ -153,8 +154,7 @@ def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[s
     wanted = names() if bench.space.criteria == "all" else list(bench.space.criteria)
     gathered = calibration_statistics(bench, wanted)
     left_out = applicable(wanted, bench.structure, gathered)
-    if left_out and bench.space.criteria != "all":
-        raise BlendsearchError("\n".join(f"criteria: '{name}': {reason}" for name, reason in left_out.items()))
+    _check_wanted(bench, gathered)
     used = [name for name in wanted if name not in left_out]
     scores = score_groups(bench.structure, gathered, used)
     record = {
@@ -168,6 +168,16 @@ def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[s
     folder.write_json("records/scores.json", record)
     folder.event("statistics", **record)
     return scores, record
+
+
+def _check_wanted(bench: Workbench, statistics: Statistics) -> None:
+    """Raise BlendsearchError when a criterion asked for by name cannot score this network."""
+    if bench.space.criteria == "all":
+        return
+    statistics.ratings = statistics.ratings or ratings_of(bench.structure, bench.ratings or {})
+    left_out = applicable(list(bench.space.criteria), bench.structure, statistics)
+    if left_out:
+        raise BlendsearchError("\n".join(f"criteria: '{name}': {reason}" for name, reason in left_out.items()))
 
 
 def calibration_statistics(bench: Workbench, criteria: list[str]) -> Statistics:

@@ -155,11 +155,11 @@ class Compensation:
         self.targets = recorder.targets
 
     def _refittable(self, network: nn.Module, name: str) -> bool:
-        """Tell whether a layer can take a solution: linear or plain convolution, its norm (if any) with a scale."""
+        """Tell whether a layer can take a solution: linear or plain convolution; its norm has scale and statistics."""
         layer = network.get_submodule(name)
         norm: Any = network.get_submodule(self.norms[name]) if name in self.norms else None
         plain = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-        return plain and (norm is None or norm.weight is not None)
+        return plain and (norm is None or (norm.weight is not None and norm.running_var is not None))
 
     def refit(self, network: nn.Module, plan: Plan) -> None:
         """Refit a network that was sliced by `plan`, in place; training flags are kept."""

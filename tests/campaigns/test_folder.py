@@ -67,6 +67,20 @@ def test_default_folders_are_numbered_and_resume_takes_the_latest(tmp_path, monk
     assert str(choose_folder(None, "digits", True).path) == "runs/digits-2"
 
 
+def test_a_gap_left_by_a_deleted_folder_is_not_taken_for_the_next_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/digits-2").mkdir(parents=True)
+    assert str(choose_folder(None, "digits", False).path) == "runs/digits-3"
+    assert str(choose_folder(None, "digits", True).path) == "runs/digits-2"
+
+
+def test_the_folder_of_another_job_is_not_resumed(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_json("records/baseline.json", {})
+    with pytest.raises(RunError, match="no search campaign"):
+        check_same_space(folder, {"seed": 0})
+
+
 def test_a_used_folder_is_not_overwritten(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(RunError, match="--resume"):

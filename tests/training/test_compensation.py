@@ -321,3 +321,16 @@ def test_hooks_are_gone_afterwards(bench):
     for module in (*network.modules(), *pruned.modules()):
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
+
+
+def test_a_layer_whose_norm_keeps_no_statistics_is_left_as_it_is():
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.BatchNorm2d(4, track_running_stats=False),
+        nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3),
+    )  # fmt: skip
+    structure = Structure.of(network, torch.randn(2, 1, 8, 8))
+    plan = Plan({"0": (0, 2, 4)}, {"0": 6})
+    pruned = structure.slice(network, plan)
+    before = pruned[2].weight.clone()
+    Compensation(network, structure, torch.randn(16, 1, 8, 8)).refit(pruned, plan)
+    assert torch.equal(pruned[2].weight, before)
