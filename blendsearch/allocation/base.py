@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from blendsearch.allocation.budget import Budget
+from blendsearch.compute import Compute
+from blendsearch.data.batches import Split
+from blendsearch.progress import Progress, silent
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
 
@@ -20,6 +23,25 @@ class Allocation:
 
     name: ClassVar[str]
     source: ClassVar[str]
+
+    def prepare(
+        self,
+        network: nn.Module,
+        structure: Structure,
+        search: Split,
+        *,
+        compute: Compute,
+        seed: int,
+        progress: Progress = silent,
+    ) -> None:
+        """Measure once, on the unpruned network and the search split, what the counts depend on beside the scores."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `prepare` measured, as plain JSON."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned, in place of `prepare`."""
 
     def allocate(
         self,

@@ -16,7 +16,13 @@ from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.scorers import BlendScorer
 from blendsearch.campaigns.versions import versions
-from blendsearch.campaigns.workbench import Workbench, criteria_scores, latencies_ms, trained_baseline
+from blendsearch.campaigns.workbench import (
+    Workbench,
+    criteria_scores,
+    latencies_ms,
+    prepared_allocation,
+    trained_baseline,
+)
 from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.progress import Progress, silent
@@ -61,6 +67,7 @@ def _run(bench: Workbench, folder: RunFolder) -> Campaign:
     with stopwatch(folder, "total"):
         baseline = trained_baseline(bench, folder)
         scores, scored = criteria_scores(bench, folder)
+        prepared_allocation(bench, folder)
         clusters = clustered(bench, folder, scores)
         with stopwatch(folder, "search"):
             blend, proxies = searched(bench, folder, scores, clusters)

@@ -15,7 +15,13 @@ from blendsearch.campaigns.retraining import Candidate, Terms, retrain
 from blendsearch.campaigns.scorers import BlendScorer
 from blendsearch.campaigns.search import clustered, tested_baseline
 from blendsearch.campaigns.versions import versions
-from blendsearch.campaigns.workbench import Workbench, calibration_statistics, criteria_scores, trained_baseline
+from blendsearch.campaigns.workbench import (
+    Workbench,
+    calibration_statistics,
+    criteria_scores,
+    prepared_allocation,
+    trained_baseline,
+)
 from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, score_groups
@@ -78,7 +84,7 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
         blend, scores, bench.structure, bench.splits.calibration, bench.compute, child_seed(space.seed, "statistics")
     )
     terms = Terms(
-        bench.network, bench.structure, {by: scorer}, bench.allocation, bench.budget,
+        bench.network, bench.structure, {by: scorer}, prepared_allocation(bench, folder), bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
     )  # fmt: skip
     result, state = retrain(terms, Candidate(by, "criterion" if by in CRITERIA else "blend", 0), progress)

@@ -128,6 +128,20 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     return record
 
 
+def prepared_allocation(bench: Workbench, folder: RunFolder) -> Allocation:
+    """Let the allocation measure what it needs on the trained network, or read what a stopped run measured."""
+    name = "records/allocation.json"
+    if folder.has(name):
+        bench.allocation.load_state_dict(folder.read_json(name))
+        return bench.allocation
+    bench.allocation.prepare(
+        bench.network, bench.structure, bench.splits.search, compute=bench.compute,
+        seed=child_seed(bench.space.seed, "allocation"), progress=bench.progress,
+    )  # fmt: skip
+    folder.write_json(name, bench.allocation.state_dict())
+    return bench.allocation
+
+
 def latencies_ms(networks: dict[str, nn.Module], example: Tensor, rounds: int = 5) -> dict[str, float]:
     """Measure the median milliseconds of one image on one CPU thread, the networks by turns.
 

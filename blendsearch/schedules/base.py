@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from blendsearch.data.batches import Split
 from blendsearch.progress import Progress, silent
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
-from blendsearch.training.loop import CheckpointStore, History
+from blendsearch.training.loop import CheckpointStore, History, train
 
 Scorer = Callable[[nn.Module, Structure], dict[str, Tensor]]
 """Scores the filters of a network as it is now: (network, its structure) -> group -> [C]."""
@@ -36,6 +36,21 @@ class Job:
     progress: Progress = silent
     task: str = "retraining"
     checkpoint: CheckpointStore | None = None
+
+    def cut(self, structure: Structure, network: nn.Module, plan: Plan) -> nn.Module:
+        """Return a pruned copy of a network of this structure."""
+        return structure.slice(network, plan)
+
+    def fit(self, network: nn.Module, **changes: Any) -> History:
+        """Train a network in place on the job's terms; `changes` replace arguments of `train`."""
+        terms: dict[str, Any] = {
+            "config": self.training,
+            "seed": self.seed,
+            "compute": self.compute,
+            "progress": self.progress,
+            "task": self.task,
+        }
+        return train(network, self.train, **{**terms, **changes})
 
 
 @dataclass(frozen=True)

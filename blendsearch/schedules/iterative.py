@@ -9,7 +9,7 @@ from blendsearch.compute import child_seed
 from blendsearch.errors import ConfigError
 from blendsearch.schedules.base import Job, Outcome, Schedule, register_schedule
 from blendsearch.structure import Plan, Structure
-from blendsearch.training.loop import History, train
+from blendsearch.training.loop import History
 
 
 @register_schedule
@@ -36,7 +36,7 @@ class Iterative(Schedule):
         parts: list[History] = []
         for step in range(1, self.steps + 1):
             step_plan = self._step(network, structure, plan, job, step)
-            network = structure.slice(network, step_plan)
+            network = job.cut(structure, network, step_plan)
             plan = plan.then(step_plan)
             parts.append(self._train(network, job, step))
             if step < self.steps:
@@ -59,7 +59,4 @@ class Iterative(Schedule):
         last = step == self.steps
         share = 1 - self.between * (self.steps - 1) / self.steps if last else self.between / self.steps
         config = job.training.model_copy(update={"epochs": job.training.epochs * share, "warmup_epochs": 0.0})
-        return train(
-            network, job.train, config, seed=child_seed(job.seed, "step", step), compute=job.compute,
-            progress=job.progress, task=f"{job.task}, step {step}",
-        )  # fmt: skip
+        return job.fit(network, config=config, seed=child_seed(job.seed, "step", step), task=f"{job.task}, step {step}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import nn
 
 from blendsearch.schedules.base import Job, Outcome, Schedule, register_schedule
-from blendsearch.training.loop import train
 
 
 @register_schedule
@@ -17,9 +16,5 @@ class OneShot(Schedule):
 
     def run(self, network: nn.Module, job: Job) -> Outcome:
         plan = job.allocation.plan(job.structure, job.scorer(network, job.structure), job.budget)
-        pruned = job.structure.slice(network, plan)
-        history = train(
-            pruned, job.train, job.training, seed=job.seed, compute=job.compute,
-            progress=job.progress, task=job.task, checkpoint=job.checkpoint,
-        )  # fmt: skip
-        return Outcome(pruned, plan, history)
+        pruned = job.cut(job.structure, network, plan)
+        return Outcome(pruned, plan, job.fit(pruned, checkpoint=job.checkpoint))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -67,8 +67,12 @@ def train(
     task: str = "training",
     checkpoint: CheckpointStore | None = None,
     validation: Split | None = None,
+    mode: Callable[[nn.Module], object] = nn.Module.train,
 ) -> History:
     """Train a network in place and return its history; it is left on the compute's device, in evaluation mode.
+
+    mode: puts the network into training mode; a schedule that freezes layers leaves their batch norms in evaluation
+    mode there. Parameters that do not require gradients stay as they are.
 
     The images' order and augmentation in an epoch come from (seed, epoch) alone, so a run that is stopped and
     continued from its checkpoint ends with the same weights, bit for bit. Fractional epochs end in the middle of
@@ -91,6 +95,7 @@ def train(
         batches = islice(split.batches(config.batch_size, seed=child_seed(seed, "epoch", epoch), augment=True), steps)
         with torch.random.fork_rng(devices=[compute.device] if compute.device.startswith("cuda") else []):
             torch.manual_seed(child_seed(seed, "dropout", epoch))
+            mode(network)
             _epoch(network, batches, optimizer, config, compute, progress, task, history, total, per_epoch)
         if validation is not None:
             history.validation.append(evaluate(network, validation.batches(500), compute).accuracy)
@@ -113,7 +118,6 @@ def _epoch(
     total: int,
     per_epoch: int,
 ) -> None:
-    network.train()
     loss_sum, right, seen = torch.zeros(()), torch.zeros(()), 0
     rate = 0.0
     for images, labels in batches:
