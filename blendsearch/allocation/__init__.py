@@ -1,7 +1,17 @@
 """How many filters each group keeps under a budget."""
 
-from blendsearch.allocation import global_threshold, uniform  # noqa: F401  (registration)
+from blendsearch.allocation import evolved, global_threshold, uniform  # noqa: F401  (registration)
 from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
 from blendsearch.allocation.budget import KINDS, Budget
+from blendsearch.allocation.evolved import Evolved, own_allocation, weights_of
 
-__all__ = ["ALLOCATIONS", "KINDS", "Allocation", "Budget", "register_allocation"]
+__all__ = [
+    "ALLOCATIONS",
+    "KINDS",
+    "Allocation",
+    "Budget",
+    "Evolved",
+    "own_allocation",
+    "register_allocation",
+    "weights_of",
+]

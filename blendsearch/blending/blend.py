@@ -24,6 +24,8 @@ class Blend:
     unit: "network", "stage" or "layer". weights: unit name -> criterion -> calibration factor >= 0, at least
     one of them > 0. groups: unit name -> the groups it covers; a network-level blend (its one unit is called
     "network") applies to any groups and may leave this empty. found_on: where it was found, plain JSON.
+    keep: group -> weight > 0, how much of its filters a group keeps relative to the others (allocation "evolved");
+    empty when another allocation decides.
     Raises BlendsearchError when a part is of another form.
     Source: He et al., 2021 (arXiv 2107.05033), filters importance calibration.
     """
@@ -32,6 +34,7 @@ class Blend:
     weights: dict[str, dict[str, float]]
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     found_on: dict[str, Any] = field(default_factory=dict)
+    keep: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         blend_record.check(self.to_dict(), where="blend")
@@ -99,6 +102,7 @@ class Blend:
             "unit": self.unit,
             "groups": {unit: list(groups) for unit, groups in self.groups.items()},
             "weights": {unit: dict(factors) for unit, factors in self.weights.items()},
+            "keep": dict(self.keep),
             "found_on": dict(self.found_on),
         }
 
@@ -114,6 +118,7 @@ class Blend:
             },
             groups={unit: tuple(groups) for unit, groups in data["groups"].items()},
             found_on=dict(data["found_on"]),
+            keep={group: float(weight) for group, weight in data.get("keep", {}).items()},
         )
 
     def save(self, path: str | Path) -> None:

@@ -13,7 +13,8 @@ from blendsearch.files import atomic
 
 SCHEMA = 1
 UNITS = ("network", "stage", "layer")
-KEYS = ("schema", "unit", "groups", "weights", "found_on")
+KEYS = ("schema", "unit", "groups", "weights", "keep", "found_on")
+OPTIONAL = ("keep",)
 
 
 def check(record: Any, where: str) -> None:
@@ -26,6 +27,7 @@ def check(record: Any, where: str) -> None:
     _check_groups(record["groups"], f"{where}: groups")
     _check_weights(record["weights"], f"{where}: weights")
     _check_units(unit, record, where)
+    _check_keep(record.get("keep", {}), f"{where}: keep")
     if not isinstance(record["found_on"], Mapping):
         raise BlendsearchError(f"{where}: found_on: {record['found_on']!r} given, a mapping expected")
 
@@ -40,7 +42,7 @@ def _check_keys(record: Any, where: str) -> None:
     for key in record:
         if key not in KEYS:
             raise BlendsearchError(f"{where}: unknown key {key!r}{_hint(key, KEYS)} (allowed: {allowed})")
-    missing = [key for key in KEYS if key not in record]
+    missing = [key for key in KEYS if key not in record and key not in OPTIONAL]
     if missing:
         raise BlendsearchError(f"{where}: {', '.join(missing)} missing")
 
@@ -85,6 +87,15 @@ def _check_units(unit: str, record: Mapping[str, Any], where: str) -> None:
     elif given != covered:
         odd = ", ".join(sorted(given ^ covered))
         raise BlendsearchError(f"{where}: weights and groups must name the same units, they differ in {odd}")
+
+
+def _check_keep(keep: Any, where: str) -> None:
+    if not isinstance(keep, Mapping):
+        raise BlendsearchError(f"{where}: {keep!r} given, group -> weight expected")
+    for group, weight in keep.items():
+        _check_factor(weight, f"{where}.{group}")
+        if weight == 0:
+            raise BlendsearchError(f"{where}.{group}: weight 0 given, a number above 0 expected")
 
 
 def _hint(given: Any, allowed: Iterable[str]) -> str:

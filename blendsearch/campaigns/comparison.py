@@ -33,18 +33,19 @@ def interval(differences: Sequence[float]) -> list[float] | None:
     return [float(low), float(high)]
 
 
-def paired(records: Records, name: str) -> list[float]:
-    """Return the blend's test accuracy minus that of a criterion, seed by seed."""
+def paired(records: Records, name: str, kind: str = "criterion") -> list[float]:
+    """Return the blend's test accuracy minus that of another candidate, seed by seed."""
     tests = {(record["kind"], record["name"], record["seed"]): record["test_accuracy"] for record in records}
     seeds = sorted({record["seed"] for record in records if record["kind"] == "blend"})
-    return [tests["blend", "blend", seed] - tests["criterion", name, seed] for seed in seeds]
+    return [tests["blend", "blend", seed] - tests[kind, name, seed] for seed in seeds]
 
 
 def compare(records: Records) -> dict[str, Any]:
     """Compare the blend with the criterion that has the highest mean test accuracy.
 
     Choosing the rival by the very numbers compared favours the rival, so a "beats" is on the safe side. Keys:
-    best_criterion, difference, interval, verdict, sentence, differences (criterion -> mean and interval).
+    best_criterion, difference, interval, verdict, sentence, differences (criterion -> mean and interval); control
+    (difference, interval, verdict, sentence against a search at random with as many evaluations, or None).
     """
     names = sorted({record["name"] for record in records if record["kind"] == "criterion"})
     means = {name: averages(records, name, "criterion")["test_accuracy"] for name in names}
@@ -57,12 +58,26 @@ def compare(records: Records) -> dict[str, Any]:
         "difference": difference,
         "interval": bounds,
         "verdict": verdict,
-        "sentence": _sentence(best, difference, bounds, verdict, len(pairs[best])),
+        "sentence": _sentence(f"the best criterion ({best})", difference, bounds, verdict, len(pairs[best])),
         "differences": {
             name: {"difference": statistics.fmean(values), "interval": interval(values)}
             for name, values in pairs.items()
         },
+        "control": _control(records),
     }
+
+
+def _control(records: Records) -> dict[str, Any] | None:
+    """Compare the blend with the best of a random search, where one was retrained."""
+    name = next((record["name"] for record in records if record["kind"] == "control"), None)
+    if name is None:
+        return None
+    values = paired(records, name, "control")
+    difference, bounds = statistics.fmean(values), interval(values)
+    verdict = _verdict(bounds)
+    rival = "the best of a random search of equal cost"
+    sentence = _sentence(rival, difference, bounds, verdict, len(values))
+    return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}
 
 
 def _verdict(bounds: Sequence[float] | None) -> str:
@@ -73,25 +88,25 @@ def _verdict(bounds: Sequence[float] | None) -> str:
     return "worse" if bounds[1] < 0 else "no difference shown"
 
 
-def _sentence(best: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int) -> str:
+def _sentence(rival: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int) -> str:
     points = f"{100 * difference:+.2f} points"
     if bounds is None:
-        return f"After equal retraining the blend is {points} from the best criterion ({best}); one seed tests nothing."
+        return f"After equal retraining the blend is {points} from {rival}; one seed tests nothing."
     range_ = f"95 % interval {100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f}, {seeds} paired seeds"
     words = {
-        "beats": "The blend beats the best criterion",
-        "worse": "The blend is worse than the best criterion",
-        "no difference shown": "No difference shown between the blend and the best criterion",
+        "beats": f"The blend beats {rival}",
+        "worse": f"The blend is worse than {rival}",
+        "no difference shown": f"No difference shown between the blend and {rival}",
     }
-    return f"{words[verdict]} ({best}): {points} of test accuracy ({range_})."
+    return f"{words[verdict]}: {points} of test accuracy ({range_})."
 
 
 def fidelity(proxies: Mapping[str, float], truths: Mapping[str, float], *, draws: int = 2000) -> dict[str, Any] | None:
     """Return Kendall's tau between proxy and retrained accuracy, with a 95 % bootstrap interval over candidates.
 
-    proxies, truths: candidate -> value, same keys. None when fewer than three candidates differ.
+    proxies, truths: candidate -> value; those of `truths` are looked at. None when fewer than three candidates differ.
     """
-    names = sorted(proxies)
+    names = sorted(truths)
     x, y = np.array([proxies[n] for n in names]), np.array([truths[n] for n in names])
     if len(names) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
         return None

@@ -24,7 +24,7 @@ from blendsearch.training.evaluation import evaluate
 
 @dataclass(frozen=True)
 class Candidate:
-    """One network to retrain: the blend or a base criterion, and the seed of this repetition."""
+    """One network to retrain: the blend, a base criterion or the control, and the seed of this repetition."""
 
     name: str
     kind: str
@@ -33,20 +33,21 @@ class Candidate:
     @property
     def key(self) -> str:
         """A name for files."""
-        return f"{self.kind}-{self.name}-seed{self.seed}"
+        return f"{self.kind}-{self.name}-seed{self.seed}".replace(" ", "_")
 
 
 @dataclass
 class Terms:
-    """What all candidates share: the network, what scores them, budget, schedule, training, and the splits.
+    """What all candidates share: network, budget, schedule, training, splits; and what scores and allocates each.
 
+    scorers, allocations: by the candidate's name.
     checkpoints: folder for the last epoch of each retraining under way.
     """
 
     network: nn.Module
     structure: Structure
     scorers: dict[str, Scorer]
-    allocation: Allocation
+    allocations: dict[str, Allocation]
     budget: Budget
     schedule: Schedule
     training: RetrainingConfig
@@ -82,9 +83,9 @@ def retrain(terms: Terms, candidate: Candidate, progress: Progress = silent) -> 
     start = time.perf_counter()
     checkpoint = Checkpoint(terms.checkpoints / f"{candidate.key}.pt") if terms.checkpoints else None
     job = Job(
-        terms.structure, terms.scorers[candidate.name], terms.allocation, terms.budget, terms.splits.train,
-        terms.training, seed=child_seed(terms.seed, "retraining", candidate.seed), compute=terms.compute,
-        progress=progress, checkpoint=checkpoint,
+        terms.structure, terms.scorers[candidate.name], terms.allocations[candidate.name], terms.budget,
+        terms.splits.train, terms.training, seed=child_seed(terms.seed, "retraining", candidate.seed),
+        compute=terms.compute, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     outcome = terms.schedule.run(terms.network, job)
     search = evaluate(outcome.network, terms.splits.search.batches(500), terms.compute)

@@ -15,10 +15,12 @@ from blendsearch.campaigns.folder import RunFolder, check_same_space, choose_fol
 from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.scorers import BlendScorer
+from blendsearch.campaigns.searching import CONTROL, Entrant, searched
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import (
     Workbench,
     criteria_scores,
+    data_name,
     latencies_ms,
     prepared_allocation,
     trained_baseline,
@@ -26,15 +28,12 @@ from blendsearch.campaigns.workbench import (
 from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.progress import Progress, silent
-from blendsearch.proxies import PROXIES
 from blendsearch.schedules import SCHEDULES
-from blendsearch.search.backends import BACKENDS
-from blendsearch.search.evolve import Search
-from blendsearch.search.fitness import FitnessFunction, Planner
-from blendsearch.search.genome import GenomeSpace
-from blendsearch.search.ledger import Ledger
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import evaluate
+
+KINDS = {"blend": "blend", CONTROL: "control"}
+"""Name -> kind of what is retrained; all others are criteria."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +69,16 @@ def _run(bench: Workbench, folder: RunFolder) -> Campaign:
         prepared_allocation(bench, folder)
         clusters = clustered(bench, folder, scores)
         with stopwatch(folder, "search"):
-            blend, proxies = searched(bench, folder, scores, clusters)
+            entrants = searched(bench, folder, scores, clusters)
         with stopwatch(folder, "retrain"):
-            records = retrained(bench, folder, scores, blend)
+            records = retrained(bench, folder, scores, entrants)
         test = tested_baseline(bench, folder)
     seconds = {
         "train": baseline["seconds"],
         "statistics": scored["seconds"],
         **folder.read_json("records/seconds.json"),
     }
-    summary = summarise(bench, folder, {**baseline, "test_accuracy": test}, scored, proxies, records, seconds)
+    summary = summarise(bench, folder, {**baseline, "test_accuracy": test}, scored, entrants, records, seconds)
     folder.write_json("summary.json", summary)
     report = write_report(folder.path, bench.progress)
     folder.event("finished", verdict=summary["comparison"]["verdict"])
@@ -121,78 +120,26 @@ def clustered(bench: Workbench, folder: RunFolder, scores: Scores) -> Clusters:
     return clusters
 
 
-def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clusters) -> tuple[Blend, dict[str, float]]:
-    """Evolve the blend; return it with the proxies of the blend ("blend") and of every criterion."""
-    space, settings = bench.space, bench.space.search
-    genomes = GenomeSpace(clusters)
-    names = list(scores)
-    backend = BACKENDS.get(settings.backend)(
-        genomes, seed=child_seed(space.seed, "search"), initial=[genomes.base(name) for name in names],
-        population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
-        elite=settings.elite, tournament=settings.tournament, sampler=settings.sampler,
-    )  # fmt: skip
-    planner = Planner(bench.structure, scores, bench.allocation, bench.budget)
-    fitness = FitnessFunction(
-        make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
-    )
-    ledger = Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", space.name)
-    search = Search(
-        genomes, backend, planner, fitness, ledger, lambda state: _save_search(folder, state), bench.progress, names
-    )
-    if folder.has("records/search.json"):
-        search.load_state_dict(folder.read_json("records/search.json"))
-    blend, value = search.run(settings.generations, settings.population)
-    proxies = {name: fitness([planner.plan(Blend.single(name))])[0].value for name in names}
-    ledger.close()
-    folder.write_json("records/proxies.json", {"blend": value, **proxies})
-    plan = planner.plan(blend)
-    _found_on(bench, value, names, blend).save(folder / "blend.json")
-    folder.write_json("plan.json", plan.to_dict())
-    return blend, {"blend": value, **proxies}
-
-
-def _save_search(folder: RunFolder, state: dict[str, Any]) -> None:
-    folder.write_json("records/evolution.json", state["generations"])
-    folder.write_json("records/search.json", state)
-    folder.event("generation", **state["generations"][-1])
-
-
-def _found_on(bench: Workbench, value: float, criteria: list[str], blend: Blend) -> Blend:
-    """Return the blend with a note of what it was found on."""
+def retrained(
+    bench: Workbench, folder: RunFolder, scores: Scores, entrants: dict[str, Entrant]
+) -> list[dict[str, Any]]:
+    """Retrain the blend, every criterion and the control on equal terms; keep the blend's first network."""
     space = bench.space
-    facts = {
-        "name": space.name,
-        "model": space.model.name,
-        "data": data_name(bench),
-        "data_fingerprint": bench.splits.fingerprint,
-        "budget": {bench.budget.kind: bench.budget.ratio},
-        "allocation": space.allocation.name,
-        "proxy": {"name": space.proxy.name, "value": value},
-        "criteria": criteria,
-        "seed": space.seed,
-        "versions": versions(),
-    }
-    return Blend(blend.unit, blend.weights, blend.groups, facts)
-
-
-def retrained(bench: Workbench, folder: RunFolder, scores: Scores, blend: Blend) -> list[dict[str, Any]]:
-    """Retrain the blend and every criterion on equal terms; keep the blend's first network."""
-    space = bench.space
-    by_name = {"blend": blend, **{name: Blend.single(name) for name in scores}}
     seed = child_seed(space.seed, "statistics")
     scorers = {
-        name: BlendScorer(one, scores, bench.structure, bench.splits.calibration, bench.compute, seed)
-        for name, one in by_name.items()
+        name: BlendScorer(entrant.blend, scores, bench.structure, bench.splits.calibration, bench.compute, seed)
+        for name, entrant in entrants.items()
     }
     terms = Terms(
-        bench.network, bench.structure, dict(scorers), bench.allocation, bench.budget,
+        bench.network, bench.structure, dict(scorers),
+        {name: entrant.allocation for name, entrant in entrants.items()}, bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
         folder / "checkpoints",
     )  # fmt: skip
     candidates = [
-        Candidate(name, "blend" if name == "blend" else "criterion", repetition)
+        Candidate(name, KINDS.get(name, "criterion"), repetition)
         for repetition in range(space.retraining.seeds)
-        for name in by_name
+        for name in entrants
     ]
     records = retrain_all(
         terms, candidates, folder, workers=bench.workers, threads=space.compute.threads, progress=bench.progress
@@ -218,12 +165,13 @@ def summarise(
     folder: RunFolder,
     baseline: dict[str, Any],
     scored: dict[str, Any],
-    proxies: dict[str, float],
+    entrants: dict[str, Entrant],
     records: list[dict[str, Any]],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """Put the campaign into one record, and the retrainings and groups into theirs."""
     space, splits = bench.space, bench.splits
+    proxies = {name: entrant.proxy for name, entrant in entrants.items()}
     folder.write_json("records/retrained.json", [_short(record, proxies) for record in records])
     folder.write_json("records/groups.json", _groups(bench, records))
     names = scored["criteria"]
@@ -232,7 +180,13 @@ def summarise(
     pruned = bench.structure.slice(bench.network.cpu(), plan)
     latency = latencies_ms({"baseline": bench.network, "blend": pruned}, bench.example)
     blend["latency_ms"], baseline["latency_ms"] = latency["blend"], latency["baseline"]
-    criteria = {name: {"proxy": proxies[name], **averages(records, name, "criterion")} for name in names}
+    criteria = {
+        name: {
+            "proxy": proxies[name], "allocation": entrants[name].allocation_name,
+            **averages(records, name, "criterion"),
+        }
+        for name in names
+    }  # fmt: skip
     truths = {name: entry["test_accuracy"] for name, entry in {**criteria, "blend": blend}.items()}
     return {
         "name": space.name,
@@ -247,6 +201,7 @@ def summarise(
         },
         "blend": blend,
         "criteria": criteria,
+        "control": {"proxy": proxies[CONTROL], **averages(records, CONTROL, "control")} if CONTROL in proxies else None,
         "left_out": scored["left_out"],
         "refused": bench.structure.refused,
         "comparison": compare(records),
@@ -261,12 +216,6 @@ def summarise(
             **{part: len(getattr(splits, part)) for part in ("train", "calibration", "search", "test")},
         },
     }
-
-
-def data_name(bench: Workbench) -> str:
-    """Return the data set's name; a class folder's is that of the folder."""
-    data = bench.space.data
-    return Path(data.root).name if data.name == "folder" and data.root else data.name
 
 
 def _short(record: dict[str, Any], proxies: dict[str, float]) -> dict[str, Any]:

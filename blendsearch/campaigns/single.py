@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from blendsearch.allocation import own_allocation
 from blendsearch.blending import Blend, Scores, agreement, rank_all
 from blendsearch.campaigns.checking import make
 from blendsearch.campaigns.folder import RunFolder, choose_folder
@@ -83,8 +84,9 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
     scorer = BlendScorer(
         blend, scores, bench.structure, bench.splits.calibration, bench.compute, child_seed(space.seed, "statistics")
     )
+    allocation = own_allocation(prepared_allocation(bench, folder), blend.keep, bench.structure)
     terms = Terms(
-        bench.network, bench.structure, {by: scorer}, prepared_allocation(bench, folder), bench.budget,
+        bench.network, bench.structure, {by: scorer}, {by: allocation}, bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
     )  # fmt: skip
     result, state = retrain(terms, Candidate(by, "criterion" if by in CRITERIA else "blend", 0), progress)

@@ -6,6 +6,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -126,6 +127,12 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     folder.event("baseline", **record)
     checkpoint.remove()
     return record
+
+
+def data_name(bench: Workbench) -> str:
+    """Return the data set's name; a class folder's is that of the folder."""
+    data = bench.space.data
+    return Path(data.root).name if data.name == "folder" and data.root else data.name
 
 
 def prepared_allocation(bench: Workbench, folder: RunFolder) -> Allocation:

@@ -25,8 +25,12 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     table = plain_table(title, "network", f"test accuracy ({plural(seeds, 'seed')})", "FLOPs", "parameters")
     table.add_row("not pruned", percent(summary["baseline"]["test_accuracy"]), percent(1), percent(1))
     table.add_row(*_result_cells("blend", summary["blend"]), style="bold")
+    if summary.get("control"):
+        table.add_row(*_result_cells("random search", summary["control"]))
     for name, result in sorted(summary["criteria"].items(), key=lambda item: -item[1]["test_accuracy"]):
-        table.add_row(*_result_cells(name, result))
+        own = result.get("allocation", summary["allocation"])
+        label = name if own == summary["allocation"] else f"{name} ({own})"
+        table.add_row(*_result_cells(label, result))
     return table
 
 

@@ -209,7 +209,10 @@ class BlendConfig(Section):
 
 
 class SearchConfig(Section):
-    """The evolutionary (deap) or model-based (optuna) search; `sampler` is for optuna alone."""
+    """The evolutionary (deap) or model-based (optuna) search; `sampler` is for optuna alone.
+
+    control: also draw as many blends at random, and retrain the best of them beside the blend.
+    """
 
     backend: Text = "deap"
     population: Annotated[int, Field(ge=2)] = 24
@@ -219,6 +222,7 @@ class SearchConfig(Section):
     elite: Annotated[int, Field(ge=0)] = 2
     tournament: Count = 3
     sampler: Text = "tpe"
+    control: bool = True
 
     @model_validator(mode="after")
     def _elite_leaves_room(self) -> SearchConfig:

@@ -31,6 +31,7 @@ class Outcome(BaseModel):
     flops_ratio: Number = None
     params_ratio: Number = None
     latency_ms: Number = None
+    allocation: str | None = None
 
 
 class Baseline(BaseModel):
@@ -50,6 +51,13 @@ class Budget(BaseModel):
     ratio: float
 
 
+class Control(BaseModel):
+    """The blend against the best of a random search of equal cost."""
+
+    verdict: str | None = None
+    sentence: str | None = None
+
+
 class Comparison(BaseModel):
     """The blend against the best criterion over paired retraining seeds."""
 
@@ -58,6 +66,7 @@ class Comparison(BaseModel):
     interval: tuple[float, float] | None = None
     verdict: str | None = None
     sentence: str | None = None
+    control: Control | None = None
 
 
 class Fidelity(BaseModel):
@@ -92,6 +101,7 @@ class Summary(BaseModel):
     baseline: Baseline
     blend: Outcome = Outcome()
     criteria: dict[str, Outcome] = Field(default_factory=dict)
+    control: Outcome | None = None
     seconds: dict[str, Number] = Field(default_factory=dict)
     trials: int | None = None
     seeds: int | None = None

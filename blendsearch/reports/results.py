@@ -12,6 +12,7 @@ from scipy import stats
 from blendsearch.reports.records import Outcome, Retrained, Run
 
 BLEND = "blend"
+CONTROL = "random search"
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,17 @@ class Result:
     params_ratio: float | None
     latency_ms: float | None
     losses: tuple[float, ...]
+    allocation: str | None = None
 
     @property
     def is_blend(self) -> bool:
         """Whether this is the blend and not a base criterion."""
         return self.name == BLEND
+
+    @property
+    def is_criterion(self) -> bool:
+        """Whether this is a base criterion, and neither the blend nor the control."""
+        return self.name not in (BLEND, CONTROL)
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,13 @@ class Difference:
 
 
 def results(run: Run) -> list[Result]:
-    """Return the blend and every base criterion, best mean test accuracy first, unfinished ones last."""
+    """Return the blend, every base criterion and the control, best mean test accuracy first, unfinished ones last."""
     rows = defaultdict(list)
     for row in run.retrained:
         rows[BLEND if row.kind == "blend" else row.name].append(row)
     outcomes = {BLEND: run.summary.blend, **run.summary.criteria}
+    if run.summary.control is not None:
+        outcomes[CONTROL] = run.summary.control
     names = list(dict.fromkeys([*outcomes, *rows]))
     every = [_result(name, rows[name], outcomes.get(name, Outcome()), run.summary.seeds) for name in names]
     return sorted(every, key=lambda result: (-_or_minus_one(result.test_accuracy), result.name))
@@ -66,7 +75,7 @@ def best_criterion(run: Run) -> str | None:
     """Return the criterion that the campaign compared the blend with, else the one with the best mean."""
     if run.summary.comparison.best_criterion:
         return run.summary.comparison.best_criterion
-    tested = [item for item in results(run) if not item.is_blend and item.test_accuracy is not None]
+    tested = [item for item in results(run) if item.is_criterion and item.test_accuracy is not None]
     return tested[0].name if tested else None
 
 
@@ -98,6 +107,7 @@ def _result(name: str, rows: list[Retrained], outcome: Outcome, seeds: int | Non
         params_ratio=_mean([row.params_ratio for row in rows], outcome.params_ratio),
         latency_ms=outcome.latency_ms,
         losses=_mean_curve([row.loss for row in rows]),
+        allocation=outcome.allocation,
     )
 
 

@@ -83,6 +83,8 @@ def tell(run: Run) -> dict[str, Any]:
         "verdict": verdict,
         "symbol": symbol,
         "tone": tone,
+        "control": summary.comparison.control.sentence if summary.comparison.control else "",
+        "own_allocations": own_allocations(run),
         "sentence": summary.comparison.sentence or _unfinished_sentence(ranked),
         "setting": _setting(run, ranked),
         "numbers": key_numbers(run, ranked),
@@ -120,8 +122,14 @@ def key_numbers(run: Run, ranked: list[Result]) -> list[KeyNumber]:
 
 def rows(run: Run, ranked: list[Result]) -> list[Row]:
     """Return the result table's rows, best mean test accuracy first."""
-    best, scale = best_criterion(run), _scale(ranked)
-    return [_row(place, item, best, scale) for place, item in enumerate(ranked, start=1)]
+    best, scale, own = best_criterion(run), _scale(ranked), own_allocations(run)
+    return [_row(place, item, best, scale, own) for place, item in enumerate(ranked, start=1)]
+
+
+def own_allocations(run: Run) -> bool:
+    """Tell whether criteria were allocated otherwise than the blend, whose shares evolved."""
+    given = {outcome.allocation for outcome in run.summary.criteria.values() if outcome.allocation}
+    return bool(given - {part_name(run.summary.allocation)})
 
 
 def gaps(run: Run, ranked: list[Result]) -> list[str]:
@@ -154,7 +162,7 @@ def _setting(run: Run, ranked: list[Result]) -> dict[str, str]:
     return {
         "model": str(model.get("name", "the network")) if isinstance(model, dict) else "the network",
         "data": summary.data.name,
-        "criteria": str(len([item for item in ranked if not item.is_blend])),
+        "criteria": str(len([item for item in ranked if item.is_criterion])),
         "budget": f"{100 * summary.budget.ratio:.3g} % {_unit(summary.budget.kind)}",
         "allocation": part_name(summary.allocation),
         "schedule": part_name(summary.schedule),
@@ -203,11 +211,11 @@ def _difference_number(run: Run) -> KeyNumber:
     return KeyNumber("Blend − best criterion", f"{points(comparison.difference)} pp", detail)
 
 
-def _row(place: int, item: Result, best: str | None, scale: tuple[float, float] | None) -> Row:
+def _row(place: int, item: Result, best: str | None, scale: tuple[float, float] | None, own_allocation: bool) -> Row:
     tested = item.test_accuracy is not None
     return Row(
         place=str(place) if tested else DASH,
-        name=item.name,
+        name=f"{item.name} ({item.allocation})" if item.allocation and own_allocation else item.name,
         kind=BLEND if item.is_blend else "best" if item.name == best else "criterion",
         accuracy=percent(item.test_accuracy),
         std=DASH if item.std is None else f"{100 * item.std:.2f}",

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from blendsearch.allocation import Allocation, Budget
+from blendsearch.allocation import Allocation, Budget, own_allocation
 from blendsearch.blending import Blend, Scores, rank_all
 from blendsearch.proxies import Bench, Estimate, Proxy
 from blendsearch.search.parallel import WorkerPool
@@ -39,9 +39,13 @@ class Planner:
             return self.scores[blend.criteria[0]]
         return blend.score_ranked(self.ranked)
 
+    def allocation_of(self, blend: Blend) -> Allocation:
+        """Return what decides how many filters a blend's groups keep: its own weights, where the space has them."""
+        return own_allocation(self.allocation, blend.keep, self.structure)
+
     def plan(self, blend: Blend) -> Plan:
         """Return the blend's plan."""
-        return self.allocation.plan(self.structure, self.group_scores(blend), self.budget)
+        return self.allocation_of(blend).plan(self.structure, self.group_scores(blend), self.budget)
 
 
 class FitnessFunction:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,14 +30,23 @@ class Cell:
         return (member + 0.5) / len(self.members)
 
 
+OCTAVES = 2.0
+"""A group's weight lies between 2 ** -OCTAVES and 2 ** OCTAVES: at most sixteen times another's."""
+
+KEPT_SPREAD = 0.12
+"""Standard deviation of a random group's weight gene: about half an octave."""
+
+
 class GenomeSpace:
     """The blends over some clusters as vectors in [0, 1]^size, a member and a factor gene for each cluster.
 
     cells: the clusters of all units, in order. Genes 2i and 2i + 1 are the member and the factor of cell i.
     A unit whose factors are all 0 would order nothing; it stands for equal factors of 1.
+    kept: groups whose weights are searched too (allocation "evolved"); their genes follow those of the cells, 0.5
+    for a weight of 1 and logarithmic to both sides, so that a gene's step is a ratio.
     """
 
-    def __init__(self, clusters: Clusters) -> None:
+    def __init__(self, clusters: Clusters, kept: Sequence[str] = ()) -> None:
         self.clusters = clusters
         self.cells = tuple(
             Cell(unit, index, members)
@@ -46,8 +57,11 @@ class GenomeSpace:
         if empty or not self.cells:
             names = ", ".join(empty) or "any unit"
             raise BlendsearchError(f"genome space: no criteria to choose from in {names}")
-        self.size = 2 * len(self.cells)
+        self.kept = tuple(kept)
+        self.blend_size = 2 * len(self.cells)
+        self.size = self.blend_size + len(self.kept)
         self.names = [f"{cell.unit}/cluster{cell.index}/{gene}" for cell in self.cells for gene in ("member", "factor")]
+        self.names += [f"{group}/keep" for group in self.kept]
         self.units = {
             unit: tuple(number for number, cell in enumerate(self.cells) if cell.unit == unit)
             for unit in clusters.members
@@ -69,18 +83,21 @@ class GenomeSpace:
         for cell, (member, factor) in zip(self.cells, self._choices(genome), strict=True):
             if factor > 0:
                 weights[cell.unit][cell.members[member]] = factor
-        return Blend(self.clusters.unit, weights, dict(self.clusters.groups))
+        genes = self.check(genome)[self.blend_size :].tolist()
+        keep = {group: 2.0 ** (OCTAVES * (2 * gene - 1)) for group, gene in zip(self.kept, genes, strict=True)}
+        return Blend(self.clusters.unit, weights, dict(self.clusters.groups), keep=keep)
 
     def params(self, genome: np.ndarray) -> dict[str, float]:
         """Return gene name -> value, as the ledger records it."""
         return dict(zip(self.names, self.check(genome).tolist(), strict=True))
 
-    def signature(self, genome: np.ndarray) -> tuple[tuple[int, float], ...]:
-        """Return what tells blends apart, (member, factor) a cell; equal signatures decode alike."""
-        return tuple((member if factor > 0 else -1, factor) for member, factor in self._choices(genome))
+    def signature(self, genome: np.ndarray) -> tuple[object, ...]:
+        """Return what tells blends apart, (member, factor) a cell and the kept weights; equal ones decode alike."""
+        chosen = tuple((member if factor > 0 else -1, factor) for member, factor in self._choices(genome))
+        return (*chosen, *self.check(genome)[self.blend_size :].tolist())
 
     def _choices(self, genome: np.ndarray) -> list[tuple[int, float]]:
-        pairs = zip(self.cells, self.check(genome).reshape(-1, 2).tolist(), strict=True)
+        pairs = zip(self.cells, self.check(genome)[: self.blend_size].reshape(-1, 2).tolist(), strict=True)
         chosen = [(cell.choose(member), factor) for cell, (member, factor) in pairs]
         for numbers in self.units.values():
             if all(chosen[number][1] == 0 for number in numbers):
@@ -95,7 +112,7 @@ class GenomeSpace:
         a criterion that is in no cluster, or two criteria of one cluster with factors above 0.
         """
         genome = np.zeros(self.size)
-        genome[0::2] = [cell.gene(0) for cell in self.cells]
+        genome[0 : self.blend_size : 2] = [cell.gene(0) for cell in self.cells]
         for unit, numbers in self.units.items():
             for criterion, factor in self._factors(blend, unit).items():
                 number = self._cell_of(criterion, unit, numbers)
@@ -106,8 +123,14 @@ class GenomeSpace:
                     )
                 genome[2 * number] = self.cells[number].gene(self.cells[number].members.index(criterion))
                 genome[2 * number + 1] = factor
-        genome[1::2] /= max(1.0, genome[1::2].max())
+        factors = slice(1, self.blend_size, 2)
+        genome[factors] /= max(1.0, genome[factors].max())
+        genome[self.blend_size :] = [self._keep_gene(blend.keep.get(group, 1.0)) for group in self.kept]
         return genome
+
+    @staticmethod
+    def _keep_gene(weight: float) -> float:
+        return min(1.0, max(0.0, 0.5 + math.log2(weight) / (2 * OCTAVES)))
 
     def _factors(self, blend: Blend, unit: str) -> dict[str, float]:
         name = NETWORK if blend.unit == NETWORK else unit
@@ -124,10 +147,15 @@ class GenomeSpace:
             f"blend: criterion '{criterion}' is in no cluster of unit '{unit}' (there: {', '.join(known)})"
         )
 
-    def base(self, criterion: str) -> np.ndarray:
-        """Return the genome that ranks as one criterion: factor 1 for it in every unit, 0 for the rest."""
-        return self.encode(Blend.single(criterion))
+    def base(self, criterion: str, keep: Mapping[str, float] | None = None) -> np.ndarray:
+        """Return the genome that ranks as one criterion: factor 1 for it in every unit, 0 for the rest.
+
+        keep: weights of the groups, where those are searched (default equal).
+        """
+        return self.encode(replace(Blend.single(criterion), keep=dict(keep or {})))
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
-        """Return a genome drawn evenly from the cube."""
-        return rng.random(self.size)
+        """Return a genome drawn evenly from the cube; weights of groups, of which few are of use, near to equal."""
+        genome = rng.random(self.size)
+        genome[self.blend_size :] = np.clip(rng.normal(0.5, KEPT_SPREAD, len(self.kept)), 0, 1)
+        return genome

@@ -39,14 +39,14 @@ def draw_differences(run: Run, theme: Theme) -> Drawing:
     axes.spines["bottom"].set_visible(False)
     axes.margins(x=0.06)
     _keep_zero_inside(axes)
-    axes.set_xlabel("test accuracy, blend − criterion, percentage points")
+    axes.set_xlabel("test accuracy, blend − the other, percentage points")
     sides = blended_transform_factory(axes.transData, axes.transAxes)
     axes.annotate("blend better →", (0, 1), (6, 6), sides, "offset points", fontsize=8, color=theme.muted)
     axes.annotate(
-        "← criterion better", (0, 1), (-6, 6), sides, "offset points", ha="right", fontsize=8, color=theme.muted
+        "← the other better", (0, 1), (-6, 6), sides, "offset points", ha="right", fontsize=8, color=theme.muted
     )
     ahead = sum(difference.mean > 0 for difference in found)
-    return Drawing(figure, f"The blend's mean test accuracy is above that of {ahead} of {len(found)} criteria.")
+    return Drawing(figure, f"The blend's mean test accuracy is above that of {ahead} of {len(found)} others.")
 
 
 def draw_fidelity(run: Run, theme: Theme) -> Drawing:

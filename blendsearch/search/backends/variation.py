@@ -14,6 +14,9 @@ Genes = MutableSequence[float]
 STEP = 0.2
 """Standard deviation of a factor's step."""
 
+KEPT_STEP = 0.1
+"""Standard deviation of the step of a group's weight: about 0.4 octaves, a third more or less."""
+
 
 def cross(first: Genes, second: Genes, *, space: GenomeSpace) -> tuple[Genes, Genes]:
     """Exchange parts of two genomes in place: whole units or single clusters, then mix factors they share.
@@ -27,6 +30,7 @@ def cross(first: Genes, second: Genes, *, space: GenomeSpace) -> tuple[Genes, Ge
         if random.random() < 0.5:
             _swap(first, second, numbers)
     _mix_factors(first, second, space)
+    _mix_kept(first, second, space)
     return first, second
 
 
@@ -45,12 +49,31 @@ def _mix_factors(first: Genes, second: Genes, space: GenomeSpace) -> None:
             first[factor], second[factor] = _bounded(low), _bounded(high)
 
 
+def _mix_kept(first: Genes, second: Genes, space: GenomeSpace) -> None:
+    """Mix the groups' weights of both, or leave each its own: shares of layers belong together."""
+    if space.kept and random.random() < 0.5:
+        genes = slice(space.blend_size, space.size)
+        mixed = tools.cxBlend(list(first[genes]), list(second[genes]), alpha=0.25)
+        first[genes], second[genes] = ([_bounded(gene) for gene in part] for part in mixed)
+
+
 def mutate(genome: Genes, *, space: GenomeSpace) -> tuple[Genes]:
-    """Change a genome in place: about one cluster in the whole of it, at least one."""
+    """Change a genome in place: about one cluster or, where they are searched, one group's weight; at least one."""
+    if space.kept and random.random() < 0.5:
+        return _mutate_kept(genome, space)
     count = len(space.cells)
     numbers = [number for number in range(count) if random.random() < 1 / count]
     for number in numbers or [random.randrange(count)]:
         random.choice((_step, _step, _reset, _redraw))(genome, number, space)
+    return (genome,)
+
+
+def _mutate_kept(genome: Genes, space: GenomeSpace) -> tuple[Genes]:
+    """Move the weights of about two groups by Gaussian steps: one gains what another gives."""
+    places = range(space.blend_size, space.size)
+    chosen = [place for place in places if random.random() < 2 / len(places)] or [random.choice(places)]
+    for place in chosen:
+        genome[place] = _bounded(genome[place] + random.gauss(0.0, KEPT_STEP))
     return (genome,)
 
 

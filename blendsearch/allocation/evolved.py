@@ -1,0 +1,70 @@
+"""How many filters each group keeps, searched together with the blend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
+from blendsearch.allocation.budget import Budget
+from blendsearch.allocation.proportional import proportional
+from blendsearch.errors import ConfigError
+from blendsearch.structure import Structure
+
+
+@register_allocation
+class Evolved(Allocation):
+    """Keeps of each group in proportion to weights that a search finds together with the blend.
+
+    start: allocations from which the search starts, each under every criterion; a criterion is compared with the
+    blend under the one of these that suits it best. The budget is met by construction: the weights say which
+    groups keep more than others, and a common scale what all keep. Without weights all groups keep equal shares.
+    """
+
+    name = "evolved"
+    source = "Chin et al., LeGR, CVPR 2020 (evolving how layers share the budget); He et al., 2021 (the blend)"
+
+    def __init__(self, start: Sequence[str] = ("uniform", "global_threshold")) -> None:
+        if not start or self.name in start:
+            raise ConfigError(f"allocation.start: {list(start)} given, allowed: other allocations, at least one")
+        self.start = {name: ALLOCATIONS.get(name, "allocation.start")() for name in start}
+        self.wish: dict[str, float] = {}
+
+    def prepare(self, *given: Any, **named: Any) -> None:
+        for allocation in self.start.values():
+            allocation.prepare(*given, **named)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: allocation.state_dict() for name, allocation in self.start.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, allocation in self.start.items():
+            allocation.load_state_dict(state[name])
+
+    def of(self, keep: Mapping[str, float], structure: Structure) -> Evolved:
+        """Return this allocation with the weights of a blend (group -> weight > 0) for an unpruned structure."""
+        own = Evolved(list(self.start))
+        own.wish = {group: keep[group] * width for group, width in structure.widths.items()}
+        return own
+
+    def counts(
+        self, structure: Structure, scores: Mapping[str, Tensor], budget: Budget, floors: Mapping[str, int]
+    ) -> dict[str, int]:
+        # The wish counts filters of the unpruned network, so that pruning in steps ends with the same shares.
+        wish = {group: self.wish.get(group, float(width)) for group, width in structure.widths.items()}
+        return proportional(structure, wish, budget, floors)
+
+
+def own_allocation(allocation: Allocation, keep: Mapping[str, float], structure: Structure) -> Allocation:
+    """Return what shares out the budget of a blend with the weights `keep`: these, where the allocation is evolved."""
+    return allocation.of(keep, structure) if keep and isinstance(allocation, Evolved) else allocation
+
+
+def weights_of(counts: Mapping[str, int], widths: Mapping[str, int]) -> dict[str, float]:
+    """Return the weights that stand for given counts: kept shares over their geometric mean."""
+    shares = {group: counts[group] / width for group, width in widths.items()}
+    mean = math.exp(sum(math.log(share) for share in shares.values()) / len(shares))
+    return {group: share / mean for group, share in shares.items()}

@@ -1,0 +1,167 @@
+"""The search of a campaign: where it starts, how it goes on, what stands against it, and which blend it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from blendsearch.allocation import Allocation, Evolved, weights_of
+from blendsearch.blending import Blend, Clusters, Scores
+from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.folder import RunFolder
+from blendsearch.campaigns.versions import versions
+from blendsearch.campaigns.workbench import Workbench, data_name
+from blendsearch.compute import child_seed
+from blendsearch.proxies import PROXIES
+from blendsearch.search.backends import BACKENDS
+from blendsearch.search.evolve import Search
+from blendsearch.search.fitness import FitnessFunction, Planner
+from blendsearch.search.genome import GenomeSpace
+from blendsearch.search.ledger import Ledger
+
+BLEND = "blend"
+CONTROL = "random search"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """What is to be retrained: a blend (a criterion is a blend of one), what shares out its budget, its proxy."""
+
+    blend: Blend
+    allocation: Allocation
+    allocation_name: str
+    proxy: float
+
+
+def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clusters) -> dict[str, Entrant]:
+    """Evolve the blend; return name -> entrant: the blend, every criterion, and the control where there is one."""
+    space = bench.space
+    planner = Planner(bench.structure, scores, bench.allocation, bench.budget)
+    fitness = FitnessFunction(
+        make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
+    )
+    kept = list(bench.structure.widths) if isinstance(bench.allocation, Evolved) else ()
+    genomes = GenomeSpace(clusters, kept)
+    starts = _starts(planner, genomes)
+    search = _evolved(bench, folder, planner, fitness, genomes, starts)
+    assert search.backend.best is not None
+    genome, value = search.backend.best
+    found = {BLEND: _entrant(space.allocation.name, planner, genomes.decode(genome), value)}
+    found |= {name: _rival(planner, fitness, name, space.allocation.name) for name in scores}
+    if space.search.control:
+        found[CONTROL] = _control(bench, folder, planner, fitness, genomes, list(starts.values()), search)
+    folder.write_json("records/proxies.json", {name: entrant.proxy for name, entrant in found.items()})
+    noted = replace(found[BLEND].blend, found_on=_found_on(bench, value, list(scores)))
+    noted.save(folder / "blend.json")
+    folder.write_json("plan.json", planner.plan(noted).to_dict())
+    return found
+
+
+def _starts(planner: Planner, genomes: GenomeSpace) -> dict[str, np.ndarray]:
+    """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from."""
+    if not isinstance(planner.allocation, Evolved):
+        return {name: genomes.base(name) for name in planner.scores}
+    result = {}
+    for start, allocation in planner.allocation.start.items():
+        for name, scores in planner.scores.items():
+            counts = allocation.allocate(planner.structure, scores, planner.budget)
+            result[f"{name} ({start})"] = genomes.base(name, weights_of(counts, planner.structure.widths))
+    return result
+
+
+def _evolved(
+    bench: Workbench,
+    folder: RunFolder,
+    planner: Planner,
+    fitness: FitnessFunction,
+    genomes: GenomeSpace,
+    starts: Mapping[str, np.ndarray],
+) -> Search:
+    """Run the search, or go on with a stopped one, to its end."""
+    settings = bench.space.search
+    backend = BACKENDS.get(settings.backend)(
+        genomes, seed=child_seed(bench.space.seed, "search"), initial=list(starts.values()),
+        population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
+        elite=settings.elite, tournament=settings.tournament, sampler=settings.sampler,
+    )  # fmt: skip
+    ledger = Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", bench.space.name)
+
+    def save(state: dict[str, Any]) -> None:
+        folder.write_json("records/evolution.json", state["generations"])
+        folder.write_json("records/search.json", state)
+        folder.event("generation", **state["generations"][-1])
+
+    search = Search(genomes, backend, planner, fitness, ledger, save, bench.progress, list(starts))
+    if folder.has("records/search.json"):
+        search.load_state_dict(folder.read_json("records/search.json"))
+    search.run(settings.generations, settings.population)
+    ledger.close()
+    return search
+
+
+def _entrant(allocation: str, planner: Planner, blend: Blend, value: float) -> Entrant:
+    return Entrant(blend, planner.allocation_of(blend), allocation, value)
+
+
+def _rival(planner: Planner, fitness: FitnessFunction, name: str, allocation_name: str) -> Entrant:
+    """Return a criterion under the space's allocation; under "evolved", with that start which the proxy prefers."""
+    blend, scores = Blend.single(name), planner.scores[name]
+    evolved = isinstance(planner.allocation, Evolved)
+    starts = planner.allocation.start if isinstance(planner.allocation, Evolved) else {}
+    choices: dict[str, Allocation] = dict(starts) if evolved else {allocation_name: planner.allocation}
+    plans = [allocation.plan(planner.structure, scores, planner.budget) for allocation in choices.values()]
+    values = [evaluation.value for evaluation in fitness(plans)]
+    best = max(range(len(values)), key=values.__getitem__)
+    chosen = list(choices)[best]
+    return Entrant(blend, choices[chosen], chosen, values[best])
+
+
+def _control(
+    bench: Workbench,
+    folder: RunFolder,
+    planner: Planner,
+    fitness: FitnessFunction,
+    genomes: GenomeSpace,
+    starts: Sequence[np.ndarray],
+    search: Search,
+) -> Entrant:
+    """Return the best of the same start and as many random genomes as the search evaluated: what chance would find."""
+    assert search.generations
+    rng = np.random.default_rng(child_seed(bench.space.seed, "control"))
+    count = max(0, search.generations[-1].evaluations - len(starts))
+    blends = [genomes.decode(genome) for genome in [*starts, *(genomes.random(rng) for _ in range(count))]]
+    if folder.has("records/control.json"):
+        record = folder.read_json("records/control.json")
+        return _entrant(bench.space.allocation.name, planner, blends[record["number"]], record["proxy"])
+    plans = [planner.plan(blend) for blend in blends]
+    best, size = 0.0, len({plan.digest for plan in plans} - set(fitness.known))
+
+    def done(position: int, value: float) -> None:
+        nonlocal best
+        best = max(best, value)
+        bench.progress("random search", position, size, f"best proxy {best:.4f}")
+
+    values = [evaluation.value for evaluation in fitness(plans, done)]
+    number = max(range(len(values)), key=values.__getitem__)
+    folder.write_json("records/control.json", {"number": number, "proxy": values[number], "evaluations": len(blends)})
+    return _entrant(bench.space.allocation.name, planner, blends[number], values[number])
+
+
+def _found_on(bench: Workbench, value: float, criteria: list[str]) -> dict[str, Any]:
+    """Return what the blend was found on."""
+    space = bench.space
+    return {
+        "name": space.name,
+        "model": space.model.name,
+        "data": data_name(bench),
+        "data_fingerprint": bench.splits.fingerprint,
+        "budget": {bench.budget.kind: bench.budget.ratio},
+        "allocation": space.allocation.name,
+        "proxy": {"name": space.proxy.name, "value": value},
+        "criteria": criteria,
+        "seed": space.seed,
+        "versions": versions(),
+    }
