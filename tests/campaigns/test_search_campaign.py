@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import blendsearch
 from blendsearch.campaigns.search import run_search
+from blendsearch.campaigns.single import prune_once
 from blendsearch.config import space_from_dict
 from blendsearch.errors import RunError
 from blendsearch.models.loading import build
@@ -170,3 +171,49 @@ def test_other_allocations_and_schedules_run_in_a_campaign(tmp_path, allocation,
     campaign = run_search(space, tmp_path / "run")
     assert campaign.summary["blend"]["flops_ratio"] <= 0.4
     assert campaign.summary["blend"]["proxy"] >= max(e["proxy"] for e in campaign.summary["criteria"].values())
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory):
+    space = tiny(name="shares", allocation={"name": "evolved", "start": ["uniform", "global_threshold"]})
+    return space, run_search(space, tmp_path_factory.mktemp("run") / "shares")
+
+
+def test_an_evolved_allocation_starts_from_others_and_never_ends_below_them(evolved):
+    _, campaign = evolved
+    summary = campaign.summary
+    assert {entry["allocation"] for entry in summary["criteria"].values()} <= {"uniform", "global_threshold"}
+    assert summary["blend"]["flops_ratio"] <= 0.4
+    study = optuna.load_study(study_name="shares", storage=f"sqlite:///{campaign.run_dir / 'trials.db'}")
+    started = [trial.user_attrs["criterion"] for trial in study.trials if "criterion" in trial.user_attrs]
+    assert started == [f"{name} ({start})" for start in ("uniform", "global_threshold") for name in summary["criteria"]]
+    assert summary["blend"]["proxy"] >= max(trial.value for trial in study.trials[:10])
+
+
+def test_a_blend_keeps_its_shares_in_its_file(evolved, tmp_path):
+    space, campaign = evolved
+    plan = Plan.from_dict(json.loads((campaign.run_dir / "plan.json").read_text()))
+    assert set(campaign.blend.keep) == set(plan.counts)
+    again = prune_once(space, str(campaign.run_dir / "blend.json"), tmp_path / "again")
+    assert {group: kept for group, (kept, _) in again["kept"].items()} == plan.counts
+
+
+def test_a_random_search_of_equal_cost_stands_beside_the_blend(finished, evolved):
+    for campaign in (finished, evolved[1]):
+        control = campaign.summary["control"]
+        assert set(control) >= FIVE
+        comparison = campaign.summary["comparison"]["control"]
+        assert "random search" in comparison["sentence"]
+        assert comparison["difference"] == pytest.approx(
+            campaign.summary["blend"]["test_accuracy"] - control["test_accuracy"]
+        )
+        record = json.loads((campaign.run_dir / "records" / "control.json").read_text())
+        assert record["evaluations"] == campaign.summary["trials"]
+        assert "Against chance" in (campaign.run_dir / "report.html").read_text()
+
+
+def test_the_random_search_can_be_left_out(tmp_path):
+    campaign = run_search(tiny(search={"population": 6, "generations": 0, "control": False}), tmp_path / "run")
+    assert campaign.summary["control"] is None
+    assert campaign.summary["comparison"]["control"] is None
+    assert "Against chance" not in campaign.report.read_text()

@@ -117,3 +117,40 @@ def test_a_unit_needs_clusters():
 def test_genomes_that_do_not_fit(genome):
     with pytest.raises(BlendsearchError, match="genome"):
         SPACE.decode(genome)
+
+
+GROUPS = ("conv1", "conv2", "conv3")
+WITH_KEPT = GenomeSpace(CLUSTERS, GROUPS)
+
+
+def test_weights_of_groups_follow_the_blends_genes():
+    assert WITH_KEPT.size == SPACE.size + 3
+    assert WITH_KEPT.names == [*SPACE.names, "conv1/keep", "conv2/keep", "conv3/keep"]
+    genome = np.concatenate([np.full(SPACE.size, 0.5), [0.5, 1.0, 0.25]])
+    blend = WITH_KEPT.decode(genome)
+    assert blend.keep == {"conv1": 1.0, "conv2": 4.0, "conv3": 0.5}
+    assert blend.weights == SPACE.decode(genome[: SPACE.size]).weights
+
+
+def test_weights_come_back_from_encoding():
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        blend = WITH_KEPT.decode(WITH_KEPT.random(rng))
+        again = WITH_KEPT.decode(WITH_KEPT.encode(blend))
+        assert again.keep == pytest.approx(blend.keep)
+    assert WITH_KEPT.decode(WITH_KEPT.base("l1")).keep == dict.fromkeys(GROUPS, 1.0)
+    assert WITH_KEPT.decode(WITH_KEPT.base("l1", {"conv2": 100.0})).keep["conv2"] == 4.0
+
+
+def test_genomes_with_other_weights_have_other_signatures():
+    first = WITH_KEPT.base("l1")
+    second = first.copy()
+    second[-1] = 0.6
+    assert WITH_KEPT.signature(first) != WITH_KEPT.signature(second)
+
+
+def test_random_weights_are_near_to_equal():
+    rng = np.random.default_rng(0)
+    genes = np.array([WITH_KEPT.random(rng)[SPACE.size :] for _ in range(500)])
+    assert abs(genes.mean() - 0.5) < 0.02
+    assert 0.08 < genes.std() < 0.16
