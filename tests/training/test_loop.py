@@ -17,7 +17,8 @@ from blendsearch.data.batches import GivenBatches, ImageTensors
 from blendsearch.errors import DataError, TrainingError
 from blendsearch.models.zoo import MODELS
 from blendsearch.training import evaluate, train
-from blendsearch.training.loop import learning_rate, make_optimizer, steps_per_epoch
+from blendsearch.training.loop import steps_per_epoch
+from blendsearch.training.optimisers import learning_rate, make_optimizer
 
 
 class Stopped(Exception):
@@ -26,6 +27,8 @@ class Stopped(Exception):
 
 class File:
     """A checkpoint store that goes through torch.save and a safe torch.load, as a file does."""
+
+    where = "a file"
 
     def __init__(self) -> None:
         self.content: bytes | None = None
@@ -42,6 +45,7 @@ class File:
 class Memory:
     """A checkpoint store that keeps the very state it is given."""
 
+    where = "memory"
     state = None
 
     def load(self):

@@ -15,7 +15,7 @@ from blendsearch.data.augmentation import Augmentation
 from blendsearch.data.batches import ImageTensors
 from blendsearch.models.zoo import MODELS
 from blendsearch.training import History, evaluate, recalibrate, train
-from blendsearch.training.loop import learning_rate
+from blendsearch.training.optimisers import learning_rate
 
 DRAWS = torch.Generator().manual_seed(0)
 DATA = ImageTensors(
