@@ -61,7 +61,7 @@ class Retrained:
     """What came out of one retraining; accuracies in [0, 1], ratios against the unpruned network.
 
     steps: optimiser steps taken, the same for all candidates unless early stop is on. best_epoch: with early stop,
-    the epoch whose weights were kept.
+    the epoch whose weights were kept; it was chosen on the search split, so search_accuracy is then a little too high.
     """
 
     name: str
