@@ -10,17 +10,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from blendsearch.errors import ConfigError
+
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 @dataclass(frozen=True)
 class Compute:
     """Device, precision and memory format of every forward pass.
 
-    precision: "float32" or "bfloat16" (autocast; weights and statistics stay float32).
+    precision: "float32", "bfloat16" or, on CUDA alone, "float16" (autocast; weights and statistics stay float32).
+    Raises ConfigError for float16 elsewhere.
     """
 
     device: str = "cpu"
     precision: str = "float32"
     channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision == "float16" and not self.device.startswith("cuda"):
+            raise ConfigError(
+                f"precision float16 needs a CUDA device (given {self.device}, allowed there: float32 or bfloat16)"
+            )
 
     @classmethod
     def resolve(cls, device: str = "auto", precision: str = "float32", channels_last: bool = False) -> Compute:
@@ -50,7 +61,17 @@ class Compute:
         """
         if self.precision == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(device_type=self.device.split(":")[0], dtype=torch.bfloat16, cache_enabled=cache)
+        return torch.autocast(device_type=self.kind, dtype=HALVES[self.precision], cache_enabled=cache)
+
+    @property
+    def kind(self) -> str:
+        """The device without its number: "cpu", "cuda" or "mps"."""
+        return self.device.split(":")[0]
+
+    @property
+    def scales_gradients(self) -> bool:
+        """Whether gradients must be scaled while training: those of float16 fall below its smallest number."""
+        return self.precision == "float16"
 
 
 def child_seed(seed: int, *path: object) -> int:

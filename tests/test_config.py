@@ -245,3 +245,26 @@ def test_key_paths_reach_the_inner_keys():
     paths = list(key_paths(Space))
     assert ("data", "augmentation", "flip") in paths
     assert ("retraining", "seeds") in paths
+
+
+def test_a_section_that_may_be_null_is_turned_on_by_any_of_its_keys(write):
+    space = load_space(write(GOOD), ["retraining.distillation.weight=0.3", "retraining.early_stop={}"])
+    assert space.retraining.distillation.model_dump() == {"weight": 0.3, "temperature": 4.0}
+    assert space.retraining.early_stop.model_dump() == {"patience": 5, "min_delta": 0.0}
+    assert (space.training.distillation, space.training.early_stop) == (None, None)
+    assert load_space(write(space.to_yaml())) == space
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("distillation.weight=0", "retraining.distillation.weight: out of range (given 0, allowed a number above 0"),
+        ("distillation.heat=4", "retraining.distillation.heat: unknown key (allowed weight, temperature"),
+        ("early_stop=true", "retraining.early_stop: wrong type (given true, allowed a mapping or null)"),
+        ("early_stop.patience=0", "retraining.early_stop.patience: out of range (given 0, allowed a whole number of"),
+        ("early_stop.min_delta=1", "retraining.early_stop.min_delta: out of range"),
+    ],
+)
+def test_mistakes_inside_a_section_that_may_be_null(write, override, expected):
+    (line,) = mistakes_of(write(GOOD), f"retraining.{override}")
+    assert expected in line

@@ -68,6 +68,8 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
             yield ("criteria", position), "'subjective' reads a ratings file; name one with ratings: PATH"
     yield from _clusters(data.get("clusters"), len(listed))
     yield from _workers(data.get("compute"))
+    yield from _precision(data.get("compute"))
+    yield from _teacher(data.get("training"))
 
 
 def _sampler(name: str) -> None:
@@ -128,6 +130,20 @@ def _workers(section: Any) -> Mistakes:
     count = threads if isinstance(threads, int) and threads >= 1 else 1
     where = Compute.resolve(device if isinstance(device, str) else "auto").device
     yield from _message(("compute", "workers"), lambda: resolve_workers(workers, count, where))
+
+
+def _precision(section: Any) -> Mistakes:
+    section = section if isinstance(section, Mapping) else {}
+    device, precision = section.get("device"), section.get("precision")
+    if isinstance(precision, str):
+        where = device if isinstance(device, str) else "auto"
+        yield from _message(("compute", "precision"), lambda: Compute.resolve(where, precision))
+
+
+def _teacher(training: Any) -> Mistakes:
+    if isinstance(training, Mapping) and training.get("distillation") is not None:
+        what = "the unpruned network has no teacher (allowed null; pruned ones have one: retraining.distillation)"
+        yield ("training", "distillation"), what
 
 
 def _message(path: KeyPath, action: Callable[[], Any]) -> Mistakes:

@@ -14,11 +14,16 @@ MEASURED = ("search_accuracy", "test_accuracy", "flops_ratio", "params_ratio")
 
 
 def averages(records: Records, name: str, kind: str) -> dict[str, Any]:
-    """Average one candidate over its seeds: the measured keys, test_accuracy_std (None for one seed)."""
+    """Average one candidate over its seeds: the measured keys, test_accuracy_std (None for one seed), and steps.
+
+    steps: optimiser steps of a retraining; None where a run of an older version did not count them.
+    """
     own = [record for record in records if record["name"] == name and record["kind"] == kind]
     result: dict[str, Any] = {key: statistics.fmean(record[key] for record in own) for key in MEASURED}
     tests = [record["test_accuracy"] for record in own]
     result["test_accuracy_std"] = statistics.stdev(tests) if len(tests) > 1 else None
+    steps = [record["steps"] for record in own if "steps" in record]
+    result["steps"] = statistics.fmean(steps) if steps else None
     return result
 
 

@@ -95,6 +95,11 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def where(self) -> str:
+        """The file's path."""
+        return str(self.path)
+
     def load(self) -> dict[str, Any] | None:
         """Return the state, or None when there is none."""
         if not self.path.exists():

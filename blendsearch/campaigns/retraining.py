@@ -59,7 +59,11 @@ class Terms:
 
 @dataclass(frozen=True)
 class Retrained:
-    """What came out of one retraining; accuracies in [0, 1], ratios against the unpruned network."""
+    """What came out of one retraining; accuracies in [0, 1], ratios against the unpruned network.
+
+    steps: optimiser steps taken, the same for all candidates unless early stop is on. best_epoch: with early stop,
+    the epoch whose weights were kept; it was chosen on the search split, so search_accuracy is then a little too high.
+    """
 
     name: str
     kind: str
@@ -69,6 +73,8 @@ class Retrained:
     flops_ratio: float
     params_ratio: float
     seconds: float
+    steps: int
+    best_epoch: int | None
     loss: list[float]
     kept: dict[str, int]
     plan: dict[str, Any]
@@ -85,7 +91,8 @@ def retrain(terms: Terms, candidate: Candidate, progress: Progress = silent) -> 
     job = Job(
         terms.structure, terms.scorers[candidate.name], terms.allocations[candidate.name], terms.budget,
         terms.splits.train, terms.training, seed=child_seed(terms.seed, "retraining", candidate.seed),
-        compute=terms.compute, progress=progress, checkpoint=checkpoint,
+        compute=terms.compute, progress=progress, checkpoint=checkpoint, teacher=terms.network,
+        validation=terms.splits.search if terms.training.early_stop else None,
     )  # fmt: skip
     outcome = terms.schedule.run(terms.network, job)
     search = evaluate(outcome.network, terms.splits.search.batches(500), terms.compute)
@@ -100,6 +107,8 @@ def retrain(terms: Terms, candidate: Candidate, progress: Progress = silent) -> 
         flops_ratio=terms.structure.cost.ratio("flops", counts),
         params_ratio=terms.structure.cost.ratio("params", counts),
         seconds=round(time.perf_counter() - start, 3),
+        steps=outcome.history.steps,
+        best_epoch=outcome.history.best_epoch,
         loss=outcome.history.loss,
         kept=counts,
         plan=outcome.plan.to_dict(),

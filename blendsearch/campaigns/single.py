@@ -92,7 +92,7 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
     result, state = retrain(terms, Candidate(by, "criterion" if by in CRITERIA else "blend", 0), progress)
     folder.write_tensors("network.safetensors", state)
     folder.write_json("plan.json", result.plan)
-    keys = ("test_accuracy", "search_accuracy", "flops_ratio", "params_ratio")
+    keys = ("test_accuracy", "search_accuracy", "flops_ratio", "params_ratio", "steps")
     summary = {
         "name": by,
         "baseline": {**baseline, "test_accuracy": tested_baseline(bench, folder)},

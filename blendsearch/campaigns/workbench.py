@@ -113,6 +113,7 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
             bench.network, bench.splits.train, bench.space.training,
             seed=child_seed(bench.space.seed, "training"), compute=bench.compute,
             progress=bench.progress, task="training", checkpoint=checkpoint,
+            validation=bench.splits.search if bench.space.training.early_stop else None,
         )  # fmt: skip
     accuracy = evaluate(bench.network, bench.splits.search.batches(500), bench.compute).accuracy
     record = {

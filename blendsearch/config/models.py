@@ -130,8 +130,25 @@ class ModelConfig(Section):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
+class DistillationConfig(Section):
+    """Learning from the unpruned network too: the share of its term in the loss, and the softmax temperature."""
+
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Positive = 4.0
+
+
+class EarlyStopConfig(Section):
+    """Stop after `patience` epochs in which the accuracy on the search split rose by no more than `min_delta`."""
+
+    patience: Count = 5
+    min_delta: BelowOne = 0.0
+
+
 class TrainingConfig(Section):
-    """One training run; `epochs` may be a fraction, and 0 means that the network is taken as it is."""
+    """One training run; `epochs` may be a fraction, and 0 means that the network is taken as it is.
+
+    early_stop: the learning rate still moves as for all `epochs`; networks may then differ in optimiser steps.
+    """
 
     epochs: NotNegative
     batch_size: Count = 128
@@ -144,6 +161,8 @@ class TrainingConfig(Section):
     warmup_epochs: NotNegative = 0
     label_smoothing: BelowOne = 0
     clip_norm: Positive | None = None
+    distillation: DistillationConfig | None = None
+    early_stop: EarlyStopConfig | None = None
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> TrainingConfig:
@@ -237,7 +256,7 @@ class ComputeConfig(Section):
     """Device, number format, and how many processes of how many threads (no more in all than cores)."""
 
     device: Device = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
     workers: Count | Literal["auto"] = "auto"
     threads: Count = 1

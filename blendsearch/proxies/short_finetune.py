@@ -25,6 +25,9 @@ class ShortFinetune(Proxy):
     def adapt(self, network: nn.Module, plan: Plan) -> None:
         bench = self.bench
         epochs = self.steps / steps_per_epoch(len(bench.train), bench.training.batch_size)
-        config = bench.training.model_copy(update={"epochs": epochs, "warmup_epochs": 0.0})
+        # Too short to stop early, and every candidate must take the same steps.
+        changes = {"epochs": epochs, "warmup_epochs": 0.0, "early_stop": None}
+        config = bench.training.model_copy(update=changes)
         # The same images in the same order for every candidate: a paired comparison.
-        train(network, bench.train, config, seed=child_seed(bench.seed, "short_finetune"), compute=bench.compute)
+        seed = child_seed(bench.seed, "short_finetune")
+        train(network, bench.train, config, seed=seed, compute=bench.compute, teacher=bench.network)

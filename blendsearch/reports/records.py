@@ -22,7 +22,7 @@ Number = Annotated[float | None, BeforeValidator(_none_unless_finite)]
 
 
 class Outcome(BaseModel):
-    """What a pruned network reached: accuracies and ratios in [0, 1], latency in milliseconds."""
+    """What a pruned network reached: accuracies and ratios in [0, 1], latency in milliseconds, steps of retraining."""
 
     proxy: Number = None
     search_accuracy: Number = None
@@ -31,6 +31,7 @@ class Outcome(BaseModel):
     flops_ratio: Number = None
     params_ratio: Number = None
     latency_ms: Number = None
+    steps: Number = None
     allocation: str | None = None
 
 
@@ -151,6 +152,7 @@ class Retrained(BaseModel):
     flops_ratio: Number = None
     params_ratio: Number = None
     seconds: Number = None
+    steps: Number = None
     loss: list[Number] = Field(default_factory=list)
 
 

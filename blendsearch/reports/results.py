@@ -20,7 +20,7 @@ class Result:
     """A pruned and retrained network: accuracies in [0, 1] as means over retraining seeds.
 
     std: sample standard deviation of the test accuracy over seeds, None below two seeds. accuracies: seed ->
-    test accuracy. losses: training loss by epoch, mean over seeds.
+    test accuracy. losses: training loss by epoch, mean over seeds. steps: optimiser steps, mean over seeds.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Result:
     params_ratio: float | None
     latency_ms: float | None
     losses: tuple[float, ...]
+    steps: float | None
     allocation: str | None = None
 
     @property
@@ -107,6 +108,7 @@ def _result(name: str, rows: list[Retrained], outcome: Outcome, seeds: int | Non
         params_ratio=_mean([row.params_ratio for row in rows], outcome.params_ratio),
         latency_ms=outcome.latency_ms,
         losses=_mean_curve([row.loss for row in rows]),
+        steps=_mean([row.steps for row in rows], outcome.steps),
         allocation=outcome.allocation,
     )
 

@@ -142,6 +142,9 @@ def gaps(run: Run, ranked: list[Result]) -> list[str]:
     fewer = [f"{item.name} ({item.seeds})" for item in ranked if 0 < item.seeds < most]
     if fewer:
         found.append(f"Retrained with fewer seeds than the others ({most}): {', '.join(fewer)}.")
+    if len({item.steps for item in ranked if item.steps is not None}) > 1:
+        taken = ", ".join(f"{item.name} {item.steps:.0f}" for item in ranked if item.steps is not None)
+        found.append(f"Retraining was not equally long; optimiser steps, as mean over the seeds: {taken}.")
     planned = run.summary.seeds or 0
     if 0 < most < planned:
         found.append(f"{planned} retraining seeds were planned, at most {most} are done.")

@@ -23,7 +23,10 @@ Scorer = Callable[[nn.Module, Structure], dict[str, Tensor]]
 
 @dataclass
 class Job:
-    """Everything a schedule needs beside the network: how to score, how much to keep, how to train."""
+    """Everything a schedule needs beside the network: how to score, how much to keep, how to train.
+
+    teacher: the unpruned network, for distillation. validation: what early stop chooses on, never the test split.
+    """
 
     structure: Structure
     scorer: Scorer
@@ -36,6 +39,8 @@ class Job:
     progress: Progress = silent
     task: str = "retraining"
     checkpoint: CheckpointStore | None = None
+    teacher: nn.Module | None = None
+    validation: Split | None = None
 
     def cut(self, structure: Structure, network: nn.Module, plan: Plan) -> nn.Module:
         """Return a pruned copy of a network of this structure."""
@@ -49,6 +54,8 @@ class Job:
             "compute": self.compute,
             "progress": self.progress,
             "task": self.task,
+            "teacher": self.teacher,
+            "validation": self.validation,
         }
         return train(network, self.train, **{**terms, **changes})
 

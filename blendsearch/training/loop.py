@@ -12,18 +12,24 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import Split
-from blendsearch.errors import DataError, TrainingError
+from blendsearch.errors import ConfigError, DataError, TrainingError
 from blendsearch.progress import Progress, silent
-from blendsearch.training.evaluation import evaluate
+from blendsearch.training.early_stop import EarlyStop, weights_of
+from blendsearch.training.evaluation import Batches, evaluate
+from blendsearch.training.losses import Objective, make_objective
+from blendsearch.training.optimisers import NotFiniteError, Steps, learning_rate
 
 
 class CheckpointStore(Protocol):
     """Keeps the state of the last finished epoch (tensors, numbers, strings, lists and dicts of these)."""
+
+    @property
+    def where(self) -> str:
+        """Where the state lies, for a message."""
 
     def load(self) -> dict[str, Any] | None:
         """Return the last saved state, or None."""
@@ -36,7 +42,8 @@ class CheckpointStore(Protocol):
 class History:
     """What happened, epoch by epoch: mean loss, share of training images right, last learning rate.
 
-    validation: accuracy after each epoch, where a validation split was given. seconds, steps: in all.
+    validation: accuracy after each epoch, where a validation split was given. seconds, steps: in all. best_epoch:
+    with early stop, the epoch (from 1) whose weights the network ended with. stopped: whether it ended early.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -45,14 +52,23 @@ class History:
     validation: list[float] = field(default_factory=list)
     seconds: float = 0.0
     steps: int = 0
+    best_epoch: int | None = None
+    stopped: bool = False
 
     @classmethod
     def joined(cls, parts: Sequence[History]) -> History:
-        """Return the history of several trainings one after the other."""
-        lists = {name: [v for part in parts for v in getattr(part, name)] for name in ("loss", "accuracy", "lr")}
-        validation = [value for part in parts for value in part.validation]
+        """Return the history of several trainings one after the other; the last part says which epoch was best."""
+        lists = {
+            name: [value for part in parts for value in getattr(part, name)]
+            for name in ("loss", "accuracy", "lr", "validation")
+        }
+        last = parts[-1].best_epoch if parts else None
         return cls(
-            **lists, validation=validation, seconds=sum(p.seconds for p in parts), steps=sum(p.steps for p in parts)
+            **lists,
+            seconds=sum(part.seconds for part in parts),
+            steps=sum(part.steps for part in parts),
+            best_epoch=None if last is None else last + sum(len(part.loss) for part in parts[:-1]),
+            stopped=any(part.stopped for part in parts),
         )
 
 
@@ -67,86 +83,170 @@ def train(
     task: str = "training",
     checkpoint: CheckpointStore | None = None,
     validation: Split | None = None,
+    teacher: nn.Module | None = None,
     mode: Callable[[nn.Module], object] = nn.Module.train,
 ) -> History:
     """Train a network in place and return its history; it is left on the compute's device, in evaluation mode.
 
-    mode: puts the network into training mode; a schedule that freezes layers leaves their batch norms in evaluation
-    mode there. Parameters that do not require gradients stay as they are.
+    validation: read after each epoch; early stop chooses the best epoch on it. teacher: the network to distil from
+    where the settings say so, left as it is. mode: puts the network into training mode; a schedule that freezes
+    layers leaves their batch norms in evaluation mode there. Parameters that do not require gradients stay as they
+    are.
 
     The images' order and augmentation in an epoch come from (seed, epoch) alone, so a run that is stopped and
     continued from its checkpoint ends with the same weights, bit for bit. Fractional epochs end in the middle of
-    one. Weight decay spares biases and norms (Goyal et al. 2017). Raises TrainingError when the loss stops being
-    finite; the checkpoint then still holds the epoch before.
+    one. Raises TrainingError when loss, gradient or weights stop being finite; the checkpoint then still holds the
+    last good epoch. Raises ConfigError for early stop without a validation split, distillation without a teacher.
     """
     compute = compute or Compute()
     compute.place(network)
-    history = History()
     if config.epochs == 0:
         network.eval()
-        return history
+        return History()
     per_epoch = steps_per_epoch(len(split), config.batch_size)
     total = max(1, round(config.epochs * per_epoch))
-    optimizer = make_optimizer(network, config)
-    start = _restore(checkpoint, network, optimizer, history, total)
+    run = _Run(
+        network, config, compute, progress, task, total, per_epoch, checkpoint,
+        steps=Steps(network, config, compute),
+        objective=make_objective(config, teacher, compute),
+        early_stop=_early_stop(config, validation),
+    )  # fmt: skip
+    history = run.history
+    start = run.restore()
     clock = time.perf_counter() - history.seconds
     for epoch in range(start, math.ceil(total / per_epoch)):
+        if history.stopped:
+            break
         steps = min(per_epoch, total - epoch * per_epoch)
         batches = islice(split.batches(config.batch_size, seed=child_seed(seed, "epoch", epoch), augment=True), steps)
         with torch.random.fork_rng(devices=[compute.device] if compute.device.startswith("cuda") else []):
             torch.manual_seed(child_seed(seed, "dropout", epoch))
             mode(network)
-            _epoch(network, batches, optimizer, config, compute, progress, task, history, total, per_epoch)
+            run.epoch(batches)
         if validation is not None:
-            history.validation.append(evaluate(network, validation.batches(500), compute).accuracy)
+            run.validate(validation)
         history.seconds = time.perf_counter() - clock
-        if checkpoint is not None:
-            checkpoint.save(_state(network, optimizer, history, epoch + 1, total))
+        run.save(epoch + 1)
+    if run.early_stop is not None:
+        run.early_stop.put_back(network)
     network.eval()
     return history
 
 
-def _epoch(
-    network: nn.Module,
-    batches: Any,
-    optimizer: torch.optim.Optimizer,
-    config: TrainingConfig,
-    compute: Compute,
-    progress: Progress,
-    task: str,
-    history: History,
-    total: int,
-    per_epoch: int,
-) -> None:
-    loss_sum, right, seen = torch.zeros(()), torch.zeros(()), 0
-    rate = 0.0
-    for images, labels in batches:
-        rate = learning_rate(config, history.steps, total, per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with compute.autocast():
-            logits = network(compute.images(images))
+def _early_stop(config: TrainingConfig, validation: Split | None) -> EarlyStop | None:
+    if config.early_stop is None:
+        return None
+    if validation is None:
+        raise ConfigError("early_stop: no validation split given (allowed: null, or a training that is given one)")
+    return EarlyStop(config.early_stop)
+
+
+@dataclass
+class _Run:
+    """One training under way."""
+
+    network: nn.Module
+    config: TrainingConfig
+    compute: Compute
+    progress: Progress
+    task: str
+    total: int
+    per_epoch: int
+    checkpoint: CheckpointStore | None
+    steps: Steps
+    objective: Objective
+    early_stop: EarlyStop | None
+    history: History = field(default_factory=History)
+
+    def epoch(self, batches: Batches) -> None:
+        """Train on the batches of one epoch."""
+        history = self.history
+        loss_sum, right, seen, rate = torch.zeros(()), torch.zeros(()), 0, 0.0
+        for images, labels in batches:
+            rate = learning_rate(self.config, history.steps, self.total, self.per_epoch)
+            try:
+                value, hits = self._batch(images, labels, rate)
+            except NotFiniteError as error:
+                place = f"in epoch {len(history.loss) + 1}, step {history.steps + 1} of {self.total}"
+                raise self._diverged(f"{error} {place} (learning rate {rate:.4g})") from None
+            history.steps += 1
+            loss_sum += value * len(labels)
+            right += hits.float().cpu()
+            seen += len(labels)
+            self.progress(self.task, history.steps, self.total, f"loss {value:.3f}")
+        # The last update is not seen by any loss, and a checkpoint must hold what one can go on from.
+        if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+            raise self._diverged(f"the weights are not finite after epoch {len(history.loss) + 1}")
+        history.loss.append(float(loss_sum / seen))
+        history.accuracy.append(float(right / seen))
+        history.lr.append(rate)
+
+    def _batch(self, images: Tensor, labels: Tensor, rate: float) -> tuple[float, Tensor]:
+        """Take one step; return the batch's mean loss and how many images were right before it."""
+        images = self.compute.images(images)
+        with self.compute.autocast():
+            logits = self.network(images)
         labels = labels.to(logits.device, non_blocking=True)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        loss = self.objective(images, logits, labels)
         value = loss.item()
         if not math.isfinite(value):
-            raise TrainingError(
-                f"{task}: the loss is {value} in epoch {len(history.loss) + 1}, step {history.steps + 1} of {total} "
-                f"(learning rate {rate:.4g}); a lower lr, a warm-up or clip_norm may help"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        optimizer.step()
-        history.steps += 1
-        loss_sum += value * len(labels)
-        right += (logits.argmax(1) == labels).sum().float().cpu()
-        seen += len(labels)
-        progress(task, history.steps, total, f"loss {value:.3f}")
-    history.loss.append(float(loss_sum / seen))
-    history.accuracy.append(float(right / seen))
-    history.lr.append(rate)
+            raise NotFiniteError(f"the loss is {value}")
+        self.steps.step(loss, rate)
+        return value, (logits.argmax(1) == labels).sum()
+
+    def validate(self, validation: Split) -> None:
+        """Read the accuracy after an epoch, and stop where the settings say so."""
+        accuracy = evaluate(self.network, validation.batches(500), self.compute).accuracy
+        history = self.history
+        history.validation.append(accuracy)
+        if self.early_stop is not None:
+            enough = self.early_stop.see(len(history.loss), accuracy, self.network)
+            history.stopped = enough and history.steps < self.total
+            history.best_epoch = self.early_stop.best_epoch
+
+    def save(self, epoch: int) -> None:
+        """Keep everything that a training stopped now would need to go on."""
+        if self.checkpoint is None:
+            return
+        state = {
+            "network": weights_of(self.network),
+            **self.steps.state_dict(),
+            "history": asdict(self.history),
+            "epoch": epoch,
+            "total": self.total,
+        }
+        if self.early_stop is not None:
+            state["early_stop"] = self.early_stop.state_dict()
+        self.checkpoint.save(state)
+
+    def restore(self) -> int:
+        """Go on from the checkpoint, if there is one of this training; return the epoch to go on with."""
+        state = self.checkpoint.load() if self.checkpoint is not None else None
+        if state is None:
+            return 0
+        if state["total"] != self.total:
+            raise TrainingError(f"checkpoint: it is of a training of {state['total']} steps, this one has {self.total}")
+        if ("early_stop" in state) != (self.early_stop is not None):
+            raise TrainingError("checkpoint: it is of a training with another early_stop; delete it or set the same")
+        self.network.load_state_dict(state["network"])
+        self.steps.load_state_dict(state)
+        for name, value in copy.deepcopy(state["history"]).items():
+            setattr(self.history, name, value)
+        if self.early_stop is not None:
+            self.early_stop.load_state_dict(state["early_stop"])
+        return int(state["epoch"])
+
+    def _diverged(self, what: str) -> TrainingError:
+        """Build the error of a training that left the finite numbers."""
+        epochs = len(self.history.loss)
+        if self.checkpoint is None or epochs == 0:
+            good = "no checkpoint of a good epoch was kept"
+        else:
+            good = f"the last good checkpoint is of epoch {epochs}, in {self.checkpoint.where}"
+        return TrainingError(
+            f"{self.task}: {what}; {good}; continuing with these settings would end here again: "
+            "start a new run with a lower lr, a warm-up or clip_norm"
+        )
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -158,71 +258,3 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
         raise DataError("training: no image given, at least one expected")
     whole, rest = divmod(images, batch_size)
     return max(1, whole + (rest > 1))
-
-
-def learning_rate(config: TrainingConfig, step: int, total: int, per_epoch: int) -> float:
-    """Return the learning rate of a step (from 0): linear warm-up, then the schedule; "one_cycle" rises over 30 %.
-
-    Sources: cosine, Loshchilov & Hutter 2017 (SGDR, no restarts); one_cycle, Smith & Topin 2018.
-    """
-    warmup = min(round(config.warmup_epochs * per_epoch), total)
-    if step < warmup:
-        return config.lr * (step + 1) / (warmup + 1)
-    place = (step - warmup) / max(1, total - warmup)
-    if config.schedule == "constant":
-        return config.lr
-    if config.schedule == "cosine":
-        return config.lr * 0.5 * (1 + math.cos(math.pi * place))
-    rise = 0.3
-    if place < rise:
-        return config.lr * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * place / rise)))
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (place - rise) / (1 - rise)))
-
-
-def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the optimizer, with weight decay on convolution and linear weights alone."""
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
-
-
-def _state(
-    network: nn.Module, optimizer: torch.optim.Optimizer, history: History, epoch: int, total: int
-) -> dict[str, Any]:
-    weights = {name: _plain(tensor) for name, tensor in network.state_dict().items()}
-    return {
-        "network": weights,
-        "optimizer": copy.deepcopy(optimizer.state_dict()),  # its tensors go on changing
-        "history": asdict(history),
-        "epoch": epoch,
-        "total": total,
-    }
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().clone()
-
-
-def _restore(
-    checkpoint: CheckpointStore | None,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    history: History,
-    total: int,
-) -> int:
-    """Go on from the checkpoint, if there is one of this training; return the epoch to go on with."""
-    state = checkpoint.load() if checkpoint is not None else None
-    if state is None:
-        return 0
-    if state["total"] != total:
-        raise TrainingError(f"checkpoint: it is of a training of {state['total']} steps, this one has {total}")
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-    for name, value in copy.deepcopy(state["history"]).items():
-        setattr(history, name, value)
-    return int(state["epoch"])

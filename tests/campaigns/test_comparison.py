@@ -33,6 +33,12 @@ def test_averages_and_spread_over_seeds():
     assert averages(records(blend=[0.5]), "blend", "blend")["test_accuracy_std"] is None
 
 
+def test_steps_are_averaged_where_they_were_counted():
+    rows = [{**row, "steps": steps} for row, steps in zip(records(blend=[0.5, 0.7]), (30, 50), strict=True)]
+    assert averages(rows, "blend", "blend")["steps"] == 40
+    assert averages(records(blend=[0.5]), "blend", "blend")["steps"] is None  # of an older version
+
+
 def test_interval_is_that_of_the_paired_t_test():
     a, b = [0.80, 0.82, 0.79, 0.83], [0.78, 0.81, 0.79, 0.80]
     low, high = interval([x - y for x, y in zip(a, b, strict=True)])

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
-from blendsearch.config import TrainingConfig
+from blendsearch.config import DistillationConfig, EarlyStopConfig, TrainingConfig
 from blendsearch.errors import ConfigError
 from blendsearch.schedules import SCHEDULES, Job
 from blendsearch.structure import Structure
-from blendsearch.training import evaluate
+from blendsearch.training import evaluate, train
 
 TRAINING = TrainingConfig(epochs=3, batch_size=64, lr=0.02)
 
@@ -114,6 +114,24 @@ def test_all_schedules_train_equally_long(schedule, job, trained):
     assert len(history.loss) == len(history.accuracy) == len(history.lr) >= job.training.epochs
     assert history.seconds > 0
     assert all(value == value for value in history.loss)
+
+
+def test_every_training_has_the_jobs_teacher_and_validation_split(schedule, job, trained, digits, monkeypatch):
+    given = []
+
+    def watched(network, split, config, **terms):
+        given.append((terms["teacher"], terms["validation"]))
+        return train(network, split, config, **terms)
+
+    monkeypatch.setattr("blendsearch.schedules.base.train", watched)
+    terms = {"distillation": DistillationConfig(), "early_stop": EarlyStopConfig(patience=1)}
+    job = dataclasses.replace(
+        job, teacher=trained, validation=digits.search.take(50), training=TRAINING.model_copy(update=terms)
+    )
+    history = schedule.run(trained, job).history
+    assert given
+    assert all(teacher is trained and validation is job.validation for teacher, validation in given)
+    assert len(history.validation) == len(history.loss) >= history.best_epoch >= 1
 
 
 def test_progress_names_the_task(schedule, job, trained):

@@ -13,6 +13,9 @@ from fake_run import make_run
 from blendsearch.errors import RunError
 from blendsearch.reports import build_report
 from blendsearch.reports.figures import FIGURES
+from blendsearch.reports.records import read_run
+from blendsearch.reports.results import results
+from blendsearch.reports.story import gaps
 
 
 class Links(HTMLParser):
@@ -106,6 +109,23 @@ def test_no_fidelity_is_told(tmp_path):
     summary["fidelity"] = None
     (folder / "summary.json").write_text(json.dumps(summary))
     parsed(build_report(folder))
+
+
+def test_retraining_of_unequal_length_is_told(tmp_path):
+    folder = make_run(tmp_path)
+    file = folder / "records" / "retrained.json"
+    rows = json.loads(file.read_text())
+
+    def told(steps_of_l1: int) -> list[str]:
+        counted = [{**row, "steps": steps_of_l1 if row["name"] == "l1" else 90} for row in rows]
+        file.write_text(json.dumps(counted))
+        run = read_run(folder)
+        return [gap for gap in gaps(run, results(run)) if "not equally long" in gap]
+
+    (line,) = told(60)
+    assert "l1 60" in line
+    assert "blend 90" in line
+    assert not told(90)
 
 
 def test_names_are_escaped(tmp_path):

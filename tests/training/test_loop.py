@@ -17,7 +17,8 @@ from blendsearch.data.batches import GivenBatches, ImageTensors
 from blendsearch.errors import DataError, TrainingError
 from blendsearch.models.zoo import MODELS
 from blendsearch.training import evaluate, train
-from blendsearch.training.loop import learning_rate, make_optimizer, steps_per_epoch
+from blendsearch.training.loop import steps_per_epoch
+from blendsearch.training.optimisers import make_optimizer
 
 
 class Stopped(Exception):
@@ -26,6 +27,8 @@ class Stopped(Exception):
 
 class File:
     """A checkpoint store that goes through torch.save and a safe torch.load, as a file does."""
+
+    where = "a file"
 
     def __init__(self) -> None:
         self.content: bytes | None = None
@@ -42,6 +45,7 @@ class File:
 class Memory:
     """A checkpoint store that keeps the very state it is given."""
 
+    where = "memory"
     state = None
 
     def load(self):
@@ -200,7 +204,8 @@ def test_an_infinite_loss_names_epoch_and_step_and_spoils_nothing():
             network.conv2.weight.data.fill_(math.nan)
 
     network = conv4()
-    with pytest.raises(TrainingError, match=r"retraining: the loss is nan in epoch 2, step 8 of 15 .*lower lr"):
+    said = r"retraining: the loss is nan in epoch 2, step 8 of 15 .*checkpoint is of epoch 1, in a file; .* lower lr"
+    with pytest.raises(TrainingError, match=said):
         run(network, checkpoint=checkpoint, progress=spoil, task="retraining")
     assert checkpoint.load()["epoch"] == 1
     assert network.conv1.weight.isfinite().all()
@@ -234,35 +239,3 @@ def test_frozen_parameters_stay():
     before = copy.deepcopy(network.conv1.weight)
     run(network)
     assert torch.equal(network.conv1.weight, before)
-
-
-def rates(total: int = 100, per_epoch: int = 10, **keys) -> list[float]:
-    return [learning_rate(config(lr=1.0, **keys), step, total, per_epoch) for step in range(total)]
-
-
-def test_cosine_is_that_of_torch():
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)
-    expected = []
-    for _ in range(100):
-        expected.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates() == pytest.approx(expected)
-
-
-def test_constant_stays_and_warm_up_rises_in_even_steps():
-    assert set(rates(schedule="constant")) == {1.0}
-    warm = rates(schedule="constant", warmup_epochs=0.4)
-    assert warm[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert set(warm[4:]) == {1.0}
-
-
-def test_one_cycle_rises_for_three_tenths_and_falls_to_nothing():
-    cycle = rates(schedule="one_cycle")
-    assert cycle[0] == pytest.approx(0.04)
-    assert cycle.index(max(cycle)) == 30
-    assert max(cycle) == pytest.approx(1.0)
-    assert cycle[-1] < 0.01
-    assert cycle[:31] == sorted(cycle[:31])
-    assert cycle[30:] == sorted(cycle[30:], reverse=True)

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from blendsearch.compute import Compute
-from blendsearch.config import TrainingConfig
+from blendsearch.config import DistillationConfig, EarlyStopConfig, TrainingConfig
 from blendsearch.data.augmentation import Augmentation
 from blendsearch.data.batches import ImageTensors
 from blendsearch.models.zoo import MODELS
 from blendsearch.training import History, evaluate, recalibrate, train
-from blendsearch.training.loop import learning_rate
+from blendsearch.training.optimisers import learning_rate
 
 DRAWS = torch.Generator().manual_seed(0)
 DATA = ImageTensors(
@@ -29,6 +29,8 @@ DATA = ImageTensors(
 
 class Files:
     """Keeps every epoch's checkpoint as a file of its own; loads the `start`-th."""
+
+    where = "files"
 
     def __init__(self, folder: Path, start: int | None = None) -> None:
         self.folder, self.start, self.saved = folder, start, start or 0
@@ -52,24 +54,30 @@ def conv4(seed: int) -> nn.Module:
     [
         {"epochs": 3.0, "warmup_epochs": 1.5},
         {"epochs": 2.5, "optimizer": "adamw", "lr": 0.01, "schedule": "one_cycle"},
+        {"epochs": 2.5, "distillation": DistillationConfig(), "clip_norm": 1.0},
+        {"epochs": 3, "early_stop": EarlyStopConfig(patience=3), "distillation": DistillationConfig()},
+        {"epochs": 9, "early_stop": EarlyStopConfig(patience=2, min_delta=0.1)},  # stops after the third
     ],
-    ids=["sgd", "adamw"],
+    ids=["sgd", "adamw", "distilled", "best epoch", "stopped"],
 )
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_from_each_epochs_file_training_goes_on_bit_for_bit(tmp_path, keys, precision):
     config, compute = TrainingConfig(batch_size=16, **{"lr": 0.1, **keys}), Compute("cpu", precision, True)
     whole, store = conv4(0), Files(tmp_path)
-    history = train(whole, DATA, config, seed=4, compute=compute, checkpoint=store, validation=DATA)
+    teacher = conv4(77)
+    terms = {"seed": 4, "compute": compute, "validation": DATA, "teacher": teacher}
+    history = train(whole, DATA, config, checkpoint=store, **terms)
     assert store.saved == 3
     for epoch in (1, 2, 3):
         network = conv4(epoch)  # another start: all must come from the file
         store = Files(tmp_path, epoch)
-        resumed = train(network, DATA, config, seed=4, compute=compute, checkpoint=store, validation=DATA)
+        resumed = train(network, DATA, config, checkpoint=store, **terms)
         pairs = zip(network.state_dict().values(), whole.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
         assert resumed.loss == history.loss
         assert resumed.validation == history.validation
-        assert resumed.steps == history.steps
+        assert (resumed.steps, resumed.best_epoch) == (history.steps, history.best_epoch)
+        assert resumed.stopped == history.stopped == (config.epochs == 9)
 
 
 def rate(step: int, total: int = 12, per_epoch: int = 4, **keys) -> float:
@@ -89,10 +97,11 @@ def rate(step: int, total: int = 12, per_epoch: int = 4, **keys) -> float:
         ({"schedule": "cosine"}, 6, 0.4),
         ({"schedule": "cosine", "warmup_epochs": 1}, 4, 0.8),  # after the warm-up the whole cosine
         ({"schedule": "cosine", "warmup_epochs": 1}, 8, 0.4),
-        ({"schedule": "one_cycle", "total": 20}, 0, 0.8 * 0.04),
-        ({"schedule": "one_cycle", "total": 20}, 3, 0.8 * 0.52),  # half of the rise: the mean of 0.04 and 1
-        ({"schedule": "one_cycle", "total": 20}, 6, 0.8),
-        ({"schedule": "one_cycle", "total": 20}, 13, 0.4),  # half of the fall
+        ({"schedule": "one_cycle", "total": 30}, 0, 0.8 * 0.04),
+        ({"schedule": "one_cycle", "total": 30}, 4, 0.8 * 0.52),  # half of the rise: the mean of 0.04 and 1
+        ({"schedule": "one_cycle", "total": 30}, 8, 0.8),
+        ({"schedule": "one_cycle", "total": 20}, 12, 0.4 * (1 + 4e-6)),  # half of the fall
+        ({"schedule": "one_cycle", "total": 20}, 19, 0.8 * 4e-6),
     ],
 )
 def test_learning_rates_worked_out_by_hand(keys, step, expected):
@@ -106,6 +115,12 @@ def test_a_warm_up_longer_than_the_training_never_reaches_the_schedule():
 def test_histories_are_joined_end_to_end():
     joined = History.joined([History([1.0], [0.1], [0.5], [0.2], 2.0, 3), History([0.5], [0.6], [0.1], [], 1.0, 4)])
     assert joined == History([1.0, 0.5], [0.1, 0.6], [0.5, 0.1], [0.2], 3.0, 7)
+
+
+def test_the_best_epoch_of_joined_histories_is_that_of_the_last_counted_from_the_first():
+    first, last = History(loss=[1.0, 0.9], best_epoch=1, stopped=True), History(loss=[0.8] * 3, best_epoch=2)
+    assert (History.joined([first, last]).best_epoch, History.joined([first, last]).stopped) == (4, True)
+    assert (History.joined([first, History()]).best_epoch, History.joined([]).stopped) == (None, False)
 
 
 def test_recalibration_gives_each_batch_the_same_weight_whatever_its_size():

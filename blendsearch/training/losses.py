@@ -1,0 +1,67 @@
+"""What training minimises: cross entropy, alone or with what the unpruned network says."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from blendsearch.compute import Compute
+from blendsearch.config import DistillationConfig, TrainingConfig
+from blendsearch.errors import ConfigError
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(softmax(teacher / T) || softmax(student / T)) of logits [N, classes], as mean over images.
+
+    T^2 keeps the gradient's size the same at every temperature.
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2.
+    """
+    given = F.log_softmax(student / temperature, 1)
+    wanted = F.log_softmax(teacher / temperature, 1)
+    return temperature**2 * F.kl_div(given, wanted, reduction="batchmean", log_target=True)
+
+
+class Objective:
+    """The loss of a batch: cross entropy with label smoothing."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.label_smoothing = config.label_smoothing
+
+    def __call__(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss; images [N, C, H, W] as the network saw them, logits [N, classes], labels [N]."""
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+
+
+class Distillation(Objective):
+    """(1 - weight) of the cross entropy and `weight` of the distance to a teacher's answers to the same images.
+
+    The teacher is copied: the given network keeps its device, memory format and training flags.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, settings: DistillationConfig, teacher: nn.Module, compute: Compute
+    ) -> None:
+        super().__init__(config)
+        self.settings, self.compute = settings, compute
+        self.teacher = compute.place(copy.deepcopy(teacher)).eval()
+
+    def __call__(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad(), self.compute.autocast():
+            wanted = self.teacher(images)
+        distance = distillation_loss(logits.float(), wanted.float(), self.settings.temperature)
+        return (1 - self.settings.weight) * super().__call__(images, logits, labels) + self.settings.weight * distance
+
+
+def make_objective(config: TrainingConfig, teacher: nn.Module | None, compute: Compute) -> Objective:
+    """Return the loss that the settings ask for; ConfigError when they ask for a teacher and there is none."""
+    if config.distillation is None:
+        return Objective(config)
+    if teacher is None:
+        raise ConfigError(
+            "distillation: no teacher given, and there is none to this training (allowed: null, or a training with "
+            "the unpruned network as teacher, such as retraining)"
+        )
+    return Distillation(config, config.distillation, teacher, compute)

@@ -1,0 +1,113 @@
+"""Distillation, early stop and precision from the space file to the trainings of a campaign."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from blendsearch.allocation import ALLOCATIONS, Budget
+from blendsearch.campaigns import retraining
+from blendsearch.campaigns.checking import checked_from_dict
+from blendsearch.campaigns.retraining import Candidate, Terms, retrain
+from blendsearch.campaigns.single import train_baseline
+from blendsearch.compute import Compute
+from blendsearch.config import DistillationConfig, EarlyStopConfig, RetrainingConfig
+from blendsearch.errors import ConfigError
+from blendsearch.schedules import SCHEDULES
+from blendsearch.structure import Structure
+
+SPACE = {
+    "name": "terms",
+    "data": {"name": "digits", "test": 100, "calibration": 50, "search": 100, "limit": 400},
+    "model": {"name": "conv4", "arguments": {"width": 4}},
+    "training": {"epochs": 4, "batch_size": 64},
+    "budget": {"flops": 0.5},
+    "retraining": {"epochs": 1},
+    "compute": {"device": "cpu", "workers": 1},
+}
+
+
+def space(**changes):
+    return checked_from_dict({**SPACE, **changes})
+
+
+@pytest.fixture
+def terms(trained, digits) -> Terms:
+    def magnitude(network, structure):
+        return {name: network.get_submodule(name).weight.detach().abs().sum((1, 2, 3)) for name in structure.widths}
+
+    return Terms(
+        trained, Structure.of(trained, next(digits.calibration.batches(2))[0]), {"l1": magnitude},
+        {"l1": ALLOCATIONS.get("uniform")()}, Budget("flops", 0.3), SCHEDULES.get("one_shot")(),
+        RetrainingConfig(epochs=2, batch_size=64), dataclasses.replace(digits, train=digits.train.take(200)),
+        Compute(), seed=1,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    made = []
+
+    def job(*given, **keys):
+        made.append(keys)
+        return Job(*given, **keys)
+
+    Job = retraining.Job
+    monkeypatch.setattr(retraining, "Job", job)
+    return made
+
+
+def test_retraining_learns_from_the_unpruned_network_and_counts_its_steps(terms, jobs):
+    plain, _ = retrain(terms, Candidate("l1", "criterion", 0))
+    taught = dataclasses.replace(
+        terms, training=terms.training.model_copy(update={"distillation": DistillationConfig()})
+    )
+    other, _ = retrain(taught, Candidate("l1", "criterion", 0))
+    assert plain.steps == other.steps == 2 * 4
+    assert plain.best_epoch is None
+    assert plain.plan == other.plan
+    assert plain.loss != other.loss
+    assert all(job["teacher"] is terms.network and job["validation"] is None for job in jobs)
+
+
+def test_retraining_stops_early_on_the_search_split_never_on_the_test_split(terms, jobs):
+    early = terms.training.model_copy(update={"epochs": 40.0, "lr": 1e-6, "early_stop": EarlyStopConfig(patience=1)})
+    result, _ = retrain(dataclasses.replace(terms, training=early), Candidate("l1", "criterion", 0))
+    assert jobs[0]["validation"] is terms.splits.search
+    assert result.steps == 4 * len(result.loss) < 4 * 40
+    assert result.best_epoch == len(result.loss) - 1
+
+
+def test_the_baseline_stops_early_on_the_search_split(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("blendsearch.campaigns.workbench.train", lambda *given, **keys: seen.append(keys["validation"]))
+    train_baseline(space(training={"epochs": 4, "early_stop": {}}), tmp_path / "early")
+    train_baseline(space(), tmp_path / "whole")
+    assert [split and len(split) for split in seen] == [100, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"training": {"epochs": 1, "distillation": {}}},
+            "training.distillation: the unpruned network has no teacher (allowed null; pruned ones have one: "
+            "retraining.distillation)",
+        ),
+        (
+            {"compute": {"device": "cpu", "precision": "float16"}},
+            "compute.precision: precision float16 needs a CUDA device (given cpu, allowed there: float32 or bfloat16)",
+        ),
+        ({"compute": {"device": "cpu", "precision": "half"}}, "compute.precision: unknown value"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(changes, expected):
+    with pytest.raises(ConfigError) as error:
+        space(**changes)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"space: {expected}")
+
+
+def test_float16_on_a_gpu_is_allowed():
+    assert space(compute={"device": "cuda", "precision": "float16", "workers": 1}).compute.precision == "float16"
