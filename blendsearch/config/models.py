@@ -252,6 +252,21 @@ class SearchConfig(Section):
         return self
 
 
+class AuditConfig(Section):
+    """Which plans an audit draws, how often each is retrained, and which proxies estimate them."""
+
+    plans: Annotated[int, Field(ge=6)] = 24
+    seeds: Annotated[int, Field(ge=2)] = 2
+    proxies: Annotated[list[Named], Field(min_length=1), Allowed("a list of proxies, each a name or a mapping")] = [
+        NamedSection(name="zero_shot"),
+        NamedSection(name="bn_recalibrated"),
+        NamedSection(name="compensated"),
+        NamedSection(name="agreement"),
+        NamedSection(name="compensated_finetune"),
+        NamedSection(name="short_finetune"),
+    ]
+
+
 class ComputeConfig(Section):
     """Device, number format, and how many processes of how many threads (no more in all than cores)."""
 
@@ -284,6 +299,7 @@ class Space(Section):
     schedule: Named = NamedSection(name="one_shot")
     search: SearchConfig = SearchConfig()
     retraining: RetrainingConfig
+    audit: AuditConfig = AuditConfig()
     compute: ComputeConfig = ComputeConfig()
 
     def to_dict(self) -> dict[str, Any]:

@@ -69,8 +69,11 @@ class Proxy:
         start = time.perf_counter()
         network = self.bench.compute.place(network)
         self.adapt(network, plan)
-        accuracy = evaluate(network, self.search.batches(500), self.bench.compute).accuracy
-        return Estimate(accuracy, time.perf_counter() - start)
+        return Estimate(self.value(network), time.perf_counter() - start)
+
+    def value(self, network: nn.Module) -> float:
+        """Return the estimate in [0, 1] from the adapted network: its accuracy on the search split."""
+        return evaluate(network, self.search.batches(500), self.bench.compute).accuracy
 
 
 def positive(**options: float | None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from blendsearch.errors import StructureError
@@ -50,6 +51,14 @@ class Plan:
     def counts(self) -> dict[str, int]:
         """Kept filters of every group."""
         return {group: len(kept) for group, kept in self.keep.items()}
+
+    def masks(self) -> dict[str, Tensor]:
+        """Return group -> [C], 1 for the filters that stay and 0 for the others."""
+        result = {}
+        for group, kept in self.keep.items():
+            result[group] = torch.zeros(self.widths[group])
+            result[group][list(kept)] = 1.0
+        return result
 
     @property
     def digest(self) -> str:
