@@ -1,6 +1,6 @@
 """How many filters each group keeps under a budget."""
 
-from blendsearch.allocation import global_threshold, uniform  # noqa: F401  (registration)
+from blendsearch.allocation import global_threshold, layer_adaptive, sensitivity, uniform  # noqa: F401  (registration)
 from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
 from blendsearch.allocation.budget import KINDS, Budget
 
