@@ -119,6 +119,9 @@ class Sensitivity(Allocation):
                 weight.copy_(before)
         return accuracy
 
+    def unmeasured(self, structure: Structure) -> bool:
+        return not structure.widths.keys() <= self.drops.keys()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the accuracy without damage, the strengths, and each group's losses and sensitiveness."""
         return {

@@ -20,6 +20,7 @@ from blendsearch.campaigns.workbench import (
     Workbench,
     criteria_scores,
     latencies_ms,
+    latency_reached,
     prepared_allocation,
     trained_baseline,
 )
@@ -231,6 +232,7 @@ def summarise(
     plan = Plan.from_dict(folder.read_json("plan.json"))
     pruned = bench.structure.slice(bench.network.cpu(), plan)
     latency = latencies_ms({"baseline": bench.network, "blend": pruned}, bench.example)
+    measured = {"latency": latency_reached(bench, pruned, plan.counts)} if bench.budget.kind == "latency" else {}
     blend["latency_ms"], baseline["latency_ms"] = latency["blend"], latency["baseline"]
     criteria = {name: {"proxy": proxies[name], **averages(records, name, "criterion")} for name in names}
     truths = {name: entry["test_accuracy"] for name, entry in {**criteria, "blend": blend}.items()}
@@ -246,6 +248,7 @@ def summarise(
             key: baseline[key] for key in ("test_accuracy", "search_accuracy", "flops", "params", "latency_ms")
         },
         "blend": blend,
+        **measured,
         "criteria": criteria,
         "left_out": scored["left_out"],
         "refused": bench.structure.refused,

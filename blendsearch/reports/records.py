@@ -50,6 +50,13 @@ class Budget(BaseModel):
     ratio: float
 
 
+class Latency(BaseModel):
+    """What a latency budget came to: shares of the original's, by the table and measured side by side."""
+
+    estimated_ratio: Number = None
+    measured_ratio: Number = None
+
+
 class Comparison(BaseModel):
     """The blend against the best criterion over paired retraining seeds."""
 
@@ -91,6 +98,7 @@ class Summary(BaseModel):
     proxy: Any = None
     baseline: Baseline
     blend: Outcome = Outcome()
+    latency: Latency | None = None
     criteria: dict[str, Outcome] = Field(default_factory=dict)
     seconds: dict[str, Number] = Field(default_factory=dict)
     trials: int | None = None

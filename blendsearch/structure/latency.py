@@ -148,6 +148,16 @@ def measure_table(
     return table_of(grids, seconds, statistics.median(whole), images, compute.device)
 
 
+def side_by_side(
+    networks: Sequence[nn.Module], example: Tensor, *, compute: Compute, images: int, rounds: int = 7
+) -> list[float]:
+    """Return the median seconds of a forward pass of each network, by turns, as the table is measured."""
+    with torch.inference_mode(), threads(1):
+        runs = [_prepared(copy.deepcopy(network), batch_of(example, images), compute) for network in networks]
+        times = [[_seconds(run, compute) for run in runs] for _ in range(rounds)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
+
+
 def batch_of(example: Tensor, images: int) -> Tensor:
     """Return a batch of so many images, made of those of the example."""
     return example[torch.arange(images) % len(example)].detach().cpu().float()
