@@ -199,7 +199,9 @@ def sensitivity(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir =
         session = Session(quiet)
         with session.progress() as progress:
             result = measure_sensitivity(settings, run_dir, progress)
-        session.print(tables.sensitivity_table(result), f"run folder: {result['run_dir']}")
+        session.print(tables.sensitivity_table(result))
+        session.print(f"undamaged: {tables.percent(result['accuracy'])} on the search split")
+        session.print(f"run folder: {result['run_dir']}")
 
 
 @app.command(epilog="Example: blendsearch report runs/digits")

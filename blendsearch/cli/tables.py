@@ -102,8 +102,7 @@ def latency_line(latency: Mapping[str, Any] | None) -> list[str]:
 def sensitivity_table(record: Mapping[str, Any]) -> Table:
     """Return each group's width, its loss of accuracy at each strength of damage, the mean, and the rank of it."""
     strengths = [f"{strength:g} sd" for strength in record["strengths"]]
-    title = f"accuracy lost under damage, in points (undamaged: {percent(record['accuracy'])} of the search split)"
-    table = plain_table(title, "group", "filters", *strengths, "sensitiveness", "rank")
+    table = plain_table("points of accuracy lost", "group", "filters", *strengths, "sensitiveness", "rank")
     for row in record["groups"]:
         drops = [f"{100 * drop:.2f}" for drop in row["drops"]]
         sensitiveness = f"{100 * row['sensitiveness']:.2f}"

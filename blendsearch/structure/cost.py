@@ -103,7 +103,9 @@ class CostModel:
         """Nanoseconds of one forward pass by the latency table; StructureError without one."""
         table = self.latency_table
         if table is None:
-            raise StructureError("latency: no table was measured for this network; Structure.measure_latencies makes one")
+            raise StructureError(
+                "latency: no table was measured for this network; Structure.measure_latencies makes one"
+            )
         return table.rest + sum(
             table.layers[path].at(*(sides[side].count(counts) if side in sides else 1 for side in ("in", "out")))
             for path, sides in self.layers.items()

@@ -27,6 +27,6 @@ def draw_sensitivity(record: Mapping[str, Any], theme: Theme) -> Drawing:
     axes.tick_params(length=0)
     axes.set_xlabel("points of accuracy lost on the search split")
     given = ", ".join(f"{strength:g}" for strength in strengths)
-    axes.set_title(f"bars: mean; dots, from small to large: noise of {given} standard deviations", color=theme.muted)
+    axes.set_title(f"bars: mean; dots, small to large: noise of {given} sd", color=theme.muted)
     most = max(groups, key=lambda group: group["sensitiveness"])["name"]
     return Drawing(figure, f"Loss of accuracy under damage of {len(groups)} groups; the most sensitive is {most}.")

@@ -73,7 +73,7 @@ Facts = TypeVar("Facts")
 
 
 def render(draw: Callable[[Facts, Theme], Drawing], run: Facts) -> Rendered:
-    """Draw a figure of a run, or of other facts, in both themes without touching matplotlib's global settings; raises NotDrawn."""
+    """Draw a figure of a run (or other facts) in both themes, matplotlib's own settings untouched; raises NotDrawn."""
     with _settings(LIGHT):
         drawing = draw(run, LIGHT)
         svg = _save(drawing.figure, "svg")
