@@ -223,7 +223,7 @@ def _runner(
     kept = {"0": {side: torch.arange(count) for side, count in (("in", inputs), ("out", outputs)) if side in dims}}
     if len(part) > 1:
         kept["1"] = {"out": torch.arange(outputs)}
-    layer = sliced_copy(part, kept if dims else {}, {})
+    layer: Any = sliced_copy(part, kept if dims else {}, {})
     if block.activated:
         layer.append(nn.ReLU())
     shape = list(block.shape)
