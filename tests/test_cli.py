@@ -217,7 +217,7 @@ def test_version():
     assert run("--version").stdout == f"blendsearch {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["search", "train", "score", "prune", "report", "list", "validate"])
+@pytest.mark.parametrize("command", ["search", "train", "score", "prune", "sensitivity", "report", "list", "validate"])
 def test_every_help_has_an_example(command):
     assert f"Example: blendsearch {command} " in run(command, "--help").stdout
 

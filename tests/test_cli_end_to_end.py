@@ -62,11 +62,29 @@ def test_train_then_score(run, tmp_path):
 
 
 @pytest.mark.parametrize("schedule", ["one_shot", "iterative"])
-@pytest.mark.parametrize("allocation", ["uniform", "global_threshold"])
+@pytest.mark.parametrize("allocation", ["uniform", "global_threshold", "layer_adaptive", "sensitivity"])
 def test_prune_by_a_criterion(run, tmp_path, schedule, allocation):
     run("prune", "tiny.yaml", "--by", "taylor", f"schedule={schedule}", f"allocation={allocation}", "-q")
     summary = json.loads((tmp_path / "runs/tiny-prune/summary.json").read_text())
     assert summary["pruned"]["flops_ratio"] <= 0.5
+
+
+def test_sensitivity(run, tmp_path):
+    printed = run("sensitivity", "tiny.yaml", "allocation.name=sensitivity", "allocation.draws=1")
+    assert all(word in printed for word in ("conv1", "conv4", "0.25 sd", "undamaged", "runs/tiny-sensitivity"))
+    record = json.loads((tmp_path / "runs/tiny-sensitivity/sensitivity.json").read_text())
+    assert sorted(row["rank"] for row in record["groups"])[0] == 1
+    assert (tmp_path / "runs/tiny-sensitivity/figures/sensitivity.png").stat().st_size > 1000
+
+
+def test_a_latency_budget(run, tmp_path):
+    printed = run("prune", "tiny.yaml", "--by", "l1", "budget.flops=null", "budget.latency=0.95")
+    folder = tmp_path / "runs/tiny-prune"
+    latency = json.loads((folder / "summary.json").read_text())["latency"]
+    assert latency["estimated_ratio"] <= 0.95
+    assert latency["measured_ratio"] > 0
+    assert "by the table" in printed
+    assert json.loads((folder / "records/latency.json").read_text())["images"] == 1
 
 
 def test_validate_and_list(run):

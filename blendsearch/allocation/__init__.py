@@ -1,6 +1,12 @@
 """How many filters each group keeps under a budget."""
 
-from blendsearch.allocation import evolved, global_threshold, uniform  # noqa: F401  (registration)
+from blendsearch.allocation import (  # noqa: F401  (registration)
+    evolved,
+    global_threshold,
+    layer_adaptive,
+    sensitivity,
+    uniform,
+)
 from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
 from blendsearch.allocation.budget import KINDS, Budget
 from blendsearch.allocation.evolved import Evolved, own_allocation, weights_of

@@ -36,6 +36,10 @@ class Allocation:
     ) -> None:
         """Measure once, on the unpruned network and the search split, what the counts depend on beside the scores."""
 
+    def unmeasured(self, structure: Structure) -> bool:
+        """Tell whether `prepare` has yet to be called before counts for this structure can be given."""
+        return False
+
     def state_dict(self) -> dict[str, Any]:
         """Return what `prepare` measured, as plain JSON."""
         return {}

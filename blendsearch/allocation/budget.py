@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from blendsearch.errors import BudgetError
 from blendsearch.structure import CostModel
 
-KINDS = ("flops", "params", "filters")
+KINDS = ("flops", "params", "filters", "latency")
 TOLERANCE = 0.01
 
 
@@ -17,7 +17,8 @@ TOLERANCE = 0.01
 class Budget:
     """How much of the unpruned network may be kept.
 
-    kind: "flops" (multiply-accumulates), "params" or "filters". ratio: kept share in (0, 1].
+    kind: "flops" (multiply-accumulates), "params", "filters" or "latency" (by a measured table, which the cost
+    model must have). ratio: kept share in (0, 1].
     min_keep: share of each group's filters that always stays (at least one filter does).
     """
 
@@ -65,6 +66,32 @@ class Budget:
     def allows(self, counts: Mapping[str, int], cost: CostModel) -> bool:
         """Tell whether the counts cost no more than the budget."""
         return cost.ratio(self.kind, counts) <= self.ratio
+
+
+def widest(
+    shares: Callable[[float], Mapping[str, float]], floors: Mapping[str, int], budget: Budget, cost: CostModel
+) -> dict[str, int]:
+    """Return the largest counts of a family of kept shares that the budget allows, filled up to it.
+
+    shares: width of the network in [0, 1] -> group -> kept share in [0, 1], not decreasing; 1 keeps everything.
+    """
+    widths, low, high = cost.widths, 0.0, 1.0
+
+    def at(width: float) -> dict[str, int]:
+        return {group: max(floors[group], int(share * widths[group])) for group, share in shares(width).items()}
+
+    if budget.allows(at(1.0), cost):
+        return at(1.0)
+    for _ in range(40):
+        middle = (low + high) / 2
+        if budget.allows(at(middle), cost):
+            low = middle
+        else:
+            high = middle
+    counts = at(low)
+    # Rounding left some groups short of their share; the shortest get theirs first.
+    missing = {group: (share * widths[group] - counts[group]) / widths[group] for group, share in shares(high).items()}
+    return fill(counts, sorted(widths, key=lambda group: -missing[group]), floors, budget, cost)
 
 
 def fill(

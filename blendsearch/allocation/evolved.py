@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
-from blendsearch.allocation.budget import Budget
-from blendsearch.allocation.proportional import proportional
+from blendsearch.allocation.budget import Budget, widest
 from blendsearch.errors import ConfigError
 from blendsearch.structure import Structure
 
@@ -37,6 +36,9 @@ class Evolved(Allocation):
         for allocation in self.start.values():
             allocation.prepare(*given, **named)
 
+    def unmeasured(self, structure: Structure) -> bool:
+        return any(allocation.unmeasured(structure) for allocation in self.start.values())
+
     def state_dict(self) -> dict[str, Any]:
         return {name: allocation.state_dict() for name, allocation in self.start.items()}
 
@@ -54,8 +56,13 @@ class Evolved(Allocation):
         self, structure: Structure, scores: Mapping[str, Tensor], budget: Budget, floors: Mapping[str, int]
     ) -> dict[str, int]:
         # The wish counts filters of the unpruned network, so that pruning in steps ends with the same shares.
-        wish = {group: self.wish.get(group, float(width)) for group, width in structure.widths.items()}
-        return proportional(structure, wish, budget, floors)
+        weights = {group: self.wish.get(group, float(width)) / width for group, width in structure.widths.items()}
+        least = min(weights.values())
+
+        def shares(width: float) -> dict[str, float]:
+            return {group: min(1.0, width * weight / least) for group, weight in weights.items()}
+
+        return widest(shares, floors, budget, structure.cost)
 
 
 def own_allocation(allocation: Allocation, keep: Mapping[str, float], structure: Structure) -> Allocation:

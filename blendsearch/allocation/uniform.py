@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from blendsearch.allocation.base import Allocation, register_allocation
-from blendsearch.allocation.budget import Budget
-from blendsearch.allocation.proportional import proportional
+from blendsearch.allocation.budget import Budget, widest
 from blendsearch.structure import Structure
 
 
@@ -22,4 +21,4 @@ class Uniform(Allocation):
     def counts(
         self, structure: Structure, scores: Mapping[str, Tensor], budget: Budget, floors: Mapping[str, int]
     ) -> dict[str, int]:
-        return proportional(structure, structure.widths, budget, floors)
+        return widest(lambda share: dict.fromkeys(structure.widths, share), floors, budget, structure.cost)

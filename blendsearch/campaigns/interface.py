@@ -15,9 +15,10 @@ from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.checking import checked_from_dict, load_checked
 from blendsearch.campaigns.scorers import blended
 from blendsearch.campaigns.search import Campaign, run_search
-from blendsearch.compute import Compute
+from blendsearch.compute import Compute, child_seed
 from blendsearch.config import Space
 from blendsearch.criteria import applicable, measures_of, names, score_groups
+from blendsearch.data.batches import GivenBatches
 from blendsearch.errors import BlendsearchError, DataError, StructureError
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics import gather
@@ -72,13 +73,19 @@ def prune(
     """Prune a network to a budget; the model is left untouched and the result is not retrained.
 
     by: a criterion's name, a Blend, or scores of your own (group -> [C], higher = more important).
-    budget: {"flops": 0.5}, {"params": 0.4} or {"filters": 0.6}: the share that stays; optionally with "min_keep",
-    the share of each group that always stays. allocation: how many filters each group loses.
+    budget: {"flops": 0.5}, {"params": 0.4}, {"filters": 0.6} or {"latency": 0.7} (of one image on the device, by
+    a table that is measured first): the share that stays; optionally with "min_keep", the share of each group that
+    always stays. allocation: how many filters each group loses; what it has to measure, it measures on the batches.
     Raises BudgetError when the budget is impossible, and other BlendsearchError subclasses for wrong input.
     """
     limits = Budget.parse(budget)
     given, structure = _opened(model, batches, scope)
+    compute = Compute.resolve(device)
+    if limits.kind == "latency":
+        structure.measure_latencies(model, compute=compute, images=1)
     rule = ALLOCATIONS.get(allocation, "allocation")() if isinstance(allocation, str) else allocation
+    if rule.unmeasured(structure):
+        rule.prepare(model, structure, GivenBatches(given), compute=compute, seed=child_seed(seed, "allocation"))
     plan = rule.plan(structure, _group_scores(model, structure, given, by, device, seed), limits)
     cost = structure.cost
     return Pruned(

@@ -22,6 +22,7 @@ from blendsearch.campaigns.workbench import (
     criteria_scores,
     data_name,
     latencies_ms,
+    latency_reached,
     prepared_allocation,
     trained_baseline,
 )
@@ -179,6 +180,7 @@ def summarise(
     plan = Plan.from_dict(folder.read_json("plan.json"))
     pruned = bench.structure.slice(bench.network.cpu(), plan)
     latency = latencies_ms({"baseline": bench.network, "blend": pruned}, bench.example)
+    measured = {"latency": latency_reached(bench, pruned, plan.counts)} if bench.budget.kind == "latency" else {}
     blend["latency_ms"], baseline["latency_ms"] = latency["blend"], latency["baseline"]
     criteria = {
         name: {
@@ -200,6 +202,7 @@ def summarise(
             key: baseline[key] for key in ("test_accuracy", "search_accuracy", "flops", "params", "latency_ms")
         },
         "blend": blend,
+        **measured,
         "criteria": criteria,
         "control": {"proxy": proxies[CONTROL], **averages(records, CONTROL, "control")} if CONTROL in proxies else None,
         "left_out": scored["left_out"],

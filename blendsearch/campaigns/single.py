@@ -20,6 +20,7 @@ from blendsearch.campaigns.workbench import (
     Workbench,
     calibration_statistics,
     criteria_scores,
+    latency_reached,
     prepared_allocation,
     trained_baseline,
 )
@@ -29,6 +30,7 @@ from blendsearch.criteria import CRITERIA, score_groups
 from blendsearch.errors import unknown_name
 from blendsearch.progress import Progress, silent
 from blendsearch.schedules import SCHEDULES
+from blendsearch.structure import Plan
 
 
 def _opened(space: Space, run_dir: Path | None, job: str, progress: Progress) -> tuple[Workbench, RunFolder]:
@@ -101,6 +103,10 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
         "seed": space.seed,
         "versions": versions(),
     }
+    if bench.budget.kind == "latency":
+        plan = Plan.from_dict(result.plan)
+        pruned = bench.structure.slice(bench.network.cpu(), plan)
+        summary["latency"] = latency_reached(bench, pruned, plan.counts)
     folder.write_json("summary.json", summary)
     return {**summary, "run_dir": folder.path}
 

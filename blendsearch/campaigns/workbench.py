@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from blendsearch.proxies import Bench
 from blendsearch.search.parallel import resolve_workers
 from blendsearch.statistics import Statistics, gather
 from blendsearch.statistics.ratings import Ratings, ratings_of, read_ratings
-from blendsearch.structure import Structure, measure_latency
+from blendsearch.structure import LatencyTable, Structure, measure_latency, side_by_side
 from blendsearch.training.evaluation import evaluate
 from blendsearch.training.loop import train
 
@@ -63,10 +64,14 @@ class Workbench:
 
     @cached_property
     def structure(self) -> Structure:
-        """The groups of the network under the space's scope; BudgetError when the budget is impossible."""
+        """The groups of the network under the space's scope; BudgetError when the budget is impossible.
+
+        A latency budget is checked when its table is there, see `priced_structure`.
+        """
         section = self.space.structure
         structure = Structure.of(self.network, self.example, scope=section.scope, ignore=section.ignore)
-        self.budget.check_possible(self.budget.floors(structure.widths), structure.cost)
+        if self.budget.kind != "latency":
+            self.budget.check_possible(self.budget.floors(structure.widths), structure.cost)
         return structure
 
     @cached_property
@@ -94,17 +99,36 @@ class Workbench:
         )  # fmt: skip
 
 
+def priced_structure(bench: Workbench, folder: RunFolder) -> Structure:
+    """Return the structure, for a latency budget with its table: measured now, or read from a stopped run's folder.
+
+    Raises BudgetError when the budget is impossible.
+    """
+    structure, name = bench.structure, "records/latency.json"
+    if bench.budget.kind == "latency" and structure.cost.latency_table is None:
+        if folder.has(name):
+            structure.cost.latency_table = LatencyTable.from_dict(folder.read_json(name))
+        else:
+            table = structure.measure_latencies(
+                bench.network, compute=bench.compute, images=bench.space.budget.latency_images, progress=bench.progress
+            )
+            folder.write_json(name, table.to_dict())
+            folder.event("latency", nanoseconds=table.whole, rest=table.rest)
+        bench.budget.check_possible(bench.budget.floors(structure.widths), structure.cost)
+    return structure
+
+
 def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     """Train (or adapt) the network in place, or read what a stopped run trained; return its record.
 
     Keys: seconds, search_accuracy, flops, params. The test split is not read here.
     """
+    structure = priced_structure(bench, folder)  # an impossible budget shows before hours of training
     if folder.has("records/baseline.json"):
         bench.network.load_state_dict(folder.read_tensors("baseline.safetensors"))
         record: dict[str, Any] = folder.read_json("records/baseline.json")
         return record
     start = time.perf_counter()
-    structure = bench.structure  # an impossible budget shows before hours of training
     ratings_of(structure, bench.ratings or {})  # as do ratings of another network
     _check_wanted(bench, Statistics.of_weights(bench.network, structure))  # and criteria that need other layers
     checkpoint = folder.checkpoint("baseline")
@@ -161,6 +185,25 @@ def latencies_ms(networks: dict[str, nn.Module], example: Tensor, rounds: int = 
             for name, network in networks.items():
                 times[name].append(measure_latency(network.cpu(), example[:1]))
     return {name: round(statistics.median(values) * 1000, 4) for name, values in times.items()}
+
+
+def latency_reached(bench: Workbench, pruned: nn.Module, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return what the latency table says of a pruned network beside what it measures, both against the unpruned.
+
+    Measured as the table is: on the compute's device, one thread, batches of the same size; the networks by turns.
+    """
+    cost, table = bench.structure.cost, bench.structure.cost.latency_table
+    assert table is not None
+    seconds = side_by_side([bench.network, pruned], bench.example, compute=bench.compute, images=table.images)
+    return {
+        "images": table.images,
+        "device": table.device,
+        "estimated_ratio": cost.ratio("latency", counts),
+        "measured_ratio": seconds[1] / seconds[0],
+        "estimated_ms": round(cost.latency(counts) / 1e6, 4),
+        "measured_ms": round(seconds[1] * 1e3, 4),
+        "baseline_ms": round(seconds[0] * 1e3, 4),
+    }
 
 
 def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[str, Any]]:

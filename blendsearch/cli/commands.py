@@ -133,7 +133,8 @@ def search(
         with session.progress() as progress:
             campaign = run_search(settings, run_dir, resume, progress)
         summary = campaign.summary
-        session.print(tables.result_table(summary), summary["comparison"]["sentence"], "")
+        session.print(tables.result_table(summary), summary["comparison"]["sentence"])
+        session.print(*tables.latency_line(summary.get("latency")), "")
         session.print(tables.stage_times(summary["seconds"]), f"report: {campaign.report}")
 
 
@@ -181,6 +182,25 @@ def prune(
         with session.progress() as progress:
             result = prune_once(settings, by, run_dir, progress)
         session.print(tables.kept_table(result["kept"]), tables.pruned_table(result))
+        session.print(*tables.latency_line(result.get("latency")))
+        session.print(f"run folder: {result['run_dir']}")
+
+
+@app.command(epilog="Example: blendsearch sensitivity search_spaces/sbpf_digits.yaml seed=3")
+def sensitivity(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, quiet: Quiet = False) -> None:
+    """Measure how much accuracy each layer costs under damage.
+
+    Options are those of the space's allocation where that is `sensitivity`; nothing is pruned.
+    """
+    with plain_errors():
+        settings = read_space(space, overrides)
+        from blendsearch.campaigns.sensitivity import measure_sensitivity
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            result = measure_sensitivity(settings, run_dir, progress)
+        session.print(tables.sensitivity_table(result))
+        session.print(f"undamaged: {tables.percent(result['accuracy'])} on the search split")
         session.print(f"run folder: {result['run_dir']}")
 
 

@@ -92,6 +92,28 @@ def pruned_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def latency_line(latency: Mapping[str, Any] | None) -> list[str]:
+    """Return one line on what a latency budget came to; none for other budgets."""
+    if latency is None:
+        return []
+    return [
+        f"latency ({plural(latency['images'], 'image')}, {latency['device']}, one thread): "
+        f"{percent(latency['estimated_ratio'])} by the table, {percent(latency['measured_ratio'])} measured "
+        f"({latency['measured_ms']:.3g} of {latency['baseline_ms']:.3g} ms)"
+    ]
+
+
+def sensitivity_table(record: Mapping[str, Any]) -> Table:
+    """Return each group's width, its loss of accuracy at each strength of damage, the mean, and the rank of it."""
+    strengths = [f"{strength:g} sd" for strength in record["strengths"]]
+    table = plain_table("points of accuracy lost", "group", "filters", *strengths, "sensitiveness", "rank")
+    for row in record["groups"]:
+        drops = [f"{100 * drop:.2f}" for drop in row["drops"]]
+        sensitiveness = f"{100 * row['sensitiveness']:.2f}"
+        table.add_row(row["name"], str(row["width"]), *drops, sensitiveness, str(row["rank"]))
+    return table
+
+
 def kept_table(kept: Mapping[str, Sequence[int]]) -> Table:
     """Return how many filters each group keeps, with a bar of its share."""
     table = plain_table("filters kept", "group", "kept", "of", "share")

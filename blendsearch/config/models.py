@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from blendsearch.config.yaml_text import to_yaml
 
-BUDGET_KINDS = ("flops", "params", "filters")
+BUDGET_KINDS = ("flops", "params", "filters", "latency")
 
 
 @dataclass(frozen=True)
@@ -185,11 +185,16 @@ class StructureConfig(Section):
 
 
 class BudgetConfig(Section):
-    """What remains after pruning, as a share of exactly one kind, and the least share a group keeps."""
+    """What remains after pruning, as a share of exactly one kind, and the least share a group keeps.
+
+    latency_images: how many images a forward pass takes when latency is measured for a latency budget.
+    """
 
     flops: Ratio | None = None
     params: Ratio | None = None
     filters: Ratio | None = None
+    latency: Ratio | None = None
+    latency_images: Count = 1
     min_keep: BelowOne = 0.1
 
     @model_validator(mode="after")
@@ -204,7 +209,7 @@ class BudgetConfig(Section):
 
     @property
     def kind(self) -> str:
-        """The kind that was given: flops, params or filters."""
+        """The kind that was given: flops, params, filters or latency."""
         return next(kind for kind in BUDGET_KINDS if getattr(self, kind) is not None)
 
     @property

@@ -1,4 +1,4 @@
-"""Networks for small images: Conv-4, the CIFAR ResNets with option-A shortcuts, VGG-16 with batch norm."""
+"""Networks for small images: Conv-4, CIFAR ResNets with option-A or (ResNet-18) B shortcuts, VGG-16 with batch norm."""
 
 from __future__ import annotations
 
@@ -90,6 +90,54 @@ class CifarResNet(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
+class ProjectionBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut: a 1x1 convolution (option B) where the shape changes."""
+
+    def __init__(self, inside: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inside != out:
+            self.shortcut.append(nn.Conv2d(inside, out, 1, stride, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C_in, H, W] to [N, C_out, H / stride, W / stride]."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class CifarResNet18(nn.Module):
+    """ResNet-18 in the form for 32x32 images: a 3x3 stem, no pooling, stages of two blocks, 64 to 512 filters.
+
+    State-dict keys are those in common use (conv1, bn1, layer1.0.conv1, layer2.0.shortcut.0, ..., linear).
+    Source: He et al., CVPR 2016, table 1, with the stem of their CIFAR networks.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.conv1 = _convolution(in_channels, 64)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = self._stage(64, 64, 1)
+        self.layer2 = self._stage(64, 128, 2)
+        self.layer3 = self._stage(128, 256, 2)
+        self.layer4 = self._stage(256, 512, 2)
+        self.linear = nn.Linear(512, num_classes)
+
+    @staticmethod
+    def _stage(inside: int, out: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(ProjectionBlock(inside, out, stride), ProjectionBlock(out, out, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [N, C, H, W] to logits [N, classes]."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.linear(x.mean((2, 3)))
+
+
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
 
 
@@ -126,6 +174,12 @@ def conv4(*, num_classes: int, in_channels: int, image_size: int, width: int = 3
 def vgg16_bn(*, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """VGG-16 with batch norm in the form for 32x32 images."""
     return CifarVGG(num_classes, in_channels)
+
+
+@MODELS.register("resnet18")
+def resnet18(*, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """ResNet-18 in the form for 32x32 images, with 1x1 (option-B) shortcuts."""
+    return CifarResNet18(num_classes, in_channels)
 
 
 def _resnet(blocks: int, *, num_classes: int, in_channels: int, image_size: int) -> nn.Module:

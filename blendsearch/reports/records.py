@@ -59,6 +59,13 @@ class Control(BaseModel):
     sentence: str | None = None
 
 
+class Latency(BaseModel):
+    """What a latency budget came to: shares of the original's, by the table and measured side by side."""
+
+    estimated_ratio: Number = None
+    measured_ratio: Number = None
+
+
 class Comparison(BaseModel):
     """The blend against the best criterion over paired retraining seeds."""
 
@@ -101,6 +108,7 @@ class Summary(BaseModel):
     proxy: Any = None
     baseline: Baseline
     blend: Outcome = Outcome()
+    latency: Latency | None = None
     criteria: dict[str, Outcome] = Field(default_factory=dict)
     control: Outcome | None = None
     seconds: dict[str, Number] = Field(default_factory=dict)

@@ -110,6 +110,9 @@ def key_numbers(run: Run, ranked: list[Result]) -> list[KeyNumber]:
     spent = f"{duration(summary.seconds.get('search'))} of it for the search"
     size = f"{count(summary.baseline.flops)} FLOPs, {count(summary.baseline.params)} parameters"
     reached = f"blend reached {percent(blend.flops_ratio, 1)} FLOPs, {percent(blend.params_ratio, 1)} parameters"
+    if summary.latency is not None:
+        measured = percent(summary.latency.measured_ratio, 1)
+        reached += f"; latency {percent(summary.latency.estimated_ratio, 1)} by the table, {measured} measured"
     return [
         KeyNumber("Original network", percent(summary.baseline.test_accuracy), size),
         KeyNumber("Blend, retrained", percent(blend.test_accuracy), _spread(blend)),
@@ -183,7 +186,7 @@ def part_name(part: object) -> str:
 
 
 def _unit(kind: str) -> str:
-    return {"flops": "of FLOPs", "params": "of parameters", "filters": "of filters"}.get(kind, f"of {kind}")
+    return {"flops": "of FLOPs", "params": "of parameters"}.get(kind, f"of {kind}")
 
 
 def _unfinished_sentence(ranked: list[Result]) -> str:

@@ -2,7 +2,8 @@
 
 from blendsearch.structure.cost import CostModel, measure_latency
 from blendsearch.structure.groups import Group
+from blendsearch.structure.latency import LatencyTable, side_by_side
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.structure import Structure
 
-__all__ = ["CostModel", "Group", "Plan", "Structure", "measure_latency"]
+__all__ = ["CostModel", "Group", "LatencyTable", "Plan", "Structure", "measure_latency", "side_by_side"]

@@ -1,4 +1,4 @@
-"""What a network costs: FLOPs, parameters, filters from the kept counts alone; latency by measuring.
+"""What a network costs: FLOPs, parameters, filters from the kept counts alone; latency by a measured table.
 
 Convention: one multiply-accumulate is one FLOP (as in the pruning literature; ResNet-20 on CIFAR has 40.6 M).
 Convolutions and linear layers count; biases, norms, activations and additions do not. Parameters are all
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from blendsearch.errors import StructureError
 from blendsearch.structure.groups import Group
+from blendsearch.structure.latency import LatencyTable
 from blendsearch.structure.slicing import tensor_dims
 from blendsearch.structure.trace import CONVOLUTIONS, Trace
 
@@ -48,13 +50,19 @@ class Term:
 
 
 class CostModel:
-    """FLOPs, parameters and filters as functions of the kept counts of the groups, without building a network."""
+    """What a network costs as functions of the kept counts of the groups, without building a network.
+
+    layers: convolution or linear layer -> side ("in", "out") -> its channels. latency_table: what latency is read
+    from; None until one is given. It speaks of absolute channel counts, so that it serves sliced networks as well.
+    """
 
     def __init__(self, network: nn.Module, groups: Sequence[Group], trace: Trace) -> None:
         self.widths = {group.name: group.width for group in groups}
         owners = _owners(groups)
         self._flops: list[Term] = []
         self._params: list[Term] = []
+        self.layers: dict[str, dict[str, Channels]] = {}
+        self.latency_table: LatencyTable | None = None
         for path, module in network.named_modules():
             self._add(path, module, owners, trace)
 
@@ -64,17 +72,20 @@ class CostModel:
             free = (f"{path}.{name}" if path else name, "parameter")
             sides = {"parameter": 0} if free in owners else dims.get(name, {})
             channels: list[Channels] = []
+            by_side: dict[str, Channels] = {}
             rest = parameter.numel()
             for side, dim in sides.items():
                 key = free if side == "parameter" else (path, side)
                 size = max(parameter.shape) if side == "parameter" else parameter.shape[dim]
+                by_side[side] = _channels(size, owners.get(key, {}), self.widths)
                 if key in owners:
                     rest //= size
-                    channels.append(_channels(size, owners[key], self.widths))
+                    channels.append(by_side[side])
             term = Term(rest, tuple(channels))
             self._params.append(term)
             if name == "weight" and isinstance(module, (*CONVOLUTIONS, nn.Linear)) and path in trace.positions:
                 self._flops.append(Term(rest * trace.positions[path], tuple(channels)))
+                self.layers[path] = by_side
 
     def flops(self, counts: Mapping[str, int]) -> int:
         """Multiply-accumulates of one image."""
@@ -88,13 +99,26 @@ class CostModel:
         """Kept filters of all groups."""
         return sum(counts[group] for group in self.widths)
 
+    def latency(self, counts: Mapping[str, int]) -> int:
+        """Nanoseconds of one forward pass by the latency table; StructureError without one."""
+        table = self.latency_table
+        if table is None:
+            raise StructureError(
+                "latency: no table was measured for this network; Structure.measure_latencies makes one"
+            )
+        return table.rest + sum(
+            table.layers[path].at(*(sides[side].count(counts) if side in sides else 1 for side in ("in", "out")))
+            for path, sides in self.layers.items()
+        )
+
     def ratio(self, kind: str, counts: Mapping[str, int]) -> float:
-        """Return cost under `counts` over the unpruned cost; kind is "flops", "params" or "filters"."""
+        """Return cost under `counts` over the unpruned cost; kind is as for `measure`."""
         return self.measure(kind, counts) / self.measure(kind, self.widths)
 
     def measure(self, kind: str, counts: Mapping[str, int]) -> int:
-        """Return the cost under `counts`; kind is "flops", "params" or "filters"."""
-        return {"flops": self.flops, "params": self.params, "filters": self.filters}[kind](counts)
+        """Return the cost under `counts`; kind is "flops", "params", "filters" or "latency"."""
+        costs = {"flops": self.flops, "params": self.params, "filters": self.filters, "latency": self.latency}
+        return costs[kind](counts)
 
 
 def _owners(groups: Sequence[Group]) -> dict[tuple[str, str], dict[str, int]]:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from blendsearch.compute import Compute
 from blendsearch.errors import StructureError, nearest
+from blendsearch.progress import Progress, silent
 from blendsearch.structure.cost import CostModel
 from blendsearch.structure.groups import Group, Member, find_groups, masked_copy
+from blendsearch.structure.latency import LatencyTable, measure_table
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.slicing import copy_with, side_size, sliced_copy
 from blendsearch.structure.trace import Trace, trace
@@ -75,7 +78,25 @@ class Structure:
     def again(self, network: nn.Module) -> Structure:
         """Read the structure of a sliced copy, with the example, scope and ignored modules of this one."""
         assert self._again is not None
-        return Structure.of(network, self._again.example, scope=self._again.scope, ignore=self._again.ignore)
+        smaller = Structure.of(network, self._again.example, scope=self._again.scope, ignore=self._again.ignore)
+        smaller.cost.latency_table = self.cost.latency_table
+        return smaller
+
+    def measure_latencies(
+        self, network: nn.Module, *, compute: Compute, images: int, progress: Progress = silent
+    ) -> LatencyTable:
+        """Measure the latency table of a network of this structure, and read latency from it from now on.
+
+        images: how many a forward pass takes. See blendsearch.structure.latency.
+        """
+        varying = {
+            path: {side: bool(channels.multiples) for side, channels in sides.items()}
+            for path, sides in self.cost.layers.items()
+        }
+        self.cost.latency_table = measure_table(
+            network, self.trace, varying, self.example, compute=compute, images=images, progress=progress
+        )
+        return self.cost.latency_table
 
     @property
     def example(self) -> Tensor:

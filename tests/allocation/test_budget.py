@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_networks import conv4, images
+from small_networks import conv4, images, priced
 
 from blendsearch.allocation import ALLOCATIONS, KINDS, Budget
 from blendsearch.allocation.budget import fill
@@ -16,7 +16,7 @@ from blendsearch.structure import Structure
 
 @pytest.fixture(scope="module")
 def structure():
-    return Structure.of(conv4(width=10).eval(), images())
+    return priced(Structure.of(conv4(width=10).eval(), images()))
 
 
 def test_parse():

@@ -9,7 +9,6 @@ import torch
 from small_networks import conv4, images
 
 from blendsearch.allocation import ALLOCATIONS, Budget, Evolved, own_allocation, weights_of
-from blendsearch.allocation.proportional import proportional
 from blendsearch.errors import BlendsearchError, ConfigError
 from blendsearch.models.zoo import MODELS
 from blendsearch.structure import Structure
@@ -26,21 +25,17 @@ def scores_of(structure):
 
 
 def test_small_networks_get_what_trying_every_count_finds():
-    """Of all counts in proportion to the wish (each rounded down), the largest scale within the budget is taken."""
+    """No counts within the budget follow the weights much more closely than those found."""
     structure = Structure.of(conv4(width=4).eval(), images())
-    wish = dict(zip(structure.widths, (4.0, 2.0, 8.0, 3.0), strict=True))
-    budget, floors = Budget("filters", 0.5, 0.0), dict.fromkeys(structure.widths, 1)
-    fitting = [
-        counts
-        for counts in itertools.product(*(range(1, width + 1) for width in structure.widths.values()))
-        if sum(counts) == 12
-    ]
-    found = proportional(structure, wish, budget, floors)
+    keep = dict(zip(structure.widths, (1.0, 0.5, 1.0, 0.4), strict=True))
+    found = Evolved().of(keep, structure).allocate(structure, {}, Budget("filters", 0.5, 0.0))
     assert sum(found.values()) == 12
-    ideal = [12 * w / sum(wish.values()) for w in wish.values()]
-    error = [max(abs(c - i) for c, i in zip(counts, ideal, strict=True)) for counts in fitting]
+    wish = {group: keep[group] * width for group, width in structure.widths.items()}
+    ideal = [12 * part / sum(wish.values()) for part in wish.values()]
+    fitting = itertools.product(*(range(1, width + 1) for width in structure.widths.values()))
+    errors = [max(abs(c - i) for c, i in zip(counts, ideal, strict=True)) for counts in fitting if sum(counts) == 12]
     own = max(abs(c - i) for c, i in zip(found.values(), ideal, strict=True))
-    assert own <= min(error) + 0.5
+    assert own <= min(errors) + 0.5
 
 
 def test_equal_weights_are_the_uniform_allocation(resnet20):

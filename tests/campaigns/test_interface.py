@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import blendsearch
+from blendsearch.allocation.sensitivity import Sensitivity
 from blendsearch.criteria import CRITERIA
 from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError, UnknownNameError
 
@@ -110,6 +111,20 @@ def test_wrong_by_is_one_clear_line(model, loader, by, error, words):
     with pytest.raises(error, match=words) as caught:
         blendsearch.prune(model, loader, by=by)
     assert "\n" not in str(caught.value)
+
+
+def test_prune_measures_what_the_allocation_needs(model, loader):
+    pruned = blendsearch.prune(model, loader, by="l1", allocation="sensitivity", seed=3)
+    assert pruned.flops_ratio <= 0.5
+    own = Sensitivity(draws=1, images=None)
+    first = blendsearch.prune(model, loader, by="l1", allocation=own)
+    assert set(own.sensitiveness) == {"stem", "head"}
+    assert blendsearch.prune(model, loader, by="l1", allocation=own).plan == first.plan
+
+
+def test_prune_to_a_latency(model, loader):
+    pruned = blendsearch.prune(model, loader, by="l1", budget={"latency": 0.97, "min_keep": 0.0})
+    assert sum(pruned.plan.counts.values()) < 12 + 20
 
 
 def test_impossible_budgets_say_what_is_possible(model, loader):

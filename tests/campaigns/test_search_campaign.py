@@ -13,7 +13,7 @@ import blendsearch
 from blendsearch.campaigns.search import run_search
 from blendsearch.campaigns.single import prune_once
 from blendsearch.config import space_from_dict
-from blendsearch.errors import RunError
+from blendsearch.errors import BudgetError, RunError
 from blendsearch.models.loading import build
 from blendsearch.structure import Plan, Structure
 
@@ -157,7 +157,7 @@ def test_the_other_backend_runs_the_same_space(tmp_path, backend):
 
 
 @pytest.mark.usefixtures("without_report")
-@pytest.mark.parametrize("allocation", ["global_threshold"])
+@pytest.mark.parametrize("allocation", ["global_threshold", "sensitivity"])
 @pytest.mark.parametrize("schedule", ["iterative"])
 def test_other_allocations_and_schedules_run_in_a_campaign(tmp_path, allocation, schedule):
     space = tiny(
@@ -217,3 +217,34 @@ def test_the_random_search_can_be_left_out(tmp_path):
     assert campaign.summary["control"] is None
     assert campaign.summary["comparison"]["control"] is None
     assert "Against chance" not in campaign.report.read_text()
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_latency_table_is_measured_once_and_kept(tmp_path, monkeypatch):
+    space = tiny(
+        budget={"latency": 0.97},
+        criteria=["l1", "taylor"],
+        search={"population": 4, "generations": 1},
+        clusters={"count": "auto"},
+        blend={"unit": "network"},
+        retraining={"epochs": 0.2},
+    )
+
+    def killer(name, done, total, detail=""):
+        if name == "search" and done >= 2:
+            raise Kill
+
+    with pytest.raises(Kill):
+        run_search(space, tmp_path / "run", progress=killer)
+    table = (tmp_path / "run/records/latency.json").read_bytes()
+    monkeypatch.setattr(Structure, "measure_latencies", None)  # a second measurement would differ
+    campaign = run_search(space, tmp_path / "run", resume=True)
+    assert (tmp_path / "run/records/latency.json").read_bytes() == table
+    assert campaign.summary["latency"]["estimated_ratio"] <= 0.97
+
+
+def test_an_impossible_latency_is_told_before_training(tmp_path):
+    tasks = set()
+    with pytest.raises(BudgetError, match=r"latency 0\.01 cannot be met; at least 0\.\d+ of the latency stays"):
+        run_search(tiny(budget={"latency": 0.01}), tmp_path / "run", progress=lambda task, *rest: tasks.add(task))
+    assert "training" not in tasks

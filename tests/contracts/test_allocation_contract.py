@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 import torch
-from small_networks import conv4, images, mobilenet
+from small_networks import conv4, images, mobilenet, priced
 
 from blendsearch.allocation import ALLOCATIONS, KINDS, Budget
+from blendsearch.compute import Compute
+from blendsearch.data.batches import GivenBatches
 from blendsearch.errors import BudgetError
 from blendsearch.models.zoo import MODELS
 from blendsearch.structure import Structure
@@ -16,8 +19,36 @@ from blendsearch.structure import Structure
 RATIOS = (0.2, 0.35, 0.5, 0.7, 0.9)
 
 
+NETWORKS: dict[int, tuple] = {}  # a structure's id -> it, and the network it was read from
+
+
 def read(network, size):
-    return Structure.of(network.eval(), images(size=size))
+    structure = priced(Structure.of(network.eval(), images(size=size)))
+    NETWORKS[id(structure)] = (structure, network)
+    return structure
+
+
+class Prepared:
+    """An allocation of default options that is prepared for whichever structure it is asked about, as campaigns do."""
+
+    def __init__(self, name):
+        self.name = name
+        self.known = {}
+
+    def on(self, structure):
+        if id(structure) not in self.known:
+            allocation = ALLOCATIONS.get(self.name)()
+            data = images(6, structure.example.shape[-1], seed=5)
+            split = GivenBatches([(data, torch.arange(6) % 3)])
+            allocation.prepare(NETWORKS[id(structure)][1], structure, split, compute=Compute(), seed=0)
+            self.known[id(structure)] = allocation
+        return self.known[id(structure)]
+
+    def allocate(self, structure, *given):
+        return self.on(structure).allocate(structure, *given)
+
+    def plan(self, structure, *given):
+        return self.on(structure).plan(structure, *given)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +66,9 @@ def tiny():
     return read(conv4(width=3), 8)
 
 
-@pytest.fixture(params=ALLOCATIONS.names())
+@pytest.fixture(scope="module", params=ALLOCATIONS.names())
 def allocation(request):
-    return ALLOCATIONS.get(request.param)()
+    return Prepared(request.param)
 
 
 def scores_of(structure, seed=0):
@@ -100,7 +131,7 @@ def test_allocations_are_deterministic_and_leave_the_scores(resnet20, allocation
     scores = scores_of(resnet20)
     before = {group: score.clone() for group, score in scores.items()}
     first, second = (allocation.allocate(resnet20, scores, Budget("flops", 0.4)) for _ in range(2))
-    again = type(allocation)().allocate(resnet20, scores, Budget("flops", 0.4))
+    again = Prepared(allocation.name).allocate(resnet20, scores, Budget("flops", 0.4))
     assert first == second == again
     assert all(torch.equal(scores[group], before[group]) for group in scores)
 
@@ -145,3 +176,19 @@ def test_constant_scores_are_fine(resnet20, allocation):
     scores = {group: torch.zeros(width) for group, width in resnet20.widths.items()}
     counts = allocation.allocate(resnet20, scores, Budget("flops", 0.5))
     assert 0.495 <= resnet20.cost.ratio("flops", counts) <= 0.5
+
+
+def test_what_was_measured_is_json_and_serves_another_allocation(tiny, allocation):
+    measured = allocation.on(tiny)
+    restored = ALLOCATIONS.get(allocation.name)()
+    restored.load_state_dict(json.loads(json.dumps(measured.state_dict())))
+    budget = Budget("filters", 0.6)
+    assert not restored.unmeasured(tiny)
+    assert restored.allocate(tiny, scores_of(tiny), budget) == measured.allocate(tiny, scores_of(tiny), budget)
+
+
+def test_preparing_leaves_the_network(tiny, allocation):
+    network = NETWORKS[id(tiny)][1]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    Prepared(allocation.name).on(tiny)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -7,8 +7,10 @@ import dataclasses
 
 import pytest
 import torch
+from small_networks import priced
 
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
+from blendsearch.compute import Compute
 from blendsearch.config import DistillationConfig, EarlyStopConfig, TrainingConfig
 from blendsearch.errors import ConfigError
 from blendsearch.schedules import SCHEDULES, Job
@@ -25,7 +27,7 @@ def magnitude(network, structure):
 
 @pytest.fixture
 def job(trained, digits) -> Job:
-    structure = Structure.of(trained, next(digits.calibration.batches(2))[0])
+    structure = priced(Structure.of(trained, next(digits.calibration.batches(2))[0]))
     split = digits.train.take(500)
     return Job(structure, magnitude, ALLOCATIONS.get("uniform")(), Budget("flops", 0.4), split, TRAINING, seed=2)
 
@@ -48,17 +50,24 @@ class EarlyFirst(Allocation):
         return counts
 
 
+def prepared(name, network, structure, search) -> Allocation:
+    """Return an allocation that has measured what it needs."""
+    allocation = ALLOCATIONS.get(name)()
+    allocation.prepare(network, structure, search, compute=Compute(), seed=0)
+    return allocation
+
+
 def shapes(network) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
-@pytest.mark.parametrize(("kind", "ratio"), [("flops", 0.4), ("params", 0.3), ("filters", 0.5)])
+@pytest.mark.parametrize(("kind", "ratio"), [("flops", 0.4), ("params", 0.3), ("filters", 0.5), ("latency", 0.6)])
 @pytest.mark.parametrize("allocation", ALLOCATIONS.names())
-def test_the_budget_is_met_from_below(schedule, job, trained, kind, ratio, allocation):
+def test_the_budget_is_met_from_below(schedule, job, trained, digits, kind, ratio, allocation):
     job = dataclasses.replace(
         job,
         budget=Budget(kind, ratio, 0.01),
-        allocation=ALLOCATIONS.get(allocation)(),
+        allocation=prepared(allocation, trained, job.structure, digits.search.take(50)),
         training=TRAINING.model_copy(update={"epochs": 0.0}),
     )
     outcome = schedule.run(trained, job)

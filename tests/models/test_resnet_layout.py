@@ -43,7 +43,36 @@ def test_keys_and_shapes_follow_the_rule(depth, classes):
     assert found == expected_shapes(depth, classes)
 
 
-@pytest.mark.parametrize(("depth", "count"), [(20, 269_722), (56, 853_018)])
+def expected_shapes_of_resnet18(classes: int) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes written out: four stages of two blocks, 64 to 512 filters, 1x1 shortcuts from the second on."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def layer(conv: str, norm: str, inside: int, out: int, size: int) -> None:
+        shapes[f"{conv}.weight"] = (out, inside, size, size)
+        for name in NORM:
+            shapes[f"{norm}.{name}"] = () if name == "num_batches_tracked" else (out,)
+
+    layer("conv1", "bn1", 3, 64, 3)
+    inside = 64
+    for stage, out in enumerate((64, 128, 256, 512), start=1):
+        for block in range(2):
+            prefix = f"layer{stage}.{block}"
+            layer(f"{prefix}.conv1", f"{prefix}.bn1", inside, out, 3)
+            layer(f"{prefix}.conv2", f"{prefix}.bn2", out, out, 3)
+            if inside != out:
+                layer(f"{prefix}.shortcut.0", f"{prefix}.shortcut.1", inside, out, 1)
+            inside = out
+    shapes["linear.weight"], shapes["linear.bias"] = (classes, 512), (classes,)
+    return shapes
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_resnet18_has_the_keys_and_shapes_in_common_use(classes):
+    found = {key: tuple(tensor.shape) for key, tensor in resnet(18, classes).state_dict().items()}
+    assert found == expected_shapes_of_resnet18(classes)
+
+
+@pytest.mark.parametrize(("depth", "count"), [(18, 11_173_962), (20, 269_722), (56, 853_018)])
 def test_parameters_to_the_last_one(depth, count):
     assert sum(parameter.numel() for parameter in resnet(depth).parameters()) == count
 

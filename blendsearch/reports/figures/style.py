@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -69,10 +69,11 @@ class Rendered:
 
 
 Draw = Callable[[Run, Theme], Drawing]
+Facts = TypeVar("Facts")
 
 
-def render(draw: Draw, run: Run) -> Rendered:
-    """Draw a figure in both themes without touching matplotlib's global settings; raises NotDrawn."""
+def render(draw: Callable[[Facts, Theme], Drawing], run: Facts) -> Rendered:
+    """Draw a figure of a run (or other facts) in both themes, matplotlib's own settings untouched; raises NotDrawn."""
     with _settings(LIGHT):
         drawing = draw(run, LIGHT)
         svg = _save(drawing.figure, "svg")

@@ -1,0 +1,62 @@
+"""The sensitiveness of each layer to damage, as a job of its own: nothing is pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from blendsearch.allocation.sensitivity import Sensitivity
+from blendsearch.campaigns.folder import choose_folder
+from blendsearch.campaigns.versions import versions
+from blendsearch.campaigns.workbench import Workbench, trained_baseline
+from blendsearch.compute import child_seed
+from blendsearch.config import Space
+from blendsearch.files import atomic
+from blendsearch.progress import Progress, silent
+from blendsearch.reports.figures import render
+from blendsearch.reports.figures.sensitivity import draw_sensitivity
+
+
+def measure_sensitivity(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
+    """Train (or load) the network, damage its groups one by one, and leave sensitivity.json and a figure.
+
+    The options are those of the space's allocation where it is `sensitivity`, else the defaults. Keys: accuracy
+    (undamaged, on the search split), strengths, groups (name, width, drops at each strength, sensitiveness, rank: 1
+    for the most sensitive), seed, versions, run_dir.
+    """
+    bench = Workbench(space, progress)
+    folder = choose_folder(run_dir, f"{space.name}-sensitivity", resume=False)
+    folder.write_text("space.yaml", space.to_yaml())
+    trained_baseline(bench, folder)
+    allocation = bench.allocation if isinstance(bench.allocation, Sensitivity) else Sensitivity()
+    allocation.prepare(
+        bench.network, bench.structure, bench.splits.search, compute=bench.compute,
+        seed=child_seed(space.seed, "allocation"), progress=progress,
+    )  # fmt: skip
+    record = {
+        "accuracy": allocation.accuracy,
+        "strengths": list(allocation.strengths),
+        "groups": rows(allocation, bench.structure.widths),
+        "seed": space.seed,
+        "versions": versions(),
+    }
+    folder.write_json("sensitivity.json", record)
+    with atomic(folder / "figures" / "sensitivity.png") as part:
+        part.write_bytes(render(draw_sensitivity, record).png)
+    return {**record, "run_dir": folder.path}
+
+
+def rows(allocation: Sensitivity, widths: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return one row per group in forward order; groups of equal sensitiveness share the better rank."""
+    measured = allocation.sensitiveness
+    return [
+        {
+            "name": name,
+            "width": width,
+            "drops": allocation.drops[name],
+            "sensitiveness": measured[name],
+            "rank": 1 + sum(other > measured[name] for other in measured.values()),
+        }
+        for name, width in widths.items()
+    ]
