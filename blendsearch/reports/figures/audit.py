@@ -1,0 +1,97 @@
+"""Figures of an audit: how well each proxy orders plans, and accuracy against estimate for each of them."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.axes import Axes
+
+from blendsearch.reports.audit_records import AuditRun, PlanRecord, ProxyRecord
+from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
+
+KINDS = {"criterion": ("o", 20), "random": ("x", 18), "evolved": ("D", 22)}
+
+
+def draw_taus(run: AuditRun, theme: Theme) -> Drawing:
+    """Draw Kendall's tau of every proxy with its interval, and the noise ceiling as an upright line with a band."""
+    ranked = [(name, proxy) for name, proxy in run.ranked if proxy.tau is not None]
+    if not ranked:
+        raise NotDrawn("No proxy orders the plans at all: all estimates or all accuracies are equal.")
+    labels = 0.3 + 0.075 * max(len(name) for name, _ in ranked)
+    figure = new_figure(6.4, 1.1 + 0.3 * len(ranked))
+    axes = placed_axes(figure, labels, 0.55, 0.55, 0.35)
+    axes.axvline(0, color=theme.line, linewidth=1)
+    ceiling = run.summary.ceiling
+    if ceiling and ceiling.tau is not None:
+        axes.axvline(ceiling.tau, color=theme.best, linewidth=1.4)
+        axes.annotate(
+            "noise ceiling", (ceiling.tau, 1), (0, 6), ("data", "axes fraction"), "offset points", ha="center",
+            fontsize=8, color=theme.best,
+        )  # fmt: skip
+        if ceiling.interval:
+            axes.axvspan(*ceiling.interval, color=theme.best, alpha=0.1, linewidth=0)
+    for row, (_, proxy) in enumerate(ranked):
+        _draw_tau(axes, row, proxy, theme)
+    axes.set_ylim(len(ranked) - 0.4, -0.6)
+    axes.set_yticks(range(len(ranked)), [name for name, _ in ranked])
+    axes.tick_params(length=0)
+    axes.grid(axis="x")
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xlim(min(-0.3, *(proxy.tau or 0 for _, proxy in ranked)) - 0.05, 1.02)
+    axes.set_xlabel("Kendall's tau with the accuracy after retraining")
+    best, first = ranked[0]
+    return Drawing(figure, f"Kendall's tau of {len(ranked)} proxies; {best} has the highest, {first.tau:.2f}.")
+
+
+def _draw_tau(axes: Axes, row: int, proxy: ProxyRecord, theme: Theme) -> None:
+    assert proxy.tau is not None
+    if proxy.interval:
+        axes.plot(proxy.interval, [row, row], color=theme.blend, linewidth=1.8, zorder=3)
+    axes.scatter(proxy.tau, row, s=38, color=theme.blend, zorder=4)
+    across = axes.get_yaxis_transform()
+    axes.text(1.03, row, f"{proxy.tau:.2f}", transform=across, va="center", fontsize=8.5, color=theme.ink)
+
+
+def draw_estimates(run: AuditRun, theme: Theme) -> Drawing:
+    """Draw accuracy after retraining against the estimate, one panel a proxy, one mark a plan."""
+    ranked = run.ranked
+    columns = min(3, len(ranked))
+    rows = math.ceil(len(ranked) / columns)
+    width, height = 3.1, 2.7
+    figure = new_figure(width * columns, height * rows + 0.3)
+    for number, (name, proxy) in enumerate(ranked):
+        row, column = divmod(number, columns)
+        axes = placed_axes(
+            figure, 0.5 + width * column, 0.5 + height * (rows - 1 - row), width * (columns - 1 - column) + 0.15,
+            0.65 + height * row,
+        )  # fmt: skip
+        _draw_panel(axes, run.summary.plans, name, proxy, theme)
+    shown = {plan.kind for plan in run.summary.plans}
+    handles = [
+        figure.axes[0].scatter([], [], marker=mark, s=size, color=_colour(kind, theme), label=kind)
+        for kind, (mark, size) in KINDS.items()
+        if kind in shown
+    ]
+    figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False, fontsize=8.5, handletextpad=0.2)
+    return Drawing(
+        figure, f"Accuracy after retraining against the estimate of {len(ranked)} proxies, {len(run.summary.plans)} plans."
+    )
+
+
+def _colour(kind: str, theme: Theme) -> str:
+    return {"criterion": theme.best, "evolved": theme.blend}.get(kind, theme.muted)
+
+
+def _draw_panel(axes: Axes, plans: list[PlanRecord], name: str, proxy: ProxyRecord, theme: Theme) -> None:
+    for kind, (mark, size) in KINDS.items():
+        own = [plan for plan in plans if plan.kind == kind]
+        axes.scatter(
+            [plan.estimates[name] for plan in own], [100 * plan.test_accuracy for plan in own], marker=mark, s=size,
+            color=_colour(kind, theme), linewidths=1.2 if mark == "x" else 0,
+        )  # fmt: skip
+    axes.grid()
+    axes.margins(0.08)
+    axes.tick_params(length=0, labelcolor=theme.muted, labelsize=8)
+    tau = "no tau" if proxy.tau is None else f"tau {proxy.tau:.2f}"
+    axes.set_title(f"{name}, {tau}", fontsize=9, fontweight="bold", loc="left")
+    axes.set_xlabel("estimate", fontsize=8.5, color=theme.muted)
