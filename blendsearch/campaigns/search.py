@@ -187,7 +187,7 @@ def retrained(bench: Workbench, folder: RunFolder, scores: Scores, blend: Blend)
     terms = Terms(
         bench.network, bench.structure, dict(scorers), bench.allocation, bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
-        folder / "checkpoints",
+        folder / "checkpoints", bench.compensation,
     )  # fmt: skip
     candidates = [
         Candidate(name, "blend" if name == "blend" else "criterion", repetition)
