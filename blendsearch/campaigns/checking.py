@@ -127,10 +127,8 @@ def _compensation(data: Mapping[str, Any]) -> Mistakes:
     if data.get("compensation") is None or not isinstance(name, str) or name not in SCHEDULES:
         return
     if not SCHEDULES.get(name).keeps_weights:
-        yield ("compensation",), (
-            f"schedule '{name}' keeps no weights that could be refitted; "
-            "set compensation: null or choose another schedule"
-        )
+        what = f"schedule '{name}' keeps no weights to refit; set compensation: null or choose another schedule"
+        yield ("compensation",), what
 
 
 def _workers(section: Any) -> Mistakes:

@@ -176,6 +176,10 @@ def _item_type(annotation: Any) -> Any:
 
 
 def _submodel(annotation: Any) -> type[BaseModel] | None:
+    """Return the model of a section, also of one that may be null."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        models = [part for part in map(_submodel, get_args(annotation)) if part is not None]
+        return models[0] if len(models) == 1 else None
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 

@@ -40,11 +40,10 @@ class Progressive(StagedSchedule):
     def stages(self, network: nn.Module, job: Job) -> Sequence[Stage]:
         counts = job.allocation.allocate(job.structure, job.scorer(network, job.structure), job.budget)
         groups = job.structure.groups
-        *early, last = groups
+        early = groups[:-1]
         final = 1 / len(groups) if self.final is None or not early else self.final
-        each = (1 - final) / max(1, len(early))
+        shares = [(1 - final) / len(early)] * len(early) + [final] if early else [final]
         waiting = [waiting_modules(network, job.structure, group) for group in early]
-        shares = [each] * len(early) + [final]
         return [
             _Layer(f"layer {group.name}", share, group.name, counts[group.name], later)
             for group, share, later in zip(groups, shares, [*waiting, frozenset()], strict=True)
@@ -58,10 +57,11 @@ def waiting_modules(network: nn.Module, structure: Structure, group: Group) -> f
     forward pass does not show (a container with parameters of its own) waits as well.
     """
     order = structure.trace.order
-    last = max(order.index(member.module) for member in group.members if member.module in structure.trace.calls)
-    weighted = (*CONVOLUTIONS, nn.Linear)
-    behind = (i for i in range(last + 1, len(order)) if isinstance(network.get_submodule(order[i]), weighted))
-    trained = set(order[: next(behind, len(order))])
+    kinds = (*CONVOLUTIONS, nn.Linear)
+    weighted = [i for i, name in enumerate(order) if isinstance(network.get_submodule(name), kinds)]
+    touched = {member.module for member in group.members}
+    last = max(i for i in weighted if order[i] in touched)
+    trained = set(order[: min((i for i in weighted if i > last), default=len(order))])
     return frozenset(name for name, _ in network.named_modules() if name not in trained)
 
 
