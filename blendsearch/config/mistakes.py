@@ -130,7 +130,7 @@ def describe(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return " or ".join(show(choice) for choice in get_args(annotation))
     if origin in (list, tuple):
         return f"a list, each {describe(get_args(annotation)[0])}"
-    if _submodel(annotation) is not None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         required = [name for name, info in annotation.model_fields.items() if info.is_required()]
         return f"a mapping with {', '.join(required)}" if required else "a mapping"
     if origin is dict:
@@ -176,9 +176,9 @@ def _item_type(annotation: Any) -> Any:
 
 
 def _submodel(annotation: Any) -> type[BaseModel] | None:
-    """Return the model of a section, also of one that may be null."""
+    """Return the model that a value is a mapping of, also where null may stand in its place."""
     if get_origin(annotation) in (Union, types.UnionType):
-        models = [part for part in map(_submodel, get_args(annotation)) if part is not None]
+        models = [model for part in get_args(annotation) if (model := _submodel(part)) is not None]
         return models[0] if len(models) == 1 else None
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
