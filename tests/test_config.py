@@ -95,7 +95,7 @@ def test_written_space_reads_back_equal(write):
 def test_spaces_of_the_repository_are_valid_and_name_every_section(file):
     assert isinstance(load_space(file), Space)
     text = file.read_text()
-    assert all(f"{key}:" in text for key in ("data", "model", "training", "budget", "search", "retraining"))
+    assert all(f"{key}:" in text for key in ("data", "model", "training", "budget", "retraining"))
 
 
 def test_all_mistakes_at_once_each_with_its_line(write):

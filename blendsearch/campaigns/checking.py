@@ -67,6 +67,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
         if listed[position] == "subjective" and data.get("ratings") is None:
             yield ("criteria", position), "'subjective' reads a ratings file; name one with ratings: PATH"
     yield from _clusters(data.get("clusters"), len(listed))
+    yield from _compensation(data)
     yield from _workers(data.get("compute"))
     yield from _precision(data.get("compute"))
     yield from _teacher(data.get("training"))
@@ -120,6 +121,16 @@ def _clusters(section: Any, criteria: int) -> Mistakes:
     count = section.get("count") if isinstance(section, Mapping) else None
     if isinstance(count, int) and criteria and count > criteria:
         yield ("clusters", "count"), f"more clusters than criteria (given {count}, allowed 1 to {criteria} or 'auto')"
+
+
+def _compensation(data: Mapping[str, Any]) -> Mistakes:
+    schedule = data.get("schedule")
+    name = schedule.get("name") if isinstance(schedule, Mapping) else schedule
+    if data.get("compensation") is None or not isinstance(name, str) or name not in SCHEDULES:
+        return
+    if not SCHEDULES.get(name).keeps_weights:
+        what = f"schedule '{name}' keeps no weights to refit; set compensation: null or choose another schedule"
+        yield ("compensation",), what
 
 
 def _workers(section: Any) -> Mistakes:

@@ -16,7 +16,7 @@ from blendsearch.compute import Compute, child_seed
 from blendsearch.config import RetrainingConfig
 from blendsearch.data.splits import Splits
 from blendsearch.progress import Progress, silent
-from blendsearch.schedules import Job, Schedule, Scorer
+from blendsearch.schedules import Job, Refit, Schedule, Scorer
 from blendsearch.search.parallel import WorkerPool
 from blendsearch.structure import Structure
 from blendsearch.training.evaluation import evaluate
@@ -40,7 +40,7 @@ class Candidate:
 class Terms:
     """What all candidates share: network, budget, schedule, training, splits; and what scores and allocates each.
 
-    scorers, allocations: by the candidate's name.
+    scorers, allocations: by the candidate's name. compensation: see `Job`.
     checkpoints: folder for the last epoch of each retraining under way.
     """
 
@@ -55,6 +55,7 @@ class Terms:
     compute: Compute
     seed: int
     checkpoints: Path | None = None
+    compensation: Refit | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def retrain(terms: Terms, candidate: Candidate, progress: Progress = silent) -> 
         terms.structure, terms.scorers[candidate.name], terms.allocations[candidate.name], terms.budget,
         terms.splits.train, terms.training, seed=child_seed(terms.seed, "retraining", candidate.seed),
         compute=terms.compute, progress=progress, checkpoint=checkpoint, teacher=terms.network,
-        validation=terms.splits.search if terms.training.early_stop else None,
+        validation=terms.splits.search if terms.training.early_stop else None, compensation=terms.compensation,
     )  # fmt: skip
     outcome = terms.schedule.run(terms.network, job)
     search = evaluate(outcome.network, terms.splits.search.batches(500), terms.compute)

@@ -135,7 +135,7 @@ def retrained(
         bench.network, bench.structure, dict(scorers),
         {name: entrant.allocation for name, entrant in entrants.items()}, bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
-        folder / "checkpoints",
+        folder / "checkpoints", bench.compensation,
     )  # fmt: skip
     candidates = [
         Candidate(name, KINDS.get(name, "criterion"), repetition)

@@ -90,6 +90,7 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
     terms = Terms(
         bench.network, bench.structure, {by: scorer}, {by: allocation}, bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
+        compensation=bench.compensation,
     )  # fmt: skip
     result, state = retrain(terms, Candidate(by, "criterion" if by in CRITERIA else "blend", 0), progress)
     folder.write_tensors("network.safetensors", state)

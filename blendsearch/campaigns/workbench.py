@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from blendsearch.campaigns.folder import RunFolder
 from blendsearch.compute import Compute, child_seed, threads
 from blendsearch.config import Space
 from blendsearch.criteria import Scores, applicable, measures_of, names, score_groups
+from blendsearch.data.batches import Split
 from blendsearch.data.splits import Splits, load_splits
-from blendsearch.errors import BlendsearchError
+from blendsearch.errors import BlendsearchError, DataError
 from blendsearch.models.loading import build
 from blendsearch.progress import Progress
 from blendsearch.proxies import Bench
+from blendsearch.schedules import Refit
 from blendsearch.search.parallel import resolve_workers
 from blendsearch.statistics import Statistics, gather
 from blendsearch.statistics.ratings import Ratings, ratings_of, read_ratings
@@ -90,6 +93,16 @@ class Workbench:
         allocation: Allocation = make(ALLOCATIONS, self.space.allocation)
         return allocation
 
+    @cached_property
+    def compensation(self) -> Refit | None:
+        """What refits pruned networks, with its images, or None; DataError when there are too few images."""
+        section = self.space.compensation
+        if section is None:
+            return None
+        parts = (self.splits.calibration, self.splits.train)
+        images = unlabelled(parts, section.images, child_seed(self.space.seed, "compensation"))
+        return Refit(images, section.positions, section.ridge)
+
     def bench(self, network: nn.Module) -> Bench:
         """Return what proxies work with."""
         splits = self.splits
@@ -118,6 +131,20 @@ def priced_structure(bench: Workbench, folder: RunFolder) -> Structure:
     return structure
 
 
+def unlabelled(splits: Sequence[Split], count: int, seed: int) -> Tensor:
+    """Return `count` images [N, C, H, W], out of the first split as far as it goes, in an order of the seed's.
+
+    Labels take no part in the choice. Raises DataError when there are fewer.
+    """
+    available = sum(len(split) for split in splits)
+    if count > available:
+        raise DataError(
+            f"compensation.images: {count} given, at most {available} allowed (calibration and training images)"
+        )
+    images = (one for split in splits for batch, _ in split.batches(100, seed=seed) for one in batch)
+    return torch.stack(list(islice(images, count)))
+
+
 def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     """Train (or adapt) the network in place, or read what a stopped run trained; return its record.
 
@@ -129,6 +156,7 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
         record: dict[str, Any] = folder.read_json("records/baseline.json")
         return record
     start = time.perf_counter()
+    _ = bench.compensation  # too few images to refit on
     ratings_of(structure, bench.ratings or {})  # as do ratings of another network
     _check_wanted(bench, Statistics.of_weights(bench.network, structure))  # and criteria that need other layers
     checkpoint = folder.checkpoint("baseline")

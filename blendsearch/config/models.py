@@ -177,6 +177,17 @@ class RetrainingConfig(TrainingConfig):
     seeds: Count = 1
 
 
+class CompensationConfig(Section):
+    """Closed-form refit after each cut, without labels: how many images, output positions per layer, and the ridge.
+
+    Images come out of the calibration split and, when there are more of them, out of the training split.
+    """
+
+    images: Count = 1000
+    positions: Count = 20_000
+    ridge: Positive = 1e-3
+
+
 class StructureConfig(Section):
     """Which channels may be pruned: all, or those inside residual blocks; `ignore` names modules to leave."""
 
@@ -286,6 +297,7 @@ class Space(Section):
     """One campaign: data, network, criteria, budget, search and retraining.
 
     ratings: the file of a person's ratings that the criterion `subjective` reads; null for none.
+    compensation: refits what pruning left, before or (retraining.epochs 0) instead of retraining; null for none.
     """
 
     name: FolderName
@@ -303,6 +315,7 @@ class Space(Section):
     proxy: Named = NamedSection(name="compensated")
     schedule: Named = NamedSection(name="one_shot")
     search: SearchConfig = SearchConfig()
+    compensation: CompensationConfig | None = None
     retraining: RetrainingConfig
     audit: AuditConfig = AuditConfig()
     compute: ComputeConfig = ComputeConfig()

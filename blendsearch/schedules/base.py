@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from blendsearch.allocation import Allocation, Budget
-from blendsearch.compute import Compute
+from blendsearch.compute import Compute, child_seed
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import Split
 from blendsearch.progress import Progress, silent
 from blendsearch.registry import Registry
+from blendsearch.schedules.refit import Refit
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.loop import CheckpointStore, History, train
 
@@ -26,6 +27,7 @@ class Job:
     """Everything a schedule needs beside the network: how to score, how much to keep, how to train.
 
     teacher: the unpruned network, for distillation. validation: what early stop chooses on, never the test split.
+    compensation: refits in closed form what every cut leaves; None leaves it as it is.
     """
 
     structure: Structure
@@ -41,10 +43,14 @@ class Job:
     checkpoint: CheckpointStore | None = None
     teacher: nn.Module | None = None
     validation: Split | None = None
+    compensation: Refit | None = None
 
     def cut(self, structure: Structure, network: nn.Module, plan: Plan) -> nn.Module:
-        """Return a pruned copy of a network of this structure."""
-        return structure.slice(network, plan)
+        """Return a pruned copy of a network of this structure, compensated where the job says so."""
+        pruned = structure.slice(network, plan)
+        if self.compensation is not None:
+            self.compensation(network, structure, pruned, plan, self.compute, child_seed(self.seed, "compensation"))
+        return pruned
 
     def fit(self, network: nn.Module, **changes: Any) -> History:
         """Train a network in place on the job's terms; `changes` replace arguments of `train`."""
@@ -70,10 +76,14 @@ class Outcome:
 
 
 class Schedule:
-    """Takes a trained network to a pruned and retrained one. Options are the keyword arguments of its class."""
+    """Takes a trained network to a pruned and retrained one. Options are the keyword arguments of its class.
+
+    keeps_weights: whether the outcome starts from the weights that slicing leaves.
+    """
 
     name: ClassVar[str]
     source: ClassVar[str]
+    keeps_weights: ClassVar[bool] = True
 
     def run(self, network: nn.Module, job: Job) -> Outcome:
         """Prune and retrain a copy of `network`, which stays as it is."""

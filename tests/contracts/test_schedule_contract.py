@@ -10,6 +10,7 @@ import torch
 from small_networks import priced
 
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
+from blendsearch.campaigns.folder import Checkpoint
 from blendsearch.compute import Compute
 from blendsearch.config import DistillationConfig, EarlyStopConfig, TrainingConfig
 from blendsearch.errors import ConfigError
@@ -83,6 +84,8 @@ def test_the_plan_slices_the_original_to_the_outcome(schedule, job, trained):
 
 def test_the_plan_is_in_the_indices_of_the_original(schedule, job, trained):
     """Without training in between, the kept filters of the first layer are those of the original, in order."""
+    if not schedule.keeps_weights:
+        pytest.skip("it gives every weight a new value")
     job = dataclasses.replace(job, training=TRAINING.model_copy(update={"epochs": 0.0}))
     outcome = schedule.run(trained, job)
     kept = list(outcome.plan.keep["conv1"])
@@ -110,10 +113,13 @@ def test_the_seed_decides(schedule, job, trained):
 
 def test_retraining_helps(schedule, job, trained, digits):
     outcome = schedule.run(trained, job)
-    sliced = job.structure.slice(trained, outcome.plan)
-    data = digits.search
-    assert evaluate(outcome.network, data.batches(250)).accuracy > evaluate(sliced, data.batches(250)).accuracy + 0.1
+    untrained = schedule.run(
+        trained, dataclasses.replace(job, training=TRAINING.model_copy(update={"epochs": 0.0}))
+    ).network
+    before, after = (evaluate(one, digits.search.batches(250)).accuracy for one in (untrained, outcome.network))
+    assert after > before + 0.1
     assert not outcome.network.training
+    assert all(parameter.requires_grad for parameter in outcome.network.parameters())
 
 
 def test_all_schedules_train_equally_long(schedule, job, trained):
@@ -141,6 +147,32 @@ def test_every_training_has_the_jobs_teacher_and_validation_split(schedule, job,
     assert given
     assert all(teacher is trained and validation is job.validation for teacher, validation in given)
     assert len(history.validation) == len(history.loss) >= history.best_epoch >= 1
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("step", [2, 10, 15, 24])
+def test_a_stopped_run_goes_on_to_the_same_weights(schedule, job, trained, tmp_path, step):
+    """Stopped in the first epoch (nothing is kept yet), in the middle, and at the last step."""
+    whole = schedule.run(trained, job)
+    trained_on = []
+
+    def stop(task, done, total, detail=""):
+        trained_on.append(task)
+        if len(trained_on) == step:
+            raise Stopped
+
+    job = dataclasses.replace(job, checkpoint=Checkpoint(tmp_path / "job.pt"))
+    with pytest.raises(Stopped):
+        schedule.run(trained, dataclasses.replace(job, progress=stop))
+    outcome = schedule.run(trained, dataclasses.replace(job, progress=lambda task, *_: trained_on.append(task)))
+    assert outcome.plan == whole.plan
+    pairs = zip(outcome.network.state_dict().values(), whole.network.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert (outcome.history.loss, outcome.history.steps) == (whole.history.loss, whole.history.steps)
+    assert len(trained_on) < whole.history.steps + 9  # no more than the epoch under way is done again
 
 
 def test_progress_names_the_task(schedule, job, trained):
@@ -185,12 +217,19 @@ def test_iterative_keeps_to_the_filters_when_groups_shrink_to_one(job, trained):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
-    [({"steps": 0}, "schedule.steps: 0 given"), ({"between": 1.0}, "schedule.between: 1.0 given")],
+    ("name", "options", "words"),
+    [
+        ("iterative", {"steps": 0}, "schedule.steps: 0 given"),
+        ("iterative", {"between": 1.0}, "schedule.between: 1.0 given"),
+        ("iterative", {"share": 1.0}, "schedule.share: 1.0 given"),
+        ("iterative", {"share": 0.1, "steps": 2}, "schedule: steps 2 and share 0.1 given"),
+        ("progressive", {"final": 1.5}, "schedule.final: 1.5 given"),
+        ("from_scratch", {"equal": "images"}, "schedule.equal: 'images' given, allowed: steps, flops"),
+    ],
 )
-def test_impossible_options_are_one_line(options, words):
+def test_impossible_options_are_one_line(name, options, words):
     with pytest.raises(ConfigError, match=words):
-        SCHEDULES.get("iterative")(**options)
+        SCHEDULES.get(name)(**options)
 
 
 def test_every_schedule_says_what_it_is():

@@ -74,7 +74,8 @@ def draw_estimates(run: AuditRun, theme: Theme) -> Drawing:
     ]
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False, fontsize=8.5, handletextpad=0.2)
     return Drawing(
-        figure, f"Accuracy after retraining against the estimate of {len(ranked)} proxies, {len(run.summary.plans)} plans."
+        figure,
+        f"Accuracy after retraining against the estimate of {len(ranked)} proxies, {len(run.summary.plans)} plans.",
     )
 
 

@@ -1,0 +1,38 @@
+"""The space files of the repository: every name and option is known, and so is every command in their comments."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from blendsearch.campaigns.checking import load_checked
+from blendsearch.criteria import CRITERIA
+
+SPACES = sorted(Path("search_spaces").glob("*.yaml"))
+COMMAND = re.compile(r"^#\s+blendsearch \w+ (?P<file>search_spaces/\S+)(?P<rest>.*)$", re.MULTILINE)
+SCRIPT = re.compile(r"^#\s+\S*python (?P<script>scripts/\S+) (?P<file>search_spaces/\S+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", SPACES, ids=lambda file: file.name)
+def test_every_name_and_option_is_known(file):
+    assert load_checked(file, ["compute.workers=1"]).name == file.stem
+
+
+@pytest.mark.parametrize("file", SPACES, ids=lambda file: file.name)
+def test_every_command_in_the_comments_can_be_typed(file):
+    text = file.read_text()
+    commands = COMMAND.findall(text)
+    assert commands
+    for named, rest in commands:
+        words = rest.split()
+        assert Path(named) == file
+        if "--by" in words:
+            at = words.index("--by")
+            assert words[at + 1] in CRITERIA
+            del words[at : at + 2]
+        load_checked(file, [*words, "compute.workers=1"])
+    for script, named in SCRIPT.findall(text):
+        assert Path(script).is_file()
+        assert Path(named) == file

@@ -1,0 +1,104 @@
+"""Compensation after each cut: as refitting by hand, better than slicing alone, and refused where it is void."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from blendsearch.allocation import ALLOCATIONS, Budget
+from blendsearch.campaigns.checking import checked_from_dict
+from blendsearch.campaigns.single import prune_once
+from blendsearch.campaigns.workbench import unlabelled
+from blendsearch.config import TrainingConfig, load_space
+from blendsearch.errors import ConfigError, DataError
+from blendsearch.schedules import SCHEDULES, Job, Refit
+from blendsearch.structure import Structure
+from blendsearch.training import Compensation, evaluate
+
+SPACE = {
+    "name": "refit",
+    "data": {"name": "digits", "test": 200, "calibration": 100, "search": 100},
+    "model": {"name": "conv4", "arguments": {"width": 8}},
+    "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
+    "budget": {"flops": 0.4},
+    "retraining": {"epochs": 0},
+    "compute": {"device": "cpu", "workers": 1},
+}
+
+
+def magnitude(network, structure):
+    return {name: network.get_submodule(name).weight.detach().abs().sum((1, 2, 3)) for name in structure.widths}
+
+
+@pytest.fixture
+def job(trained, digits) -> Job:
+    structure = Structure.of(trained, next(digits.train.batches(2))[0])
+    training = TrainingConfig(epochs=0, batch_size=64, lr=0.02)
+    refit = Refit(next(digits.calibration.batches(200))[0], positions=3000)
+    allocation = ALLOCATIONS.get("uniform")()
+    return Job(
+        structure, magnitude, allocation, Budget("flops", 0.5), digits.train.take(300), training, compensation=refit
+    )
+
+
+def test_one_shot_is_the_sliced_network_refitted_by_hand(trained, job):
+    job = dataclasses.replace(job, compensation=dataclasses.replace(job.compensation, positions=10**6))
+    outcome = SCHEDULES.get("one_shot")().run(trained, job)
+    by_hand = job.structure.slice(trained, outcome.plan)
+    Compensation(trained, job.structure, job.compensation.images, positions=10**6).refit(by_hand, outcome.plan)
+    pairs = zip(outcome.network.state_dict().values(), by_hand.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if SCHEDULES.get(name).keeps_weights])
+def test_every_schedule_is_better_with_it_where_nothing_trains(trained, job, digits, name):
+    schedule = SCHEDULES.get(name)()
+    plain = schedule.run(trained, dataclasses.replace(job, compensation=None)).network
+    refitted = schedule.run(trained, job).network
+    before, after = (evaluate(one, digits.search.batches(250)).accuracy for one in (plain, refitted))
+    assert after > before + 0.1
+
+
+def test_images_come_from_the_first_split_as_far_as_it_goes(digits):
+    parts = (digits.calibration.take(20), digits.train.take(30))
+    images = unlabelled(parts, 50, seed=3)
+    known = [{one.numpy().tobytes() for one in next(part.batches(100))[0]} for part in parts]
+    given = [one.numpy().tobytes() for one in images]
+    assert set(given[:20]) == known[0]
+    assert set(given[20:]) == known[1]
+    assert torch.equal(unlabelled(parts, 5, seed=3), images[:5])
+    with pytest.raises(DataError, match=r"compensation.images: 51 given, at most 50 allowed"):
+        unlabelled(parts, 51, seed=3)
+
+
+def test_a_space_with_compensation_prunes_without_training(tmp_path):
+    accuracy = {}
+    for images in (None, 60):
+        section = {"compensation": {"images": images}} if images else {}
+        space = checked_from_dict({**SPACE, **section})
+        accuracy[images] = prune_once(space, "l2", tmp_path / str(images))["pruned"]["test_accuracy"]
+    assert accuracy[60] > accuracy[None]
+
+
+def test_too_few_images_show_before_any_training(tmp_path):
+    space = checked_from_dict({**SPACE, "compensation": {"images": 5000}})
+    with pytest.raises(DataError, match=r"compensation.images: 5000 given"):
+        prune_once(space, "l2", tmp_path / "run")
+    assert not (tmp_path / "run" / "baseline.safetensors").exists()
+
+
+@pytest.mark.parametrize("schedule", ["from_scratch", {"name": "from_scratch", "equal": "flops"}])
+def test_it_is_refused_where_no_weights_are_kept(schedule):
+    with pytest.raises(ConfigError, match=r"compensation: schedule 'from_scratch' keeps no weights"):
+        checked_from_dict({**SPACE, "compensation": {}, "schedule": schedule})
+
+
+def test_the_key_may_be_overridden_part_by_part():
+    space = load_space("search_spaces/digits.yaml", ["compensation.images=300"])
+    assert space.compensation is not None
+    assert (space.compensation.images, space.compensation.positions, space.compensation.ridge) == (300, 20_000, 1e-3)
+    assert load_space("search_spaces/digits.yaml").compensation is None
+    with pytest.raises(ConfigError, match=r"compensation.ridge: out of range \(given 0"):
+        load_space("search_spaces/digits.yaml", ["compensation.ridge=0"])

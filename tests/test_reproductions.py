@@ -1,0 +1,36 @@
+"""The scripts that check the papers' claims run, on the smallest terms, and write what they print."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+
+TINY = ["model.arguments.width=8", "training.epochs=1", "retraining.epochs=0.5", "compute.device=cpu"]
+
+
+def run(monkeypatch, script, *arguments):
+    monkeypatch.setattr(sys, "argv", [script, *arguments, *TINY])
+    runpy.run_path(f"scripts/{script}", run_name="__main__")
+
+
+def test_schedules_are_compared(monkeypatch, tmp_path, capsys):
+    space = "search_spaces/progressive_digits.yaml"
+    arguments = ("--by", "l1", "--seeds", "2", "--schedules", "progressive,from_scratch", "--out", str(tmp_path))
+    run(monkeypatch, "reproduce_schedules.py", space, *arguments)
+    summary = json.loads((tmp_path / "schedules.json").read_text())["summary"]
+    assert list(summary) == ["one_shot", "progressive", "from_scratch"]
+    assert summary["one_shot"]["difference"] == 0
+    assert len(summary["progressive"]["interval"]) == 2
+    assert f"{100 * summary['progressive']['mean']:.2f}" in capsys.readouterr().out
+
+
+def test_compensation_is_measured_against_the_number_of_images(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, "reproduce_compensation.py", "--by", "l2", "--out", str(tmp_path), "compute.workers=1")
+    rows = json.loads((tmp_path / "compensation.json").read_text())["rows"]
+    done = [(row["what"], row["images"]) for row in rows]
+    assert done[:5] == [
+        ("sliced", 0), ("recalibrated", 200), ("compensated", 100), ("compensated", 300), ("compensated", 997),
+    ]  # fmt: skip
+    assert done[5][0] == "retrained"
+    assert f"{100 * rows[-1]['test_accuracy']:.2f} %" in capsys.readouterr().out
