@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from blendsearch.blending import Blend, Scores, agreement, rank_all
-from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.folder import RunFolder, choose_folder
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain
 from blendsearch.campaigns.scorers import BlendScorer
@@ -27,7 +27,7 @@ from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, score_groups
 from blendsearch.errors import unknown_name
 from blendsearch.progress import Progress, silent
-from blendsearch.schedules import SCHEDULES
+from blendsearch.schedules import SCHEDULES, TrainingSchedule
 
 
 def _opened(space: Space, run_dir: Path | None, job: str, progress: Progress) -> tuple[Workbench, RunFolder]:
@@ -38,10 +38,16 @@ def _opened(space: Space, run_dir: Path | None, job: str, progress: Progress) ->
 
 
 def train_baseline(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
-    """Train only the network of a space; its weights are left in baseline.safetensors."""
+    """Train only the network of a space, by its training schedule where it names one.
+
+    Its weights are left in baseline.safetensors, the record with the test accuracy in summary.json.
+    """
     bench, folder = _opened(space, run_dir, "train", progress)
-    record = trained_baseline(bench, folder)
-    return {**record, "run_dir": folder.path, "test_accuracy": tested_baseline(bench, folder)}
+    record = {**trained_baseline(bench, folder), "test_accuracy": tested_baseline(bench, folder)}
+    schedule = space.schedule.name if issubclass(SCHEDULES.get(space.schedule.name), TrainingSchedule) else None
+    summary = {"name": space.name, **record, "schedule": schedule, "seed": space.seed, "versions": versions()}
+    folder.write_json("summary.json", summary)
+    return {**record, "run_dir": folder.path}
 
 
 def score_criteria(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
 
     Raises UnknownNameError when `by` is neither a criterion nor a file.
     """
-    blend = _read(by)
+    blend, schedule = _read(by), pruning_schedule(space, "prune")
     bench, folder = _opened(space, run_dir, "prune", progress)
     baseline = trained_baseline(bench, folder)
     scores: Scores = score_groups(bench.structure, calibration_statistics(bench, blend.criteria), blend.criteria)
@@ -85,7 +91,7 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
     )
     terms = Terms(
         bench.network, bench.structure, {by: scorer}, prepared_allocation(bench, folder), bench.budget,
-        make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
+        schedule, space.retraining, bench.splits, bench.compute, space.seed,
     )  # fmt: skip
     result, state = retrain(terms, Candidate(by, "criterion" if by in CRITERIA else "blend", 0), progress)
     folder.write_tensors("network.safetensors", state)

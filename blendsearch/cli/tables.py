@@ -68,10 +68,11 @@ def clusters_table(clusters: Mapping[str, Sequence[Sequence[str]]]) -> Table:
 
 
 def baseline_table(result: Mapping[str, Any]) -> Table:
-    """Return accuracy, cost and time of the trained network."""
-    table = plain_table("baseline", "test accuracy", "FLOPs", "parameters", "time")
+    """Return accuracy, training length, cost and time of the trained network."""
+    table = plain_table("baseline", "test accuracy", "steps", "FLOPs", "parameters", "time")
     table.add_row(
         percent(result["test_accuracy"]),
+        f"{result['steps']:,.0f}",
         f"{result['flops']:,.0f}",
         f"{result['params']:,.0f}",
         duration(result["seconds"]),

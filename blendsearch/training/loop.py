@@ -68,11 +68,14 @@ def train(
     checkpoint: CheckpointStore | None = None,
     validation: Split | None = None,
     mode: Callable[[nn.Module], object] = nn.Module.train,
+    window: tuple[int, int] | None = None,
 ) -> History:
     """Train a network in place and return its history; it is left on the compute's device, in evaluation mode.
 
     mode: puts the network into training mode; a schedule that freezes layers leaves their batch norms in evaluation
     mode there. Parameters that do not require gradients stay as they are.
+    window: (steps before, steps in all) of a longer training that this call is a part of, from the start of an
+    epoch on; learning rates, images and progress are those of the longer one. The optimizer starts afresh.
 
     The images' order and augmentation in an epoch come from (seed, epoch) alone, so a run that is stopped and
     continued from its checkpoint ends with the same weights, bit for bit. Fractional epochs end in the middle of
@@ -87,16 +90,18 @@ def train(
         return history
     per_epoch = steps_per_epoch(len(split), config.batch_size)
     total = max(1, round(config.epochs * per_epoch))
+    before, whole = window or (0, total)
     optimizer = make_optimizer(network, config)
     start = _restore(checkpoint, network, optimizer, history, total)
     clock = time.perf_counter() - history.seconds
     for epoch in range(start, math.ceil(total / per_epoch)):
         steps = min(per_epoch, total - epoch * per_epoch)
-        batches = islice(split.batches(config.batch_size, seed=child_seed(seed, "epoch", epoch), augment=True), steps)
+        place = before // per_epoch + epoch
+        batches = islice(split.batches(config.batch_size, seed=child_seed(seed, "epoch", place), augment=True), steps)
         with torch.random.fork_rng(devices=[compute.device] if compute.device.startswith("cuda") else []):
-            torch.manual_seed(child_seed(seed, "dropout", epoch))
+            torch.manual_seed(child_seed(seed, "dropout", place))
             mode(network)
-            _epoch(network, batches, optimizer, config, compute, progress, task, history, total, per_epoch)
+            _epoch(network, batches, optimizer, config, compute, progress, task, history, before, whole, per_epoch)
         if validation is not None:
             history.validation.append(evaluate(network, validation.batches(500), compute).accuracy)
         history.seconds = time.perf_counter() - clock
@@ -115,13 +120,14 @@ def _epoch(
     progress: Progress,
     task: str,
     history: History,
-    total: int,
+    before: int,
+    whole: int,
     per_epoch: int,
 ) -> None:
     loss_sum, right, seen = torch.zeros(()), torch.zeros(()), 0
     rate = 0.0
     for images, labels in batches:
-        rate = learning_rate(config, history.steps, total, per_epoch)
+        rate = learning_rate(config, before + history.steps, whole, per_epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with compute.autocast():
@@ -131,7 +137,8 @@ def _epoch(
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
-                f"{task}: the loss is {value} in epoch {len(history.loss) + 1}, step {history.steps + 1} of {total} "
+                f"{task}: the loss is {value} in epoch {before // per_epoch + len(history.loss) + 1}, "
+                f"step {before + history.steps + 1} of {whole} "
                 f"(learning rate {rate:.4g}); a lower lr, a warm-up or clip_norm may help"
             )
         optimizer.zero_grad(set_to_none=True)
@@ -143,7 +150,7 @@ def _epoch(
         loss_sum += value * len(labels)
         right += (logits.argmax(1) == labels).sum().float().cpu()
         seen += len(labels)
-        progress(task, history.steps, total, f"loss {value:.3f}")
+        progress(task, before + history.steps, whole, f"loss {value:.3f}")
     history.loss.append(float(loss_sum / seen))
     history.accuracy.append(float(right / seen))
     history.lr.append(rate)
