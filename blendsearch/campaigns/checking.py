@@ -51,9 +51,9 @@ def pruning_schedule(space: Space, command: str) -> Schedule:
     if isinstance(schedule, TrainingSchedule):
         name = space.schedule.name
         raise ConfigError(
-            f"schedule: '{name}' trains the whole network and prunes nothing, so `blendsearch {command}` cannot use it; "
-            f"run `blendsearch train SPACE.yaml schedule={name}` and {command} the result with model.weights=RUN_DIR/"
-            "baseline.safetensors training.epochs=0 schedule=one_shot"
+            f"schedule: '{name}' trains the whole network and prunes nothing; run `blendsearch train SPACE.yaml "
+            f"schedule={name}` and {command} the result with model.weights=RUN_DIR/baseline.safetensors "
+            "training.epochs=0 schedule=one_shot"
         )
     assert isinstance(schedule, Schedule)
     return schedule

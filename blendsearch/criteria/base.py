@@ -81,7 +81,8 @@ def combine(scores: list[Tensor], rule: str = "mean_rank") -> Tensor:
     """Aggregate the scores [C] of coupled convolutions or sites: one stays as it is, several follow the rule.
 
     rule: "mean_rank" by default, because convolutions of a residual stream differ in fan-in and scale and a sum
-    would follow the largest one alone; "mean", "sum" or "max" of the scores themselves. Raises BlendsearchError for another.
+    would follow the largest one alone; "mean", "sum" or "max" of the scores themselves. Raises
+    BlendsearchError for another.
     """
     if rule not in GROUP_RULES:
         raise unknown_name("group rule", rule, GROUP_RULES)

@@ -81,7 +81,7 @@ class RePr(TrainingSchedule):
             most = f"at most {fits} such cycles fit" if fits else "not one such cycle fits"
             raise ConfigError(
                 f"schedule: repr with {self.cycles} cycles of {self.full} + {self.sub} epochs needs {needed} epochs, "
-                f"training.epochs is {training.epochs:g} ({most}; lower schedule.full and schedule.sub, or train longer)"
+                f"training.epochs is {training.epochs:g} ({most}; lower schedule.full and schedule.sub or train longer)"
             )
 
     def train(self, network: nn.Module, job: TrainingJob) -> History:

@@ -57,8 +57,8 @@ def _renew(module: nn.Module, kept: Tensor, draws: torch.Generator) -> None:
         _fill(module.weight, kept, 0.25)
 
 
-def _renew_rows(module: nn.Module, kept: Tensor, draws: torch.Generator) -> None:
-    view = channels_first(module, module.get_parameter("weight"), "out")
+def _renew_rows(module: nn.Conv2d | nn.ConvTranspose2d, kept: Tensor, draws: torch.Generator) -> None:
+    view = channels_first(module, module.weight, "out")
     rows = view.detach().flatten(1).cpu().double()
     lost = _others(kept, len(rows))
     new = fresh_directions(rows[kept], rows[lost], draws) * rows[kept].norm(dim=1).mean()
