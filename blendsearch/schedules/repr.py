@@ -42,7 +42,8 @@ class RePr(TrainingSchedule):
     cycles, full, sub: so often, the full network trains for `full` epochs and what is left of it for `sub`; the rest
     of training.epochs follows. Learning rates are those of plain training; momentum starts afresh in each phase.
     drop: share of all filters that go, the lowest scores of the whole network; min_keep: share of each group that
-    stays, one filter at least. criterion: what scores them. compare: how scores of different layers are made
+    stays, one filter at least (ours: overlaps are largest where filters are small, as in a first layer, of which
+    next to nothing would be left). criterion: what scores them. compare: how scores of different layers are made
     comparable: "none" (the source compares overlaps as they are), or a normalisation of the global_threshold
     allocation, which criteria with a scale of their own in each layer need. Coupled convolutions lose the same
     filters, by the mean of their scores. Returned filters: `bring_back`.
@@ -59,7 +60,7 @@ class RePr(TrainingSchedule):
         drop: float = 0.3,
         criterion: str = "orthogonality",
         compare: str = "none",
-        min_keep: float = 0.1,
+        min_keep: float = 0.5,
     ) -> None:
         for option, value in {"cycles": cycles, "full": full, "sub": sub}.items():
             if not isinstance(value, int) or value < 1:
