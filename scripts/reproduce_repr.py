@@ -86,6 +86,7 @@ def main() -> None:
     if given.out is not None:
         space = load_checked(given.space, given.overrides).to_dict()
         section = {key: space[key] for key in ("name", "data", "model", "training", "schedule")}
+        section["data"]["root"] = None  # a place on this machine
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps({**result, "space": section, "versions": versions()}, indent=1) + "\n")
 
