@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+import blendsearch.campaigns.checking  # noqa: F401  (before stand_in puts another module in its parent's place)
 from blendsearch.cli import app, tables
 from blendsearch.cli.display import Bars, Lines, clock, rate_text
 from blendsearch.errors import RunError
@@ -143,11 +144,12 @@ def test_train(space, stand_in):
         "flops": 1234567,
         "params": 9876,
         "seconds": 3,
+        "steps": 1480,
     }
     stand_in("single", train_baseline=lambda *given: found)
     result = run("train", space)
     assert result.exit_code == 0
-    assert all(text in result.stdout for text in ("97.50 %", "1,234,567", "9,876", "3.00 s", "runs"))
+    assert all(text in result.stdout for text in ("97.50 %", "1,480", "1,234,567", "9,876", "3.00 s", "runs"))
 
 
 def test_score_is_not_cut_when_piped(space, stand_in):

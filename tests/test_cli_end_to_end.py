@@ -61,6 +61,26 @@ def test_train_then_score(run, tmp_path):
     assert all(name in printed for name in ("l1", "taylor", "random", "agreement"))
 
 
+def test_train_by_repr_then_prune_the_result(run, tmp_path):
+    shorter = "schedule={name: repr, cycles: 1, full: 1, sub: 1}"
+    printed = run("train", "tiny.yaml", shorter, "training.epochs=2")
+    assert "steps" in printed
+    summary = json.loads((tmp_path / "runs/tiny-train/summary.json").read_text())
+    assert summary["schedule"] == "repr"
+    assert summary["steps"] > 0
+    weights = "model.weights=runs/tiny-train/baseline.safetensors"
+    run("prune", "tiny.yaml", "--by", "l1", weights, "training.epochs=0", "schedule=one_shot", "-q")
+    baseline = json.loads((tmp_path / "runs/tiny-prune/summary.json").read_text())["baseline"]
+    assert baseline["test_accuracy"] == summary["test_accuracy"]
+    assert baseline["steps"] == 0
+    for command in (("search", "tiny.yaml"), ("prune", "tiny.yaml", "--by", "l1")):
+        printed = run(*command, shorter, "training.epochs=2", code=2)
+        assert "'repr' trains the whole network and prunes nothing; run `blendsearch train" in printed
+        assert len(printed.strip().splitlines()) == 1
+    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == ["tiny-prune", "tiny-train"]
+    assert "needs 90 epochs" in run("train", "tiny.yaml", "schedule=repr", code=2)
+
+
 @pytest.mark.parametrize("schedule", ["one_shot", "iterative"])
 @pytest.mark.parametrize("allocation", ["uniform", "global_threshold", "layer_adaptive", "sensitivity"])
 def test_prune_by_a_criterion(run, tmp_path, schedule, allocation):

@@ -16,7 +16,7 @@ from blendsearch.errors import BlendsearchError, ConfigError, nearest
 from blendsearch.models.loading import check_name
 from blendsearch.proxies import PROXIES
 from blendsearch.registry import Registry
-from blendsearch.schedules import SCHEDULES
+from blendsearch.schedules import SCHEDULES, Schedule, TrainingSchedule
 from blendsearch.search.backends import BACKENDS
 from blendsearch.search.backends.sampling import SAMPLERS
 from blendsearch.search.parallel import resolve_workers
@@ -40,6 +40,23 @@ def check_space(space: Space) -> None:
     lines = [f"{'.'.join(map(str, path))}: {what}" for path, what in mistakes_in_names(space.to_dict())]
     if lines:
         raise ConfigError("\n".join(lines))
+    schedule = make(SCHEDULES, space.schedule)
+    if isinstance(schedule, TrainingSchedule):
+        schedule.check(space.training)
+
+
+def pruning_schedule(space: Space, command: str) -> Schedule:
+    """Return the schedule of a space for a command that prunes; ConfigError for one that only trains."""
+    schedule = make(SCHEDULES, space.schedule)
+    if isinstance(schedule, TrainingSchedule):
+        name = space.schedule.name
+        raise ConfigError(
+            f"schedule: '{name}' trains the whole network and prunes nothing; run `blendsearch train SPACE.yaml "
+            f"schedule={name}` and {command} the result with model.weights=RUN_DIR/baseline.safetensors "
+            "training.epochs=0 schedule=one_shot"
+        )
+    assert isinstance(schedule, Schedule)
+    return schedule
 
 
 def make(registry: Registry[Any], section: Any) -> Any:
@@ -128,7 +145,8 @@ def _compensation(data: Mapping[str, Any]) -> Mistakes:
     name = schedule.get("name") if isinstance(schedule, Mapping) else schedule
     if data.get("compensation") is None or not isinstance(name, str) or name not in SCHEDULES:
         return
-    if not SCHEDULES.get(name).keeps_weights:
+    schedule = SCHEDULES.get(name)
+    if issubclass(schedule, Schedule) and not schedule.keeps_weights:
         what = f"schedule '{name}' keeps no weights to refit; set compensation: null or choose another schedule"
         yield ("compensation",), what
 

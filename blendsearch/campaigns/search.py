@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.blending import Blend, Clusters, Scores, agreement, cluster, rank_all
-from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.comparison import averages, compare, fidelity
 from blendsearch.campaigns.folder import RunFolder, check_same_space, choose_folder
 from blendsearch.campaigns.report import write_report
@@ -29,7 +29,6 @@ from blendsearch.campaigns.workbench import (
 from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.progress import Progress, silent
-from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import evaluate
 
@@ -51,6 +50,7 @@ def run_search(
     space: Space, run_dir: Path | None = None, resume: bool = False, progress: Progress = silent
 ) -> Campaign:
     """Run a search campaign, or go on with a stopped one; same space, same result, however often it was stopped."""
+    pruning_schedule(space, "search")  # one that does not prune is refused before any work
     bench = Workbench(space, progress)
     folder = choose_folder(run_dir, space.name, resume)
     with folder.locked():
@@ -134,7 +134,7 @@ def retrained(
     terms = Terms(
         bench.network, bench.structure, dict(scorers),
         {name: entrant.allocation for name, entrant in entrants.items()}, bench.budget,
-        make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
+        pruning_schedule(space, "search"), space.retraining, bench.splits, bench.compute, space.seed,
         folder / "checkpoints", bench.compensation,
     )  # fmt: skip
     candidates = [

@@ -10,7 +10,7 @@ import torch
 
 from blendsearch.allocation import own_allocation
 from blendsearch.blending import Blend, Scores, agreement, rank_all
-from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.folder import RunFolder, choose_folder
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain
 from blendsearch.campaigns.scorers import BlendScorer
@@ -29,7 +29,7 @@ from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, score_groups
 from blendsearch.errors import unknown_name
 from blendsearch.progress import Progress, silent
-from blendsearch.schedules import SCHEDULES
+from blendsearch.schedules import SCHEDULES, TrainingSchedule
 from blendsearch.structure import Plan
 
 
@@ -41,10 +41,16 @@ def _opened(space: Space, run_dir: Path | None, job: str, progress: Progress) ->
 
 
 def train_baseline(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
-    """Train only the network of a space; its weights are left in baseline.safetensors."""
+    """Train only the network of a space, by its training schedule where it names one.
+
+    Its weights are left in baseline.safetensors, the record with the test accuracy in summary.json.
+    """
     bench, folder = _opened(space, run_dir, "train", progress)
-    record = trained_baseline(bench, folder)
-    return {**record, "run_dir": folder.path, "test_accuracy": tested_baseline(bench, folder)}
+    record = {**trained_baseline(bench, folder), "test_accuracy": tested_baseline(bench, folder)}
+    schedule = space.schedule.name if issubclass(SCHEDULES.get(space.schedule.name), TrainingSchedule) else None
+    summary = {"name": space.name, **record, "schedule": schedule, "seed": space.seed, "versions": versions()}
+    folder.write_json("summary.json", summary)
+    return {**record, "run_dir": folder.path}
 
 
 def score_criteria(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
 
     Raises UnknownNameError when `by` is neither a criterion nor a file.
     """
-    blend = _read(by)
+    blend, schedule = _read(by), pruning_schedule(space, "prune")
     bench, folder = _opened(space, run_dir, "prune", progress)
     baseline = trained_baseline(bench, folder)
     scores: Scores = score_groups(bench.structure, calibration_statistics(bench, blend.criteria), blend.criteria)
@@ -89,8 +95,7 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
     allocation = own_allocation(prepared_allocation(bench, folder), blend.keep, bench.structure)
     terms = Terms(
         bench.network, bench.structure, {by: scorer}, {by: allocation}, bench.budget,
-        make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,
-        compensation=bench.compensation,
+        schedule, space.retraining, bench.splits, bench.compute, space.seed, compensation=bench.compensation,
     )  # fmt: skip
     result, state = retrain(terms, Candidate(by, "criterion" if by in CRITERIA else "blend", 0), progress)
     folder.write_tensors("network.safetensors", state)

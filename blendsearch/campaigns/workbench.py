@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
 from blendsearch.campaigns.checking import budget_of, check_space, make
-from blendsearch.campaigns.folder import RunFolder
+from blendsearch.campaigns.folder import Checkpoint, RunFolder
 from blendsearch.compute import Compute, child_seed, threads
 from blendsearch.config import Space
 from blendsearch.criteria import Scores, applicable, measures_of, names, score_groups
@@ -26,13 +26,13 @@ from blendsearch.errors import BlendsearchError, DataError
 from blendsearch.models.loading import build
 from blendsearch.progress import Progress
 from blendsearch.proxies import Bench
-from blendsearch.schedules import Refit
+from blendsearch.schedules import SCHEDULES, Refit, TrainingJob, TrainingSchedule
 from blendsearch.search.parallel import resolve_workers
 from blendsearch.statistics import Statistics, gather
 from blendsearch.statistics.ratings import Ratings, ratings_of, read_ratings
 from blendsearch.structure import LatencyTable, Structure, measure_latency, side_by_side
 from blendsearch.training.evaluation import evaluate
-from blendsearch.training.loop import train
+from blendsearch.training.loop import History, train
 
 
 @dataclass
@@ -148,7 +148,8 @@ def unlabelled(splits: Sequence[Split], count: int, seed: int) -> Tensor:
 def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     """Train (or adapt) the network in place, or read what a stopped run trained; return its record.
 
-    Keys: seconds, search_accuracy, flops, params. The test split is not read here.
+    A training schedule of the space trains it in its way. Keys: seconds, steps (of the optimiser), search_accuracy,
+    flops, params. The test split is not read here.
     """
     structure = priced_structure(bench, folder)  # an impossible budget shows before hours of training
     if folder.has("records/baseline.json"):
@@ -160,16 +161,11 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     ratings_of(structure, bench.ratings or {})  # as do ratings of another network
     _check_wanted(bench, Statistics.of_weights(bench.network, structure))  # and criteria that need other layers
     checkpoint = folder.checkpoint("baseline")
-    if bench.space.training.epochs > 0:
-        train(
-            bench.network, bench.splits.train, bench.space.training,
-            seed=child_seed(bench.space.seed, "training"), compute=bench.compute,
-            progress=bench.progress, task="training", checkpoint=checkpoint,
-            validation=bench.splits.search if bench.space.training.early_stop else None,
-        )  # fmt: skip
+    history = _train(bench, checkpoint)
     accuracy = evaluate(bench.network, bench.splits.search.batches(500), bench.compute).accuracy
     record = {
         "seconds": round(time.perf_counter() - start, 3),
+        "steps": history.steps,
         "search_accuracy": accuracy,
         "flops": structure.cost.flops(structure.widths),
         "params": sum(parameter.numel() for parameter in bench.network.parameters()),
@@ -186,6 +182,24 @@ def data_name(bench: Workbench) -> str:
     """Return the data set's name; a class folder's is that of the folder."""
     data = bench.space.data
     return Path(data.root).name if data.name == "folder" and data.root else data.name
+
+
+def _train(bench: Workbench, checkpoint: Checkpoint) -> History:
+    space, seed = bench.space, child_seed(bench.space.seed, "training")
+    schedule = make(SCHEDULES, space.schedule)
+    if isinstance(schedule, TrainingSchedule):
+        job = TrainingJob(
+            bench.structure, bench.splits.train, bench.splits.calibration, space.training, seed=seed,
+            compute=bench.compute, progress=bench.progress, checkpoint=checkpoint,
+        )  # fmt: skip
+        return schedule.train(bench.network, job)
+    if space.training.epochs == 0:
+        return History()
+    return train(
+        bench.network, bench.splits.train, space.training, seed=seed, compute=bench.compute,
+        progress=bench.progress, task="training", checkpoint=checkpoint,
+        validation=bench.splits.search if space.training.early_stop else None,
+    )  # fmt: skip
 
 
 def prepared_allocation(bench: Workbench, folder: RunFolder) -> Allocation:

@@ -28,8 +28,8 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     if summary.get("control"):
         table.add_row(*_result_cells("random search", summary["control"]))
     for name, result in sorted(summary["criteria"].items(), key=lambda item: -item[1]["test_accuracy"]):
-        own = result.get("allocation", summary["allocation"])
-        label = name if own == summary["allocation"] else f"{name} ({own})"
+        own = result.get("allocation")
+        label = f"{name} ({own})" if own and own != summary.get("allocation") else name
         table.add_row(*_result_cells(label, result))
     return table
 
@@ -72,10 +72,11 @@ def clusters_table(clusters: Mapping[str, Sequence[Sequence[str]]]) -> Table:
 
 
 def baseline_table(result: Mapping[str, Any]) -> Table:
-    """Return accuracy, cost and time of the trained network."""
-    table = plain_table("baseline", "test accuracy", "FLOPs", "parameters", "time")
+    """Return accuracy, training length, cost and time of the trained network."""
+    table = plain_table("baseline", "test accuracy", "steps", "FLOPs", "parameters", "time")
     table.add_row(
         percent(result["test_accuracy"]),
+        f"{result['steps']:,.0f}",
         f"{result['flops']:,.0f}",
         f"{result['params']:,.0f}",
         duration(result["seconds"]),

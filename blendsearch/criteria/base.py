@@ -71,6 +71,7 @@ class FeatureMapCriterion(Criterion):
 
 GROUP_RULES: dict[str, Callable[[list[Tensor]], Tensor]] = {
     "mean_rank": lambda scores: torch.stack([rank(score) for score in scores]).mean(0),
+    "mean": lambda scores: torch.stack(scores).mean(0),
     "sum": lambda scores: torch.stack(scores).sum(0),
     "max": lambda scores: torch.stack(scores).amax(0),
 }
@@ -80,7 +81,8 @@ def combine(scores: list[Tensor], rule: str = "mean_rank") -> Tensor:
     """Aggregate the scores [C] of coupled convolutions or sites: one stays as it is, several follow the rule.
 
     rule: "mean_rank" by default, because convolutions of a residual stream differ in fan-in and scale and a sum
-    would follow the largest one alone; "sum" or "max" of the scores themselves. Raises BlendsearchError for another.
+    would follow the largest one alone; "mean", "sum" or "max" of the scores themselves. Raises
+    BlendsearchError for another.
     """
     if rule not in GROUP_RULES:
         raise unknown_name("group rule", rule, GROUP_RULES)

@@ -43,7 +43,7 @@ def score_groups(
 ) -> Scores:
     """Score every group under every criterion; raise BlendsearchError when a criterion breaks its contract.
 
-    group_rule: how the scores of a group's coupled convolutions become one: "mean_rank", "sum" or "max".
+    group_rule: how the scores of a group's coupled convolutions become one: "mean_rank", "mean", "sum" or "max".
     """
     scores: Scores = {}
     for name in criteria:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
 from blendsearch.allocation import Allocation, Budget
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import TrainingConfig
+from blendsearch.criteria import measures_of, score_groups
 from blendsearch.data.batches import Split
 from blendsearch.progress import Progress, silent
 from blendsearch.registry import Registry
 from blendsearch.schedules.refit import Refit
+from blendsearch.statistics import gather
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.loop import CheckpointStore, History, train
 
@@ -90,9 +92,64 @@ class Schedule:
         raise NotImplementedError
 
 
-SCHEDULES: Registry[type[Schedule]] = Registry("schedule", "schedules")
+@dataclass
+class TrainingJob:
+    """Everything a training schedule needs beside the network; there is no budget, since nothing is pruned for good.
+
+    calibration: what criteria look at. The seed is that of plain training, so that both see the same images.
+    """
+
+    structure: Structure
+    train: Split
+    calibration: Split
+    training: TrainingConfig
+    seed: int = 0
+    compute: Compute = field(default_factory=Compute)
+    progress: Progress = silent
+    task: str = "training"
+    checkpoint: CheckpointStore | None = None
+
+    def score(self, network: nn.Module, criterion: str, seed: int) -> dict[str, Tensor]:
+        """Score the filters of the network as it is now: group -> [C], the mean over coupled convolutions."""
+        batches, needs = self.calibration.batches(128), measures_of([criterion])
+        statistics = gather(network, self.structure, batches, needs, compute=self.compute, seed=seed)
+        return score_groups(self.structure, statistics, [criterion], group_rule="mean")[criterion]
+
+    def fit(self, network: nn.Module, **changes: Any) -> History:
+        """Train a network in place on the job's terms; `changes` replace arguments of `train`."""
+        terms: dict[str, Any] = {
+            "config": self.training,
+            "seed": self.seed,
+            "compute": self.compute,
+            "progress": self.progress,
+            "task": self.task,
+        }
+        return train(network, self.train, **{**terms, **changes})
 
 
-def register_schedule(schedule: type[Schedule]) -> type[Schedule]:
-    """Register a schedule class under its `name`; usable as a decorator."""
-    return SCHEDULES.register(schedule.name)(schedule)
+class TrainingSchedule:
+    """Trains a network in a way of its own and returns it at full size, after as many steps as plain training.
+
+    Options are the keyword arguments of its class. It stands in the same registry as the schedules that prune.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+
+    def check(self, training: TrainingConfig) -> None:
+        """Raise ConfigError when this training is not one that the schedule can follow."""
+
+    def train(self, network: nn.Module, job: TrainingJob) -> History:
+        """Train `network` in place; go on from the job's checkpoint where there is one."""
+        raise NotImplementedError
+
+
+AnySchedule = type[Schedule] | type[TrainingSchedule]
+SCHEDULES: Registry[Any] = Registry("schedule", "schedules")
+S = TypeVar("S", bound=AnySchedule)
+
+
+def register_schedule(schedule: S) -> S:
+    """Register a schedule class, of pruning or of training, under its `name`; usable as a decorator."""
+    SCHEDULES.register(schedule.name)(schedule)
+    return schedule

@@ -14,6 +14,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.structure.cost import CostModel
 from blendsearch.structure.groups import Group, Member, find_groups, masked_copy
 from blendsearch.structure.latency import LatencyTable, measure_table
+from blendsearch.structure.merging import merge_into
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.slicing import copy_with, side_size, sliced_copy
 from blendsearch.structure.trace import Trace, trace
@@ -134,6 +135,22 @@ class Structure:
 
     def slice(self, network: nn.Module, plan: Plan) -> nn.Module:
         """Return a pruned copy of `network` (of this structure, any weights); milliseconds, no tracing."""
+        return sliced_copy(network, *self.kept_channels(network, plan))
+
+    def merge(self, network: nn.Module, sliced: nn.Module, plan: Plan) -> None:
+        """Write a pruned copy's tensors back into `network`, in place; what the copy lacks stays as it is.
+
+        The inverse of `slice`. Raises StructureError when the copy is of another plan.
+        """
+        merge_into(network, sliced, *self.kept_channels(network, plan))
+
+    def kept_channels(
+        self, network: nn.Module, plan: Plan
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, tuple[int, Tensor]]]:
+        """Return which channels stay under `plan`, where any are lost.
+
+        Two tables: module -> side ("out", "in") -> kept indices; free-standing parameter -> (dimension, kept indices).
+        """
         if plan.widths != {name: self.widths.get(name) for name in plan.widths}:
             wrong = next(name for name, width in plan.widths.items() if self.widths.get(name) != width)
             raise StructureError(
@@ -152,7 +169,7 @@ class Structure:
                 parameters[module] = (owners[0][1].dim, stays.nonzero().flatten())
             else:
                 kept.setdefault(module, {})[side] = stays.nonzero().flatten()
-        return sliced_copy(network, kept, parameters)
+        return kept, parameters
 
     def pruned_inputs(self, plan: Plan) -> list[str]:
         """Return the modules that lose input channels under `plan`, in forward order."""

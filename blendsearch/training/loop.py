@@ -85,13 +85,15 @@ def train(
     validation: Split | None = None,
     teacher: nn.Module | None = None,
     mode: Callable[[nn.Module], object] = nn.Module.train,
+    window: tuple[int, int] | None = None,
 ) -> History:
     """Train a network in place and return its history; it is left on the compute's device, in evaluation mode.
 
     validation: read after each epoch; early stop chooses the best epoch on it. teacher: the network to distil from
     where the settings say so, left as it is. mode: puts the network into training mode; a schedule that freezes
     layers leaves their batch norms in evaluation mode there. Parameters that do not require gradients stay as they
-    are.
+    are. window: (steps before, steps in all) of a longer training that this call is a part of, from the start of an
+    epoch on; learning rates, images and progress are those of the longer one. The optimizer starts afresh.
 
     The images' order and augmentation in an epoch come from (seed, epoch) alone, so a run that is stopped and
     continued from its checkpoint ends with the same weights, bit for bit. Fractional epochs end in the middle of
@@ -105,8 +107,9 @@ def train(
         return History()
     per_epoch = steps_per_epoch(len(split), config.batch_size)
     total = max(1, round(config.epochs * per_epoch))
+    before, whole = window or (0, total)
     run = _Run(
-        network, config, compute, progress, task, total, per_epoch, checkpoint,
+        network, config, compute, progress, task, total, per_epoch, checkpoint, before, whole,
         steps=Steps(network, config, compute),
         objective=make_objective(config, teacher, compute),
         early_stop=_early_stop(config, validation),
@@ -118,9 +121,10 @@ def train(
         if history.stopped:
             break
         steps = min(per_epoch, total - epoch * per_epoch)
-        batches = islice(split.batches(config.batch_size, seed=child_seed(seed, "epoch", epoch), augment=True), steps)
+        place = before // per_epoch + epoch
+        batches = islice(split.batches(config.batch_size, seed=child_seed(seed, "epoch", place), augment=True), steps)
         with torch.random.fork_rng(devices=[compute.device] if compute.device.startswith("cuda") else []):
-            torch.manual_seed(child_seed(seed, "dropout", epoch))
+            torch.manual_seed(child_seed(seed, "dropout", place))
             mode(network)
             run.epoch(batches)
         if validation is not None:
@@ -143,7 +147,7 @@ def _early_stop(config: TrainingConfig, validation: Split | None) -> EarlyStop |
 
 @dataclass
 class _Run:
-    """One training under way."""
+    """One training under way: `total` steps, which come after `before` of the `whole`."""
 
     network: nn.Module
     config: TrainingConfig
@@ -153,6 +157,8 @@ class _Run:
     total: int
     per_epoch: int
     checkpoint: CheckpointStore | None
+    before: int
+    whole: int
     steps: Steps
     objective: Objective
     early_stop: EarlyStop | None
@@ -163,17 +169,18 @@ class _Run:
         history = self.history
         loss_sum, right, seen, rate = torch.zeros(()), torch.zeros(()), 0, 0.0
         for images, labels in batches:
-            rate = learning_rate(self.config, history.steps, self.total, self.per_epoch)
+            rate = learning_rate(self.config, self.before + history.steps, self.whole, self.per_epoch)
             try:
                 value, hits = self._batch(images, labels, rate)
             except NotFiniteError as error:
-                place = f"in epoch {len(history.loss) + 1}, step {history.steps + 1} of {self.total}"
+                epoch = self.before // self.per_epoch + len(history.loss) + 1
+                place = f"in epoch {epoch}, step {self.before + history.steps + 1} of {self.whole}"
                 raise self._diverged(f"{error} {place} (learning rate {rate:.4g})") from None
             history.steps += 1
             loss_sum += value * len(labels)
             right += hits.float().cpu()
             seen += len(labels)
-            self.progress(self.task, history.steps, self.total, f"loss {value:.3f}")
+            self.progress(self.task, self.before + history.steps, self.whole, f"loss {value:.3f}")
         # The last update is not seen by any loss, and a checkpoint must hold what one can go on from.
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise self._diverged(f"the weights are not finite after epoch {len(history.loss) + 1}")

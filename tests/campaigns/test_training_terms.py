@@ -16,6 +16,7 @@ from blendsearch.config import DistillationConfig, EarlyStopConfig, RetrainingCo
 from blendsearch.errors import ConfigError
 from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Structure
+from blendsearch.training.loop import History
 
 SPACE = {
     "name": "terms",
@@ -81,7 +82,12 @@ def test_retraining_stops_early_on_the_search_split_never_on_the_test_split(term
 
 def test_the_baseline_stops_early_on_the_search_split(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("blendsearch.campaigns.workbench.train", lambda *given, **keys: seen.append(keys["validation"]))
+
+    def noted(*given, **keys):
+        seen.append(keys["validation"])
+        return History()
+
+    monkeypatch.setattr("blendsearch.campaigns.workbench.train", noted)
     train_baseline(space(training={"epochs": 4, "early_stop": {}}), tmp_path / "early")
     train_baseline(space(), tmp_path / "whole")
     assert [split and len(split) for split in seen] == [100, None]
