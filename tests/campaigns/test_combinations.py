@@ -1,0 +1,89 @@
+"""Every schedule with every allocation, by a criterion and by a blend: each runs, or says in one line why not."""
+
+from __future__ import annotations
+
+import pytest
+from safetensors.torch import save_file
+
+from blendsearch.allocation import ALLOCATIONS
+from blendsearch.blending import Blend
+from blendsearch.campaigns.single import prune_once
+from blendsearch.config import space_from_dict
+from blendsearch.errors import BlendsearchError
+from blendsearch.schedules import SCHEDULES, Schedule
+
+PRUNING = [name for name in SCHEDULES.names() if issubclass(SCHEDULES.get(name), Schedule)]
+OTHERS = [name for name in SCHEDULES.names() if name not in PRUNING]
+QUICK = {"sensitivity": {"strengths": [1.0], "draws": 1, "images": 50}}
+
+
+@pytest.fixture(scope="module")
+def weights(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "conv4.safetensors"
+    save_file(trained.state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def blend_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("blend") / "blend.json"
+    Blend("network", {"network": {"taylor": 1.0, "l2": 0.5}}).save(path)
+    return str(path)
+
+
+def space(weights, **changes):
+    data = {
+        "name": "walk",
+        "data": {"name": "digits", "test": 100, "calibration": 60, "search": 100, "limit": 400},
+        "model": {"name": "conv4", "arguments": {"width": 8}, "weights": weights},
+        "training": {"epochs": 0},
+        "budget": {"flops": 0.5, "min_keep": 0.02},
+        "retraining": {"epochs": 1, "batch_size": 64, "lr": 0.02},
+        "compute": {"device": "cpu", "workers": 1},
+    }
+    return space_from_dict({**data, **changes})
+
+
+@pytest.mark.parametrize("schedule", PRUNING)
+@pytest.mark.parametrize("allocation", ALLOCATIONS.names())
+def test_schedules_and_allocations_go_together(weights, blend_file, tmp_path, schedule, allocation):
+    terms = {"schedule": schedule, "allocation": {"name": allocation, **QUICK.get(allocation, {})}}
+    for number, by in enumerate(("taylor", blend_file)):
+        summary = prune_once(space(weights, **terms), by, tmp_path / str(number))
+        assert 0.4 < summary["pruned"]["flops_ratio"] <= 0.5
+        if SCHEDULES.get(schedule).keeps_weights:  # the others have had seven steps in their life
+            assert summary["pruned"]["test_accuracy"] > 0.2
+
+
+@pytest.mark.parametrize("schedule", PRUNING)
+@pytest.mark.parametrize("kind", ["params", "filters", "latency"])
+def test_schedules_keep_every_kind_of_budget(weights, tmp_path, schedule, kind):
+    ratio = 0.97 if kind == "latency" else 0.5  # of so small a network most latency is overhead
+    budget = {kind: ratio, "min_keep": 0.02}
+    summary = prune_once(space(weights, schedule=schedule, budget=budget), "l1", tmp_path / "run")
+    kept = [sum(numbers) for numbers in zip(*summary["kept"].values(), strict=True)]
+    reached = {
+        "params": summary["pruned"]["params_ratio"],
+        "filters": kept[0] / kept[1],
+        "latency": summary["latency"]["estimated_ratio"] if kind == "latency" else None,
+    }
+    assert 0.9 * ratio < reached[kind] <= ratio
+
+
+@pytest.mark.parametrize("schedule", PRUNING)
+def test_compensation_goes_with_what_keeps_weights(weights, tmp_path, schedule):
+    if SCHEDULES.get(schedule).keeps_weights:
+        given = space(weights, schedule=schedule, compensation={"images": 60})
+        summary = prune_once(given, "l1", tmp_path / "run")
+        assert summary["pruned"]["test_accuracy"] > 0.5
+    else:
+        with pytest.raises(BlendsearchError, match="keeps no weights") as error:
+            prune_once(space(weights, schedule=schedule, compensation={"images": 60}), "l1", tmp_path / "run")
+        assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("schedule", OTHERS)
+def test_training_schedules_prune_nothing(weights, tmp_path, schedule):
+    with pytest.raises(BlendsearchError, match=f"'{schedule}'") as error:
+        prune_once(space(weights, schedule=schedule), "l1", tmp_path / "run")
+    assert len(str(error.value).splitlines()) == 1
