@@ -180,10 +180,9 @@ def retrained(bench: Workbench, folder: RunFolder, scores: Scores, blend: Blend)
     space = bench.space
     by_name = {"blend": blend, **{name: Blend.single(name) for name in scores}}
     seed = child_seed(space.seed, "statistics")
-    scorers = {
-        name: BlendScorer(one, scores, bench.structure, bench.splits.calibration, bench.compute, seed)
-        for name, one in by_name.items()
-    }
+    known = (scores, bench.structure, bench.splits.calibration, bench.compute, seed)
+    rules = (bench.ratings, space.structure.group_rule, space.data.relevance_per_class)
+    scorers = {name: BlendScorer(one, *known, *rules) for name, one in by_name.items()}
     terms = Terms(
         bench.network, bench.structure, dict(scorers), bench.allocation, bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,

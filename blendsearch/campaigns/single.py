@@ -79,10 +79,13 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
     blend = _read(by)
     bench, folder = _opened(space, run_dir, "prune", progress)
     baseline = trained_baseline(bench, folder)
-    scores: Scores = score_groups(bench.structure, calibration_statistics(bench, blend.criteria), blend.criteria)
+    rule = space.structure.group_rule
+    gathered = calibration_statistics(bench, blend.criteria)
+    scores: Scores = score_groups(bench.structure, gathered, blend.criteria, group_rule=rule)
     scorer = BlendScorer(
-        blend, scores, bench.structure, bench.splits.calibration, bench.compute, child_seed(space.seed, "statistics")
-    )
+        blend, scores, bench.structure, bench.splits.calibration, bench.compute, child_seed(space.seed, "statistics"),
+        bench.ratings, rule, space.data.relevance_per_class,
+    )  # fmt: skip
     terms = Terms(
         bench.network, bench.structure, {by: scorer}, prepared_allocation(bench, folder), bench.budget,
         make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, space.seed,

@@ -76,14 +76,19 @@ GROUP_RULES: dict[str, Callable[[list[Tensor]], Tensor]] = {
 }
 
 
+def check_group_rule(rule: str) -> None:
+    """Raise UnknownNameError for a rule that is not in GROUP_RULES."""
+    if rule not in GROUP_RULES:
+        raise unknown_name("group rule", rule, GROUP_RULES)
+
+
 def combine(scores: list[Tensor], rule: str = "mean_rank") -> Tensor:
     """Aggregate the scores [C] of coupled convolutions or sites: one stays as it is, several follow the rule.
 
     rule: "mean_rank" by default, because convolutions of a residual stream differ in fan-in and scale and a sum
     would follow the largest one alone; "sum" or "max" of the scores themselves. Raises BlendsearchError for another.
     """
-    if rule not in GROUP_RULES:
-        raise unknown_name("group rule", rule, GROUP_RULES)
+    check_group_rule(rule)
     if len(scores) == 1:
         return scores[0].float()
     return GROUP_RULES[rule](scores).float()

@@ -40,7 +40,7 @@ class Iterative(Schedule):
             plan = plan.then(step_plan)
             parts.append(self._train(network, job, step))
             if step < self.steps:
-                structure = structure.again(network)
+                structure = structure.again(network, step_plan)
         return Outcome(network, plan, History.joined(parts))
 
     def _step(self, network: nn.Module, structure: Structure, plan: Plan, job: Job, step: int) -> Plan:
