@@ -41,7 +41,13 @@ class Registry(Generic[T]):
             return
         self._loaded_entry_points = True
         for point in entry_points(group=f"blendsearch.{self.plural}"):
-            entry = point.load()
+            try:
+                entry = point.load()
+            except Exception as error:  # whatever a stranger's module does wrong
+                raise BlendsearchError(
+                    f"{self.kind} '{point.name}': {point.value} cannot be loaded, as the entry point "
+                    f"blendsearch.{self.plural} of an installed package asks for ({type(error).__name__}: {error})"
+                ) from error
             if point.name not in self._entries:
                 self._entries[point.name] = entry
 

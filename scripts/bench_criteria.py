@@ -3,7 +3,8 @@
 Usage: .venv/bin/python scripts/bench_criteria.py [--model resnet56] [--images 512] [--batch 128] [--threads 1]
 
 Each criterion alone pays for the common pass; its share is what it adds to that. Torch-Pruning's importances, each
-with what it needs, stand beside. Images are random: costs do not depend on what they show.
+with what it needs, stand beside. Images are random: costs do not depend on what they show. LRP takes ten images of
+each class by default, whatever their number; its cost with all of them stands in a line of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from blendsearch.criteria import CRITERIA, applicable, measures_of, names, score
 from blendsearch.models.shortcuts import ZeroPadShortcut
 from blendsearch.models.zoo import MODELS
 from blendsearch.statistics import gather
+from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.structure import Structure
 from blendsearch.structure.groups import dependency_graph
 
@@ -111,9 +113,9 @@ def main() -> None:
     def unit() -> None:
         forward_backward(plain, data)
 
-    def cost(criteria: Sequence[str]) -> float:
+    def cost(criteria: Sequence[str], per_class: int | None = PER_CLASS) -> float:
         def run() -> None:
-            found = gather(network, structure, data, measures_of(criteria))
+            found = gather(network, structure, data, measures_of(criteria), relevance_per_class=per_class)
             usable = [name for name in criteria if name not in applicable(criteria, structure, found)]
             score_groups(structure, found, usable)
 
@@ -127,7 +129,9 @@ def main() -> None:
     relevance = [name for name, family in families.items() if family == "relevance"]
     print(f"{arguments.model}, {arguments.images} images, {arguments.threads} threads; 1 x = {seconds(unit):.2f} s")
     show(f"all {len(others)} but relevance", cost(others), "target 3")
-    show(f"relevance, {len(relevance)} criteria", cost(relevance), "target 3")
+    taken = sum(min(PER_CLASS, int(count)) for count in labels.bincount())
+    show(f"relevance, {len(relevance)} criteria", cost(relevance), f"target 3; LRP on {taken} of {len(labels)} images")
+    show(f"relevance, {len(relevance)} criteria, all images", cost(relevance, None))
     if arguments.each:
         common = {"activations": cost(["activation_mean"]), "gradients": cost(["taylor"])}
         show("common pass, forward (mean)", common["activations"])

@@ -18,14 +18,29 @@ from blendsearch.campaigns.search import Campaign, run_search
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import Space
 from blendsearch.criteria import applicable, measures_of, names, score_groups
+from blendsearch.criteria.base import check_group_rule
 from blendsearch.data.batches import GivenBatches
 from blendsearch.errors import BlendsearchError, DataError, StructureError
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics import gather
+from blendsearch.statistics.ratings import Ratings, ratings_from
+from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.structure import Plan, Structure
 
 Batches = Iterable[tuple[Tensor, Tensor]]
+RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]]
 HALF = Budget("flops", 0.5)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms filters are scored: where, from which seed, by whose ratings, coupled ones by which rule."""
+
+    compute: Compute
+    seed: int
+    ratings: Ratings | None
+    group_rule: str
+    relevance_per_class: int | None
 
 
 @dataclass(frozen=True)
@@ -46,17 +61,25 @@ def score(
     scope: str = "all",
     device: str = "auto",
     seed: int = 0,
+    ratings: RatingsGiven | None = None,
+    group_rule: str = "mean_rank",
+    relevance_per_class: int | None = PER_CLASS,
 ) -> Scores:
     """Score every filter of a network under many criteria, in one pass over the data.
 
     model: any convolutional classifier, left untouched. batches: any iterable of (images [N, C, H, W], integer
     labels [N]), such as a DataLoader. criteria: names (default: all that apply to this network).
+    ratings: for the criterion `subjective`: the path of a ratings file, or group -> filter index -> a number from 0
+    to 1, "keep" or "drop"; filters without one get 0.5. group_rule: how the scores of coupled convolutions (of a
+    residual stream) become one: "mean_rank", "mean", "sum" or "max". relevance_per_class: how many images of each class LRP
+    relevance takes, the first that come; None takes all.
     Returns criterion -> group -> float32 [C], higher = more important; a group is named by the module path of
     its first convolution. Raises BlendsearchError subclasses for unknown names, empty data, or networks without
     prunable filters.
     """
+    terms = _terms(device, seed, ratings, group_rule, relevance_per_class)
     given, structure = _opened(model, batches, scope)
-    return _scores(model, structure, given, criteria, device, seed)
+    return _scores(model, structure, given, criteria, terms)
 
 
 def prune(
@@ -69,6 +92,9 @@ def prune(
     scope: str = "all",
     device: str = "auto",
     seed: int = 0,
+    ratings: RatingsGiven | None = None,
+    group_rule: str = "mean_rank",
+    relevance_per_class: int | None = PER_CLASS,
 ) -> Pruned:
     """Prune a network to a budget; the model is left untouched and the result is not retrained.
 
@@ -76,9 +102,11 @@ def prune(
     budget: {"flops": 0.5}, {"params": 0.4}, {"filters": 0.6} or {"latency": 0.7} (of one image on the device, by
     a table that is measured first): the share that stays; optionally with "min_keep", the share of each group that
     always stays. allocation: how many filters each group loses; what it has to measure, it measures on the batches.
+    ratings, group_rule and relevance_per_class: as in `score`.
     Raises BudgetError when the budget is impossible, and other BlendsearchError subclasses for wrong input.
     """
     limits = Budget.parse(budget)
+    terms = _terms(device, seed, ratings, group_rule, relevance_per_class)
     given, structure = _opened(model, batches, scope)
     compute = Compute.resolve(device)
     if limits.kind == "latency":
@@ -86,7 +114,7 @@ def prune(
     rule = ALLOCATIONS.get(allocation, "allocation")() if isinstance(allocation, str) else allocation
     if rule.unmeasured(structure):
         rule.prepare(model, structure, GivenBatches(given), compute=compute, seed=child_seed(seed, "allocation"))
-    plan = rule.plan(structure, _group_scores(model, structure, given, by, device, seed), limits)
+    plan = rule.plan(structure, _group_scores(model, structure, given, by, terms), limits)
     cost = structure.cost
     return Pruned(
         structure.slice(model, plan), plan, cost.ratio("flops", plan.counts), cost.ratio("params", plan.counts)
@@ -111,6 +139,15 @@ def search(
     return run_search(space, Path(run_dir) if run_dir is not None else None, resume, progress)
 
 
+def _terms(
+    device: str, seed: int, ratings: RatingsGiven | None, group_rule: str, relevance_per_class: int | None
+) -> Terms:
+    """Return the terms; raise DataError or UnknownNameError for wrong ones before any data are read."""
+    check_group_rule(group_rule)
+    rated = None if ratings is None else ratings_from(ratings)
+    return Terms(Compute.resolve(device), seed, rated, group_rule, relevance_per_class)
+
+
 def _opened(model: nn.Module, batches: Batches, scope: str) -> tuple[Batches, Structure]:
     """Return the batches, readable again from the first, and the model's structure."""
     if iter(batches) is batches:  # a generator can be read only once
@@ -121,23 +158,27 @@ def _opened(model: nn.Module, batches: Batches, scope: str) -> tuple[Batches, St
 
 
 def _scores(
-    model: nn.Module, structure: Structure, batches: Batches, criteria: Sequence[str] | None, device: str, seed: int
+    model: nn.Module, structure: Structure, batches: Batches, criteria: Sequence[str] | None, terms: Terms
 ) -> Scores:
     wanted = list(criteria) if criteria is not None else names()
-    statistics = gather(model, structure, batches, measures_of(wanted), compute=Compute.resolve(device), seed=seed)
+    statistics = gather(
+        model, structure, batches, measures_of(wanted),
+        compute=terms.compute, seed=terms.seed, ratings=terms.ratings,
+        relevance_per_class=terms.relevance_per_class,
+    )  # fmt: skip
     if criteria is None:
         left_out = applicable(wanted, structure, statistics)
         wanted = [name for name in wanted if name not in left_out]
-    return score_groups(structure, statistics, wanted)
+    return score_groups(structure, statistics, wanted, group_rule=terms.group_rule)
 
 
 def _group_scores(
-    model: nn.Module, structure: Structure, batches: Batches, by: Any, device: str, seed: int
+    model: nn.Module, structure: Structure, batches: Batches, by: Any, terms: Terms
 ) -> Mapping[str, Tensor]:
     if isinstance(by, str):
         by = Blend.single(by)
     if isinstance(by, Blend):
-        return blended(by, _scores(model, structure, batches, by.criteria, device, seed))
+        return blended(by, _scores(model, structure, batches, by.criteria, terms))
     if isinstance(by, Mapping):
         return _own_scores(structure, by)
     raise BlendsearchError(

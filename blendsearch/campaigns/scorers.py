@@ -12,6 +12,8 @@ from blendsearch.compute import Compute
 from blendsearch.criteria import measures_of, score_groups
 from blendsearch.data.batches import Split
 from blendsearch.statistics import gather
+from blendsearch.statistics.ratings import Ratings
+from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.structure import Structure
 
 
@@ -27,7 +29,8 @@ class BlendScorer:
     """Scores a network by a blend (a base criterion is a blend of one).
 
     known: scores of the network as it was when `structure` was read from it; any other network gets statistics of
-    its own from the calibration split.
+    its own from the calibration split. ratings: of the filters of the unpruned network. group_rule: how the scores
+    of coupled convolutions become one. relevance_per_class: images of each class for LRP; None: all.
     """
 
     blend: Blend
@@ -36,11 +39,18 @@ class BlendScorer:
     calibration: Split
     compute: Compute
     seed: int
+    ratings: Ratings | None = None
+    group_rule: str = "mean_rank"
+    relevance_per_class: int | None = PER_CLASS
 
     def __call__(self, network: nn.Module, structure: Structure) -> dict[str, Tensor]:
         if structure is self.structure:
             return blended(self.blend, self.known)
         names: Sequence[str] = self.blend.criteria
         batches = self.calibration.batches(128)
-        statistics = gather(network, structure, batches, measures_of(names), compute=self.compute, seed=self.seed)
-        return blended(self.blend, score_groups(structure, statistics, names))
+        statistics = gather(
+            network, structure, batches, measures_of(names),
+            compute=self.compute, seed=self.seed, ratings=self.ratings,
+            relevance_per_class=self.relevance_per_class,
+        )  # fmt: skip
+        return blended(self.blend, score_groups(structure, statistics, names, group_rule=self.group_rule))

@@ -127,10 +127,9 @@ def retrained(
     """Retrain the blend, every criterion and the control on equal terms; keep the blend's first network."""
     space = bench.space
     seed = child_seed(space.seed, "statistics")
-    scorers = {
-        name: BlendScorer(entrant.blend, scores, bench.structure, bench.splits.calibration, bench.compute, seed)
-        for name, entrant in entrants.items()
-    }
+    known = (scores, bench.structure, bench.splits.calibration, bench.compute, seed)
+    rules = (bench.ratings, space.structure.group_rule, space.data.relevance_per_class)
+    scorers = {name: BlendScorer(entrant.blend, *known, *rules) for name, entrant in entrants.items()}
     terms = Terms(
         bench.network, bench.structure, dict(scorers),
         {name: entrant.allocation for name, entrant in entrants.items()}, bench.budget,

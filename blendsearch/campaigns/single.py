@@ -88,10 +88,13 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
     blend, schedule = _read(by), pruning_schedule(space, "prune")
     bench, folder = _opened(space, run_dir, "prune", progress)
     baseline = trained_baseline(bench, folder)
-    scores: Scores = score_groups(bench.structure, calibration_statistics(bench, blend.criteria), blend.criteria)
+    rule = space.structure.group_rule
+    gathered = calibration_statistics(bench, blend.criteria)
+    scores: Scores = score_groups(bench.structure, gathered, blend.criteria, group_rule=rule)
     scorer = BlendScorer(
-        blend, scores, bench.structure, bench.splits.calibration, bench.compute, child_seed(space.seed, "statistics")
-    )
+        blend, scores, bench.structure, bench.splits.calibration, bench.compute, child_seed(space.seed, "statistics"),
+        bench.ratings, rule, space.data.relevance_per_class,
+    )  # fmt: skip
     allocation = own_allocation(prepared_allocation(bench, folder), blend.keep, bench.structure)
     terms = Terms(
         bench.network, bench.structure, {by: scorer}, {by: allocation}, bench.budget,

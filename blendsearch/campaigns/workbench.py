@@ -263,7 +263,7 @@ def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[s
     left_out = applicable(wanted, bench.structure, gathered)
     _check_wanted(bench, gathered)
     used = [name for name in wanted if name not in left_out]
-    scores = score_groups(bench.structure, gathered, used)
+    scores = score_groups(bench.structure, gathered, used, group_rule=bench.space.structure.group_rule)
     record = {
         "seconds": round(time.perf_counter() - start, 3),
         "criteria": used,
@@ -294,6 +294,7 @@ def calibration_statistics(bench: Workbench, criteria: list[str]) -> Statistics:
     return gather(
         bench.network, bench.structure, batches, measures_of(criteria), compute=bench.compute,
         seed=child_seed(bench.space.seed, "statistics"), ratings=bench.ratings,
+        relevance_per_class=bench.space.data.relevance_per_class,
         progress=lambda task, done, total, detail="": bench.progress(task, done, -(-size // 128), detail),
     )  # fmt: skip
 

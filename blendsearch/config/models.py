@@ -97,6 +97,8 @@ class DataConfig(Section):
     mean, std: one number a channel for images in [0, 1]; null takes the data set's own.
     test: how many images to set apart as test part, for sets that come without one.
     limit: use only so many class-balanced training images, for quick trials.
+    relevance_per_class: how many calibration images of each class LRP relevance takes, the dearest of the criteria's
+    statistics; null takes all. Everything else takes all calibration images.
     """
 
     name: Text
@@ -107,6 +109,7 @@ class DataConfig(Section):
     std: Spreads | None = None
     augmentation: AugmentationConfig = AugmentationConfig()
     calibration: Count = 512
+    relevance_per_class: Count | None = 10
     search: Count = 1000
     test: Count | None = None
     in_memory: bool | Literal["auto"] = "auto"
@@ -189,10 +192,14 @@ class CompensationConfig(Section):
 
 
 class StructureConfig(Section):
-    """Which channels may be pruned: all, or those inside residual blocks; `ignore` names modules to leave."""
+    """Which channels may be pruned: all, or those inside residual blocks; `ignore` names modules to leave.
+
+    group_rule: how the scores of coupled convolutions, as in a residual stream, become one.
+    """
 
     scope: Literal["all", "inner"] = "all"
     ignore: list[Text] = Field(default_factory=list)
+    group_rule: Literal["mean_rank", "mean", "sum", "max"] = "mean_rank"
 
 
 class BudgetConfig(Section):

@@ -19,7 +19,7 @@ class ActivationMean(FeatureMapCriterion):
 
     name = "activation_mean"
     needs = ("activations.mean",)
-    source = "Molchanov et al., Pruning CNNs for Resource Efficient Inference, ICLR 2017, section 2.2"
+    source = "Molchanov et al., Pruning CNNs for Resource Efficient Inference, ICLR 2017"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         return averages["activations.mean"].abs()
@@ -44,7 +44,7 @@ class ActivationNorm(FeatureMapCriterion):
 
     name = "activation_l2"
     needs = ("activations.norm",)
-    source = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, section 4.5 (mean of l2 of feature maps)"
+    source = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017 (mean of l2 of feature maps)"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         return averages["activations.norm"]
@@ -56,7 +56,7 @@ class AverageNonZero(FeatureMapCriterion):
 
     name = "apoz"
     needs = ("activations.zeros",)
-    source = "Hu et al., Network Trimming, 2016, eq. 1"
+    source = "Hu et al., Network Trimming, 2016"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         return 1 - averages["activations.zeros"]
@@ -68,7 +68,7 @@ class FeatureMapRank(FeatureMapCriterion):
 
     name = "hrank"
     needs = ("activations.map_rank",)
-    source = "Lin et al., HRank, CVPR 2020, eq. 4"
+    source = "Lin et al., HRank, CVPR 2020"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         return averages["activations.map_rank"]
@@ -80,7 +80,7 @@ class ChannelIndependence(FeatureMapCriterion):
 
     name = "chip"
     needs = ("activations.independence",)
-    source = "Sui et al., CHIP, NeurIPS 2021, eq. 4"
+    source = "Sui et al., CHIP, NeurIPS 2021"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         return averages["activations.independence"]
@@ -95,7 +95,7 @@ class Entropy(FeatureMapCriterion):
 
     name = "entropy"
     needs = ("activations.histogram",)
-    source = "Luo & Wu, An Entropy-based Pruning Method for CNN Compression, 2017, eq. 2"
+    source = "Luo & Wu, An Entropy-based Pruning Method for CNN Compression, 2017"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         counts = averages["activations.histogram"].double()
@@ -112,7 +112,7 @@ class ActivationCorrelation(FeatureMapCriterion):
 
     name = "activation_correlation"
     needs = ("activations.correlation",)
-    source = "Suau et al., Filter Distillation for Network Compression (PFA), 2018 (arXiv 1807.10585)"
+    source = "Suau et al., Filter Distillation for Network Compression (PFA), WACV 2020"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         correlation = averages["activations.correlation"].double().abs()

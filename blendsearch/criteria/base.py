@@ -77,6 +77,12 @@ GROUP_RULES: dict[str, Callable[[list[Tensor]], Tensor]] = {
 }
 
 
+def check_group_rule(rule: str) -> None:
+    """Raise UnknownNameError for a rule that is not in GROUP_RULES."""
+    if rule not in GROUP_RULES:
+        raise unknown_name("group rule", rule, GROUP_RULES)
+
+
 def combine(scores: list[Tensor], rule: str = "mean_rank") -> Tensor:
     """Aggregate the scores [C] of coupled convolutions or sites: one stays as it is, several follow the rule.
 
@@ -84,8 +90,7 @@ def combine(scores: list[Tensor], rule: str = "mean_rank") -> Tensor:
     would follow the largest one alone; "mean", "sum" or "max" of the scores themselves. Raises
     BlendsearchError for another.
     """
-    if rule not in GROUP_RULES:
-        raise unknown_name("group rule", rule, GROUP_RULES)
+    check_group_rule(rule)
     if len(scores) == 1:
         return scores[0].float()
     return GROUP_RULES[rule](scores).float()

@@ -17,7 +17,7 @@ class Random(Criterion):
 
     name = "random"
     needs = ()
-    source = "Mittal et al., Studying the Plasticity in Deep CNNs Using Random Pruning, 2019"
+    source = "Mittal et al., Studying the Plasticity in Deep CNNs Using Random Pruning, 2018 (arXiv 1812.10240)"
     detects_dead = False
     seeded = True
 

@@ -15,7 +15,7 @@ class Taylor(FeatureMapCriterion):
 
     name = "taylor"
     needs = ("gradients.taylor",)
-    source = "Molchanov et al., Pruning CNNs for Resource Efficient Inference, ICLR 2017, eq. 8"
+    source = "Molchanov et al., Pruning CNNs for Resource Efficient Inference, ICLR 2017"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         return averages["gradients.taylor"]
@@ -40,7 +40,7 @@ class Fisher(FeatureMapCriterion):
 
     name = "fisher"
     needs = ("gradients.taylor_square",)
-    source = "Theis et al., Faster Gaze Prediction with Dense Networks and Fisher Pruning, 2018, eq. 9"
+    source = "Theis et al., Faster Gaze Prediction with Dense Networks and Fisher Pruning, 2018"
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         return averages["gradients.taylor_square"] / 2
@@ -65,7 +65,7 @@ class ConnectionSensitivity(ConvolutionCriterion):
 
     name = "snip"
     needs = ("weights", "gradients.weight")
-    source = "Lee et al., SNIP, ICLR 2019, eq. 5 (without the constant that norms the sum over the network)"
+    source = "Lee et al., SNIP, ICLR 2019 (without the constant that norms the sum over the network)"
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:
         change = statistics.weights[name] * statistics.layers["gradients.weight"][name]
@@ -79,7 +79,7 @@ class OptimalBrainDamage(ConvolutionCriterion):
 
     name = "obd"
     needs = ("weights", "gradients.weight_square")
-    source = "LeCun et al., Optimal Brain Damage, NeurIPS 1989, eq. 5"
+    source = "LeCun et al., Optimal Brain Damage, NeurIPS 1989"
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:
         rise = statistics.weights[name].square() * statistics.layers["gradients.weight_square"][name] / 2
@@ -95,7 +95,7 @@ class GradientSignal(ConvolutionCriterion):
 
     name = "grasp"
     needs = ("weights", "gradients.hessian_gradient")
-    source = "Wang et al., Picking Winning Tickets Before Training (GraSP), ICLR 2020, eq. 8"
+    source = "Wang et al., Picking Winning Tickets Before Training (GraSP), ICLR 2020"
     detects_dead = False  # filters that hold the gradient back are below zero
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:

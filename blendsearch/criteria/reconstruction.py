@@ -20,7 +20,7 @@ class ThiNet(Criterion):
 
     name = "thinet"
     needs = ("activations.contributions",)
-    source = "Luo et al., ThiNet, ICCV 2017, eq. 6 and algorithm 1"
+    source = "Luo et al., ThiNet, ICCV 2017"
 
     def missing(self, group: Group, statistics: Statistics) -> str:
         read = group.name in statistics.layers["activations.contributions"]

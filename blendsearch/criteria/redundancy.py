@@ -16,7 +16,7 @@ class GeometricMedian(ConvolutionCriterion):
 
     name = "fpgm"
     needs = ("weights",)
-    source = "He et al., Filter Pruning via Geometric Median, CVPR 2019, eq. 4"
+    source = "He et al., Filter Pruning via Geometric Median, CVPR 2019"
     detects_dead = False  # zero is far from the others where they are far from zero
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:
@@ -30,7 +30,7 @@ class Fermat(ConvolutionCriterion):
 
     name = "fermat"
     needs = ("weights",)
-    source = "Huang et al., Rethinking the Pruning Criteria for Convolutional Neural Network, NeurIPS 2021, table 1"
+    source = "Huang et al., Rethinking the Pruning Criteria for Convolutional Neural Network, NeurIPS 2021"
     detects_dead = False  # zero may be far from that point
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:
@@ -69,7 +69,7 @@ class Orthogonality(ConvolutionCriterion):
 
     name = "orthogonality"
     needs = ("weights",)
-    source = "Prakash et al., RePr, CVPR 2019, eq. 2"
+    source = "Prakash et al., RePr, CVPR 2019"
     detects_dead = False  # a zero filter overlaps with nothing
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:

@@ -41,7 +41,7 @@ class RelevanceAlpha1Beta0(RelevanceCriterion):
 
     name = "lrp_alpha1_beta0"
     needs = ("relevance.lrp_alpha1_beta0",)
-    source = "Yeom et al., Pruning by Explaining, Pattern Recognition 2021, eq. 4"
+    source = "Yeom et al., Pruning by Explaining, Pattern Recognition 2021"
 
 
 @register_criterion
@@ -50,7 +50,7 @@ class RelevanceAlphaBeta(RelevanceCriterion):
 
     name = "lrp_alpha_beta"
     needs = ("relevance.lrp_alpha_beta",)
-    source = "Bach et al., On Pixel-Wise Explanations, PLoS ONE 2015, eq. 60"
+    source = "Bach et al., On Pixel-Wise Explanations, PLoS ONE 2015"
 
 
 @register_criterion
@@ -59,7 +59,7 @@ class RelevanceGamma(RelevanceCriterion):
 
     name = "lrp_gamma"
     needs = ("relevance.lrp_gamma",)
-    source = "Montavon et al., Layer-Wise Relevance Propagation: An Overview, 2019, section 10.2.3"
+    source = "Montavon et al., Layer-Wise Relevance Propagation: An Overview, 2019"
 
 
 @register_criterion

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from blendsearch.criteria.base import CRITERIA, Criterion
+from blendsearch.criteria.base import CRITERIA, Criterion, check_group_rule
 from blendsearch.errors import BlendsearchError
 from blendsearch.statistics import Statistics
 from blendsearch.structure import Structure
@@ -45,6 +45,7 @@ def score_groups(
 
     group_rule: how the scores of a group's coupled convolutions become one: "mean_rank", "mean", "sum" or "max".
     """
+    check_group_rule(group_rule)
     scores: Scores = {}
     for name in criteria:
         criterion = CRITERIA.get(name, "criteria")()

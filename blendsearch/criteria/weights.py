@@ -67,7 +67,7 @@ class LayerAdaptiveMagnitude(ConvolutionCriterion):
 
     name = "lamp"
     needs = ("weights",)
-    source = "Lee et al., Layer-Adaptive Sparsity for the Magnitude-Based Pruning, ICLR 2021, eq. 2"
+    source = "Lee et al., Layer-Adaptive Sparsity for the Magnitude-Based Pruning, ICLR 2021"
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:
         squares = statistics.weights[name].flatten(1).double().square().sum(1)
@@ -81,7 +81,7 @@ class GroupNorm(Criterion):
 
     name = "group_norm"
     needs = ("weights", "batchnorm")
-    source = "Fang et al., DepGraph, CVPR 2023, section 3.3 (sum over coupled parameters)"
+    source = "Fang et al., DepGraph, CVPR 2023 (sum over coupled parameters)"
     detects_dead = False  # a zero filter may still be read with large weights
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
@@ -97,7 +97,7 @@ class SynapticFlow(ConvolutionCriterion):
 
     name = "synflow"
     needs = ("weights.flow",)
-    source = "Tanaka et al., Pruning Neural Networks Without Any Data (SynFlow), NeurIPS 2020, eq. 2"
+    source = "Tanaka et al., Pruning Neural Networks Without Any Data (SynFlow), NeurIPS 2020"
 
     def convolution(self, name: str, statistics: Statistics) -> Tensor:
         return statistics.layers["weights.flow"][name].flatten(1).sum(1)

@@ -35,7 +35,7 @@ class Place:
     @cached_property
     def structure(self) -> Structure:
         """The structure of the network as it is now."""
-        return self.job.structure if self.number == 1 else self.job.structure.again(self.network)
+        return self.job.structure if self.number == 1 else self.job.structure.again(self.network, self.plan)
 
 
 @dataclass

@@ -6,91 +6,19 @@ zennit's rules include the bias, they are used with it set to zero.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zennit.core import BasicHook, ParamMod
-from zennit.rules import ClampMod, Epsilon, GammaMod, NoMod
 
 from blendsearch.errors import StructureError
-from blendsearch.statistics.redistribution import EPSILON, Rule, negative, positive, stabilised
+from blendsearch.statistics.contributions import EPSILON, Rule, Shares, Sums, stabilised
 from blendsearch.structure.trace import NORMS
 
 CONVOLUTIONS = (nn.modules.conv._ConvNd,)
-BIAS = ["bias"]
-POSITIVE_WEIGHTS, NEGATIVE_WEIGHTS = ClampMod(min=0.0, zero_params=BIAS), ClampMod(max=0.0, zero_params=BIAS)
-
-
-class SharedBiasEpsilon(BasicHook):
-    """Epsilon rule whose bias share goes to the inputs, in proportion to the magnitude of what each contributes.
-
-    R_i = sum_j (z_ij + b_j |z_ij| / sum_k |z_kj|) R_j / (z_j + eps sign z_j) with z_ij = a_i w_ij and z_j the output,
-    bias included. Leaving the bias out of z_j would conserve too, but divides by sums near zero; without bias this
-    is zennit's Epsilon.
-    Source: Bach et al., PLoS ONE 2015, eq. 58; sharing the bias: Lapuschkin et al., The LRP Toolbox, JMLR 2016
-    (there in equal parts, which would give relevance to filters that are dead).
-    """
-
-    def __init__(self) -> None:
-        def shares(relevance: Tensor, outputs: list[Tensor]) -> list[Tensor]:
-            without, magnitude, output = outputs
-            part = relevance / stabilised(output)
-            return [part, part * (output - without) / stabilised(magnitude), torch.zeros_like(part)]
-
-        super().__init__(
-            input_modifiers=[lambda a: a, lambda a: a.abs(), lambda a: a],
-            param_modifiers=[
-                NoMod(zero_params=BIAS),
-                ParamMod(lambda parameter, name: parameter.abs(), zero_params=BIAS),
-                NoMod(),
-            ],
-            gradient_mapper=shares,
-            reducer=lambda inputs, gradients: sum(i * g for i, g in zip(inputs[:2], gradients[:2], strict=True)),
-        )
-
-
-class TwoSided(BasicHook):
-    """A rule with one share for positive contributions and one for negative ones.
-
-    positive, negative: how the weights change for contributions that are positive and negative (the branches of
-    positive and negative inputs take them crosswise). shares: from relevance and both sums of contributions, what
-    each unit of contribution gets.
-    """
-
-    def __init__(
-        self,
-        shares: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
-        plus: ParamMod = POSITIVE_WEIGHTS,
-        minus: ParamMod = NEGATIVE_WEIGHTS,
-    ) -> None:
-        def pairs(relevance: Tensor, outputs: list[Tensor]) -> list[Tensor]:
-            up, down = shares(relevance, outputs[0] + outputs[1], outputs[2] + outputs[3])
-            return [up, up, down, down]
-
-        super().__init__(
-            input_modifiers=[positive, negative, positive, negative],
-            param_modifiers=[plus, minus, minus, plus],
-            gradient_mapper=pairs,
-        )
-
-
-def alpha_beta_shares(relevance: Tensor, plus: Tensor, minus: Tensor) -> tuple[Tensor, Tensor]:
-    """Twice the relevance to positive contributions, minus once to negative ones."""
-    return relevance * 2 / (plus + EPSILON), -relevance / (minus - EPSILON)
-
-
-def gamma_shares(relevance: Tensor, more_plus: Tensor, more_minus: Tensor) -> tuple[Tensor, Tensor]:
-    """All to contributions with stronger positive weights where the output is positive, else to the other kind.
-
-    The sum of both kinds is (2 + gamma) times the output without bias. zennit's Gamma chooses by the output with
-    bias, and its denominator may then vanish when the bias is left out of it; with the same sign in both, no input
-    gets more than (1 + gamma) / gamma times the relevance.
-    """
-    up = (more_plus + more_minus) > 0
-    return relevance * up / stabilised(more_plus), relevance * ~up / stabilised(more_minus)
 
 
 @dataclass(frozen=True)
@@ -101,53 +29,79 @@ class Composite:
     dense: Rule
 
     def rules(self, layers: Iterable[nn.Module]) -> dict[nn.Module, Rule]:
-        """Return the rule of every layer; a batch norm that was not folded is a scaling with the epsilon rule."""
-        kinds = ((CONVOLUTIONS, self.convolution), ((nn.Linear,), self.dense), (NORMS, Rule(Epsilon())))
-        return {layer: next(rule for kind, rule in kinds if isinstance(layer, kind)) for layer in layers}
+        """Return the rule of every layer that has weights to share by."""
+        kinds = ((CONVOLUTIONS, self.convolution), ((nn.Linear,), self.dense))
+        return {layer: rule for layer in layers for kind, rule in kinds if isinstance(layer, kind)}
 
 
-def z_plus() -> Rule:
-    """z+ (alpha 1, beta 0), where a unit has positive contributions: zennit's ZPlus."""
-    hook = BasicHook(
-        input_modifiers=[positive, negative],
-        param_modifiers=[POSITIVE_WEIGHTS, NEGATIVE_WEIGHTS],
-        gradient_mapper=lambda relevance, outputs: [relevance / (outputs[0] + outputs[1] + EPSILON)] * 2,
-    )
-    return Rule(hook, lambda outputs: outputs[0] + outputs[1] > EPSILON)
+def all_to_positive(sums: Sums, relevance: Tensor) -> Shares:
+    """Relevance to positive contributions alone, in proportion."""
+    return relevance / (sums.plus + EPSILON), None
 
 
-def alpha2_beta1() -> Rule:
-    """alpha 2, beta 1, where a unit has contributions of both signs: zennit's AlphaBeta."""
-    return Rule(
-        TwoSided(alpha_beta_shares),
-        lambda outputs: (outputs[0] + outputs[1] > EPSILON) & (outputs[2] + outputs[3] < -EPSILON),
-    )
+def alpha2_beta1_shares(sums: Sums, relevance: Tensor) -> Shares:
+    """Twice the relevance to positive contributions, minus once to negative ones."""
+    return relevance * 2 / (sums.plus + EPSILON), -relevance / (sums.minus - EPSILON)
 
 
-def generalised_gamma(gamma: float = 0.25) -> Rule:
-    """Gamma rule without bias: zennit's Gamma, but for the choice by sign (see `gamma_shares`)."""
-    more, less = GammaMod(gamma, min=0.0, zero_params=BIAS), GammaMod(gamma, max=0.0, zero_params=BIAS)
-    return Rule(TwoSided(gamma_shares, more, less))
+def gamma_shares(sums: Sums, relevance: Tensor, gamma: float) -> Shares:
+    """All to contributions with (1 + gamma)-fold positive ones where the output is positive, else the other kind.
+
+    The sum of both kinds is (2 + gamma) times the output without bias. zennit's Gamma chooses by the output with
+    bias, and its denominator may then vanish when the bias is left out of it; with the same sign in both, no input
+    gets more than (1 + gamma) / gamma times the relevance.
+    """
+    output = sums.plus + sums.minus
+    chosen = (output + torch.copysign(sums.plus - sums.minus, output)) / 2
+    share = relevance / stabilised(output + gamma * chosen)
+    more = share * (output > 0) * gamma
+    return share + more, share * (1 + gamma) - more
+
+
+def shared_bias_shares(sums: Sums, relevance: Tensor) -> Shares:
+    """Epsilon rule whose bias share goes to the inputs, in proportion to the magnitude of what each contributes.
+
+    R_i = sum_j (z_ij + b_j |z_ij| / sum_k |z_kj|) R_j / (z_j + eps sign z_j) with z_ij = a_i w_ij and z_j the output,
+    bias included. Leaving the bias out of z_j would conserve too, but divides by sums near zero; without bias this
+    is zennit's Epsilon.
+    Source: Bach et al., PLoS ONE 2015; sharing the bias: Lapuschkin et al., The LRP Toolbox, JMLR 2016 (there in
+    equal parts, which would give relevance to filters that are dead).
+    """
+    share = relevance / stabilised(sums.plus + sums.minus + sums.bias)
+    of_bias = share * sums.bias / (sums.plus - sums.minus + EPSILON)
+    return share + of_bias, share - of_bias
+
+
+Z_PLUS = Rule(all_to_positive, lambda sums: sums.plus > EPSILON)
+"""z+ (alpha 1, beta 0), where a unit has positive contributions: zennit's ZPlus."""
+
+ALPHA2_BETA1 = Rule(alpha2_beta1_shares, lambda sums: (sums.plus > EPSILON) & (sums.minus < -EPSILON))
+"""alpha 2, beta 1, where a unit has contributions of both signs: zennit's AlphaBeta."""
+
+GAMMA = Rule(functools.partial(gamma_shares, gamma=0.25))
+"""Gamma rule (0.25) without bias: zennit's Gamma, but for the choice by sign (see `gamma_shares`)."""
+
+SHARED_BIAS_EPSILON = Rule(shared_bias_shares)
 
 
 def epsilon_plus() -> Composite:
     """z+ in convolutions, epsilon in linear layers (zennit's EpsilonPlus)."""
-    return Composite(z_plus(), Rule(SharedBiasEpsilon()))
+    return Composite(Z_PLUS, SHARED_BIAS_EPSILON)
 
 
 def alpha_beta() -> Composite:
     """alpha 2, beta 1 in convolutions, epsilon in linear layers (zennit's EpsilonAlpha2Beta1)."""
-    return Composite(alpha2_beta1(), Rule(SharedBiasEpsilon()))
+    return Composite(ALPHA2_BETA1, SHARED_BIAS_EPSILON)
 
 
 def alpha1_beta0() -> Composite:
     """alpha 1, beta 0 (z+) in every layer: the composite of Yeom et al., 2021."""
-    return Composite(z_plus(), z_plus())
+    return Composite(Z_PLUS, Z_PLUS)
 
 
 def gamma() -> Composite:
     """gamma (0.25) in convolutions, epsilon in linear layers."""
-    return Composite(generalised_gamma(), Rule(SharedBiasEpsilon()))
+    return Composite(GAMMA, SHARED_BIAS_EPSILON)
 
 
 def weighted_layers(network: nn.Module) -> list[nn.Module]:

@@ -12,7 +12,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.statistics.measures import MEASURES
 from blendsearch.statistics.observation import Observation
 from blendsearch.statistics.ratings import Ratings, ratings_of
-from blendsearch.statistics.relevance import RelevanceGatherer
+from blendsearch.statistics.relevance import PER_CLASS, RelevanceGatherer
 from blendsearch.statistics.statistics import Statistics
 from blendsearch.structure import Structure
 
@@ -31,12 +31,14 @@ def gather(
     compute: Compute | None = None,
     seed: int = 0,
     ratings: Ratings | None = None,
+    relevance_per_class: int | None = PER_CLASS,
     progress: Progress = silent,
 ) -> Statistics:
     """Gather what `needs` names ("weights", "batchnorm", "activations.mean", "gradients.taylor", ...).
 
     The passes run on copies in evaluation mode, so the network's weights, batch-norm statistics, gradients, flags
     and hooks stay as they are, also when an error interrupts them. ratings: a person's, for the need "ratings".
+    relevance_per_class: how many images of each class, the first that come, LRP relevance takes; None: all.
     Raises DataError when data are needed and there are none.
     """
     wanted = sorted(set(needs))
@@ -46,7 +48,7 @@ def gather(
     sites = {site for group in structure.groups for site in group.sites}
     entries = [MEASURES.get(name) for name in wanted if _is_measured(name)]
     observation = Observation(network, structure, entries, compute) if entries else None
-    relevance = RelevanceGatherer(network, sites, structure.trace.norm, wanted, compute)
+    relevance = RelevanceGatherer(network, sites, structure.trace.norm, wanted, compute, per_class=relevance_per_class)
     gatherers: list[Observation | RelevanceGatherer] = []
     if observation is not None and observation.needs_data:
         gatherers.append(observation)

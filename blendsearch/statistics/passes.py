@@ -55,7 +55,7 @@ def hessian_gradient(network: nn.Module, structure: Structure, batches: Held) ->
     """Hessian of the mean loss times its gradient, over all weights of convolutions and linear layers.
 
     Two sweeps, so that memory is that of one batch: the gradient first, then the gradient of its product with
-    itself held fixed. Source: Wang et al., Picking Winning Tickets Before Training (GraSP), ICLR 2020, algorithm 2.
+    itself held fixed. Source: Wang et al., Picking Winning Tickets Before Training (GraSP), ICLR 2020.
     """
     layers = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)}
     weights = [module.get_parameter("weight") for module in layers.values()]
@@ -98,7 +98,7 @@ def flow(network: nn.Module, structure: Structure, batches: Held) -> dict[str, T
 
     All-ones image, weights and norms' scales by magnitude, no biases or means, activations linear, in float64.
     The share divides by the whole flow, which is the same for every weight and overflows float32 in deep networks.
-    Source: Tanaka et al., Pruning Neural Networks Without Any Data (SynFlow), NeurIPS 2020, eq. 2 and algorithm 1.
+    Source: Tanaka et al., Pruning Neural Networks Without Any Data (SynFlow), NeurIPS 2020.
     """
     positive = copy.deepcopy(network).double()
     with torch.no_grad():

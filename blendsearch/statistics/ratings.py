@@ -14,7 +14,7 @@ from blendsearch.errors import DataError, nearest
 from blendsearch.structure import Structure
 
 Ratings = Mapping[str, Mapping[int, float]]
-"""group -> filter index -> rating in [0, 1]; filters that are not named are unrated."""
+"""group -> filter index in the unpruned network -> rating in [0, 1]; filters that are not named are unrated."""
 
 SCHEMA = 1
 WORDS = {"keep": 1.0, "drop": 0.0}
@@ -67,12 +67,28 @@ def _rating(where: str, rating: object) -> float:
     return float(rating)  # type: ignore[arg-type]
 
 
-def ratings_of(structure: Structure, ratings: Ratings) -> dict[str, Tensor]:
-    """Return every group's ratings [C], 0.5 for filters without one.
+def ratings_from(given: str | Path | Mapping[str, Mapping[int, object]]) -> dict[str, dict[int, float]]:
+    """Return ratings from a file's path, or from a mapping that holds what its "groups" would.
 
-    Raises DataError for a group or a filter that the network does not have.
+    Raises DataError with one line for anything that is no rating.
     """
-    widths = structure.widths
+    if isinstance(given, str | Path):
+        return read_ratings(given)
+    if not isinstance(given, Mapping):
+        raise DataError(f"ratings: {type(given).__name__} given; allowed: a path, or group -> filter index -> rating")
+    return {group: _group(f"ratings: {group}", _with_text_keys(rated)) for group, rated in given.items()}
+
+
+def _with_text_keys(rated: object) -> object:
+    return {str(index): rating for index, rating in rated.items()} if isinstance(rated, Mapping) else repr(rated)
+
+
+def ratings_of(structure: Structure, ratings: Ratings) -> dict[str, Tensor]:
+    """Return every group's ratings [C], 0.5 for filters without one; of a pruned network those of what is left.
+
+    Raises DataError for a group or a filter that the unpruned network does not have.
+    """
+    widths = structure.left.widths
     for group, rated in ratings.items():
         if group not in widths:
             close = nearest(group, widths)
@@ -82,7 +98,8 @@ def ratings_of(structure: Structure, ratings: Ratings) -> dict[str, Tensor]:
         if strange is not None:
             raise DataError(f"ratings: group '{group}' has no filter {strange}; allowed: 0 to {widths[group] - 1}")
     result = {}
-    for group, width in widths.items():
+    for group in structure.widths:
         rated = ratings.get(group, {})
-        result[group] = torch.tensor([rated.get(index, UNRATED) for index in range(width)], dtype=torch.float32)
+        kept = structure.left.keep[group]
+        result[group] = torch.tensor([rated.get(index, UNRATED) for index in kept], dtype=torch.float32)
     return result

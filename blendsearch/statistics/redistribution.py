@@ -1,7 +1,7 @@
 """Layer-wise relevance propagation through any network: the backward pass carries relevance in place of gradients.
 
-Convolutions, linear layers and batch norms that could not be folded follow a zennit rule. Everything else is caught
-as the function it is, whether a module or a call in `forward`, and conserves relevance:
+Convolutions and linear layers follow a rule (composites.py), batch norms that could not be folded are scalings.
+Everything else is caught as the function it is, whether a module or a call in `forward`, and conserves relevance:
 - additions and subtractions split it in proportion to the operands (zennit's Norm rule for sums);
 - averages and sums over positions split it in proportion to the values (Norm for poolings);
 - activations and scalings by constants or gates pass it on (Pass);
@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zennit.core import BasicHook, ParamMod
-from zennit.rules import Epsilon
 
 from blendsearch.errors import StructureError
-from blendsearch.structure.trace import ACTIVATIONS, CallCounter
+from blendsearch.statistics.contributions import Contributions, LinearPart, Rule, stabilised
+from blendsearch.structure.trace import ACTIVATIONS, NORMS, CallCounter
 
 AVERAGES = frozenset(
     ["mean", "sum", *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))]  # linear, no weights
@@ -39,98 +37,40 @@ WITHOUT_RULE = frozenset([
 IN_PLACE = {"__imul__": "__mul__", "__itruediv__": "__truediv__", "__isub__": "__sub__"}
 
 Given = tuple[Any, ...]
-EPSILON = 1e-6
-
-
-def positive(given: Tensor) -> Tensor:
-    """Positive part of a layer's input."""
-    return given.clamp(min=0)
-
-
-def negative(given: Tensor) -> Tensor:
-    """Negative part of a layer's input."""
-    return given.clamp(max=0)
-
-
-def stabilised(values: Tensor) -> Tensor:
-    """Return values that can be divided by: away from zero by EPSILON (as zennit's `stabilize`, in two steps)."""
-    return values + torch.copysign(values.new_tensor(EPSILON), values)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule of relevance: a zennit `hook`, as data.
-
-    defined: from the outputs of the hook's branches, the units it can serve. z+ cannot serve a unit without positive
-    contributions, alpha-beta one whose contributions are all of one sign (common in depthwise convolutions); these
-    follow the epsilon rule, which then is z+ or z- alone. None: all.
-    """
-
-    hook: BasicHook
-    defined: Callable[[list[Tensor]], Tensor] | None = None
-
-
-ONE_SIDED = Rule(Epsilon(EPSILON, zero_params=["bias"]))
-
-
-def layer_relevance(
-    layer: nn.Module, call: Callable[[Tensor], Tensor], rule: Rule, given: Tensor, arriving: Tensor
-) -> Tensor:
-    """Return the relevance of a layer's input, from the relevance `arriving` at its output.
-
-    call: the layer's own forward.
-    """
-    inputs, outputs = branches(layer, call, rule.hook, given)
-    values = [output.detach() for output in outputs]
-    rest = None
-    if rule.defined is not None:
-        unserved = arriving.masked_fill(rule.defined(values), 0.0)
-        if unserved.count_nonzero():
-            arriving = arriving - unserved
-            rest = layer_relevance(layer, call, ONE_SIDED, given, unserved)
-    shares = rule.hook.gradient_mapper(arriving, values)
-    gradients = [
-        torch.autograd.grad(output, part, share)[0] if output.requires_grad else part
-        for part, output, share in zip(inputs, outputs, [shares] if isinstance(shares, Tensor) else shares, strict=True)
-    ]
-    relevance: Tensor = rule.hook.reducer([part.detach() for part in inputs], gradients)
-    return relevance.expand_as(given) if rest is None else relevance + rest
-
-
-def branches(
-    layer: nn.Module, call: Callable[[Tensor], Tensor], hook: BasicHook, given: Tensor
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the inputs and outputs of every branch of a zennit rule.
-
-    The branches of the negative part of an input without one (after a ReLU) are zeros without a graph: they give
-    nothing, and half of the cost of z+, alpha-beta and gamma is in them.
-    """
-    inputs, outputs = [], []
-    one_sided = bool(given.amin() >= 0)
-    for change_input, change_parameters in zip(hook.input_modifiers, hook.param_modifiers, strict=True):
-        if one_sided and change_input is negative:
-            inputs.append(given.new_zeros(()))
-            outputs.append(given.new_zeros(()))
-            continue
-        part = given.detach() if one_sided and change_input is positive else change_input(given).detach()
-        inputs.append(part.requires_grad_())
-        with ParamMod.ensure(change_parameters)(layer), torch.enable_grad():
-            outputs.append(call(part))
-    return inputs, outputs
 
 
 class Layer(torch.autograd.Function):
-    """A layer whose backward pass carries relevance by a rule; several calls of one layer do not disturb each other."""
+    """A layer whose backward pass carries relevance by a rule; several calls of one layer do not disturb each other.
+
+    rule: asked for on the way back, so that one forward pass serves the rules of several composites.
+    """
 
     @staticmethod
-    def forward(ctx: Any, given: Tensor, layer: nn.Module, call: Callable[[Tensor], Tensor], rule: Rule) -> Tensor:
+    def forward(ctx: Any, given: Tensor, linear: LinearPart, rule: Callable[[], Rule]) -> Tensor:
         ctx.save_for_backward(given)
-        ctx.rule = functools.partial(layer_relevance, layer, call, rule)
-        return call(given)
+        ctx.linear, ctx.rule, ctx.contributions = linear, rule, None
+        return linear.call(given)
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor) -> Any:
-        return ctx.rule(ctx.saved_tensors[0], arriving[0]), None, None, None
+        if ctx.contributions is None:
+            ctx.contributions = Contributions(ctx.linear, ctx.saved_tensors[0].detach())
+        return ctx.contributions.relevance(ctx.rule(), arriving[0]), None, None
+
+
+class Scale(torch.autograd.Function):
+    """A batch norm that could not be folded, a scaling of each value by the epsilon rule; the shift takes its part."""
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor, norm: Any, call: Callable[[Tensor], Tensor]) -> Tensor:
+        output = call(given)
+        slope = (norm.running_var + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight)
+        ctx.save_for_backward(given * slope.reshape(1, -1, *[1] * (given.dim() - 2)) / stabilised(output))
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Any:
+        return ctx.saved_tensors[0] * arriving[0], None, None
 
 
 class Pass(torch.autograd.Function):
@@ -202,12 +142,16 @@ class Redistribution(CallCounter):
         self.rules: dict[nn.Module, Rule] = {}
 
     def prepare(self, layer: nn.Module) -> None:
-        """Make a layer (of a copy that is ours) follow its rule in `rules`."""
+        """Make a layer (of a copy that is ours) follow its rule in `rules`; a batch norm is a scaling."""
         call = layer.forward
+        linear = None if isinstance(layer, NORMS) else LinearPart(layer, call)
 
         def forward(given: Tensor) -> Tensor:
             with self.paused():
-                result: Tensor = Layer.apply(given, layer, call, self.rules[layer])
+                if linear is None:
+                    result: Tensor = Scale.apply(given, layer, call)
+                else:
+                    result = Layer.apply(given, linear, lambda: self.rules[layer])
             return result
 
         layer.forward = forward

@@ -36,6 +36,7 @@ class Structure:
 
     groups: prunable groups in forward order. refused: convolution -> why its group is left alone.
     cost: FLOPs, parameters and filters of any kept counts. trace: the forward pass it was read from.
+    left: what is left of the network that was read first, in its indices; all of it unless pruned in between.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Structure:
         self._by_name = {group.name: group for group in groups}
         self._sides = _owner_tables(self.groups)
         self._again = again
+        self.left = Plan.full(self.widths)
 
     @classmethod
     def of(cls, network: nn.Module, example: Tensor, *, scope: str = "all", ignore: Sequence[str] = ()) -> Structure:
@@ -76,11 +78,12 @@ class Structure:
         again = Again(example, scope, tuple(ignore))
         return cls(groups, refused, CostModel(copy, groups, traced), traced, again)
 
-    def again(self, network: nn.Module) -> Structure:
-        """Read the structure of a sliced copy, with the example, scope and ignored modules of this one."""
+    def again(self, network: nn.Module, plan: Plan) -> Structure:
+        """Read the structure of a copy sliced by `plan`, with the example, scope and ignored modules of this one."""
         assert self._again is not None
         smaller = Structure.of(network, self._again.example, scope=self._again.scope, ignore=self._again.ignore)
         smaller.cost.latency_table = self.cost.latency_table
+        smaller.left = self.left.then(plan)
         return smaller
 
     def measure_latencies(

@@ -69,7 +69,7 @@ def test_pruning_in_steps_ends_with_the_same_counts():
     allocation = Evolved().of(keep, structure)
     at_once = allocation.allocate(structure, {}, Budget("filters", 0.4))
     plan = allocation.plan(structure, scores_of(structure), Budget("filters", 0.7))
-    smaller = structure.again(structure.slice(network, plan))
+    smaller = structure.again(structure.slice(network, plan), plan)
     ratio = 0.4 * sum(structure.widths.values()) / sum(smaller.widths.values())
     in_steps = allocation.allocate(smaller, {}, Budget("filters", ratio), dict.fromkeys(smaller.widths, 1))
     assert all(abs(in_steps[group] - at_once[group]) <= 1 for group in at_once)

@@ -129,7 +129,8 @@ def test_a_smaller_structure_uses_what_was_measured(trained, structure):
         structure, {g: torch.arange(float(w)) for g, w in structure.widths.items()}, Budget("filters", 0.4, 0.0)
     )
     keep = {**plan.keep, "conv4": (0,)}
-    smaller = structure.again(structure.slice(trained, Plan(keep, plan.widths)))
+    left = Plan(keep, plan.widths)
+    smaller = structure.again(structure.slice(trained, left), left)
     assert "conv4" not in smaller.widths
     counts = allocation.allocate(smaller, {}, Budget("filters", 0.7, 0.0))
     assert counts["conv1"] / smaller.widths["conv1"] >= counts["conv3"] / smaller.widths["conv3"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import blendsearch
 from blendsearch.allocation.sensitivity import Sensitivity
+from blendsearch.config.models import StructureConfig
 from blendsearch.criteria import CRITERIA
+from blendsearch.criteria.base import GROUP_RULES
 from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError, UnknownNameError
 
 
@@ -166,3 +170,61 @@ def test_search_is_a_function_and_a_package(tmp_path):
     assert blendsearch.search.genome.GenomeSpace
     with pytest.raises(BlendsearchError, match="no such space file"):
         blendsearch.search(tmp_path / "missing.yaml")
+
+
+def ranked(values):
+    return values.argsort().argsort() / (len(values) - 1)
+
+
+def test_coupled_convolutions_follow_the_group_rule(model, loader):
+    stem, body = (layer.weight.detach().flatten(1).norm(dim=1) for layer in (model.stem, model.body))
+    by_hand = {"mean_rank": (ranked(stem) + ranked(body)) / 2, "sum": stem + body, "max": torch.maximum(stem, body)}
+    found = {rule: blendsearch.score(model, loader, ["l2"], group_rule=rule)["l2"]["stem"] for rule in by_hand}
+    for rule, expected in by_hand.items():
+        torch.testing.assert_close(found[rule], expected)
+        kept = blendsearch.prune(model, loader, by="l2", budget={"filters": 0.5}, group_rule=rule).plan.keep["stem"]
+        assert set(kept) == set(expected.topk(len(kept)).indices.tolist())
+    assert not torch.allclose(ranked(found["max"]), ranked(found["mean_rank"]))
+    with pytest.raises(UnknownNameError, match="unknown group rule 'summ'; did you mean 'sum'"):
+        blendsearch.score(model, loader, ["l2"], group_rule="summ")
+
+
+def test_the_space_allows_the_group_rules_there_are():
+    assert get_args(StructureConfig.model_fields["group_rule"].annotation) == tuple(GROUP_RULES)
+
+
+def test_prune_by_a_persons_ratings(model, loader, tmp_path):
+    ratings = {"stem": {0: "drop", 1: 0.1, 2: 0.2}, "head": {19: 1.0}}
+    scores = blendsearch.score(model, loader, ratings=ratings)["subjective"]
+    assert scores["stem"].tolist() == pytest.approx([0.0, 0.1, 0.2, *[0.5] * 9])
+    assert scores["head"].tolist() == [*[0.5] * 19, 1.0]
+    kept = blendsearch.prune(model, loader, by="subjective", ratings=ratings, budget={"filters": 0.7}).plan.keep
+    assert not {0, 1, 2} & set(kept["stem"])
+    assert 19 in kept["head"]
+    path = tmp_path / "ratings.json"
+    groups = {group: {str(index): rating for index, rating in rated.items()} for group, rated in ratings.items()}
+    path.write_text(json.dumps({"schema": 1, "groups": groups}))
+    from_file = blendsearch.score(model, loader, ["subjective"], ratings=path)["subjective"]
+    assert all(torch.equal(from_file[group], score) for group, score in scores.items())
+
+
+@pytest.mark.parametrize(
+    ("ratings", "words"),
+    [
+        ({"stem": {12: 1.0}}, "group 'stem' has no filter 12; allowed: 0 to 11"),
+        ({"steam": {1: 1.0}}, "did you mean 'stem'"),
+        ({"stem": {1: 2.0}}, r"ratings: stem\.1: 2.0 given"),
+        ({"stem": {"one": 1.0}}, "'one' is no filter index"),
+        ({"stem": [1.0]}, "a mapping from filter index to rating is expected"),
+        ([1.0], "ratings: list given; allowed: a path, or group -> filter index -> rating"),
+    ],
+)
+def test_wrong_ratings_are_one_clear_line(model, loader, ratings, words):
+    with pytest.raises(DataError, match=words) as caught:
+        blendsearch.prune(model, loader, by="subjective", ratings=ratings)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_ratings_subjective_says_so(model, loader):
+    with pytest.raises(BlendsearchError, match="criterion 'subjective': no ratings"):
+        blendsearch.prune(model, loader, by="subjective")

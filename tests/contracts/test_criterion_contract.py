@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import sys
 
 import pytest
 import torch
 from small_networks import Mixed, OptionA, conv4, images, mobilenet, randomised
 
 from blendsearch.criteria import CRITERIA, Criterion, applicable, measures_of, names, register_criterion, score_groups
+from blendsearch.errors import BlendsearchError
 from blendsearch.models.shortcuts import ZeroPadShortcut
 from blendsearch.statistics import MEASURES, gather, measure
 from blendsearch.structure import Structure
@@ -32,16 +34,60 @@ class Stranger(Criterion):
         return torch.stack(peaks).mean(0) * torch.stack(norms).mean(0)
 
 
-ALL = [*names(), Stranger.name]
+MODULE = """
+from blendsearch.criteria import Criterion
+from blendsearch.criteria.base import combine
+
+
+class Installed(Criterion):
+    name = "installed_stranger"
+    needs = ("weights", "gradients.taylor")
+    source = "tests"
+
+    def score(self, group, statistics):
+        return combine([statistics.weights[conv].flatten(1).abs().amax(1) for conv in group.convolutions])
+"""
+INSTALLED = "installed_stranger"
+ALL = [*names(), Stranger.name, INSTALLED]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stranger():
+def stranger(tmp_path_factory):
+    """A criterion registered in this process, and one that another installed package brings by its entry point."""
     measure("activations.stranger_peak")(lambda a, g: a.abs().amax((2, 3)))
     register_criterion(Stranger)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(installed(tmp_path_factory.mktemp("site"), MODULE))
+        patch.setattr(CRITERIA, "_loaded_entry_points", False)
+        assert INSTALLED in CRITERIA
+        yield
+    CRITERIA.unregister(INSTALLED)
     CRITERIA.unregister(Stranger.name)
     MEASURES.unregister("activations.stranger_peak")
+
+
+def installed(folder, module):
+    """Lay out a folder as an installer does: a module, and the metadata of the distribution it belongs to."""
+    (folder / "strangers_package.py").write_text(module)
+    metadata = folder / "strangers_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strangers-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[blendsearch.criteria]\n{INSTALLED} = strangers_package:Installed\n")
+    return str(folder)
+
+
+def test_the_installed_criterion_comes_from_its_package():
+    assert CRITERIA.get(INSTALLED).__module__ == "strangers_package"
+    assert INSTALLED in names()
+
+
+def test_a_package_that_cannot_be_loaded_is_one_clear_line(tmp_path, monkeypatch):
+    from blendsearch.registry import Registry
+
+    monkeypatch.syspath_prepend(installed(tmp_path, "raise RuntimeError('broken')"))
+    monkeypatch.delitem(sys.modules, "strangers_package", raising=False)
+    with pytest.raises(BlendsearchError, match=r"'installed_stranger': strangers_package:Installed cannot be loaded"):
+        Registry("criterion", "criteria").names()
 
 
 def batches(size, side, order=range(COUNT)):

@@ -18,8 +18,8 @@ from blendsearch.compute import Compute
 from blendsearch.errors import StructureError, UnknownNameError
 from blendsearch.models.zoo import MODELS
 from blendsearch.statistics import gather
-from blendsearch.statistics.composites import Composite, SharedBiasEpsilon
-from blendsearch.statistics.redistribution import Rule, layer_relevance
+from blendsearch.statistics.composites import SHARED_BIAS_EPSILON, Composite
+from blendsearch.statistics.contributions import Contributions, LinearPart, Rule, in_proportion
 from blendsearch.statistics.relevance import (
     COMPOSITES,
     GRADIENT_X_INPUT,
@@ -71,7 +71,7 @@ def large(request):
 def test_relevance_is_conserved_at_every_stage_and_at_the_input(large, composite):
     network, run, structure, x = large
     expected = true_logits(network, x)
-    found, arrived = run(x, LABELS, COMPOSITES.get(composite)())
+    found, arrived = next(run(x, LABELS, [COMPOSITES.get(composite)()]))
     torch.testing.assert_close(arrived.sum((1, 2, 3)), expected, rtol=0.01, atol=0)
     for group in structure.groups:
         for site in group.sites:
@@ -111,7 +111,7 @@ class Twice(nn.Module):
 def test_relevance_is_conserved_whatever_way_the_network_is_written(build, composite):
     network = randomised(build())
     run, _, x = layerwise(network)
-    arrived = run(x, LABELS, COMPOSITES.get(composite)())[1]
+    arrived = next(run(x, LABELS, [COMPOSITES.get(composite)()]))[1]
     torch.testing.assert_close(arrived.sum((1, 2, 3)), true_logits(network, x), rtol=0.01, atol=1e-4)
 
 
@@ -151,7 +151,7 @@ def test_relevance_is_that_of_zennit_by_itself(composite):
         for layer in (network[0], network[3]):
             nn.init.zeros_(layer.bias)
     run, structure, x = layerwise(network)
-    found, arrived = run(x, LABELS, COMPOSITES.get(composite)())
+    found, arrived = next(run(x, LABELS, [COMPOSITES.get(composite)()]))
     given = x.clone().requires_grad_()
     seen = {}
     for place in (1, 4):
@@ -170,7 +170,7 @@ def test_folded_norms_give_the_relevance_of_zennit_on_the_folded_network():
         nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 3, bias=False))
     )
     run, _, x = layerwise(network)
-    arrived = run(x, LABELS, COMPOSITES.get("relevance.lrp_epsilon_plus")())[1]
+    arrived = next(run(x, LABELS, [COMPOSITES.get("relevance.lrp_epsilon_plus")()]))[1]
     given = x.clone().requires_grad_()
     canonizer = zennit.canonizers.SequentialMergeBatchNorm()
     with zennit.composites.EpsilonPlus(zero_params=BIAS, canonizers=[canonizer]).context(network) as hooked:
@@ -186,7 +186,7 @@ def test_a_shared_bias_by_hand():
         layer.bias.fill_(4.0)
     given, arriving = torch.tensor([[3.0, 2.0, 0.0]]), torch.tensor([[8.0]])
     # contributions 6, -2, 0; output 8; of the bias 4, three quarters and one quarter
-    observed = layer_relevance(layer, layer.forward, Rule(SharedBiasEpsilon()), given, arriving)
+    observed = Contributions(LinearPart(layer, layer.forward), given).relevance(SHARED_BIAS_EPSILON, arriving)
     torch.testing.assert_close(observed, torch.tensor([[9.0, -1.0, 0.0]]))
 
 
@@ -197,7 +197,7 @@ def test_a_unit_without_positive_contributions_gives_its_relevance_to_the_negati
         layer.bias.fill_(5.0)
     for name in ("relevance.lrp_alpha1_beta0",):
         rule = COMPOSITES.get(name)().dense
-        observed = layer_relevance(layer, layer.forward, rule, torch.ones(1, 2), torch.ones(1, 1))
+        observed = Contributions(LinearPart(layer, layer.forward), torch.ones(1, 2)).relevance(rule, torch.ones(1, 1))
         torch.testing.assert_close(observed, torch.tensor([[0.25, 0.75]]))
 
 
@@ -206,7 +206,7 @@ def test_a_norm_that_cannot_be_folded_is_a_scaling():
     run, structure, x = layerwise(network)
     kept = [name for name, module in run.network.named_modules() if isinstance(module, nn.BatchNorm2d)]
     assert kept, "the norms of a dense block come before the activation and read what others read too"
-    found, arrived = run(x, LABELS, COMPOSITES.get("relevance.lrp_epsilon_plus")())
+    found, arrived = next(run(x, LABELS, [COMPOSITES.get("relevance.lrp_epsilon_plus")()]))
     assert torch.isfinite(arrived).all()
     assert set(found) == {site for group in structure.groups for site in group.sites}
 
@@ -298,7 +298,7 @@ def test_integrated_gradients_sum_to_the_difference_of_the_logits():
 def test_relevance_is_the_mean_over_samples():
     network = randomised(Mixed())
     run, structure, x = layerwise(network)
-    found = run(x, LABELS, COMPOSITES.get("relevance.lrp_epsilon_plus")())[0]
+    found = next(run(x, LABELS, [COMPOSITES.get("relevance.lrp_epsilon_plus")()]))[0]
     statistics = gather(network, structure, [(x[:1], LABELS[:1]), (x[1:], LABELS[1:])], ["relevance.lrp_epsilon_plus"])
     assert statistics.samples == COUNT
     for site, values in found.items():
@@ -306,8 +306,46 @@ def test_relevance_is_the_mean_over_samples():
         torch.testing.assert_close(observed, values.mean(0), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [[6], [1, 5], [2, 2, 2]])
+def test_lrp_takes_the_first_images_of_each_class_and_gradients_all(sizes):
+    network = randomised(conv4())
+    structure = Structure.of(network, images())
+    x, y = images(6, seed=3), torch.tensor([0, 0, 0, 1, 0, 1])
+    needs = ["relevance.lrp_gamma", GRADIENT_X_INPUT]
+    capped = gather(
+        network, structure, list(zip(x.split(sizes), y.split(sizes), strict=True)), needs, relevance_per_class=2
+    )
+    first = [0, 1, 3, 5]
+    of_first = gather(network, structure, [(x[first], y[first])], needs, relevance_per_class=None)
+    of_all = gather(network, structure, [(x, y)], needs, relevance_per_class=None)
+    assert capped.samples == 6
+    for site, found in capped.averages.items():
+        for need, expected in zip(needs, (of_first, of_all), strict=True):
+            torch.testing.assert_close(found[need], expected.averages[site][need], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), nn.Conv2d(4, 6, (3, 4), padding="same"),
+        nn.Conv2d(4, 6, 3, stride=2, dilation=2, groups=2), nn.ConvTranspose2d(4, 6, 4, stride=2),
+    ],
+    ids=lambda layer: str(layer),
+)  # fmt: skip
+@pytest.mark.parametrize("composite", COMPOSITES.names())
+def test_every_kind_of_convolution_conserves_relevance(layer, composite):
+    x = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0))
+    contributions = Contributions(LinearPart(layer, layer.forward), x)
+    sums = contributions.sums
+    torch.testing.assert_close((sums.plus + sums.minus + sums.bias).detach(), layer(x).detach(), rtol=1e-4, atol=1e-5)
+    arriving = layer(x).detach()
+    observed = contributions.relevance(COMPOSITES.get(composite)().convolution, arriving)
+    assert observed.shape == x.shape
+    torch.testing.assert_close(observed.sum(), arriving.sum(), rtol=1e-3, atol=1e-3)
+
+
 def test_a_strangers_composite_joins_the_pass():
-    rule = Rule(zennit.rules.Epsilon(zero_params=BIAS))
+    rule = Rule(in_proportion)
     COMPOSITES.register("relevance.stranger")(lambda: Composite(rule, rule))
     try:
         network = randomised(conv4())

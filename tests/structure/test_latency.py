@@ -90,7 +90,7 @@ def test_a_sliced_network_is_read_from_the_same_table():
     structure = priced(Structure.of(network, images()))
     keep = {"conv1": (0, 3), "conv2": (1,), "conv3": tuple(range(9)), "conv4": tuple(range(16))}
     plan = Plan(keep, structure.widths)
-    smaller = structure.again(structure.slice(network, plan))
+    smaller = structure.again(structure.slice(network, plan), plan)
     assert "conv2" not in smaller.widths
     assert smaller.cost.latency(smaller.widths) == structure.cost.latency(plan.counts)
 

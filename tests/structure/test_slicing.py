@@ -149,7 +149,8 @@ def test_slicing_twice_is_slicing_once_by_the_composition(case):
     network, structure, x = case
     first = random_plan(structure, 5, least=2)
     once = structure.slice(network, first)
-    later_structure = structure.again(once)
+    later_structure = structure.again(once, first)
+    assert later_structure.left == first
     later = random_plan(later_structure, 6)
     twice = later_structure.slice(once, later)
     direct = structure.slice(network, first.then(later))
