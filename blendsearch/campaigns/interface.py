@@ -71,8 +71,8 @@ def score(
     labels [N]), such as a DataLoader. criteria: names (default: all that apply to this network).
     ratings: for the criterion `subjective`: the path of a ratings file, or group -> filter index -> a number from 0
     to 1, "keep" or "drop"; filters without one get 0.5. group_rule: how the scores of coupled convolutions (of a
-    residual stream) become one: "mean_rank", "mean", "sum" or "max". relevance_per_class: how many images of each class LRP
-    relevance takes, the first that come; None takes all.
+    residual stream) become one: "mean_rank", "mean", "sum" or "max". relevance_per_class: how many images of each
+    class LRP relevance takes, the first that come; None takes all.
     Returns criterion -> group -> float32 [C], higher = more important; a group is named by the module path of
     its first convolution. Raises BlendsearchError subclasses for unknown names, empty data, or networks without
     prunable filters.
