@@ -135,6 +135,13 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
+def check_same_job(folder: RunFolder, job: str) -> None:
+    """Raise RunError when the folder was made by another job than `job`; a search leaves no note of its job."""
+    made_by = folder.read_json("job.json")["job"] if folder.has("job.json") else "search"
+    if folder.has("space.json") and made_by != job:
+        raise RunError(f"{folder.path}: was made by 'blendsearch {made_by}'; choose another --run-dir for '{job}'")
+
+
 def check_same_space(folder: RunFolder, space: dict[str, Any]) -> None:
     """Raise RunError when the folder was made from a space that differs in anything but how it is computed."""
     if not folder.has("space.json"):
