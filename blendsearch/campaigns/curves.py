@@ -267,7 +267,7 @@ def _scores(terms: Terms, cell: Cell) -> tuple[Scores, int]:
 
 def _accuracy(terms: Terms, plan: Plan) -> float:
     network = terms.compute.place(terms.structure.slice(terms.network, plan))
-    return evaluate(network, terms.test.batches(500), terms.compute).accuracy
+    return evaluate(network, terms.test.batches(250), terms.compute).accuracy
 
 
 def _summarise(
