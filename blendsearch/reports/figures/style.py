@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -69,9 +69,10 @@ class Rendered:
 
 
 Draw = Callable[[Run, Theme], Drawing]
+R = TypeVar("R")
 
 
-def render(draw: Draw, run: Run) -> Rendered:
+def render(draw: Callable[[R, Theme], Drawing], run: R) -> Rendered:
     """Draw a figure in both themes without touching matplotlib's global settings; raises NotDrawn."""
     with _settings(LIGHT):
         drawing = draw(run, LIGHT)
