@@ -17,7 +17,8 @@ from blendsearch.allocation import Allocation, Budget
 from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.checking import make
 from blendsearch.campaigns.comparison import fidelity
-from blendsearch.campaigns.folder import RunFolder, check_same_space, choose_folder
+from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
+from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.search import clustered, stopwatch
 from blendsearch.campaigns.versions import versions
@@ -40,6 +41,8 @@ from blendsearch.search.fitness import FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.structure import Plan, Structure
 
+JOB = "audit"
+
 TRIES = 50
 """Draws in vain, one after the other, after which there are taken to be no more different plans."""
 
@@ -48,10 +51,11 @@ COMBINED = "mean rank of all"
 
 @dataclass(frozen=True)
 class Audit:
-    """A finished audit: its folder and the summary as in summary.json."""
+    """A finished audit: its folder, the summary as in summary.json, and the report's path."""
 
     run_dir: Path
     summary: dict[str, Any]
+    report: Path
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,11 @@ def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, p
     would decide. Truth is the test accuracy after retraining, mean over seeds; nothing is chosen by it.
     """
     bench = Workbench(space, progress)
-    folder = choose_folder(run_dir, f"{space.name}-audit", resume)
+    folder = choose_folder(run_dir, f"{space.name}-{JOB}", resume)
     with folder.locked():
+        check_same_job(folder, JOB)
         check_same_space(folder, space.to_dict())
+        folder.write_json("job.json", {"job": JOB})
         folder.write_text("space.yaml", space.to_yaml())
         folder.write_json("space.json", space.to_dict())
         with stopwatch(folder, "total"):
@@ -112,7 +118,7 @@ def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, p
             with stopwatch(folder, "retrain"):
                 records = retrained(bench, folder, plans)
         summary = {
-            "job": "audit",
+            "job": JOB,
             "name": space.name,
             "seed": space.seed,
             "budget": {"kind": bench.budget.kind, "ratio": bench.budget.ratio},
@@ -125,7 +131,7 @@ def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, p
             "versions": versions(),
         }
         folder.write_json("summary.json", summary)
-    return Audit(folder.path, summary)
+        return Audit(folder.path, summary, write_report(folder.path, progress))
 
 
 def drawn(bench: Workbench, folder: RunFolder, scores: Scores) -> list[Drawn]:

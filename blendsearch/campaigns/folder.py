@@ -31,6 +31,11 @@ class RunFolder:
         """Tell whether a file is there (files are written whole, so it is complete)."""
         return (self.path / name).exists()
 
+    @property
+    def job(self) -> str:
+        """The job that made the folder; a search leaves no note of it."""
+        return str(self.read_json("job.json")["job"]) if self.has("job.json") else "search"
+
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file."""
         with atomic(self.path / name) as part:
@@ -138,6 +143,12 @@ def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
 
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
+
+
+def check_same_job(folder: RunFolder, job: str) -> None:
+    """Raise RunError when another job than `job` made the folder."""
+    if folder.has("space.json") and folder.job != job:
+        raise RunError(f"{folder.path}: was made by 'blendsearch {folder.job}'; choose another --run-dir for '{job}'")
 
 
 def check_same_space(folder: RunFolder, space: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from blendsearch.blending import Blend, Clusters, Scores, agreement, cluster, rank_all
 from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.comparison import averages, compare, fidelity
-from blendsearch.campaigns.folder import RunFolder, check_same_space, choose_folder
+from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
 from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.scorers import BlendScorer
@@ -59,6 +59,7 @@ def run_search(
 
 def _run(bench: Workbench, folder: RunFolder) -> Campaign:
     space = bench.space
+    check_same_job(folder, "search")
     check_same_space(folder, space.to_dict())
     event = "resumed" if folder.has("space.json") else "started"
     folder.write_text("space.yaml", space.to_yaml())

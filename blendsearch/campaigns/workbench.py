@@ -159,7 +159,7 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     start = time.perf_counter()
     _ = bench.compensation  # too few images to refit on
     ratings_of(structure, bench.ratings or {})  # as do ratings of another network
-    _check_wanted(bench, Statistics.of_weights(bench.network, structure))  # and criteria that need other layers
+    check_wanted(bench, Statistics.of_weights(bench.network, structure))  # and criteria that need other layers
     checkpoint = folder.checkpoint("baseline")
     history = _train(bench, checkpoint)
     accuracy = evaluate(bench.network, bench.splits.search.batches(500), bench.compute).accuracy
@@ -261,7 +261,7 @@ def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[s
     wanted = names() if bench.space.criteria == "all" else list(bench.space.criteria)
     gathered = calibration_statistics(bench, wanted)
     left_out = applicable(wanted, bench.structure, gathered)
-    _check_wanted(bench, gathered)
+    check_wanted(bench, gathered)
     used = [name for name in wanted if name not in left_out]
     scores = score_groups(bench.structure, gathered, used, group_rule=bench.space.structure.group_rule)
     record = {
@@ -277,7 +277,7 @@ def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[s
     return scores, record
 
 
-def _check_wanted(bench: Workbench, statistics: Statistics) -> None:
+def check_wanted(bench: Workbench, statistics: Statistics) -> None:
     """Raise BlendsearchError when a criterion asked for by name cannot score this network."""
     if bench.space.criteria == "all":
         return

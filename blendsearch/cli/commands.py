@@ -44,6 +44,7 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Keys of the space file to set, such as search.population=12 seed=3."),
 ]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", metavar="DIR", help="Folder of the run; default runs/NAME.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
@@ -89,10 +90,11 @@ def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def resume_command(space: Path, overrides: list[str], run_dir: Path | None) -> str:
-    """Return the command line that continues a search."""
+def how_to_resume(command: str, space: Path, overrides: list[str] | None, run_dir: Path | None) -> str:
+    """Return what an interrupted command says: the command line that continues it."""
     folder = ["--run-dir", str(run_dir)] if run_dir else []
-    return shlex.join(["blendsearch", "search", str(space), *overrides, *folder, "--resume"])
+    line = shlex.join(["blendsearch", command, str(space), *(overrides or []), *folder, "--resume"])
+    return f"stopped; continue with: {line}"
 
 
 def print_version(asked: bool) -> None:
@@ -117,7 +119,7 @@ def search(
     space: SpaceFile,
     overrides: Overrides = None,
     run_dir: RunDir = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped campaign.")] = False,
+    resume: Resume = False,
     quiet: Quiet = False,
 ) -> None:
     """Search a blend and compare it with every criterion.
@@ -125,7 +127,7 @@ def search(
     A campaign trains the network, scores its filters by all criteria, clusters the criteria by rank, evolves
     a blend, retrains the best blend and every criterion on the same terms, and writes a report.
     """
-    with plain_errors(f"stopped; continue with: {resume_command(space, overrides or [], run_dir)}"):
+    with plain_errors(how_to_resume("search", space, overrides, run_dir)):
         settings = read_space(space, overrides)
         from blendsearch.campaigns.search import run_search
 
@@ -202,6 +204,53 @@ def sensitivity(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir =
         session.print(tables.sensitivity_table(result))
         session.print(f"undamaged: {tables.percent(result['accuracy'])} on the search split")
         session.print(f"run folder: {result['run_dir']}")
+
+
+@app.command(epilog="Example: blendsearch curves search_spaces/scarce_data_digits.yaml curves.draws=3")
+def curves(
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure accuracy against the share removed.
+
+    Nothing is retrained, and the criteria score from few images of each class: which of them can be trusted where
+    data are scarce? Each number of images is drawn several times; the report shows the curves with their range.
+    """
+    with plain_errors(how_to_resume("curves", space, overrides, run_dir)):
+        settings = read_space(space, overrides)
+        from blendsearch.campaigns.curves import run_curves
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            result = run_curves(settings, run_dir, resume, progress)
+        session.print(tables.areas_table(result.summary), result.summary["comparison"]["sentence"], "")
+        session.print(f"report: {result.report}")
+
+
+@app.command(epilog="Example: blendsearch audit search_spaces/digits.yaml audit.plans=12")
+def audit(
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how well each proxy predicts retraining.
+
+    Different plans are estimated by every proxy and retrained on equal terms with several seeds; the report gives
+    Kendall's tau of each proxy with an interval, what noise allows, and what an estimate costs.
+    """
+    with plain_errors(how_to_resume("audit", space, overrides, run_dir)):
+        settings = read_space(space, overrides)
+        from blendsearch.campaigns.audit import run_audit
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            result = run_audit(settings, run_dir, resume, progress)
+        session.print(tables.proxies_table(result.summary), f"report: {result.report}")
 
 
 @app.command(epilog="Example: blendsearch report runs/digits")

@@ -40,6 +40,42 @@ def _result_cells(name: str, result: Mapping[str, Any]) -> list[str]:
     return [name, accuracy, percent(result["flops_ratio"]), percent(result["params_ratio"])]
 
 
+def areas_table(summary: Mapping[str, Any]) -> Table:
+    """Return each criterion's mean accuracy over the shares removed, for each number of images, best first."""
+    counts = summary["samples_per_class"]
+    last = percent(summary["removed"][-1])
+    columns = [f"{count} per class" for count in counts]
+    table = plain_table(f"{summary['name']}: mean test accuracy from 0 to {last} removed", "criterion", *columns)
+    areas: dict[str, dict[int | None, float]] = {}
+    for curve in summary["curves"]:
+        areas.setdefault(curve["criterion"], {})[curve["samples"]] = curve["area"]
+
+    def at(name: str, count: int) -> float:
+        return areas[name].get(count, areas[name].get(None, 0.0))
+
+    for name in sorted(areas, key=lambda name: -sum(at(name, count) for count in counts)):
+        table.add_row(name, *(percent(at(name, count)) for count in counts))
+    return table
+
+
+def proxies_table(summary: Mapping[str, Any]) -> Table:
+    """Return each proxy's tau with the accuracy after retraining, its interval, cost and regret, and the ceiling."""
+    title = f"{summary['name']}: {len(summary['plans'])} plans, {plural(len(summary['plans'][0]['seeds']), 'seed')}"
+    table = plain_table(title, "proxy", "tau", "95 % interval", "of a retraining's cost", "regret, points")
+    ceiling = summary["ceiling"]
+    if ceiling:
+        table.add_row("noise ceiling", f"{ceiling['tau']:.2f}", _bounds(ceiling["interval"]), "", "")
+    for name, proxy in sorted(summary["proxies"].items(), key=lambda item: -(item[1]["tau"] or 0)):
+        tau = "-" if proxy["tau"] is None else f"{proxy['tau']:.2f}"
+        cost = "-" if proxy["cost"] is None else percent(proxy["cost"])
+        table.add_row(name, tau, _bounds(proxy["interval"]), cost, f"{100 * proxy['regret']:.2f}")
+    return table
+
+
+def _bounds(interval: Sequence[float] | None) -> str:
+    return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "-"
+
+
 def criteria_table(criteria: Sequence[Mapping[str, Any]]) -> Table:
     """Return each criterion with its family, its mean agreement with the others and its nearest neighbour."""
     table = plain_table("criteria", "criterion", "family", "mean agreement", "nearest")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -32,6 +33,12 @@ def _without_repeats(names: list[str]) -> list[str]:
     return names
 
 
+def _ascending(numbers: list[Any]) -> list[Any]:
+    if any(left >= right for left, right in pairwise(numbers)):
+        raise broken_rule(f"expected in ascending order, each once (given {', '.join(map(str, numbers))})")
+    return numbers
+
+
 def _name_alone(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
@@ -48,6 +55,8 @@ Ratio = Annotated[float, Field(gt=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Names = Annotated[list[Text], Field(min_length=1), AfterValidator(_without_repeats), Allowed("a list of names")]
+Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of counts")]
+Ratios = Annotated[list[Ratio], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of shares")]
 Levels = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 Spreads = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 FolderName = Annotated[
@@ -290,6 +299,19 @@ class AuditConfig(Section):
     ]
 
 
+class CurvesConfig(Section):
+    """The scarce-data scenario: accuracy against the share removed, with few images behind the scores.
+
+    samples_per_class: images of each class that the criteria look at. removed: shares of what the budget counts.
+    draws: how often the images are drawn anew. images: how many test images are read; null for all.
+    """
+
+    samples_per_class: Counts = Field(default_factory=lambda: [1, 5, 10, 50])
+    removed: Ratios = Field(default_factory=lambda: [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6])
+    draws: Count = 5
+    images: Count | None = None
+
+
 class ComputeConfig(Section):
     """Device, number format, and how many processes of how many threads (no more in all than cores)."""
 
@@ -325,6 +347,7 @@ class Space(Section):
     compensation: CompensationConfig | None = None
     retraining: RetrainingConfig
     audit: AuditConfig = AuditConfig()
+    curves: CurvesConfig = CurvesConfig()
     compute: ComputeConfig = ComputeConfig()
 
     def to_dict(self) -> dict[str, Any]:

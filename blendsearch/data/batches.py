@@ -36,6 +36,9 @@ class Split(Protocol):
     def take(self, count: int) -> Split:
         """Return `count` images with the classes as even as possible; always the same ones."""
 
+    def subset(self, index: Tensor) -> Split:
+        """Return the images at `index`, int64 [M], in that order."""
+
 
 def balanced(labels: Tensor, count: int) -> Tensor:
     """Return `count` indices, the first of each class before the second of any, in that order."""
@@ -183,7 +186,10 @@ class GivenBatches:
 
     def take(self, count: int) -> GivenBatches:
         """Return `count` class-balanced images."""
-        index = balanced(self.labels, count)
+        return self.subset(balanced(self.labels, count))
+
+    def subset(self, index: Tensor) -> GivenBatches:
+        """Return the images at `index`."""
         return GivenBatches([(self.images[index], self.labels[index])])
 
 

@@ -1,5 +1,7 @@
-"""The story of a campaign on one page, made from the files of its run folder alone."""
+"""The story of a run on one page, made from the files of its run folder alone."""
 
+from blendsearch.reports.audit_page import build_audit_report
+from blendsearch.reports.curve_page import build_curves_report
 from blendsearch.reports.page import build_report
 
-__all__ = ["build_report"]
+__all__ = ["build_audit_report", "build_curves_report", "build_report"]

@@ -211,11 +211,11 @@ def read_run(folder: Path) -> Run:
     """Read a run folder; raises RunError when it, its summary.json or space.yaml is missing, or a file is broken."""
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such run folder")
-    space_text = _text(folder, "space.yaml")
-    space = _yaml(folder / "space.yaml", space_text)
-    summary = _parse(folder / "summary.json", _text(folder, "summary.json"), Summary)
+    space_text = read_text(folder, "space.yaml")
+    space = read_yaml(folder / "space.yaml", space_text)
+    summary = parse(folder / "summary.json", read_text(folder, "summary.json"), Summary)
     found = {
-        name: _parse(folder / name, _text(folder, name), kind)
+        name: parse(folder / name, read_text(folder, name), kind)
         for name, kind in OPTIONAL.items()
         if (folder / name).is_file()
     }
@@ -234,7 +234,8 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _text(folder: Path, name: str) -> str:
+def read_text(folder: Path, name: str) -> str:
+    """Return the text of a file that every finished run has; RunError when it is missing or cannot be read."""
     path = folder / name
     if not path.is_file():
         raise RunError(
@@ -246,7 +247,8 @@ def _text(folder: Path, name: str) -> str:
         raise RunError(f"{path}: cannot be read ({error})") from error
 
 
-def _yaml(path: Path, text: str) -> dict[str, Any]:
+def read_yaml(path: Path, text: str) -> dict[str, Any]:
+    """Return the mapping that a YAML text holds; RunError names the file."""
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -256,7 +258,8 @@ def _yaml(path: Path, text: str) -> dict[str, Any]:
     return content
 
 
-def _parse(path: Path, text: str, kind: Any) -> Any:
+def parse(path: Path, text: str, kind: Any) -> Any:
+    """Return a JSON text as an object of `kind`; RunError names file, place and what was given."""
     try:
         return TypeAdapter(kind).validate_python(json.loads(text))
     except json.JSONDecodeError as error:

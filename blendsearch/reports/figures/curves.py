@@ -1,0 +1,135 @@
+"""Figures of a scarce-data run: accuracy against the share removed, and its mean against the number of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.transforms import blended_transform_factory
+
+from blendsearch.reports.curve_records import Curve, CurvesRun
+from blendsearch.reports.figures.labels import spread
+from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes
+
+UNITS = {"flops": "FLOPs", "params": "parameters", "filters": "filters", "latency": "latency"}
+MOST_LABELS = 18
+LABEL_GAP = 10.5  # points between labels, for letters of 8
+ROOM = 1.55  # inches at the right of a panel for its labels
+
+
+def draw_curves(run: CurvesRun, theme: Theme) -> Drawing:
+    """Draw one panel a number of images: a line a criterion, a band for the best relevance criterion and its rival."""
+    counts = run.summary.samples_per_class
+    columns = min(2, len(counts))
+    rows = math.ceil(len(counts) / columns)
+    width, height = 5.6, 3.7
+    figure = new_figure(width * columns, height * rows)
+    for number, samples in enumerate(counts):
+        row, column = divmod(number, columns)
+        left, bottom = 0.55 + width * column, 0.6 + height * (rows - 1 - row)
+        axes = placed_axes(figure, left, bottom, width * (columns - 1 - column) + ROOM, height * row + 0.42)
+        _draw_panel(axes, run, samples, theme)
+    best = ", ".join(f"{run.highlighted(samples)[0]} with {samples}" for samples in counts)
+    return Drawing(figure, f"Test accuracy against the share removed, for images per class. In colour: {best}.")
+
+
+def draw_areas(run: CurvesRun, theme: Theme) -> Drawing:
+    """Draw each criterion's mean accuracy over the shares against the number of images, with the draws' range."""
+    counts = run.summary.samples_per_class
+    names = list(dict.fromkeys(curve.criterion for curve in run.summary.curves))
+    figure = new_figure(6.9, max(4.2, 0.9 + min(len(names), MOST_LABELS) * LABEL_GAP / 72))
+    axes = placed_axes(figure, 0.55, 0.6, ROOM, 0.42)
+    last = run.at(counts[-1])
+    marked = run.highlighted(counts[-1])
+    for place, name in enumerate(names):
+        curves = [next(curve for curve in run.at(samples) if curve.criterion == name) for samples in counts]
+        style = _style(curves[-1], marked, theme)
+        shift = 0.16 * (place / max(len(names) - 1, 1) - 0.5)
+        places = [position + shift for position in range(len(counts))]
+        axes.plot(places, [100 * curve.area for curve in curves], marker="o", markersize=3, **style)
+        for at, curve in zip(places, curves, strict=True):
+            axes.plot([at, at], [100 * curve.area_low, 100 * curve.area_high], **{**style, "linewidth": 0.8})
+    axes.set_xticks(range(len(counts)), [str(samples) for samples in counts])
+    axes.set_xlim(-0.3, len(counts) - 0.8)
+    axes.tick_params(length=0, labelcolor=theme.muted)
+    axes.grid(axis="y")
+    axes.set_xlabel("images per class")
+    axes.set_title("mean test accuracy over the shares removed, %", color=theme.muted, fontsize=9)
+    _label(axes, last, [100 * curve.area for curve in last], marked, theme)
+    return Drawing(figure, f"Mean test accuracy of {len(names)} criteria against the number of images per class.")
+
+
+def _draw_panel(axes: Axes, run: CurvesRun, samples: int, theme: Theme) -> None:
+    summary = run.summary
+    curves, marked = run.at(samples), run.highlighted(samples)
+    whole = summary.baseline.test_accuracy or 0.0
+    shares = [0.0, *(100 * share for share in summary.removed)]
+    for curve in reversed(curves):
+        style = _style(curve, marked, theme)
+        axes.plot(shares, [100 * value for value in (whole, *curve.mean)], **style)
+        if curve.criterion in marked:
+            low, high = ([100 * value for value in (whole, *side)] for side in (curve.low, curve.high))
+            axes.fill_between(shares, low, high, color=style["color"], alpha=0.16, linewidth=0)
+    axes.set_ylim(0, 100)
+    axes.set_xlim(0, shares[-1])
+    axes.set_xticks(shares)
+    _thin_ticks(axes, shares)
+    axes.tick_params(length=0, labelcolor=theme.muted)
+    axes.grid(axis="y")
+    axes.set_xlabel(f"{UNITS[summary.budget.kind]} removed, %")
+    axes.set_title(f"{samples} {'image' if samples == 1 else 'images'} per class", fontweight="bold")
+    axes.text(
+        1, 1, "test accuracy, %", transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color=theme.muted
+    )
+    _label(axes, curves, [100 * curve.mean[-1] for curve in curves], marked, theme)
+
+
+def _thin_ticks(axes: Axes, shares: Sequence[float]) -> None:
+    """Name the shares that are at least a tenth of the axis apart."""
+    named: list[float] = []
+    for share in shares:
+        if not named or share - named[-1] >= shares[-1] / 10 - 1e-9:
+            named.append(share)
+    axes.set_xticks(named, [f"{share:g}" for share in named])
+
+
+def _style(curve: Curve, marked: Sequence[str], theme: Theme) -> dict[str, Any]:
+    """Return how a line looks: relevance blue, the best of the others orange, the rest grey; the two best bold."""
+    colour = _colour(curve, marked, theme)
+    if curve.criterion in marked:
+        return {"color": colour, "linewidth": 2.4, "zorder": 4}
+    if curve.is_relevance:
+        return {"color": colour, "linewidth": 1.1, "zorder": 3}
+    dashes = "-" if curve.samples else (0, (3, 2))
+    return {"color": theme.muted, "linewidth": 0.8, "alpha": 0.6, "linestyle": dashes, "zorder": 2}
+
+
+def _colour(curve: Curve, marked: Sequence[str], theme: Theme) -> str:
+    if curve.is_relevance:
+        return theme.blend
+    return theme.best if curve.criterion in marked else theme.muted
+
+
+def _label(axes: Axes, curves: Sequence[Curve], ends: Sequence[float], marked: Sequence[str], theme: Theme) -> None:
+    """Write names at the right, in the order of area, with a thin line to where each curve ends.
+
+    With more than MOST_LABELS criteria those of relevance and the best of the others are named.
+    """
+    ranked = sorted(curves, key=lambda curve: (not curve.is_relevance, -curve.area))[:MOST_LABELS]
+    shown = [(curve, end) for curve, end in zip(curves, ends, strict=True) if curve in ranked]
+    shown.sort(key=lambda pair: (pair[1], pair[0].area))
+    frame = axes.get_window_extent()
+    points = 72 / axes.figure.dpi
+    low, high = axes.get_ylim()
+    scale = (high - low) / (frame.height * points)
+    places = spread([end for _, end in shown], LABEL_GAP * scale, low, high)
+    sides = blended_transform_factory(axes.transAxes, axes.transData)
+    for (curve, end), place in zip(shown, places, strict=True):
+        colour = _colour(curve, marked, theme)
+        axes.plot([1, 1.055], [end, place], transform=sides, clip_on=False, color=colour, linewidth=0.6, alpha=0.6)
+        axes.text(
+            1.065, place, curve.criterion, transform=sides, va="center", fontsize=8, color=colour,
+            fontweight="bold" if curve.criterion in marked else "normal",
+        )  # fmt: skip

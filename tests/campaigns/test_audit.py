@@ -1,0 +1,138 @@
+"""The audit of proxies: what it draws, measures and judges; stopped and resumed to the same result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from blendsearch.campaigns.audit import COMBINED, Drawn, judged, run_audit
+from blendsearch.campaigns.report import write_report
+from blendsearch.cli import app
+from blendsearch.config import space_from_dict
+from blendsearch.errors import RunError
+from blendsearch.structure import Plan
+
+
+def tiny(**changes):
+    data = {
+        "name": "tiny",
+        "seed": 3,
+        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150, "limit": 500},
+        "model": {"name": "conv4", "arguments": {"width": 8}},
+        "training": {"epochs": 3, "batch_size": 64, "lr": 0.1},
+        "criteria": ["l1", "taylor", "apoz"],
+        "budget": {"flops": 0.4},
+        "clusters": {"count": 2},
+        "proxy": {"name": "zero_shot"},
+        "search": {"population": 4, "generations": 1},
+        "retraining": {"epochs": 0.5, "batch_size": 64, "lr": 0.05},
+        "audit": {"plans": 8, "proxies": ["zero_shot", {"name": "compensated", "images": 50}]},
+        "compute": {"device": "cpu", "workers": 1},
+    }
+    return space_from_dict({**data, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run_audit(tiny(), tmp_path_factory.mktemp("run") / "audit")
+
+
+def test_plans_are_different_and_of_every_kind(finished):
+    plans = json.loads((finished.run_dir / "records/plans.json").read_text())
+    digests = {Plan.from_dict(plan["plan"]).digest for plan in plans}
+    assert len(digests) == len(plans) == 8
+    assert {plan["kind"] for plan in plans} == {"criterion", "random", "evolved"}
+    assert len({plan["name"] for plan in plans}) == 8
+
+
+def test_every_plan_is_estimated_by_every_proxy_and_retrained_with_every_seed(finished):
+    summary = finished.summary
+    assert set(summary["proxies"]) == {"zero_shot", "compensated images=50", COMBINED}
+    for plan in summary["plans"]:
+        assert set(plan["estimates"]) == set(summary["proxies"])
+        assert len(plan["seeds"]) == 2
+        assert plan["test_accuracy"] == pytest.approx(sum(plan["seeds"]) / 2)
+
+
+def test_taus_are_those_of_scipy(finished):
+    plans = finished.summary["plans"]
+    truth = [plan["test_accuracy"] for plan in plans]
+    for name, proxy in finished.summary["proxies"].items():
+        expected = stats.kendalltau([plan["estimates"][name] for plan in plans], truth).statistic
+        assert proxy["tau"] == pytest.approx(expected)
+        assert proxy["interval"][0] <= proxy["tau"] <= proxy["interval"][1]
+    seeds = list(zip(*(plan["seeds"] for plan in plans), strict=True))
+    assert finished.summary["ceiling"]["tau"] == pytest.approx(stats.kendalltau(*seeds).statistic)
+
+
+def test_cost_and_regret_worked_by_hand():
+    plans = [Drawn(name, "random", Plan({"g": (0,)}, {"g": 2})) for name in "abcd"]
+    tests = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
+    records = [{"name": n, "seed": s, "test_accuracy": t, "seconds": 50.0} for s in (0, 1) for n, t in tests.items()]
+    good = {"a": [0.5, 1.0], "b": [0.4, 2.0], "c": [0.3, 3.0], "d": [0.2, 4.0]}
+    bad = {"a": [0.1, 1.0], "b": [0.4, 1.0], "c": [0.9, 1.0], "d": [0.2, 1.0]}
+    found = judged(plans, {"good": good, "bad": bad}, records)
+    assert found["ceiling"]["tau"] == 1.0
+    assert found["proxies"]["good"]["tau"] == found["proxies"]["good"]["of_ceiling"] == 1.0
+    assert found["proxies"]["good"]["cost"] == pytest.approx(2.5 / 50)
+    assert found["proxies"]["good"]["regret"] == 0.0
+    assert found["proxies"]["bad"]["regret"] == pytest.approx(0.2)
+    assert found["proxies"]["bad"]["tau"] == pytest.approx(-1 / 3)
+    ranks = {plan["name"]: plan["estimates"][COMBINED] for plan in found["plans"]}
+    assert ranks == pytest.approx({"a": 0.5, "b": 2 / 3, "c": 2 / 3, "d": 1 / 6})
+
+
+class Kill(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize(("task", "count"), [("compensated images=50", 3), ("retraining", 5)])
+def test_a_stopped_audit_goes_on_to_the_same_result(finished, tmp_path, task, count):
+    def killer(name, done, total, detail=""):
+        if name == task and done >= count:
+            raise Kill
+
+    with pytest.raises(Kill):
+        run_audit(tiny(), tmp_path / "run", progress=killer)
+    again = run_audit(tiny(), tmp_path / "run", resume=True)
+    timed = ("seconds", "retraining_seconds", "baseline")
+    for part in (part for part in finished.summary if part not in timed):
+        assert without_times(again.summary[part]) == without_times(finished.summary[part]), part
+
+
+def without_times(part):
+    if not isinstance(part, dict):
+        return part
+    return {key: without_times(value) for key, value in part.items() if key not in ("seconds", "cost")}
+
+
+def test_the_page_names_every_proxy_and_can_be_written_again(finished):
+    text = finished.report.read_text()
+    assert all(name in text for name in finished.summary["proxies"])
+    assert "noise ceiling" in text.lower()
+    assert (finished.run_dir / "figures/taus.png").stat().st_size > 0
+    (finished.run_dir / "report.html").unlink()
+    assert write_report(finished.run_dir).read_text() == text
+
+
+def test_another_job_does_not_go_on_in_its_folder(finished, tmp_path):
+    from blendsearch.campaigns.search import run_search
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.run_dir, copy)
+    with pytest.raises(RunError, match="was made by 'blendsearch audit'"):
+        run_search(tiny(), copy, resume=True)
+
+
+def test_the_command_prints_a_table_and_the_reports_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(tiny(retraining={"epochs": 0.2, "batch_size": 64}).to_yaml())
+    result = CliRunner().invoke(app, ["audit", "space.yaml", "audit.plans=6"])
+    assert result.exit_code == 0, result.output
+    assert "noise ceiling" in result.output
+    assert "report: runs/tiny-audit/report.html" in result.output
