@@ -32,9 +32,11 @@ def count(number: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds as 0.4 s, 42 s, 3 min 20 s or 2 h 05 min."""
+    """Return seconds as 38 ms, 0.4 s, 42 s, 3 min 20 s or 2 h 05 min."""
     if seconds is None:
         return DASH
+    if 0 < seconds < 0.0995:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -1,0 +1,159 @@
+"""The scarce-data scenario: what is drawn, measured and compared; stopped and resumed to the same result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from blendsearch.campaigns.curve_summary import area, compare_families, curves_of, evidence
+from blendsearch.campaigns.curves import drawn, looks_at_images, run_curves
+from blendsearch.campaigns.report import write_report
+from blendsearch.cli import app
+from blendsearch.config import space_from_dict
+from blendsearch.criteria import names
+from blendsearch.errors import BudgetError, ConfigError, DataError
+
+
+def tiny(**changes):
+    data = {
+        "name": "scarce",
+        "data": {"name": "digits", "test": 200, "calibration": 120, "search": 50, "limit": 400},
+        "model": {"name": "conv4", "arguments": {"width": 8}},
+        "training": {"epochs": 4, "batch_size": 64, "lr": 0.1},
+        "criteria": ["l2", "taylor", "lrp_epsilon_plus", "random"],
+        "budget": {"filters": 0.5, "min_keep": 0.05},
+        "allocation": "global_threshold",
+        "retraining": {"epochs": 0},
+        "curves": {"samples_per_class": [1, 5], "removed": [0.1, 0.3, 0.5], "draws": 2},
+        "compute": {"device": "cpu", "workers": 1},
+    }
+    return space_from_dict({**data, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run_curves(tiny(), tmp_path_factory.mktemp("run") / "scarce")
+
+
+def test_draws_have_so_many_images_of_each_class_and_small_ones_lie_in_large_ones(digits):
+    labels = digits.calibration.labels
+    few, many = (drawn(digits.calibration, samples, 0, 3) for samples in (2, 5))
+    assert torch.bincount(few.labels).tolist() == [2] * len(labels.unique())
+    assert torch.bincount(many.labels).tolist() == [5] * len(labels.unique())
+
+    def images(split):
+        return {one.numpy().tobytes() for one in next(split.batches(100))[0]}
+
+    assert images(few) < images(many)
+    assert images(few) != images(drawn(digits.calibration, 2, 1, 3))
+    assert images(few) != images(drawn(digits.calibration, 2, 0, 4))
+    assert images(few) == images(drawn(digits.calibration, 2, 0, 3))
+
+
+def test_each_criterion_has_a_curve_for_what_it_looks_at(finished):
+    curves = {(curve["criterion"], curve["samples"]): curve for curve in finished.summary["curves"]}
+    looking = {(name, samples) for name in ("taylor", "lrp_epsilon_plus") for samples in (1, 5)}
+    assert set(curves) == looking | {("l2", None), ("random", None)}
+    assert [len(curves[key]["areas"]) for key in (("l2", None), ("random", None), ("taylor", 5))] == [1, 2, 2]
+    for curve in curves.values():
+        assert len(curve["mean"]) == 3
+        bounds = zip(curve["low"], curve["mean"], curve["high"], strict=True)
+        assert all(0 <= low <= mean <= high <= 1 for low, mean, high in bounds)
+
+
+def test_accuracy_is_that_of_the_sliced_network(finished):
+    """Removing a tenth of the filters by the best criterion hurts less than half of them by chance."""
+    curves = {(curve["criterion"], curve["samples"]): curve["mean"] for curve in finished.summary["curves"]}
+    assert max(curves["taylor", 5][0], curves["lrp_epsilon_plus", 5][0]) > curves["random", None][2] + 0.2
+    assert finished.summary["baseline"]["test_accuracy"] > 0.8
+
+
+def test_areas_are_those_of_numpy():
+    removed, accuracies = [0.1, 0.3, 0.6], [0.9, 0.5, 0.2]
+    expected = np.trapezoid([0.95, *accuracies], [0.0, *removed]) / 0.6
+    assert area(removed, accuracies, 0.95) == pytest.approx(expected)
+
+
+def test_the_comparison_worked_by_hand():
+    def cell(samples, draw, **accuracy):
+        return {"samples": samples, "draw": draw, "accuracy": {name: [value] for name, value in accuracy.items()}}
+
+    records = [
+        cell(0, 0, l1=0.5),
+        cell(1, 0, taylor=0.4, lrp_gamma=0.7),
+        cell(1, 1, taylor=0.8, lrp_gamma=0.9),
+    ]
+    curves = curves_of(records, [1.0], 1.0)
+    found = compare_families(curves, [1], [1.0], "filters")["by_samples"]["1"]
+    assert (found["best"], found["rival"]) == ("lrp_gamma", "taylor")
+    assert found["difference"] == pytest.approx((0.15 + 0.05) / 2)
+    assert found["range"] == pytest.approx([0.05, 0.15])
+    assert (found["ahead"], found["draws"], found["verdict"]) == (2, 2, "ahead")
+    assert found["families"]["weights"]["area"] == pytest.approx(0.75)
+
+
+def test_what_criteria_look_at():
+    assert evidence("l1") == "weights"
+    assert evidence("taylor") == "gradients"
+    assert evidence("random") == "chance"
+    assert not looks_at_images("fpgm")
+    assert all(looks_at_images(name) for name in names() if name.startswith("lrp_"))
+
+
+class Kill(Exception):
+    """Stands for a kill."""
+
+
+def test_a_stopped_run_goes_on_to_the_same_curves(finished, tmp_path):
+    def killer(name, done, total, detail=""):
+        if name == "curves" and done >= 3:
+            raise Kill
+
+    with pytest.raises(Kill):
+        run_curves(tiny(), tmp_path / "run", progress=killer)
+    again = run_curves(tiny(), tmp_path / "run", resume=True)
+    for part in ("curves", "comparison", "baseline"):
+        assert again.summary[part] == finished.summary[part]
+
+
+def test_the_number_of_workers_changes_nothing(finished, tmp_path):
+    space = tiny(compute={"device": "cpu", "workers": 2})
+    assert run_curves(space, tmp_path / "run").summary["curves"] == finished.summary["curves"]
+
+
+def test_the_page_can_be_written_again(finished):
+    text = finished.report.read_text()
+    assert finished.summary["comparison"]["sentence"] in text
+    assert (finished.run_dir / "figures/curves.svg").stat().st_size > 0
+    (finished.run_dir / "report.html").unlink()
+    assert write_report(finished.run_dir).read_text() == text
+
+
+def test_wrong_settings_are_one_line(tmp_path):
+    wrong = [
+        ({"samples_per_class": [50]}, DataError, "curves.samples_per_class: 50 given"),
+        ({"removed": [0.99], "samples_per_class": [1]}, BudgetError, "curves.removed: 0.99 given"),
+        ({"images": 5000, "samples_per_class": [1]}, DataError, "curves.images: 5000 given"),
+    ]
+    for number, (settings, kind, words) in enumerate(wrong):
+        with pytest.raises(kind, match=words) as error:
+            run_curves(tiny(curves=settings), tmp_path / str(number))
+        assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(ConfigError, match="curves"):
+        tiny(curves={"removed": [1.5]})
+
+
+def test_the_command_prints_a_table_and_the_reports_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(tiny().to_yaml())
+    words = ["curves", "space.yaml", "curves.draws=1", "curves.samples_per_class=[1]", "training.epochs=1"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "1 per class" in result.output
+    assert "report: runs/scarce-curves/report.html" in result.output
+    assert json.loads(Path("runs/scarce-curves/job.json").read_text()) == {"job": "curves"}
