@@ -16,4 +16,7 @@ def write_report(run_dir: Path, progress: Progress = silent) -> Path:
     """Write report.html and figures/ from the files of a run folder; RunError when there is no such run."""
     if not Path(run_dir).is_dir():
         raise RunError(f"{run_dir}: no such run folder")
-    return BUILDERS[RunFolder(run_dir).job](Path(run_dir), progress)
+    job = RunFolder(run_dir).job
+    if job not in BUILDERS:
+        raise RunError(f"{run_dir}: made by 'blendsearch {job}', which writes no report ({', '.join(BUILDERS)} do)")
+    return BUILDERS[job](Path(run_dir), progress)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.allocation.sensitivity import Sensitivity
-from blendsearch.campaigns.folder import choose_folder
+from blendsearch.campaigns.folder import RunFolder
+from blendsearch.campaigns.single import opened
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import Workbench, trained_baseline
 from blendsearch.compute import child_seed
@@ -18,21 +19,26 @@ from blendsearch.reports.figures import render
 from blendsearch.reports.figures.sensitivity import draw_sensitivity
 
 
-def measure_sensitivity(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
+def measure_sensitivity(
+    space: Space, run_dir: Path | None = None, progress: Progress = silent, resume: bool = False
+) -> dict[str, Any]:
     """Train (or load) the network, damage its groups one by one, and leave sensitivity.json and a figure.
 
     The options are those of the space's allocation where it is `sensitivity`, else the defaults. Keys: accuracy
     (undamaged, on the search split), strengths, groups (name, width, drops at each strength, sensitiveness, rank: 1
     for the most sensitive), seed, versions, run_dir.
     """
-    bench = Workbench(space, progress)
-    folder = choose_folder(run_dir, f"{space.name}-sensitivity", resume=False)
-    folder.write_text("space.yaml", space.to_yaml())
+    with opened(space, run_dir, "sensitivity", progress, resume) as (bench, folder):
+        return _measured(bench, folder)
+
+
+def _measured(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
+    space = bench.space
     trained_baseline(bench, folder)
     allocation = bench.allocation if isinstance(bench.allocation, Sensitivity) else Sensitivity()
     allocation.prepare(
         bench.network, bench.structure, bench.splits.search, compute=bench.compute,
-        seed=child_seed(space.seed, "allocation"), progress=progress,
+        seed=child_seed(space.seed, "allocation"), progress=bench.progress,
     )  # fmt: skip
     record = {
         "accuracy": allocation.accuracy,

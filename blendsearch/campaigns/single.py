@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from blendsearch.allocation import own_allocation
 from blendsearch.blending import Blend, Scores, agreement, rank_all
 from blendsearch.campaigns.checking import pruning_schedule
-from blendsearch.campaigns.folder import RunFolder, choose_folder
+from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain
 from blendsearch.campaigns.scorers import BlendScorer
 from blendsearch.campaigns.search import clustered, tested_baseline
@@ -27,25 +29,50 @@ from blendsearch.campaigns.workbench import (
 from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, score_groups
-from blendsearch.errors import unknown_name
+from blendsearch.errors import RunError, unknown_name
 from blendsearch.progress import Progress, silent
-from blendsearch.schedules import SCHEDULES, TrainingSchedule
+from blendsearch.schedules import SCHEDULES, Schedule, TrainingSchedule
 from blendsearch.structure import Plan
 
+CANDIDATE = "pruned"
+"""The name of the one network that `prune` retrains; what it is pruned by may be a path."""
 
-def _opened(space: Space, run_dir: Path | None, job: str, progress: Progress) -> tuple[Workbench, RunFolder]:
+
+@contextlib.contextmanager
+def opened(
+    space: Space, run_dir: Path | None, job: str, progress: Progress, resume: bool, by: str | None = None
+) -> Iterator[tuple[Workbench, RunFolder]]:
+    """Open the folder of a job, new or, to resume, as it was left, and keep other processes out meanwhile.
+
+    Raises RunError when the folder is of another job, another space, or another criterion than `by`.
+    """
     bench = Workbench(space, progress)
-    folder = choose_folder(run_dir, f"{space.name}-{job}", resume=False)
-    folder.write_text("space.yaml", space.to_yaml())
-    return bench, folder
+    folder = choose_folder(run_dir, f"{space.name}-{job}", resume)
+    with folder.locked():
+        check_same_job(folder, job)
+        check_same_space(folder, space.to_dict())
+        if folder.has("job.json") and folder.read_json("job.json").get("by") != by:
+            before = folder.read_json("job.json").get("by")
+            raise RunError(f"{folder.path}: was made with --by {before}; continue with it or choose another --run-dir")
+        folder.write_json("job.json", {"job": job, "by": by})
+        folder.write_text("space.yaml", space.to_yaml())
+        folder.write_json("space.json", space.to_dict())
+        yield bench, folder
 
 
-def train_baseline(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
+def train_baseline(
+    space: Space, run_dir: Path | None = None, progress: Progress = silent, resume: bool = False
+) -> dict[str, Any]:
     """Train only the network of a space, by its training schedule where it names one.
 
     Its weights are left in baseline.safetensors, the record with the test accuracy in summary.json.
     """
-    bench, folder = _opened(space, run_dir, "train", progress)
+    with opened(space, run_dir, "train", progress, resume) as (bench, folder):
+        return _trained(bench, folder)
+
+
+def _trained(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
+    space = bench.space
     record = {**trained_baseline(bench, folder), "test_accuracy": tested_baseline(bench, folder)}
     schedule = space.schedule.name if issubclass(SCHEDULES.get(space.schedule.name), TrainingSchedule) else None
     summary = {"name": space.name, **record, "schedule": schedule, "seed": space.seed, "versions": versions()}
@@ -53,9 +80,15 @@ def train_baseline(space: Space, run_dir: Path | None = None, progress: Progress
     return {**record, "run_dir": folder.path}
 
 
-def score_criteria(space: Space, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
+def score_criteria(
+    space: Space, run_dir: Path | None = None, progress: Progress = silent, resume: bool = False
+) -> dict[str, Any]:
     """Score the trained network under the criteria; return how they agree and cluster."""
-    bench, folder = _opened(space, run_dir, "score", progress)
+    with opened(space, run_dir, "score", progress, resume) as (bench, folder):
+        return _scored(bench, folder)
+
+
+def _scored(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
     trained_baseline(bench, folder)
     scores, _ = criteria_scores(bench, folder)
     clusters = clustered(bench, folder, scores)
@@ -80,13 +113,20 @@ def _agreement_row(name: str, i: int, names: list[str], mean: torch.Tensor) -> d
     }
 
 
-def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Progress = silent) -> dict[str, Any]:
+def prune_once(
+    space: Space, by: str, run_dir: Path | None = None, progress: Progress = silent, resume: bool = False
+) -> dict[str, Any]:
     """Prune by one criterion or by the blend of a file, retrain, and leave network, plan and summary.
 
     Raises UnknownNameError when `by` is neither a criterion nor a file.
     """
     blend, schedule = _read(by), pruning_schedule(space, "prune")
-    bench, folder = _opened(space, run_dir, "prune", progress)
+    with opened(space, run_dir, "prune", progress, resume, by) as (bench, folder):
+        return _pruned(bench, folder, by, blend, schedule)
+
+
+def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule: Schedule) -> dict[str, Any]:
+    space, progress = bench.space, bench.progress
     baseline = trained_baseline(bench, folder)
     rule = space.structure.group_rule
     gathered = calibration_statistics(bench, blend.criteria)
@@ -97,10 +137,12 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
     )  # fmt: skip
     allocation = own_allocation(prepared_allocation(bench, folder), blend.keep, bench.structure)
     terms = Terms(
-        bench.network, bench.structure, {by: scorer}, {by: allocation}, bench.budget,
-        schedule, space.retraining, bench.splits, bench.compute, space.seed, compensation=bench.compensation,
+        bench.network, bench.structure, {CANDIDATE: scorer}, {CANDIDATE: allocation}, bench.budget,
+        schedule, space.retraining, bench.splits, bench.compute, space.seed, folder / "checkpoints",
+        bench.compensation,
     )  # fmt: skip
-    result, state = retrain(terms, Candidate(by, "criterion" if by in CRITERIA else "blend", 0), progress)
+    candidate = Candidate(CANDIDATE, "criterion" if by in CRITERIA else "blend", 0)
+    result, state = retrain(terms, candidate, progress)
     folder.write_tensors("network.safetensors", state)
     folder.write_json("plan.json", result.plan)
     keys = ("test_accuracy", "search_accuracy", "flops_ratio", "params_ratio", "steps")
@@ -117,6 +159,7 @@ def prune_once(space: Space, by: str, run_dir: Path | None = None, progress: Pro
         pruned = bench.structure.slice(bench.network.cpu(), plan)
         summary["latency"] = latency_reached(bench, pruned, plan.counts)
     folder.write_json("summary.json", summary)
+    folder.checkpoint(candidate.key).remove()
     return {**summary, "run_dir": folder.path}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,10 +90,12 @@ def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def how_to_resume(command: str, space: Path, overrides: list[str] | None, run_dir: Path | None) -> str:
+def how_to_resume(
+    command: str, space: Path, overrides: list[str] | None, run_dir: Path | None, options: Sequence[str] = ()
+) -> str:
     """Return what an interrupted command says: the command line that continues it."""
     folder = ["--run-dir", str(run_dir)] if run_dir else []
-    line = shlex.join(["blendsearch", command, str(space), *(overrides or []), *folder, "--resume"])
+    line = shlex.join(["blendsearch", command, str(space), *options, *(overrides or []), *folder, "--resume"])
     return f"stopped; continue with: {line}"
 
 
@@ -141,28 +143,40 @@ def search(
 
 
 @app.command(epilog="Example: blendsearch train search_spaces/digits.yaml training.epochs=5")
-def train(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, quiet: Quiet = False) -> None:
+def train(
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
     """Train the network of a space, without pruning."""
-    with plain_errors():
+    with plain_errors(how_to_resume("train", space, overrides, run_dir)):
         settings = read_space(space, overrides)
         from blendsearch.campaigns.single import train_baseline
 
         session = Session(quiet)
         with session.progress() as progress:
-            result = train_baseline(settings, run_dir, progress)
+            result = train_baseline(settings, run_dir, progress, resume)
         session.print(tables.baseline_table(result), f"run folder: {result['run_dir']}")
 
 
 @app.command(epilog="Example: blendsearch score search_spaces/digits.yaml criteria='[l1, fpgm, taylor]'")
-def score(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, quiet: Quiet = False) -> None:
+def score(
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
     """Score filters by each criterion; show which rank alike."""
-    with plain_errors():
+    with plain_errors(how_to_resume("score", space, overrides, run_dir)):
         settings = read_space(space, overrides)
         from blendsearch.campaigns.single import score_criteria
 
         session = Session(quiet)
         with session.progress() as progress:
-            result = score_criteria(settings, run_dir, progress)
+            result = score_criteria(settings, run_dir, progress, resume)
         session.print(tables.criteria_table(result["criteria"]), tables.agreement_table(result["agreement"]))
         session.print(tables.clusters_table(result["clusters"]), f"run folder: {result['run_dir']}")
 
@@ -173,34 +187,41 @@ def prune(
     by: Annotated[str, typer.Option("--by", metavar="NAME_OR_BLEND.json", help="A criterion, or a blend's file.")],
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    resume: Resume = False,
     quiet: Quiet = False,
 ) -> None:
     """Prune by one criterion or a found blend, and retrain."""
-    with plain_errors():
+    with plain_errors(how_to_resume("prune", space, overrides, run_dir, ["--by", by])):
         settings = read_space(space, overrides)
         from blendsearch.campaigns.single import prune_once
 
         session = Session(quiet)
         with session.progress() as progress:
-            result = prune_once(settings, by, run_dir, progress)
+            result = prune_once(settings, by, run_dir, progress, resume)
         session.print(tables.kept_table(result["kept"]), tables.pruned_table(result))
         session.print(*tables.latency_line(result.get("latency")))
         session.print(f"run folder: {result['run_dir']}")
 
 
 @app.command(epilog="Example: blendsearch sensitivity search_spaces/sbpf_digits.yaml seed=3")
-def sensitivity(space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, quiet: Quiet = False) -> None:
+def sensitivity(
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
     """Measure how much accuracy each layer costs under damage.
 
     Options are those of the space's allocation where that is `sensitivity`; nothing is pruned.
     """
-    with plain_errors():
+    with plain_errors(how_to_resume("sensitivity", space, overrides, run_dir)):
         settings = read_space(space, overrides)
         from blendsearch.campaigns.sensitivity import measure_sensitivity
 
         session = Session(quiet)
         with session.progress() as progress:
-            result = measure_sensitivity(settings, run_dir, progress)
+            result = measure_sensitivity(settings, run_dir, progress, resume)
         session.print(tables.sensitivity_table(result))
         session.print(f"undamaged: {tables.percent(result['accuracy'])} on the search split")
         session.print(f"run folder: {result['run_dir']}")

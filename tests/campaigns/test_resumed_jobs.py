@@ -1,0 +1,117 @@
+"""`train`, `score`, `prune` and `sensitivity`, stopped and resumed: the same result, and only in their own folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from blendsearch.campaigns.report import write_report
+from blendsearch.campaigns.sensitivity import measure_sensitivity
+from blendsearch.campaigns.single import prune_once, score_criteria, train_baseline
+from blendsearch.cli import app
+from blendsearch.config import space_from_dict
+from blendsearch.errors import RunError
+
+
+def tiny(**changes):
+    data = {
+        "name": "tiny",
+        "data": {"name": "digits", "test": 100, "calibration": 60, "search": 100, "limit": 300},
+        "model": {"name": "conv4", "arguments": {"width": 8}},
+        "training": {"epochs": 3, "batch_size": 64, "lr": 0.1},
+        "criteria": ["l1", "taylor"],
+        "budget": {"flops": 0.5},
+        "retraining": {"epochs": 3, "batch_size": 64, "lr": 0.02},
+        "compute": {"device": "cpu", "workers": 1},
+    }
+    return space_from_dict({**data, **changes})
+
+
+class Kill(Exception):
+    """Stands for a kill."""
+
+
+def stopped(task, step):
+    """Return a progress callback that kills at a task's step, counted over all its stages."""
+    steps = []
+
+    def killer(name, at, total, detail=""):
+        steps.append(name.startswith(task))
+        if sum(steps) >= step:
+            raise Kill
+
+    return killer
+
+
+REPR = {"schedule": {"name": "repr", "cycles": 1, "full": 1, "sub": 1}}
+
+
+@pytest.mark.parametrize("changes", [{}, REPR], ids=["plain", "repr"])
+def test_training_goes_on(tmp_path, changes):
+    space = tiny(**changes)
+    train_baseline(space, tmp_path / "whole")
+    with pytest.raises(Kill):
+        train_baseline(space, tmp_path / "run", progress=stopped("training", 9))
+    train_baseline(space, tmp_path / "run", resume=True)
+    one, other = (load_file(tmp_path / name / "baseline.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("schedule", ["one_shot", "progressive", "iterative", "from_scratch"])
+def test_pruning_goes_on(tmp_path, schedule):
+    space = tiny(schedule=schedule)
+    whole = prune_once(space, "taylor", tmp_path / "whole")
+    with pytest.raises(Kill):
+        prune_once(space, "taylor", tmp_path / "run", progress=stopped("retraining", 9))
+    resumed = prune_once(space, "taylor", tmp_path / "run", resume=True)
+    assert resumed["pruned"] == whole["pruned"]
+    one, other = (load_file(tmp_path / name / "network.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert not list((tmp_path / "run").glob("checkpoints/*.pt"))
+
+
+def test_scoring_and_sensitivity_go_on(tmp_path):
+    for job in (score_criteria, measure_sensitivity):
+        whole = job(tiny(), tmp_path / job.__name__)
+        with pytest.raises(Kill):
+            job(tiny(), tmp_path / "run" / job.__name__, progress=stopped("training", 9))
+        resumed = job(tiny(), tmp_path / "run" / job.__name__, resume=True)
+        assert {**resumed, "run_dir": None} == {**whole, "run_dir": None}
+
+
+def test_a_folder_is_gone_on_with_by_its_own_job_space_and_criterion(tmp_path):
+    prune_once(tiny(), "l1", tmp_path / "run")
+    wrong = [
+        (lambda: train_baseline(tiny(), tmp_path / "run", resume=True), "was made by 'blendsearch prune'"),
+        (lambda: prune_once(tiny(seed=4), "l1", tmp_path / "run", resume=True), "another space; differing: seed"),
+        (lambda: prune_once(tiny(), "taylor", tmp_path / "run", resume=True), "was made with --by l1"),
+        (lambda: prune_once(tiny(), "l1", tmp_path / "run"), "already holds files"),
+        (lambda: write_report(tmp_path / "run"), "made by 'blendsearch prune', which writes no report"),
+    ]
+    for action, words in wrong:
+        with pytest.raises(RunError, match=words) as error:
+            action()
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_command_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(tiny().to_yaml())
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("blendsearch.campaigns.single.prune_once", interrupted)
+    result = CliRunner().invoke(app, ["prune", "space.yaml", "--by", "l1", "seed=3"])
+    assert result.exit_code == 130
+    assert "continue with: blendsearch prune space.yaml --by l1 seed=3 --resume" in result.output
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["prune", "space.yaml", "--by", "l1", "seed=3", "--resume"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(Path("runs/tiny-prune/job.json").read_text()) == {"job": "prune", "by": "l1"}
