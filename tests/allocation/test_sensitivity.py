@@ -93,7 +93,7 @@ def test_progress_counts_every_damage(trained, digits, structure):
 
 
 def test_the_more_sensitive_the_more_is_kept(structure):
-    counts = given({"conv1": 0.4, "conv2": 0.2, "conv3": 0.1, "conv4": 0.0}).allocate(
+    counts = given({"conv1": 0.4, "conv2": 0.2, "conv3": 0.1, "conv4": 0.0}, contrast=0.9).allocate(
         structure, {}, Budget("params", 0.5, 0.0)
     )
     shares = [counts[group] / structure.widths[group] for group in counts]
