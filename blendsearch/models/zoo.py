@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -139,18 +139,19 @@ class CifarResNet18(nn.Module):
 
 
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
+VGG19 = (64, 64, "M", 128, 128, "M", *(256,) * 4, "M", *(512,) * 4, "M", *(512,) * 4)
 
 
 class CifarVGG(nn.Module):
-    """VGG-16 with batch norm for 32x32 images: thirteen convolutions, one linear classifier.
+    """VGG with batch norm for 32x32 images: the convolutions of a plan ("M" halves the size), one linear classifier.
 
     Source: Simonyan & Zisserman, ICLR 2015; the CIFAR form of Li et al., ICLR 2017.
     """
 
-    def __init__(self, num_classes: int, in_channels: int) -> None:
+    def __init__(self, plan: Sequence[int | str], num_classes: int, in_channels: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for size in VGG16:
+        for size in plan:
             if isinstance(size, str):
                 layers.append(nn.MaxPool2d(2))
                 continue
@@ -173,7 +174,13 @@ def conv4(*, num_classes: int, in_channels: int, image_size: int, width: int = 3
 @MODELS.register("vgg16_bn")
 def vgg16_bn(*, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """VGG-16 with batch norm in the form for 32x32 images."""
-    return CifarVGG(num_classes, in_channels)
+    return CifarVGG(VGG16, num_classes, in_channels)
+
+
+@MODELS.register("vgg19_bn")
+def vgg19_bn(*, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """VGG-19 with batch norm in the form for 32x32 images."""
+    return CifarVGG(VGG19, num_classes, in_channels)
 
 
 @MODELS.register("resnet18")

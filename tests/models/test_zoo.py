@@ -18,7 +18,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def test_names():
-    names = {"conv4", "resnet18", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "vgg16_bn"}
+    names = {"conv4", "resnet18", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "vgg16_bn", "vgg19_bn"}
     assert names <= set(MODELS.names())
 
 
@@ -27,6 +27,7 @@ def test_names():
     [
         ("conv4", 1, 8), ("conv4", 1, 28), ("conv4", 3, 32), ("resnet20", 3, 32), ("resnet20", 1, 28),
         ("resnet18", 3, 32), ("resnet18", 1, 28), ("resnet32", 3, 32), ("vgg16_bn", 3, 32), ("vgg16_bn", 1, 16),
+        ("vgg19_bn", 3, 32),
     ],
 )  # fmt: skip
 def test_logits_for_small_images(name, channels, size):
