@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from blendsearch.errors import RunError
-from blendsearch.reports.records import Baseline, Budget, DataRecord, Number, parse, read_text, read_yaml
+from blendsearch.reports.records import Baseline, Budget, DataRecord, Number, read_finished
 
 
 class Ceiling(BaseModel):
@@ -65,6 +64,7 @@ class AuditRun:
 
     folder: Path
     summary: AuditSummary
+    space: dict[str, Any]
     space_text: str
 
     @property
@@ -75,9 +75,4 @@ class AuditRun:
 
 def read_audit(folder: Path) -> AuditRun:
     """Read a run folder; raises RunError when it or a file of it is missing or broken."""
-    if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such run folder")
-    space_text = read_text(folder, "space.yaml")
-    read_yaml(folder / "space.yaml", space_text)
-    summary = parse(folder / "summary.json", read_text(folder, "summary.json"), AuditSummary)
-    return AuditRun(folder, summary, space_text)
+    return AuditRun(folder, *read_finished(folder, AuditSummary))

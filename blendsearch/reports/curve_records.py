@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from blendsearch.errors import RunError
-from blendsearch.reports.records import Baseline, DataRecord, Number, parse, read_text, read_yaml
+from blendsearch.reports.records import Baseline, DataRecord, Number, read_finished
 
 RELEVANCE = "relevance"
 
@@ -114,9 +113,4 @@ class CurvesRun:
 
 def read_curves(folder: Path) -> CurvesRun:
     """Read a run folder; raises RunError when it or a file of it is missing or broken."""
-    if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such run folder")
-    space_text = read_text(folder, "space.yaml")
-    space = read_yaml(folder / "space.yaml", space_text)
-    summary = parse(folder / "summary.json", read_text(folder, "summary.json"), CurvesSummary)
-    return CurvesRun(folder, summary, space, space_text)
+    return CurvesRun(folder, *read_finished(folder, CurvesSummary))

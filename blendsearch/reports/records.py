@@ -6,12 +6,14 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from blendsearch.errors import RunError
+
+S = TypeVar("S", bound=BaseModel)
 
 
 def _none_unless_finite(value: object) -> object:
@@ -209,11 +211,7 @@ OPTIONAL = {
 
 def read_run(folder: Path) -> Run:
     """Read a run folder; raises RunError when it, its summary.json or space.yaml is missing, or a file is broken."""
-    if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such run folder")
-    space_text = read_text(folder, "space.yaml")
-    space = read_yaml(folder / "space.yaml", space_text)
-    summary = parse(folder / "summary.json", read_text(folder, "summary.json"), Summary)
+    summary, space, space_text = read_finished(folder, Summary)
     found = {
         name: parse(folder / name, read_text(folder, name), kind)
         for name, kind in OPTIONAL.items()
@@ -232,6 +230,15 @@ def read_run(folder: Path) -> Run:
         found.get("records/groups.json", []),
         tuple(name for name in OPTIONAL if name not in found),
     )
+
+
+def read_finished(folder: Path, kind: type[S]) -> tuple[S, dict[str, Any], str]:
+    """Return summary.json as an object of `kind`, and space.yaml as mapping and text; RunError for what is amiss."""
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such run folder")
+    space_text = read_text(folder, "space.yaml")
+    space = read_yaml(folder / "space.yaml", space_text)
+    return parse(folder / "summary.json", read_text(folder, "summary.json"), kind), space, space_text
 
 
 def read_text(folder: Path, name: str) -> str:
