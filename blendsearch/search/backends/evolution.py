@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Evolution(Backend):
     """
 
     name = "deap"
-    choices = {"algorithm": tuple(ALGORITHMS)}
+    choices: ClassVar = {"algorithm": tuple(ALGORITHMS)}
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)

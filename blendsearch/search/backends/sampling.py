@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optuna
@@ -44,7 +44,7 @@ class Sampling(Backend):
     """
 
     name = "optuna"
-    choices = {"sampler": tuple(SAMPLERS)}
+    choices: ClassVar = {"sampler": tuple(SAMPLERS)}
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
