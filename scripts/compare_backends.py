@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,8 @@ def show(summary: Mapping[str, Any], marks: list[int]) -> None:
         print(f"{name:30s}{cells}   {row['rank']:4.1f}  {row['plans']:6.1f}   {text}")
 
 
-def draw(records: Mapping[str, list[dict[str, Any]]], theme: Theme) -> Drawing:
-    """Draw the mean best proxy so far against evaluations: a line a backend, its name at its end."""
+def draw(records: Mapping[str, list[dict[str, Any]]], theme: Theme, *, start: int) -> Drawing:
+    """Draw the mean best proxy so far from evaluation `start` on: a line a backend, its name at its end."""
     figure = new_figure(7.4, 4.4)
     axes = placed_axes(figure, 0.6, 0.55, 2.15, 0.35)
     dashes = itertools.cycle(["-", "--", "-.", ":"])
@@ -153,7 +154,7 @@ def draw(records: Mapping[str, list[dict[str, Any]]], theme: Theme) -> Drawing:
     for name, rows in records.items():
         mean = [100 * statistics.fmean(values) for values in zip(*(row["best"] for row in rows), strict=True)]
         colours[name] = theme.blend if name.startswith("deap") else theme.best
-        axes.plot(range(1, len(mean) + 1), mean, color=colours[name], linestyle=next(dashes), linewidth=1.6)
+        axes.plot(range(start, len(mean) + 1), mean[start - 1 :], color=colours[name], linestyle=next(dashes), linewidth=1.6)
         ends[name] = mean[-1]
     low, high = axes.get_ylim()
     places = spread(list(ends.values()), (high - low) * 0.05, low, high)
@@ -161,9 +162,9 @@ def draw(records: Mapping[str, list[dict[str, Any]]], theme: Theme) -> Drawing:
         axes.annotate(
             f"{name} {value:.2f}", (len(mean), value), xytext=(1.05, (place - low) / (high - low)),
             textcoords="axes fraction", va="center", fontsize=8, color=colours[name],
-            arrowprops={"arrowstyle": "-", "color": theme.line, "linewidth": 0.8},
+            arrowprops={"arrowstyle": "-", "color": theme.line, "linewidth": 0.8, "relpos": (0, 0.5)},
         )  # fmt: skip
-    axes.set_xlim(1, len(mean))
+    axes.set_xlim(start, len(mean))
     axes.set_ylim(low, high)
     axes.xaxis.set_major_locator(MultipleLocator(50))
     axes.grid(axis="y")
@@ -205,7 +206,9 @@ def main() -> None:
     facts = {"criteria": len(problem.initial), "genes": problem.genomes.size, "plans_known": len(problem.fitness.known)}
     result = {"space": space.to_dict(), **facts, "summary": summary, "records": records, "versions": versions()}
     folder.write_json("result.json", result)
-    rendered = render(draw, records)
+    # Up to there all have the same: the criteria themselves.
+    start = min(len(problem.initial), arguments.evaluations)
+    rendered = render(partial(draw, start=start), records)
     (folder.path / "curves.png").write_bytes(rendered.png)
     (folder.path / "curves.svg").write_bytes(rendered.svg)
 

@@ -22,7 +22,7 @@ SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
     "gp": lambda seed, settings: GPSampler(seed=seed, warn_independent_sampling=False),
     "random": lambda seed, settings: RandomSampler(seed=seed),
 }
-"""Not among them: Optuna's CMA-ES, which keeps its state as a pickle inside the trials."""
+"""Not among them: Optuna's CMA-ES, which keeps its state as a pickle inside the trials; DEAP's is another backend's."""
 
 
 @dataclass(frozen=True)
