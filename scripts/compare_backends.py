@@ -16,11 +16,12 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.ticker import MultipleLocator
 from scipy.stats import rankdata
 
@@ -38,12 +39,33 @@ from blendsearch.progress import silent
 from blendsearch.proxies import PROXIES
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes, render
-from blendsearch.search.backends import BACKENDS
+from blendsearch.search.backends import BACKENDS, Backend
 from blendsearch.search.fitness import FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 
-CHANCE = "optuna-random"
-Settings = dict[str, Any]
+CHANCE = "control"
+Variant = Callable[..., Backend]
+
+
+class Control(Backend):
+    """Genomes drawn as a campaign's control draws them: what chance finds."""
+
+    name = CHANCE
+
+    def propose(self, n: int) -> list[np.ndarray]:
+        """Return `n` random genomes."""
+        rng = np.random.default_rng(child_seed(self.seed, "control", self.asked))
+        return [self.space.random(rng) for _ in range(n)]
+
+    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+        """Learn nothing."""
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up nothing."""
 
 
 class Problem:
@@ -65,12 +87,9 @@ class Problem:
         if folder.has("records/known.json"):
             self.fitness.load_state_dict(folder.read_json("records/known.json"))
 
-    def search(self, settings: Settings, population: int, seed: int, evaluations: int) -> dict[str, Any]:
+    def search(self, variant: Variant, population: int, seed: int, evaluations: int) -> dict[str, Any]:
         """Return the best proxy after each evaluation, how many plans differed, and the seconds spent proposing."""
-        backend = BACKENDS.get(settings["backend"])(
-            self.genomes, seed=child_seed(seed, "search"), initial=self.initial, population=population,
-            **{key: value for key, value in settings.items() if key != "backend"},
-        )  # fmt: skip
+        backend = variant(self.genomes, seed=child_seed(seed, "search"), initial=self.initial, population=population)
         values: list[float] = []
         plans: set[str] = set()
         seconds = 0.0
@@ -89,23 +108,25 @@ class Problem:
         return {"best": best, "plans": len(plans), "proposing_seconds": round(seconds, 2)}
 
 
-def variants() -> Iterator[tuple[str, Settings]]:
-    """Yield name, settings of every backend with everything that it lets a setting choose between."""
+def variants() -> Iterator[tuple[str, Variant]]:
+    """Yield name, backend for every backend with everything that it lets a setting choose between, and the control."""
     for name in BACKENDS.names():
         choices = BACKENDS.get(name).choices
         for values in itertools.product(*choices.values()):
-            yield "-".join([name, *values]), {"backend": name, **dict(zip(choices, values, strict=True))}
+            settings = dict(zip(choices, values, strict=True))
+            yield "-".join([name, *values]), partial(BACKENDS.get(name), **settings)
+    yield CHANCE, Control
 
 
-def searches(problem: Problem, chosen: Mapping[str, Settings], population: int, seeds: int, evaluations: int) -> Any:
+def searches(problem: Problem, chosen: Mapping[str, Variant], population: int, seeds: int, evaluations: int) -> Any:
     """Run all searches that the folder does not have yet; return name -> one record a seed."""
     folder = problem.folder
     records: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
-    for name, settings in chosen.items():
+    for name, variant in chosen.items():
         for seed in range(seeds):
             file = f"records/searches/{name}-{evaluations}-seed{seed}.json"
             if not folder.has(file):
-                folder.write_json(file, problem.search(settings, population, seed, evaluations))
+                folder.write_json(file, problem.search(variant, population, seed, evaluations))
             records[name].append(folder.read_json(file))
             last = records[name][-1]
             spent = f"{last['plans']} plans, {last['proposing_seconds']:.1f} s proposing"
@@ -136,7 +157,7 @@ def summarised(records: Mapping[str, list[dict[str, Any]]], marks: list[int]) ->
 def show(summary: Mapping[str, Any], marks: list[int]) -> None:
     """Print the table, in percent."""
     heads = "".join(f"{f'after {mark}':>16s}" for mark in marks)
-    print(f"\n{'best proxy so far, %':30s}{heads}   rank   plans   over random (95 %)")
+    print(f"\n{'best proxy so far, %':30s}{heads}   rank   plans   over control (95 %)")
     for name, row in summary.items():
         cells = "".join(f"{100 * row['mean'][str(m)]:9.2f} ± {100 * row['std'][str(m)]:4.2f}" for m in marks)
         over = row.get("over_chance")
@@ -153,8 +174,10 @@ def draw(records: Mapping[str, list[dict[str, Any]]], theme: Theme, *, start: in
     ends, colours = {}, {}
     for name, rows in records.items():
         mean = [100 * statistics.fmean(values) for values in zip(*(row["best"] for row in rows), strict=True)]
-        colours[name] = theme.blend if name.startswith("deap") else theme.best
-        axes.plot(range(start, len(mean) + 1), mean[start - 1 :], color=colours[name], linestyle=next(dashes), linewidth=1.6)
+        family = {"deap": theme.blend, "optuna": theme.best}
+        colours[name] = family.get(name.split("-")[0], theme.muted)
+        style = {"color": colours[name], "linestyle": next(dashes), "linewidth": 1.6}
+        axes.plot(range(start, len(mean) + 1), mean[start - 1 :], **style)
         ends[name] = mean[-1]
     low, high = axes.get_ylim()
     places = spread(list(ends.values()), (high - low) * 0.05, low, high)
