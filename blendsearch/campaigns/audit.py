@@ -183,7 +183,8 @@ def _evolved(bench: Workbench, planner: Planner, genomes: GenomeSpace, scores: S
     backend = BACKENDS.get(settings.backend)(
         genomes, seed=child_seed(bench.space.seed, "audit", "search"), initial=[genomes.base(name) for name in scores],
         population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
-        elite=settings.elite, tournament=settings.tournament, sampler=settings.sampler,
+        elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
+        sampler=settings.sampler,
     )  # fmt: skip
     fitness = _fitness(bench, bench.space.proxy)
     plans: dict[str, Plan] = {}

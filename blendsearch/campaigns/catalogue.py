@@ -35,7 +35,7 @@ PATTERNS = {
 
 
 def catalogue(kind: str) -> list[dict[str, str]]:
-    """Return one row per entry of a kind: name, description, and where they exist family, needs, options, source."""
+    """Return a row per entry of a kind: name, description; where they exist family, needs, options, choices, source."""
     registry = REGISTRIES[kind]
     rows = [_row(kind, name, registry.get(name)) for name in registry.names()]
     return rows + [{"name": name, "description": text} for name, text in PATTERNS.get(kind, {}).items()]
@@ -48,6 +48,8 @@ def _row(kind: str, name: str, entry: Any) -> dict[str, str]:
         row["needs"] = ", ".join(entry.needs) or "nothing"
     if kind in WITH_OPTIONS:
         row["options"] = ", ".join(f"{key}={default}" for key, default in options_of(entry).items()) or "none"
+    if kind == "backends":
+        row["choices"] = "; ".join(f"{key}: {', '.join(values)}" for key, values in entry.choices.items()) or "nothing"
     if getattr(entry, "source", ""):
         row["source"] = entry.source
     return row

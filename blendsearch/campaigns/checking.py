@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.compute import Compute
 from blendsearch.config import KeyPath, Space, load_space, space_from_dict
+from blendsearch.config.models import SearchConfig
 from blendsearch.criteria import CRITERIA
 from blendsearch.data.datasets import DATASETS
 from blendsearch.errors import BlendsearchError, ConfigError, nearest
@@ -17,8 +21,7 @@ from blendsearch.models.loading import check_name
 from blendsearch.proxies import PROXIES
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES, Schedule, TrainingSchedule
-from blendsearch.search.backends import BACKENDS
-from blendsearch.search.backends.sampling import SAMPLERS
+from blendsearch.search.backends import ALGORITHMS, BACKENDS, SAMPLERS, Settings
 from blendsearch.search.parallel import resolve_workers
 
 Mistakes = Iterator[tuple[KeyPath, str]]
@@ -75,8 +78,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
         yield from _named(key, data.get(key), registry)
     yield from _known(("data", "name"), data, DATASETS.get)
     yield from _known(("model", "name"), data, check_name)
-    yield from _known(("search", "backend"), data, BACKENDS.get)
-    yield from _known(("search", "sampler"), data, _sampler)
+    yield from _search(data)
     criteria = data.get("criteria")
     listed = dict(enumerate(criteria)) if isinstance(criteria, list) else {}
     for position in listed:
@@ -90,11 +92,32 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _teacher(data.get("training"))
 
 
-def _sampler(name: str) -> None:
-    if name not in SAMPLERS:
-        close = nearest(name, SAMPLERS)
+def _search(data: Mapping[str, Any]) -> Mistakes:
+    named = [
+        *_known(("search", "backend"), data, BACKENDS.get),
+        *_known(("search", "algorithm"), data, lambda name: _among("algorithm", name, ALGORITHMS)),
+        *_known(("search", "sampler"), data, lambda name: _among("sampler", name, SAMPLERS)),
+    ]
+    yield from named
+    if not named:
+        yield from _settings(data.get("search"))
+
+
+def _settings(section: Any) -> Mistakes:
+    """Yield what the chosen algorithm cannot work with though each value alone is allowed."""
+    try:
+        given = SearchConfig.model_validate(section or {}).model_dump()
+    except ValidationError:
+        return  # told as mistakes of the section
+    settings = Settings(**{field.name: given[field.name] for field in fields(Settings)})
+    yield from _message(("search",), lambda: BACKENDS.get(given["backend"]).check(settings))
+
+
+def _among(kind: str, name: str, allowed: Collection[str]) -> None:
+    if name not in allowed:
+        close = nearest(name, allowed)
         hint = f"; did you mean '{close}'?" if close else ""
-        raise ConfigError(f"unknown sampler '{name}'{hint} (allowed: {', '.join(SAMPLERS)})")
+        raise ConfigError(f"unknown {kind} '{name}'{hint} (allowed: {', '.join(allowed)})")
 
 
 def _known(path: KeyPath, data: Any, get: Callable[[str], Any], above: KeyPath = ()) -> Mistakes:

@@ -85,7 +85,8 @@ def _evolved(
     backend = BACKENDS.get(settings.backend)(
         genomes, seed=child_seed(bench.space.seed, "search"), initial=list(starts.values()),
         population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
-        elite=settings.elite, tournament=settings.tournament, sampler=settings.sampler,
+        elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
+        sampler=settings.sampler,
     )  # fmt: skip
     ledger = Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", bench.space.name)
 

@@ -260,7 +260,7 @@ class BlendConfig(Section):
 
 
 class SearchConfig(Section):
-    """The evolutionary (deap) or model-based (optuna) search; `sampler` is for optuna alone.
+    """The evolutionary (deap) or model-based (optuna) search; `algorithm` is for deap alone, `sampler` for optuna.
 
     control: also draw as many blends at random, and retrain the best of them beside the blend.
     """
@@ -272,6 +272,7 @@ class SearchConfig(Section):
     mutation: Share = 0.3
     elite: Annotated[int, Field(ge=0)] = 2
     tournament: Count = 3
+    algorithm: Text = "generational"
     sampler: Text = "tpe"
     control: bool = True
 

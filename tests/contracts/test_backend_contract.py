@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -29,10 +30,24 @@ def fitness(genome):
     return 1.0 - float(np.square(genome - TARGET).mean())
 
 
-@pytest.fixture(params=BACKENDS.names())
+def variants():
+    """Yield (backend, settings), one for everything that a backend lets its settings choose between."""
+    for name in BACKENDS.names():
+        choices = BACKENDS.get(name).choices
+        for values in itertools.product(*choices.values()):
+            # Gaussian processes take seconds; tests/search/test_backends.py has them learn and resume every time.
+            marks = [pytest.mark.slow] if "gp" in values else []
+            yield pytest.param(
+                (name, dict(zip(choices, values, strict=True))), id="-".join([name, *values]), marks=marks
+            )
+
+
+@pytest.fixture(params=list(variants()))
 def make(request):
+    name, settings = request.param
+
     def build(seed=0, initial=INITIAL):
-        return BACKENDS.get(request.param)(SPACE, seed=seed, initial=initial, population=SIZE)
+        return BACKENDS.get(name)(SPACE, seed=seed, initial=initial, population=SIZE, **settings)
 
     return build
 

@@ -112,7 +112,7 @@ def test_evolution_keeps_the_elite_through_bad_generations():
     for _ in range(3):
         genomes = backend.ask(6)
         backend.tell(genomes, [-1.0] * 6)
-    kept = [(tuple(one), one.fitness.values[0]) for one in backend.population]
+    kept = [(tuple(one), one.fitness.values[0]) for one in backend.algorithm.population]
     assert kept[:2] == [(tuple(first[1].tolist()), 0.9), (tuple(first[3].tolist()), 0.8)]
     assert len(kept) == 6
 
@@ -121,8 +121,8 @@ def test_evolution_keeps_its_size_when_few_are_told():
     backend = Evolution(SPACE, seed=0, population=8)
     run(backend, 1, 8)
     run(backend, 3, 2)
-    assert len(backend.population) == 8
-    assert len({tuple(one) for one in backend.population}) == 8
+    assert len(backend.algorithm.population) == 8
+    assert len({tuple(one) for one in backend.algorithm.population}) == 8
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Settings:
 
     population: genomes a generation. crossover, mutation: probability that a pair is crossed, an offspring
     mutated. elite: best genomes that always survive. tournament: genomes that compete to be a parent.
-    sampler: Optuna's. Raises BlendsearchError for a value out of range.
+    algorithm: DEAP's. sampler: Optuna's. Raises BlendsearchError for a value out of range.
     """
 
     population: int = 24
@@ -31,6 +31,7 @@ class Settings:
     mutation: float = 0.3
     elite: int = 2
     tournament: int = 3
+    algorithm: str = "generational"
     sampler: str = "tpe"
 
     def __post_init__(self) -> None:
@@ -52,18 +53,26 @@ class Backend(ABC):
 
     A subclass sets `name` and writes `propose`, `learn`, `state` and `restore`; everything it draws must come
     from `seed` and what `state` returns, so that a restored backend goes on exactly as the first would have.
+    choices: setting -> what it may be, where one setting chooses between algorithms, the default first.
     best: the fittest genome told so far and its fitness.
     """
 
     name: str
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def __init__(self, space: GenomeSpace, *, seed: int, initial: Sequence[np.ndarray] = (), **settings: Any) -> None:
         self.space = space
         self.seed = seed
         self.initial = [space.check(genome) for genome in initial]
         self.settings = Settings(**settings)
+        self.check(self.settings)
         self.asked = 0
         self.best: tuple[np.ndarray, float] | None = None
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise BlendsearchError for settings that this backend cannot work with."""
+        return None
 
     def ask(self, n: int) -> list[np.ndarray]:
         """Return `n` genomes, float64 [size] in [0, 1].

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optuna
@@ -12,17 +12,17 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from blendsearch.compute import child_seed
-from blendsearch.errors import unknown_name
+from blendsearch.errors import BlendsearchError, unknown_name
 from blendsearch.search.backends.base import BACKENDS, Backend, Settings
 from blendsearch.search.quiet import quiet_optuna
 
 SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
-    "gp": lambda seed, settings: GPSampler(seed=seed, warn_independent_sampling=False),
-    "nsgaii": lambda seed, settings: NSGAIISampler(seed=seed, population_size=settings.population),
-    "random": lambda seed, settings: RandomSampler(seed=seed),
     "tpe": lambda seed, settings: TPESampler(seed=seed, multivariate=True, constant_liar=True),
+    "nsgaii": lambda seed, settings: NSGAIISampler(seed=seed, population_size=settings.population),
+    "gp": lambda seed, settings: GPSampler(seed=seed, warn_independent_sampling=False),
+    "random": lambda seed, settings: RandomSampler(seed=seed),
 }
-"""Not among them: Optuna's CMA-ES, which keeps its state as a pickle inside the trials."""
+"""Not among them: Optuna's CMA-ES, which keeps its state as a pickle inside the trials; DEAP's is another backend's."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,19 @@ class Sampling(Backend):
     """
 
     name = "optuna"
+    choices: ClassVar = {"sampler": tuple(SAMPLERS)}
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        if self.settings.sampler not in SAMPLERS:
-            raise unknown_name("sampler", self.settings.sampler, SAMPLERS, "search.sampler")
         self.distributions = {name: FloatDistribution(0.0, 1.0) for name in self.space.names}
         self.told: list[Told] = []
         self.notes: dict[bytes, dict[str, Any]] = {}
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise BlendsearchError for an unknown sampler."""
+        if settings.sampler not in SAMPLERS:
+            raise unknown_name("sampler", settings.sampler, SAMPLERS, "search.sampler")
 
     def propose(self, n: int) -> list[np.ndarray]:
         """Return what the sampler draws next."""
@@ -107,6 +112,9 @@ class Sampling(Backend):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Take up what `state` returned; BlendsearchError when it is of another sampler."""
+        given, own = state.get("sampler"), self.settings.sampler
+        if given != own:
+            raise BlendsearchError(f"search state: sampler: {given!r} given, {own!r} expected")
         self.told = [Told(np.array(genome), fitness, dict(notes)) for genome, fitness, notes in state["told"]]
         self.notes = {np.array(genome).tobytes(): dict(notes) for genome, notes in state["pending"]}

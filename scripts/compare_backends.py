@@ -1,0 +1,243 @@
+"""Search backends on a real problem at equal cost: best proxy so far against evaluations, with several seeds.
+
+Usage: .venv/bin/python scripts/compare_backends.py search_spaces/digits.yaml [--evaluations 200] [--seeds 5]
+           [--only deap-cma_es,optuna-tpe] [--out FOLDER] [KEY=VALUE ...]
+
+The network is trained and scored once, and every plan is evaluated once: both are kept in the folder (default
+runs/compare_backends/NAME), as is every finished search, so that running it again goes on where it was stopped. All
+searches start from the criteria themselves, as a campaign does; the seed is that of the search alone. An evaluation is
+a blend asked for, even if its plan was known. Prints a table; writes result.json, curves.png and curves.svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MultipleLocator
+from scipy.stats import rankdata
+
+from blendsearch.allocation import Evolved
+from blendsearch.campaigns.checking import load_checked, make
+from blendsearch.campaigns.comparison import interval
+from blendsearch.campaigns.folder import RunFolder, check_same_space
+from blendsearch.campaigns.search import clustered
+from blendsearch.campaigns.versions import versions
+from blendsearch.campaigns.workbench import Workbench, criteria_scores, prepared_allocation, trained_baseline
+from blendsearch.compute import child_seed, threads
+from blendsearch.config import Space
+from blendsearch.errors import BlendsearchError, unknown_name
+from blendsearch.progress import silent
+from blendsearch.proxies import PROXIES
+from blendsearch.reports.figures.labels import spread
+from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes, render
+from blendsearch.search.backends import BACKENDS, Backend
+from blendsearch.search.fitness import FitnessFunction, Planner
+from blendsearch.search.genome import GenomeSpace
+
+CHANCE = "control"
+Variant = Callable[..., Backend]
+
+
+class Control(Backend):
+    """Genomes drawn as a campaign's control draws them: what chance finds."""
+
+    name = CHANCE
+
+    def propose(self, n: int) -> list[np.ndarray]:
+        """Return `n` random genomes."""
+        rng = np.random.default_rng(child_seed(self.seed, "control", self.asked))
+        return [self.space.random(rng) for _ in range(n)]
+
+    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+        """Learn nothing."""
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up nothing."""
+
+
+class Problem:
+    """A trained and scored network, a space of blends, and a proxy whose values are kept in the folder."""
+
+    def __init__(self, space: Space, folder: RunFolder) -> None:
+        bench = Workbench(space, silent)
+        trained_baseline(bench, folder)
+        scores, _ = criteria_scores(bench, folder)
+        allocation = prepared_allocation(bench, folder)
+        self.folder = folder
+        self.planner = Planner(bench.structure, scores, allocation, bench.budget)
+        kept = list(bench.structure.widths) if isinstance(allocation, Evolved) else ()
+        self.genomes = GenomeSpace(clustered(bench, folder, scores), kept)
+        self.initial = [self.genomes.base(name) for name in scores]
+        self.fitness = FitnessFunction(
+            make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
+        )
+        if folder.has("records/known.json"):
+            self.fitness.load_state_dict(folder.read_json("records/known.json"))
+
+    def search(self, variant: Variant, population: int, seed: int, evaluations: int) -> dict[str, Any]:
+        """Return the best proxy after each evaluation, how many plans differed, and the seconds spent proposing."""
+        backend = variant(self.genomes, seed=child_seed(seed, "search"), initial=self.initial, population=population)
+        values: list[float] = []
+        plans: set[str] = set()
+        seconds = 0.0
+        while len(values) < evaluations:
+            start = time.perf_counter()
+            genomes = backend.ask(min(population, evaluations - len(values)))
+            seconds += time.perf_counter() - start
+            found = self.fitness([self.planner.plan(self.genomes.decode(genome)) for genome in genomes])
+            plans |= {evaluation.plan.digest for evaluation in found}
+            values += [evaluation.value for evaluation in found]
+            start = time.perf_counter()
+            backend.tell(genomes, [evaluation.value for evaluation in found])
+            seconds += time.perf_counter() - start
+        self.folder.write_json("records/known.json", self.fitness.state_dict())
+        best = list(itertools.accumulate(values[:evaluations], max))
+        return {"best": best, "plans": len(plans), "proposing_seconds": round(seconds, 2)}
+
+
+def variants() -> Iterator[tuple[str, Variant]]:
+    """Yield name, backend for every backend with everything that it lets a setting choose between, and the control."""
+    for name in BACKENDS.names():
+        choices = BACKENDS.get(name).choices
+        for values in itertools.product(*choices.values()):
+            settings = dict(zip(choices, values, strict=True))
+            yield "-".join([name, *values]), partial(BACKENDS.get(name), **settings)
+    yield CHANCE, Control
+
+
+def searches(problem: Problem, chosen: Mapping[str, Variant], population: int, seeds: int, evaluations: int) -> Any:
+    """Run all searches that the folder does not have yet; return name -> one record a seed."""
+    folder = problem.folder
+    records: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
+    for name, variant in chosen.items():
+        for seed in range(seeds):
+            file = f"records/searches/{name}-{evaluations}-seed{seed}.json"
+            if not folder.has(file):
+                folder.write_json(file, problem.search(variant, population, seed, evaluations))
+            records[name].append(folder.read_json(file))
+            last = records[name][-1]
+            spent = f"{last['plans']} plans, {last['proposing_seconds']:.1f} s proposing"
+            print(f"{name:30s} seed {seed}: {last['best'][-1]:.4f} ({spent})", flush=True)
+    return records
+
+
+def summarised(records: Mapping[str, list[dict[str, Any]]], marks: list[int]) -> dict[str, Any]:
+    """Return name -> mean and deviation at each mark, mean rank at the last, and the difference to chance."""
+    ends = {name: [record["best"][-1] for record in rows] for name, rows in records.items()}
+    ranks = [rankdata([-value for value in values]) for values in zip(*ends.values(), strict=True)]
+    result = {}
+    for place, (name, rows) in enumerate(records.items()):
+        at = {mark: [record["best"][mark - 1] for record in rows] for mark in marks}
+        result[name] = {
+            "mean": {str(mark): statistics.fmean(values) for mark, values in at.items()},
+            "std": {str(mark): statistics.stdev(values) for mark, values in at.items()},
+            "rank": statistics.fmean(float(row[place]) for row in ranks),
+            "plans": statistics.fmean(record["plans"] for record in rows),
+            "proposing_seconds": statistics.fmean(record["proposing_seconds"] for record in rows),
+        }
+        if CHANCE in ends and name != CHANCE:
+            differences = [one - other for one, other in zip(ends[name], ends[CHANCE], strict=True)]
+            result[name]["over_chance"] = {"mean": statistics.fmean(differences), "interval": interval(differences)}
+    return dict(sorted(result.items(), key=lambda item: -item[1]["mean"][str(marks[-1])]))
+
+
+def show(summary: Mapping[str, Any], marks: list[int]) -> None:
+    """Print the table, in percent."""
+    heads = "".join(f"{f'after {mark}':>16s}" for mark in marks)
+    print(f"\n{'best proxy so far, %':30s}{heads}   rank   plans   over control (95 %)")
+    for name, row in summary.items():
+        cells = "".join(f"{100 * row['mean'][str(m)]:9.2f} ± {100 * row['std'][str(m)]:4.2f}" for m in marks)
+        over = row.get("over_chance")
+        low, high = over["interval"] if over else (0.0, 0.0)
+        text = f"{100 * over['mean']:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})" if over else ""
+        print(f"{name:30s}{cells}   {row['rank']:4.1f}  {row['plans']:6.1f}   {text}")
+
+
+def draw(records: Mapping[str, list[dict[str, Any]]], theme: Theme, *, start: int) -> Drawing:
+    """Draw the mean best proxy so far from evaluation `start` on: a line a backend, its name at its end."""
+    figure = new_figure(7.4, 4.4)
+    axes = placed_axes(figure, 0.6, 0.55, 2.15, 0.35)
+    dashes = itertools.cycle(["-", "--", "-.", ":"])
+    ends, colours = {}, {}
+    for name, rows in records.items():
+        mean = [100 * statistics.fmean(values) for values in zip(*(row["best"] for row in rows), strict=True)]
+        family = {"deap": theme.blend, "optuna": theme.best}
+        colours[name] = family.get(name.split("-")[0], theme.muted)
+        style = {"color": colours[name], "linestyle": next(dashes), "linewidth": 1.6}
+        axes.plot(range(start, len(mean) + 1), mean[start - 1 :], **style)
+        ends[name] = mean[-1]
+    low, high = axes.get_ylim()
+    places = spread(list(ends.values()), (high - low) * 0.05, low, high)
+    for (name, value), place in zip(ends.items(), places, strict=True):
+        axes.annotate(
+            f"{name} {value:.2f}", (len(mean), value), xytext=(1.05, (place - low) / (high - low)),
+            textcoords="axes fraction", va="center", fontsize=8, color=colours[name],
+            arrowprops={"arrowstyle": "-", "color": theme.line, "linewidth": 0.8, "relpos": (0, 0.5)},
+        )  # fmt: skip
+    axes.set_xlim(start, len(mean))
+    axes.set_ylim(low, high)
+    axes.xaxis.set_major_locator(MultipleLocator(50))
+    axes.grid(axis="y")
+    axes.set_xlabel("evaluations of the proxy")
+    axes.set_title("best proxy so far, %, mean over seeds", color=theme.muted, fontsize=9)
+    return Drawing(figure, f"Best proxy so far of {len(ends)} backends over {len(mean)} evaluations.")
+
+
+def main() -> None:
+    """Compare all backends on one problem."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("space", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", help="names of the table, with commas between them (default all)")
+    parser.add_argument("--out", type=Path, help="folder (default runs/compare_backends/NAME)")
+    arguments = parser.parse_intermixed_args()
+    space = load_checked(arguments.space, arguments.overrides)
+    chosen = dict(variants())
+    if arguments.only:
+        names = arguments.only.split(",")
+        for name in names:
+            if name not in chosen:
+                raise unknown_name("backend", name, chosen, "--only")
+        chosen = {name: chosen[name] for name in names}
+    if arguments.seeds < 2:
+        raise BlendsearchError(f"--seeds: {arguments.seeds} given, at least 2 expected")
+    folder = RunFolder(arguments.out or Path("runs") / "compare_backends" / space.name)
+    with folder.locked(), threads(space.compute.threads):
+        check_same_space(folder, space.to_dict())
+        folder.write_json("space.json", space.to_dict())
+        problem = Problem(space, folder)
+        print(f"{problem.genomes.size} genes, {len(problem.initial)} criteria to start from", flush=True)
+        records = searches(problem, chosen, space.search.population, arguments.seeds, arguments.evaluations)
+    marks = sorted({max(1, arguments.evaluations // share) for share in (8, 4, 2, 1)})
+    summary = summarised(records, marks)
+    show(summary, marks)
+    facts = {"criteria": len(problem.initial), "genes": problem.genomes.size, "plans_known": len(problem.fitness.known)}
+    result = {"space": space.to_dict(), **facts, "summary": summary, "records": records, "versions": versions()}
+    folder.write_json("result.json", result)
+    # Up to there all have the same: the criteria themselves.
+    start = min(len(problem.initial), arguments.evaluations)
+    rendered = render(partial(draw, start=start), records)
+    (folder.path / "curves.png").write_bytes(rendered.png)
+    (folder.path / "curves.svg").write_bytes(rendered.svg)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BlendsearchError as error:
+        sys.exit(str(error))
