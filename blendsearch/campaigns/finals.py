@@ -23,7 +23,7 @@ from blendsearch.search.halving import Standing, standings
 from blendsearch.search.ledger import Ledger
 from blendsearch.search.parallel import WorkerPool
 from blendsearch.structure import Plan, Structure
-from blendsearch.training.evaluation import right
+from blendsearch.training.evaluation import recalibrate, right
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,14 @@ class Heat:
 
 @dataclass
 class Court:
-    """What all heats share; of the splits those for training and search alone, so none can read the test split."""
+    """What all heats share; of the splits all but the one for tests, so none can read it."""
 
     network: nn.Module
     structure: Structure
     budget: Budget
     training: RetrainingConfig
     train: Split
+    calibration: Split
     search: Split
     compute: Compute
     seed: int
@@ -165,7 +166,8 @@ def _court(bench: Workbench, folder: RunFolder) -> Court:
     # The plan fills the budget already; as in an audit, nothing is to be taken from it.
     return Court(
         bench.network, bench.structure, replace(bench.budget, ratio=1.0), bench.space.retraining, bench.splits.train,
-        bench.splits.search, bench.compute, bench.space.seed, folder / "checkpoints", bench.compensation,
+        bench.splits.calibration, bench.splits.search, bench.compute, bench.space.seed, folder / "checkpoints",
+        bench.compensation,
     )  # fmt: skip
 
 
@@ -176,6 +178,9 @@ def judge(court: Court, heat: Heat) -> dict[str, Any]:
     a training of that length. The seed depends on rung and repetition alone, so all see the same images in the same
     order; it is another than in the retraining that decides the campaign. Keys: rung, share, plan (digest), accuracy,
     right (a string of 0 and 1 for each seed), steps, seconds.
+
+    Batch norm is recalibrated on the calibration split before reading: after a dozen steps its running statistics are
+    still those of the network before pruning, and how far they lag says little about the plan.
     """
     start = time.perf_counter()
     found, steps = [], 0
@@ -188,6 +193,7 @@ def judge(court: Court, heat: Heat) -> dict[str, Any]:
             compensation=court.compensation,
         )  # fmt: skip
         outcome = SCHEDULES.get("one_shot")().run(court.network, job)
+        recalibrate(outcome.network, court.calibration.batches(100), court.compute)
         found.append(right(outcome.network, court.search.batches(500), court.compute).numpy())
         steps += outcome.history.steps
     return {

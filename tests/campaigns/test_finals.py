@@ -9,14 +9,17 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from blendsearch.allocation import Budget
 from blendsearch.campaigns import finals as module
 from blendsearch.campaigns.checking import checked_from_dict
-from blendsearch.campaigns.finals import Climb, Court, Finalist, best_distinct, shortened
+from blendsearch.campaigns.finals import Climb, Court, Finalist, Heat, best_distinct, shortened
 from blendsearch.campaigns.search import run_search
+from blendsearch.compute import Compute
 from blendsearch.config import EarlyStopConfig, RetrainingConfig
 from blendsearch.errors import ConfigError
 from blendsearch.search.halving import paired
-from blendsearch.structure import Plan
+from blendsearch.structure import Plan, Structure
+from blendsearch.training.evaluation import recalibrate, right
 
 FINALS = {"candidates": 5, "rungs": [0.4, 1.0]}
 
@@ -100,7 +103,7 @@ def test_the_winner_is_the_best_of_the_last_rung(finished, name):
 
 
 def test_who_left_early_was_clearly_worse(finished):
-    def rights(rung, digest):
+    def rights_of(rung, digest):
         record = json.loads((finished.run_dir / f"records/finals/rung{rung}-{digest}.json").read_text())
         found = np.array([[digit == "1" for digit in one] for one in record["right"]])
         assert record["accuracy"] == found.mean()
@@ -110,7 +113,7 @@ def test_who_left_early_was_clearly_worse(finished):
     candidates = record_of(finished)["candidates"]
     order = sorted(candidates, key=lambda one: (-one["accuracies"][0], -one["proxy"]))
     for place, one in enumerate(order):
-        own, cut = rights(1, one["digest"]), rights(1, order[2]["digest"])
+        own, cut = rights_of(1, one["digest"]), rights_of(1, order[2]["digest"])
         left = place > 2 and paired(own, cut).clearly_worse
         assert (len(one["accuracies"]) == 1) == left
         if left:
@@ -212,6 +215,21 @@ def test_a_rung_is_a_whole_training_of_its_length():
 
 def test_the_test_split_is_out_of_reach():
     assert not {"splits", "test"} & set(Court.__dataclass_fields__)
+
+
+def test_batch_norm_is_recalibrated_before_a_rung_is_read(trained, digits, tmp_path):
+    structure = Structure.of(trained, next(digits.calibration.batches(2))[0])
+    plan = Plan({name: tuple(range(width // 2)) for name, width in structure.widths.items()}, dict(structure.widths))
+    court = Court(
+        trained, structure, Budget("flops", 1.0), RetrainingConfig(epochs=1, batch_size=64, lr=1e-9), digits.train,
+        digits.calibration, digits.search, Compute(), 0, tmp_path,
+    )  # fmt: skip
+    record = module.judge(court, Heat(plan, 1, 0.05, 2))
+    pruned = structure.slice(trained, plan)
+    recalibrate(pruned, digits.calibration.batches(100))  # the steps were too small to change a weight
+    expected = "".join("01"[one] for one in right(pruned, digits.search.batches(500)).int().tolist())
+    assert record["right"] == [expected, expected]
+    assert record["steps"] > 0
 
 
 def test_each_plan_is_a_candidate_once():
