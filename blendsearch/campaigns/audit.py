@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from torch import Tensor, nn
 
-from blendsearch.allocation import Allocation, Budget
 from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.checking import make
 from blendsearch.campaigns.comparison import fidelity
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
+from blendsearch.campaigns.given_plans import PlanCounts, PlanScorer
 from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.search import clustered, stopwatch
@@ -39,7 +38,7 @@ from blendsearch.schedules import SCHEDULES
 from blendsearch.search.backends import BACKENDS
 from blendsearch.search.fitness import FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
-from blendsearch.structure import Plan, Structure
+from blendsearch.structure import Plan
 
 JOB = "audit"
 
@@ -65,32 +64,6 @@ class Drawn:
     name: str
     kind: str
     plan: Plan
-
-
-@dataclass(frozen=True)
-class PlanScorer:
-    """Scores the filters of a plan 1 and all others 0."""
-
-    plan: Plan
-
-    def __call__(self, network: nn.Module, structure: Structure) -> dict[str, Tensor]:
-        """Return group -> [C]."""
-        return self.plan.masks()
-
-
-class PlanCounts(Allocation):
-    """Keeps as many filters as a plan does."""
-
-    name = "plan"
-    source = "a plan that is given"
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan_given = plan
-
-    def counts(
-        self, structure: Structure, scores: Mapping[str, Tensor], budget: Budget, floors: Mapping[str, int]
-    ) -> dict[str, int]:
-        return self.plan_given.counts
 
 
 def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, progress: Progress = silent) -> Audit:

@@ -87,6 +87,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
             yield ("criteria", position), "'subjective' reads a ratings file; name one with ratings: PATH"
     yield from _clusters(data.get("clusters"), len(listed))
     yield from _compensation(data)
+    yield from _finals(data)
     yield from _workers(data.get("compute"))
     yield from _precision(data.get("compute"))
     yield from _teacher(data.get("training"))
@@ -172,6 +173,14 @@ def _compensation(data: Mapping[str, Any]) -> Mistakes:
     if issubclass(schedule, Schedule) and not schedule.keeps_weights:
         what = f"schedule '{name}' keeps no weights to refit; set compensation: null or choose another schedule"
         yield ("compensation",), what
+
+
+def _finals(data: Mapping[str, Any]) -> Mistakes:
+    search, retraining = data.get("search"), data.get("retraining")
+    wanted = isinstance(search, Mapping) and search.get("finals") is not None
+    if wanted and isinstance(retraining, Mapping) and retraining.get("epochs") == 0:
+        what = "a rung is a share of retraining.epochs, which is 0; set finals: null or train for longer"
+        yield ("search", "finals"), what
 
 
 def _workers(section: Any) -> Mistakes:

@@ -15,7 +15,7 @@ from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_s
 from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.scorers import BlendScorer
-from blendsearch.campaigns.searching import CONTROL, Entrant, searched
+from blendsearch.campaigns.searching import CONTROL, Entrant, cost_of, searched
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import (
     Workbench,
@@ -175,6 +175,7 @@ def summarise(
     proxies = {name: entrant.proxy for name, entrant in entrants.items()}
     folder.write_json("records/retrained.json", [_short(record, proxies) for record in records])
     folder.write_json("records/groups.json", _groups(bench, records))
+    generations = folder.read_json("records/evolution.json")
     names = scored["criteria"]
     blend = {"proxy": proxies["blend"], **averages(records, "blend", "blend")}
     plan = Plan.from_dict(folder.read_json("plan.json"))
@@ -210,7 +211,9 @@ def summarise(
         "comparison": compare(records),
         "fidelity": fidelity(proxies, truths),
         "seconds": seconds,
-        "trials": folder.read_json("records/evolution.json")[-1]["evaluations"],
+        "trials": generations[-1]["evaluations"],
+        "search": cost_of(space.search, generations),
+        "finals": _finals(folder) if space.search.finals else None,
         "versions": versions(),
         "data": {
             "name": data_name(bench),
@@ -218,6 +221,18 @@ def summarise(
             "classes": len(splits.classes),
             **{part: len(getattr(splits, part)) for part in ("train", "calibration", "search", "test")},
         },
+    }
+
+
+def _finals(folder: RunFolder) -> dict[str, Any]:
+    """Return how many candidates were in the finals, what these cost, and whether the proxy's first one won."""
+    record = folder.read_json("records/finals.json")
+    candidates = record["candidates"]
+    return {
+        "candidates": len(candidates),
+        "trainings": record["seeds"] * sum(len(candidate["accuracies"]) for candidate in candidates),
+        "seconds": record["seconds"],
+        "proxy_was_right": candidates[0]["stopped"] == "won",
     }
 
 

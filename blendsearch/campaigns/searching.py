@@ -11,13 +11,15 @@ import numpy as np
 from blendsearch.allocation import Allocation, Evolved, weights_of
 from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.finals import Finalist, best_distinct, finals
 from blendsearch.campaigns.folder import RunFolder
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import Workbench, data_name
 from blendsearch.compute import child_seed
+from blendsearch.config import SearchConfig
 from blendsearch.proxies import PROXIES
 from blendsearch.search.backends import BACKENDS
-from blendsearch.search.evolve import Search
+from blendsearch.search.evolve import Generation, Search, stopped_by
 from blendsearch.search.fitness import FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.search.ledger import Ledger
@@ -47,8 +49,7 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
     genomes = GenomeSpace(clusters, kept)
     starts = _starts(planner, genomes)
     search = _evolved(bench, folder, planner, fitness, genomes, starts)
-    assert search.backend.best is not None
-    genome, value = search.backend.best
+    genome, value = _winner(bench, folder, planner, genomes, search)
     found = {BLEND: _entrant(space.allocation.name, planner, genomes.decode(genome), value)}
     found |= {name: _rival(planner, fitness, name, space.allocation.name) for name in scores}
     if space.search.control:
@@ -88,7 +89,7 @@ def _evolved(
         elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
         sampler=settings.sampler,
     )  # fmt: skip
-    ledger = Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", bench.space.name)
+    ledger = _ledger(bench, folder)
 
     def save(state: dict[str, Any]) -> None:
         folder.write_json("records/evolution.json", state["generations"])
@@ -98,9 +99,66 @@ def _evolved(
     search = Search(genomes, backend, planner, fitness, ledger, save, bench.progress, list(starts))
     if folder.has("records/search.json"):
         search.load_state_dict(folder.read_json("records/search.json"))
-    search.run(settings.generations, settings.population)
+    search.run(settings.generations, settings.population, settings.limit)
     ledger.close()
     return search
+
+
+def _ledger(bench: Workbench, folder: RunFolder, *part: str) -> Ledger:
+    """Open the study of the search, or of a part of it, in the folder's storage."""
+    return Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", "-".join([bench.space.name, *part]))
+
+
+def _winner(
+    bench: Workbench, folder: RunFolder, planner: Planner, genomes: GenomeSpace, search: Search
+) -> tuple[np.ndarray, float]:
+    """Return genome and proxy of the best: by the proxy, or, where the space has finals, of those who win them."""
+    assert search.backend.best is not None
+    if bench.space.search.finals is None:
+        return search.backend.best
+    ledger = _ledger(bench, folder)
+    trials = ledger.trials()
+    ledger.close()
+    values = [(trial.attrs["plan"], trial.value) for trial in trials]
+    found = {}
+    for position in best_distinct(values, bench.space.search.finals.candidates):
+        genome = np.array([trials[position].params[name] for name in genomes.names])
+        found[position] = genome, trials[position].value
+    won = _finals(bench, folder, planner, genomes, found, "finals")
+    return found[won]
+
+
+def _finals(
+    bench: Workbench,
+    folder: RunFolder,
+    planner: Planner,
+    genomes: GenomeSpace,
+    candidates: Mapping[int, tuple[np.ndarray, float]],
+    name: str,
+) -> int:
+    """Hold finals between candidates, number -> (genome, proxy); return the winner's number."""
+    finalists = [
+        Finalist(number, genomes.params(genome), planner.plan(genomes.decode(genome)), proxy)
+        for number, (genome, proxy) in candidates.items()
+    ]
+    ledger = _ledger(bench, folder, name)
+    won = finals(bench, folder, name, finalists, ledger)
+    ledger.close()
+    return won.number
+
+
+def cost_of(search: SearchConfig, generations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what ended a search and what it cost, from its generations as recorded.
+
+    Keys: stopped_by ("generations", "evaluations" or "seconds"), evaluations (different plans), seconds (of
+    evaluations, added up over the workers).
+    """
+    past = [Generation(**generation) for generation in generations]
+    return {
+        "stopped_by": stopped_by(past, search.generations, search.limit),
+        "evaluations": past[-1].distinct,
+        "seconds": round(sum(generation.seconds for generation in past), 3),
+    }
 
 
 def _entrant(allocation: str, planner: Planner, blend: Blend, value: float) -> Entrant:
@@ -133,11 +191,27 @@ def _control(
     assert search.generations
     rng = np.random.default_rng(child_seed(bench.space.seed, "control"))
     count = max(0, search.generations[-1].evaluations - len(starts))
-    blends = [genomes.decode(genome) for genome in [*starts, *(genomes.random(rng) for _ in range(count))]]
-    if folder.has("records/control.json"):
-        record = folder.read_json("records/control.json")
-        return _entrant(bench.space.allocation.name, planner, blends[record["number"]], record["proxy"])
-    plans = [planner.plan(blend) for blend in blends]
+    drawn = [*starts, *(genomes.random(rng) for _ in range(count))]
+    if not folder.has("records/control.json"):
+        folder.write_json("records/control.json", _drawn(bench, planner, fitness, genomes, drawn))
+    record = folder.read_json("records/control.json")
+    number, proxy = record["number"], record["proxy"]
+    if bench.space.search.finals is not None:
+        candidates = {number: (drawn[number], proxy) for number, proxy in record["finalists"]}
+        number = _finals(bench, folder, planner, genomes, candidates, "finals-control")
+        proxy = candidates[number][1]
+    return _entrant(bench.space.allocation.name, planner, genomes.decode(drawn[number]), proxy)
+
+
+def _drawn(
+    bench: Workbench,
+    planner: Planner,
+    fitness: FitnessFunction,
+    genomes: GenomeSpace,
+    drawn: Sequence[np.ndarray],
+) -> dict[str, Any]:
+    """Evaluate genomes that chance drew; keys: number and proxy of the best, evaluations, and finalists if any."""
+    plans = [planner.plan(genomes.decode(genome)) for genome in drawn]
     best, size = 0.0, len({plan.digest for plan in plans} - set(fitness.known))
 
     def done(position: int, value: float) -> None:
@@ -147,8 +221,12 @@ def _control(
 
     values = [evaluation.value for evaluation in fitness(plans, done)]
     number = max(range(len(values)), key=values.__getitem__)
-    folder.write_json("records/control.json", {"number": number, "proxy": values[number], "evaluations": len(blends)})
-    return _entrant(bench.space.allocation.name, planner, blends[number], values[number])
+    record: dict[str, Any] = {"number": number, "proxy": values[number], "evaluations": len(drawn)}
+    if bench.space.search.finals is not None:
+        digests = [plan.digest for plan in plans]
+        first = best_distinct(list(zip(digests, values, strict=True)), bench.space.search.finals.candidates)
+        record["finalists"] = [[position, values[position]] for position in first]
+    return record
 
 
 def _found_on(bench: Workbench, value: float, criteria: list[str]) -> dict[str, Any]:

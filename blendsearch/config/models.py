@@ -57,6 +57,8 @@ Positive = Annotated[float, Field(gt=0)]
 Names = Annotated[list[Text], Field(min_length=1), AfterValidator(_without_repeats), Allowed("a list of names")]
 Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of counts")]
 Ratios = Annotated[list[Ratio], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of shares")]
+Rung = Annotated[float, Field(gt=0, le=1)]
+Rungs = Annotated[list[Rung], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of shares, at most 1")]
 Levels = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 Spreads = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 FolderName = Annotated[
@@ -259,10 +261,36 @@ class BlendConfig(Section):
     unit: Literal["network", "stage", "layer"] = "stage"
 
 
+class FinalsConfig(Section):
+    """Short retrainings that decide between the candidates which the proxy puts first.
+
+    rungs: shares of `retraining.epochs`, one a round of successive halving. seeds: trainings of a candidate a rung.
+    """
+
+    candidates: Annotated[int, Field(ge=2)] = 8
+    rungs: Rungs = Field(default_factory=lambda: [0.1, 0.3])
+    seeds: Count = 1
+
+
+class LimitConfig(Section):
+    """What a search may cost: plans evaluated, or the seconds of their evaluations added up over the workers."""
+
+    evaluations: Count | None = None
+    seconds: Positive | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one_kind(self) -> LimitConfig:
+        if (self.evaluations is None) == (self.seconds is None):
+            given = "none" if self.evaluations is None else "evaluations and seconds"
+            raise broken_rule(f"a limit has exactly one kind (given {given}, allowed evaluations or seconds)")
+        return self
+
+
 class SearchConfig(Section):
     """The evolutionary (deap) or model-based (optuna) search; `algorithm` is for deap alone, `sampler` for optuna.
 
-    control: also draw as many blends at random, and retrain the best of them beside the blend.
+    control: also draw as many blends at random, and retrain the best of them beside the blend. limit: the search
+    ends with the generation that reaches it; null for all generations. finals: null takes the proxy's best.
     """
 
     backend: Text = "deap"
@@ -275,6 +303,8 @@ class SearchConfig(Section):
     algorithm: Text = "generational"
     sampler: Text = "tpe"
     control: bool = True
+    limit: Annotated[LimitConfig | None, Allowed("a mapping with evaluations or seconds, or null")] = None
+    finals: FinalsConfig | None = None
 
     @model_validator(mode="after")
     def _elite_leaves_room(self) -> SearchConfig:

@@ -166,6 +166,32 @@ class Retrained(BaseModel):
     loss: list[Number] = Field(default_factory=list)
 
 
+class Rung(BaseModel):
+    """A rung of the finals: its share of the retraining, and that in epochs."""
+
+    share: float
+    epochs: float
+
+
+class FinalCandidate(BaseModel):
+    """A candidate of the finals: its trial, and its accuracy on the search split at each rung that it climbed."""
+
+    trial: int
+    proxy: Number = None
+    accuracies: list[float] = Field(default_factory=list)
+    seconds: Number = None
+    stopped: str | None = None
+
+
+class Finals(BaseModel):
+    """records/finals.json: the short retrainings that chose the blend, candidates in the proxy's order."""
+
+    rungs: list[Rung]
+    seeds: int
+    seconds: Number = None
+    candidates: list[FinalCandidate]
+
+
 class GroupRecord(BaseModel):
     """One entry of records/groups.json: a group's width and how many filters each pruning kept."""
 
@@ -184,7 +210,10 @@ class BlendRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """The files of one run folder; a record that is not there is empty and its file is named in `absent`."""
+    """The files of one run folder; a record that is not there is empty and its file is named in `absent`.
+
+    finals: None where the space asked for none, which is nothing to be told as missing.
+    """
 
     folder: Path
     summary: Summary
@@ -196,6 +225,7 @@ class Run:
     evolution: list[Generation]
     retrained: list[Retrained]
     groups: list[GroupRecord]
+    finals: Finals | None
     absent: tuple[str, ...]
 
 
@@ -208,13 +238,15 @@ OPTIONAL = {
     "records/groups.json": list[GroupRecord],
 }
 
+FINALS = "records/finals.json"
+
 
 def read_run(folder: Path) -> Run:
     """Read a run folder; raises RunError when it, its summary.json or space.yaml is missing, or a file is broken."""
     summary, space, space_text = read_finished(folder, Summary)
     found = {
         name: parse(folder / name, read_text(folder, name), kind)
-        for name, kind in OPTIONAL.items()
+        for name, kind in {**OPTIONAL, FINALS: Finals}.items()
         if (folder / name).is_file()
     }
     return Run(
@@ -228,6 +260,7 @@ def read_run(folder: Path) -> Run:
         found.get("records/evolution.json", []),
         found.get("records/retrained.json", []),
         found.get("records/groups.json", []),
+        found.get(FINALS),
         tuple(name for name in OPTIONAL if name not in found),
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from blendsearch.reports.records import Run
+from blendsearch.reports.finals_table import finals_table
+from blendsearch.reports.records import FINALS, Run
 from blendsearch.reports.results import BLEND, Result, best_criterion, differences, results
 from blendsearch.reports.words import DASH, count, duration, interval, percent, points
 
@@ -32,6 +33,8 @@ SOURCES = {
     "trials.db": "every trial of the search (an Optuna storage)",
     "events.jsonl": "what happened when",
 }
+
+WITH_FINALS = {FINALS: "candidates of the finals: proxy, accuracy at each rung, why each stopped"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def tell(run: Run) -> dict[str, Any]:
         "gaps": gaps(run, ranked),
         "clusters": run.clusters,
         "blend": run.blend,
-        "sources": [(name, what, (run.folder / name).is_file()) for name, what in SOURCES.items()],
+        "finals": finals_table(run),
+        "sources": [(name, what, (run.folder / name).is_file()) for name, what in _sources(run).items()],
         "seconds": duration(summary.seconds.get("total")),
         "tau": _tau(run),
         "space_text": run.space_text,
@@ -159,6 +163,10 @@ def gaps(run: Run, ranked: list[Result]) -> list[str]:
     if run.summary.fidelity.tau is None:
         found.append("The proxy's fidelity is not known: no Kendall's tau in summary.json.")
     return found
+
+
+def _sources(run: Run) -> dict[str, str]:
+    return SOURCES if run.finals is None else {**SOURCES, **WITH_FINALS}
 
 
 def _setting(run: Run, ranked: list[Result]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from blendsearch.blending import Blend
+from blendsearch.config import LimitConfig
 from blendsearch.progress import Progress, silent
 from blendsearch.search.backends import Backend
 from blendsearch.search.fitness import Evaluation, FitnessFunction, Planner
@@ -28,6 +29,24 @@ class Generation:
     worst: float
     best_so_far: float
     seconds: float
+
+
+def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig | None = None) -> str | None:
+    """Return what ends a search of generations 0 to `last`, None while it goes on.
+
+    "generations" when all are done, else the kind of limit that was reached. Both kinds go by what is recorded
+    (different plans; seconds of evaluations, added up over the workers), so a resumed search stops where one that was
+    never stopped does.
+    """
+    if len(generations) > last:
+        return "generations"
+    if limit is None or not generations:
+        return None
+    if limit.evaluations is not None and generations[-1].distinct >= limit.evaluations:
+        return "evaluations"
+    if limit.seconds is not None and sum(generation.seconds for generation in generations) >= limit.seconds:
+        return "seconds"
+    return None
 
 
 @dataclass
@@ -61,11 +80,14 @@ class Search:
         self.fitness.load_state_dict(state["known"])
         self.generations = [Generation(**generation) for generation in state["generations"]]
 
-    def run(self, generations: int, population: int) -> tuple[Blend, float]:
-        """Evaluate the first population and `generations` more; return the best blend and its proxy."""
+    def run(self, generations: int, population: int, limit: LimitConfig | None = None) -> tuple[Blend, float]:
+        """Evaluate the first population and `generations` more, or up to a limit; return the best blend, its proxy."""
         self.generations = self.generations or []
-        while len(self.generations) <= generations:
+        while stopped_by(self.generations, generations, limit) is None:
             self._step(population, generations)
+        if len(self.generations) <= generations:
+            done = len(self.generations) * population
+            self.progress("search", done, done, f"limit reached, best proxy {self.generations[-1].best_so_far:.4f}")
         assert self.backend.best is not None
         genome, value = self.backend.best
         return self.space.decode(genome), value
@@ -95,6 +117,7 @@ class Search:
         before = self.generations[-1].evaluations if self.generations else 0
         for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
             attrs: dict[str, Any] = {"plan": evaluation.plan.digest, "repeated": evaluation.repeated}
+            attrs["stopped"] = "known plan" if evaluation.repeated else "proxy"
             if number == 0 and offset < len(self.base_names):
                 attrs["criterion"] = self.base_names[offset]
             params = dict(zip(self.space.names, genome.tolist(), strict=True))

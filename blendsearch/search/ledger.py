@@ -6,13 +6,14 @@ import contextlib
 import datetime
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import OptunaError
+from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -76,14 +77,48 @@ class Ledger:
         Raises RunError when trials before `number` are missing, for a value that is not finite, or when the
         storage cannot be written.
         """
+        self._add(number, generation, genome_params, value, seconds, attrs or {})
+
+    def record_climb(
+        self,
+        number: int,
+        genome_params: Mapping[str, float],
+        accuracies: Sequence[float],
+        rungs: int,
+        seconds: float,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record a trial of several rungs as `record` does; its accuracies are Optuna's intermediate values.
+
+        accuracies: of the rungs it climbed, the first one step 1; the last one is its value, and their number its
+        generation. Below `rungs` of them it is pruned, in Optuna's words.
+        """
+        state = TrialState.COMPLETE if len(accuracies) >= rungs else TrialState.PRUNED
+        steps = dict(enumerate(map(float, accuracies), start=1))
+        self._add(
+            number, len(steps), genome_params, accuracies[-1], seconds, attrs or {},
+            state=state, intermediate_values=steps,
+        )  # fmt: skip
+
+    def _add(
+        self,
+        number: int,
+        generation: int,
+        genome_params: Mapping[str, float],
+        value: float,
+        seconds: float,
+        attrs: Mapping[str, Any],
+        **more: Any,
+    ) -> None:
         if number < self._count:
             return
-        self._check(number, value, attrs or {})
+        self._check(number, value, attrs)
         trial = optuna.create_trial(
             params=dict(genome_params),
             distributions={name: FloatDistribution(0.0, 1.0) for name in genome_params},
             value=value,
-            user_attrs={**(attrs or {}), "generation": generation, "seconds": seconds},
+            user_attrs={**attrs, "generation": generation, "seconds": seconds},
+            **more,
         )
         # The dashboard shows how long trials took by these two times.
         assert trial.datetime_complete is not None

@@ -59,6 +59,23 @@ def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = Non
     return Evaluation(float(right / count), float(loss / count), count)
 
 
+def right(network: nn.Module, batches: Batches, compute: Compute | None = None) -> Tensor:
+    """Tell image by image, in evaluation mode, whether a network classifies it right: bool [N] on the CPU.
+
+    Training flags are put back. Raises DataError when there is no batch.
+    """
+    compute = compute or Compute()
+    found = []
+    with evaluating(network), torch.no_grad():
+        for images, labels in batches:
+            with compute.autocast():
+                logits = network(compute.images(images)).float()
+            found.append((logits.argmax(1) == labels.to(logits.device)).cpu())
+    if not found:
+        raise DataError("evaluation: no image given, at least one expected")
+    return torch.cat(found)
+
+
 def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = None) -> None:
     """Replace the batch norms' running statistics by their plain averages over the batches, in place.
 

@@ -128,6 +128,31 @@ def test_retraining_of_unequal_length_is_told(tmp_path):
     assert not told(90)
 
 
+def test_finals_are_shown_where_there_were_some(tmp_path):
+    folder = make_run(tmp_path)
+    plain = build_report(folder).read_text()
+    assert "finals" not in plain.lower()
+    record = {
+        "rungs": [{"share": 0.1, "epochs": 1.0}, {"share": 0.3, "epochs": 3.0}],
+        "seeds": 1,
+        "seconds": 12.5,
+        "candidates": [
+            {"trial": 7, "proxy": 0.71, "accuracies": [0.8], "seconds": 2.0, "stopped": "clearly worse at rung 1"},
+            {"trial": 9, "proxy": 0.70, "accuracies": [0.9, 0.95], "seconds": 8.5, "stopped": "won"},
+        ],
+    }
+    (folder / "records" / "finals.json").write_text(json.dumps(record))
+    page = build_report(folder)
+    parsed(page)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.read_text()))
+    assert "1 epoch 3 epochs time" in text
+    assert "1 7 0.7100 80.00 % – 2.0 s clearly worse at rung 1" in text
+    assert "2 9 0.7000 90.00 % 95.00 % 8.5 s won" in text
+    assert "3 trainings" in text
+    assert "The proxy's first did not win" in text
+    assert "records/finals.json" in text
+
+
 def test_names_are_escaped(tmp_path):
     folder = make_run(tmp_path)
     summary = json.loads((folder / "summary.json").read_text())

@@ -6,6 +6,7 @@ import logging
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from blendsearch.errors import RunError
 from blendsearch.search.ledger import Ledger, Trial
@@ -51,6 +52,22 @@ def test_optuna_reads_it(url):
     assert study.trials[1].user_attrs == {"generation": 1, "seconds": 2.0}
     assert study.trials[0].params == PARAMS
     assert study.trials[0].duration.total_seconds() == pytest.approx(2.0, abs=1e-3)
+
+
+def test_climbs_are_optunas_intermediate_values(url):
+    for _ in range(2):  # the second time repeats nothing
+        ledger = Ledger(url, "digits-finals")
+        ledger.record_climb(0, PARAMS, [0.5, 0.75], 2, 3.0, {"stopped": "won"})
+        ledger.record_climb(1, PARAMS, [0.8], 2, 1.0, {"stopped": "clearly worse"})
+        ledger.close()
+    study = optuna.load_study(study_name="digits-finals", storage=url)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
+    assert [trial.intermediate_values for trial in study.trials] == [{1: 0.5, 2: 0.75}, {1: 0.8}]
+    assert study.best_trial.number == 0
+    assert Ledger(url, "digits-finals").trials() == [
+        Trial(0, 2, PARAMS, 0.75, 3.0, {"stopped": "won"}),
+        Trial(1, 1, PARAMS, 0.8, 1.0, {"stopped": "clearly worse"}),
+    ]
 
 
 def test_studies_of_one_storage_are_apart(url):

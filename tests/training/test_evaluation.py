@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from blendsearch.compute import Compute
 from blendsearch.errors import DataError
 from blendsearch.training import evaluate, recalibrate
+from blendsearch.training.evaluation import right
 
 
 class Net(nn.Module):
@@ -84,3 +85,16 @@ def test_recalibration_puts_momentum_and_flags_back():
 def test_no_images_is_an_error(action):
     with pytest.raises(DataError, match="no image given"):
         action(net(), [])
+
+
+def test_right_tells_the_images_that_accuracy_counts():
+    network, data = net(), batches()
+    found = right(network, data, Compute())
+    assert network.training
+    assert found.dtype == torch.bool
+    assert found.float().mean().item() == pytest.approx(evaluate(network, data, Compute()).accuracy)
+    network.eval()
+    images, labels = data[-1]
+    assert torch.equal(found[-5:], network(images).argmax(1) == labels)
+    with pytest.raises(DataError):
+        right(network, [])
