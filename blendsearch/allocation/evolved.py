@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
 from blendsearch.allocation.budget import Budget, widest
-from blendsearch.errors import ConfigError
+from blendsearch.errors import BlendsearchError, ConfigError, unknown_name
 from blendsearch.structure import Structure
 
 
@@ -27,9 +27,13 @@ class Evolved(Allocation):
     source = "Chin et al., LeGR, CVPR 2020 (evolving how layers share the budget); He et al., 2021 (the blend)"
 
     def __init__(self, start: Sequence[str] = ("uniform", "global_threshold")) -> None:
-        if not start or self.name in start:
-            raise ConfigError(f"allocation.start: {list(start)} given, allowed: other allocations, at least one")
-        self.start = {name: ALLOCATIONS.get(name, "allocation.start")() for name in start}
+        others = [name for name in ALLOCATIONS.names() if name != self.name]
+        unknown = [name for name in start if name not in others]
+        if unknown:
+            raise unknown_name("allocation", unknown[0], others, "allocation.start")
+        if not start:
+            raise ConfigError(f"allocation.start: [] given, at least one of {', '.join(others)} expected")
+        self.start = {name: ALLOCATIONS.get(name)() for name in start}
         self.wish: dict[str, float] = {}
 
     def prepare(self, *given: Any, **named: Any) -> None:
@@ -48,6 +52,12 @@ class Evolved(Allocation):
 
     def of(self, keep: Mapping[str, float], structure: Structure) -> Evolved:
         """Return this allocation with the weights of a blend (group -> weight > 0) for an unpruned structure."""
+        missing = [group for group in structure.widths if group not in keep]
+        if missing:
+            raise BlendsearchError(
+                f"allocation 'evolved': the blend has no weight for group '{missing[0]}' (it was found on a network "
+                f"with {', '.join(keep)}); choose another allocation"
+            )
         own = Evolved(list(self.start))
         own.wish = {group: keep[group] * width for group, width in structure.widths.items()}
         return own

@@ -78,6 +78,10 @@ class Blend:
             raise BlendsearchError(f"blend: not every criterion has scores for {', '.join(odd)}")
         return used
 
+    def check_covers(self, groups: list[str]) -> None:
+        """Raise BlendsearchError naming the groups that the blend says nothing about."""
+        self._unit_of(groups)
+
     def _unit_of(self, groups: list[str]) -> dict[str, str]:
         if self.unit == NETWORK:
             return dict.fromkeys(groups, NETWORK)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from blendsearch.allocation import ALLOCATIONS, Budget
+from blendsearch.campaigns.options import wrong_types
 from blendsearch.compute import Compute
 from blendsearch.config import KeyPath, Space, load_space, space_from_dict
 from blendsearch.config.models import SearchConfig
@@ -146,8 +147,21 @@ def _named(key: str, section: Any, registry: Registry[Any]) -> Mistakes:
         hint = f"; did you mean '{close}'?" if close else ""
         listed = ", ".join(allowed) or "none"
         yield (key, option), f"unknown option of {registry.kind} '{name}'{hint} (allowed: {listed})"
-    if not strange:
-        yield from _message((key,), lambda: registry.get(name)(**options))
+    known = {option: value for option, value in options.items() if option in allowed}
+    wrong = list(wrong_types(registry.get(name), known))
+    for option, what in wrong:
+        yield (key, option), what
+    if not strange and not wrong:
+        for place, what in _message((key,), lambda: registry.get(name)(**options)):
+            yield _own_place(key, place, what)
+
+
+def _own_place(key: str, place: KeyPath, what: str) -> tuple[KeyPath, str]:
+    """Take the option's path out of a message that begins with it, such as "proxy.images: -5 given"."""
+    head, _, rest = what.partition(": ")
+    if head.startswith(f"{key}.") and " " not in head:
+        return tuple(head.split(".")), rest
+    return place, what
 
 
 def options_of(factory: Any) -> dict[str, Any]:

@@ -58,12 +58,17 @@ def compare(records: Records) -> dict[str, Any]:
     pairs = {name: paired(records, name) for name in names}
     difference, bounds = statistics.fmean(pairs[best]), interval(pairs[best])
     verdict = _verdict(bounds)
+    sentence = _sentence(f"the best criterion ({best})", difference, bounds, verdict, len(pairs[best]))
+    twins = same_filters(records)
+    if twins:
+        sentence += f" The blend keeps the same filters as {' and '.join(twins)}: the search found nothing better."
     return {
         "best_criterion": best,
         "difference": difference,
         "interval": bounds,
         "verdict": verdict,
-        "sentence": _sentence(f"the best criterion ({best})", difference, bounds, verdict, len(pairs[best])),
+        "sentence": sentence,
+        "same_filters": twins,
         "differences": {
             name: {"difference": statistics.fmean(values), "interval": interval(values)}
             for name, values in pairs.items()
@@ -80,9 +85,22 @@ def _control(records: Records) -> dict[str, Any] | None:
     values = paired(records, name, "control")
     difference, bounds = statistics.fmean(values), interval(values)
     verdict = _verdict(bounds)
-    rival = "the best of a random search of equal cost"
+    rival = "the best of a random search of equal cost, which starts from the criteria too"
     sentence = _sentence(rival, difference, bounds, verdict, len(values))
+    if name in same_filters(records, "control"):
+        sentence = f"{rival[0].upper()}{rival[1:]}, keeps the same filters as the blend."
     return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}
+
+
+def same_filters(records: Records, kind: str = "criterion") -> list[str]:
+    """Return the names of the candidates that keep exactly the filters of the blend, in every seed."""
+
+    def plans(name: str, of: str) -> list[Any]:
+        return [record.get("plan") for record in records if (record["name"], record["kind"]) == (name, of)]
+
+    own = plans("blend", "blend")
+    names = dict.fromkeys(record["name"] for record in records if record["kind"] == kind)
+    return [name for name in names if own and None not in own and plans(name, kind) == own]
 
 
 def _verdict(bounds: Sequence[float] | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from blendsearch.blending import Blend, Clusters, Scores, agreement, cluster, rank_all
 from blendsearch.campaigns.checking import pruning_schedule
-from blendsearch.campaigns.comparison import averages, compare, fidelity
+from blendsearch.campaigns.comparison import averages, compare, fidelity, same_filters
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
 from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
@@ -190,7 +190,9 @@ def summarise(
         }
         for name in names
     }  # fmt: skip
-    truths = {name: entry["test_accuracy"] for name, entry in {**criteria, "blend": blend}.items()}
+    truths = {name: entry["test_accuracy"] for name, entry in criteria.items()}
+    if not same_filters(records):  # else it would count twice
+        truths["blend"] = blend["test_accuracy"]
     return {
         "name": space.name,
         "seed": space.seed,

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from blendsearch.allocation import own_allocation
+from blendsearch.allocation import Evolved, own_allocation
 from blendsearch.blending import Blend, Scores, agreement, rank_all
 from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
@@ -29,10 +29,12 @@ from blendsearch.campaigns.workbench import (
 from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, score_groups
-from blendsearch.errors import RunError, unknown_name
+from blendsearch.errors import ConfigError, RunError, unknown_name
 from blendsearch.progress import Progress, silent
 from blendsearch.schedules import SCHEDULES, Schedule, TrainingSchedule
 from blendsearch.structure import Plan
+
+SHARES_UNUSED = "The blend also has shares of the layers, found in its search; allocation=evolved would use them."
 
 CANDIDATE = "pruned"
 """The name of the one network that `prune` retrains; what it is pruned by may be a path."""
@@ -47,6 +49,7 @@ def opened(
     Raises RunError when the folder is of another job, another space, or another criterion than `by`.
     """
     bench = Workbench(space, progress)
+    _ = bench.splits, bench.structure  # missing data or an impossible budget leave no folder behind
     folder = choose_folder(run_dir, f"{space.name}-{job}", resume)
     with folder.locked():
         check_same_job(folder, job)
@@ -127,6 +130,7 @@ def prune_once(
 
 def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule: Schedule) -> dict[str, Any]:
     space, progress = bench.space, bench.progress
+    _check_blend(bench, blend)
     baseline = trained_baseline(bench, folder)
     rule = space.structure.group_rule
     gathered = calibration_statistics(bench, blend.criteria)
@@ -153,6 +157,7 @@ def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule
         "kept": {group: [count, bench.structure.widths[group]] for group, count in result.kept.items()},
         "seed": space.seed,
         "versions": versions(),
+        "note": SHARES_UNUSED if blend.keep and not isinstance(bench.allocation, Evolved) else "",
     }
     if bench.budget.kind == "latency":
         plan = Plan.from_dict(result.plan)
@@ -161,6 +166,17 @@ def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule
     folder.write_json("summary.json", summary)
     folder.checkpoint(candidate.key).remove()
     return {**summary, "run_dir": folder.path}
+
+
+def _check_blend(bench: Workbench, blend: Blend) -> None:
+    """Raise BlendsearchError before any training when the blend does not fit the network or the allocation."""
+    blend.check_covers(list(bench.structure.widths))
+    own_allocation(bench.allocation, blend.keep, bench.structure)
+    if isinstance(bench.allocation, Evolved) and not blend.keep:
+        raise ConfigError(
+            "allocation: 'evolved' takes the layers' shares from a blend's file, and a criterion or a blend without "
+            f"'keep' has none; choose another allocation (such as {', '.join(bench.allocation.start)})"
+        )
 
 
 def _read(by: str) -> Blend:

@@ -43,7 +43,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Keys of the space file to set, such as search.population=12 seed=3."),
 ]
-RunDir = Annotated[Path | None, typer.Option("--run-dir", metavar="DIR", help="Folder of the run; default runs/NAME.")]
+RunDir = Annotated[
+    Path | None, typer.Option("--run-dir", metavar="DIR", help="Folder of the run; default a new one in runs/.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
@@ -200,7 +202,7 @@ def prune(
             result = prune_once(settings, by, run_dir, progress, resume)
         session.print(tables.kept_table(result["kept"]), tables.pruned_table(result))
         session.print(*tables.latency_line(result.get("latency")))
-        session.print(f"run folder: {result['run_dir']}")
+        session.print(*filter(None, [result.get("note")]), f"run folder: {result['run_dir']}")
 
 
 @app.command(epilog="Example: blendsearch sensitivity search_spaces/sbpf_digits.yaml seed=3")

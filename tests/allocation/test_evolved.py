@@ -87,4 +87,5 @@ def test_only_the_evolved_allocation_takes_a_blends_weights(resnet20):
 def test_wrong_starts_are_one_line(start):
     with pytest.raises((ConfigError, BlendsearchError), match=r"allocation\.start") as error:
         Evolved(start)
+    assert "evolved" not in str(error.value).partition("allowed: ")[2]
     assert len(str(error.value).splitlines()) == 1

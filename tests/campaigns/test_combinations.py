@@ -27,7 +27,8 @@ def weights(trained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def blend_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("blend") / "blend.json"
-    Blend("network", {"network": {"taylor": 1.0, "l2": 0.5}}).save(path)
+    keep = {"conv1": 2.0, "conv2": 1.0, "conv3": 1.0, "conv4": 0.5}
+    Blend("network", {"network": {"taylor": 1.0, "l2": 0.5}}, keep=keep).save(path)
     return str(path)
 
 
@@ -48,7 +49,12 @@ def space(weights, **changes):
 @pytest.mark.parametrize("allocation", ALLOCATIONS.names())
 def test_schedules_and_allocations_go_together(weights, blend_file, tmp_path, schedule, allocation):
     terms = {"schedule": schedule, "allocation": {"name": allocation, **QUICK.get(allocation, {})}}
-    for number, by in enumerate(("taylor", blend_file)):
+    for number, by in enumerate((blend_file, "taylor")):
+        if (allocation, by) == ("evolved", "taylor"):
+            with pytest.raises(BlendsearchError, match="a criterion or a blend without 'keep' has none") as error:
+                prune_once(space(weights, **terms), by, tmp_path / str(number))
+            assert len(str(error.value).splitlines()) == 1
+            continue
         summary = prune_once(space(weights, **terms), by, tmp_path / str(number))
         assert 0.4 < summary["pruned"]["flops_ratio"] <= 0.5
         if SCHEDULES.get(schedule).keeps_weights:  # the others have had seven steps in their life
@@ -87,3 +93,24 @@ def test_training_schedules_prune_nothing(weights, tmp_path, schedule):
     with pytest.raises(BlendsearchError, match=f"'{schedule}'") as error:
         prune_once(space(weights, schedule=schedule), "l1", tmp_path / "run")
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_shares_that_are_not_used_are_told(weights, blend_file, tmp_path):
+    assert "allocation=evolved would use them" in prune_once(space(weights), blend_file, tmp_path / "uniform")["note"]
+    assert prune_once(space(weights, allocation="evolved"), blend_file, tmp_path / "evolved")["note"] == ""
+
+
+def test_a_blend_of_another_network_is_refused_before_training(weights, tmp_path):
+    path = tmp_path / "blend.json"
+    other = Blend("layer", {"other": {"l1": 1.0}}, {"other": ("other",)}, keep={"other": 1.0})
+    network_wide = Blend("network", {"network": {"l1": 1.0}}, keep={"other": 1.0})
+    for number, (blend, words) in enumerate(
+        ((other, "does not cover conv1"), (network_wide, "no weight for group 'conv1'"))
+    ):
+        blend.save(path)
+        tasks = []
+        given = space(weights, allocation="evolved", training={"epochs": 1})
+        with pytest.raises(BlendsearchError, match=words) as error:
+            prune_once(given, str(path), tmp_path / str(number), lambda task, *rest, seen=tasks: seen.append(task))
+        assert len(str(error.value).splitlines()) == 1
+        assert "training" not in tasks
