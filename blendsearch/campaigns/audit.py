@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from blendsearch.blending import Blend, Scores
+from blendsearch.blending import Scores
 from blendsearch.campaigns.checking import make
 from blendsearch.campaigns.comparison import fidelity
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
@@ -20,6 +20,7 @@ from blendsearch.campaigns.given_plans import PlanCounts, PlanScorer
 from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.search import clustered, stopwatch
+from blendsearch.campaigns.searching import starting_genomes
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import (
     Workbench,
@@ -70,13 +71,14 @@ def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, p
     """Draw different plans, estimate each by every proxy, retrain each on equal terms, and compare.
 
     The plans are pruned at once and retrained, whatever schedule the space names: a plan fixes what any schedule
-    would decide. Truth is the test accuracy after retraining, mean over seeds; nothing is chosen by it.
+    would decide. Truth is the test accuracy after retraining, mean over seeds; nothing is chosen by it. A finished
+    audit is resumed with further proxies at the cost of their estimates: the plans and retrainings are kept.
     """
     bench = Workbench(space, progress)
     folder = choose_folder(run_dir, f"{space.name}-{JOB}", resume)
     with folder.locked():
         check_same_job(folder, JOB)
-        check_same_space(folder, space.to_dict())
+        check_same_space(folder, space.to_dict(), free=("audit.proxies",))
         folder.write_json("job.json", {"job": JOB})
         folder.write_text("space.yaml", space.to_yaml())
         folder.write_json("space.json", space.to_dict())
@@ -133,16 +135,17 @@ def _draw(bench: Workbench, folder: RunFolder, scores: Scores) -> list[Drawn]:
             found[plan.digest] = Drawn(name, kind, plan)
         return new
 
-    for number in np.random.default_rng(child_seed(seed, "criteria")).permutation(len(scores)):
+    starts = starting_genomes(planner, genomes)
+    for number in np.random.default_rng(child_seed(seed, "criteria")).permutation(len(starts)):
         if len(found) < -(-count // 3):
-            name = list(scores)[number]
-            add(name, "criterion", planner.plan(Blend.single(name)))
+            name = list(starts)[number]
+            add(name, "criterion", planner.plan(genomes.decode(starts[name])))
     rng = np.random.default_rng(child_seed(seed, "random"))
     in_vain = 0
     while len(found) < -(-2 * count // 3) and in_vain < TRIES:
         new = add(f"random {len(found)}", "random", planner.plan(genomes.decode(genomes.random(rng))))
         in_vain = 0 if new else in_vain + 1
-    for plan in _evolved(bench, planner, genomes, scores):
+    for plan in _evolved(bench, planner, genomes, list(starts.values())):
         if len(found) < count:
             add(f"evolved {len(found)}", "evolved", plan)
     if len(found) < 6:
@@ -150,24 +153,32 @@ def _draw(bench: Workbench, folder: RunFolder, scores: Scores) -> list[Drawn]:
     return list(found.values())
 
 
-def _evolved(bench: Workbench, planner: Planner, genomes: GenomeSpace, scores: Scores) -> list[Plan]:
-    """Return the plans that a search by the space's proxy came upon, the best first."""
+def _evolved(bench: Workbench, planner: Planner, genomes: GenomeSpace, starts: Sequence[np.ndarray]) -> list[Plan]:
+    """Return the plans that a search by the space's proxy came upon: the best of each generation first.
+
+    So they range from where a search begins to where it ends; its last few alone would hardly differ.
+    """
     settings = bench.space.search
     backend = BACKENDS.get(settings.backend)(
-        genomes, seed=child_seed(bench.space.seed, "audit", "search"), initial=[genomes.base(name) for name in scores],
+        genomes, seed=child_seed(bench.space.seed, "audit", "search"), initial=starts,
         population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
         elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
         sampler=settings.sampler,
     )  # fmt: skip
     fitness = _fitness(bench, bench.space.proxy)
+    places: dict[str, tuple[int, int]] = {}
     plans: dict[str, Plan] = {}
     for generation in range(settings.generations + 1):
         asked = backend.ask(settings.population)
         now = [planner.plan(genomes.decode(genome)) for genome in asked]
-        plans |= {plan.digest: plan for plan in now}
-        backend.tell(asked, [evaluation.value for evaluation in fitness(now)])
+        values = [evaluation.value for evaluation in fitness(now)]
+        backend.tell(asked, values)
+        new = {plan.digest: plan for plan in now if plan.digest not in plans}
+        ordered = sorted(new, key=lambda digest: (-fitness.known[digest][0], digest))
+        places |= {digest: (place, -generation) for place, digest in enumerate(ordered)}
+        plans |= new
         bench.progress("search", generation + 1, settings.generations + 1, "")
-    return [plans[digest] for digest in sorted(plans, key=lambda digest: (-fitness.known[digest][0], digest))]
+    return [plans[digest] for digest in sorted(plans, key=places.__getitem__)]
 
 
 def _fitness(bench: Workbench, proxy: NamedSection) -> FitnessFunction:

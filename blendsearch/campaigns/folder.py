@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,15 +151,18 @@ def check_same_job(folder: RunFolder, job: str) -> None:
         raise RunError(f"{folder.path}: was made by 'blendsearch {folder.job}'; choose another --run-dir for '{job}'")
 
 
-def check_same_space(folder: RunFolder, space: dict[str, Any]) -> None:
-    """Raise RunError when the folder was made from a space that differs in anything but how it is computed."""
+def check_same_space(folder: RunFolder, space: dict[str, Any], free: Sequence[str] = ()) -> None:
+    """Raise RunError when the folder was made from a space that differs in anything but how it is computed.
+
+    free: keys that may differ too, since what they decide is done anew where it is missing.
+    """
     if not folder.has("space.json"):
         if folder.has("records"):
             raise RunError(f"{folder.path}: holds no search campaign to resume; choose another --run-dir")
         return
     before = folder.read_json("space.json")
     differing = sorted(_differences(before, space))
-    differing = [key for key in differing if not key.startswith(("compute.workers", "data.workers"))]
+    differing = [key for key in differing if not key.startswith(("compute.workers", "data.workers", *free))]
     if differing:
         raise RunError(
             f"{folder.path}: was made with another space; differing: {', '.join(differing[:6])}; "

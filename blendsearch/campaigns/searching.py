@@ -47,7 +47,7 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
     )
     kept = list(bench.structure.widths) if isinstance(bench.allocation, Evolved) else ()
     genomes = GenomeSpace(clusters, kept)
-    starts = _starts(planner, genomes)
+    starts = starting_genomes(planner, genomes)
     search = _evolved(bench, folder, planner, fitness, genomes, starts)
     genome, value = _winner(bench, folder, planner, genomes, search)
     found = {BLEND: _entrant(space.allocation.name, planner, genomes.decode(genome), value)}
@@ -61,7 +61,7 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
     return found
 
 
-def _starts(planner: Planner, genomes: GenomeSpace) -> dict[str, np.ndarray]:
+def starting_genomes(planner: Planner, genomes: GenomeSpace) -> dict[str, np.ndarray]:
     """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from."""
     if not isinstance(planner.allocation, Evolved):
         return {name: genomes.base(name) for name in planner.scores}
