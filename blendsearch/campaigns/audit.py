@@ -188,8 +188,18 @@ def _fitness(bench: Workbench, proxy: NamedSection) -> FitnessFunction:
 
 
 def label(proxy: NamedSection) -> str:
-    """Return a proxy's name with its options, such as "compensated images=128"."""
-    return " ".join([proxy.name, *(f"{key}={value}" for key, value in sorted(proxy.options.items()))])
+    """Return a proxy's name with its options, such as "compensated images=128"; lists are joined by "+"."""
+    return _words({"name": proxy.name, **proxy.options})
+
+
+def _words(value: Any) -> str:
+    """Return an option's value, or a name with its options, as one short text."""
+    if isinstance(value, Mapping):
+        rest = {key: one for key, one in value.items() if key != "name"}
+        return " ".join([str(value.get("name", "")), *(f"{key}={_words(one)}" for key, one in sorted(rest.items()))])
+    if isinstance(value, list):
+        return "+".join(map(_words, value))
+    return str(value)
 
 
 def estimated(bench: Workbench, folder: RunFolder, plans: list[Drawn]) -> dict[str, dict[str, list[float]]]:
@@ -197,7 +207,7 @@ def estimated(bench: Workbench, folder: RunFolder, plans: list[Drawn]) -> dict[s
     result = {}
     for proxy in bench.space.audit.proxies:
         title = label(proxy)
-        name = f"records/estimates/{title.replace(' ', '_')}.json"
+        name = f"records/estimates/{title.replace(' ', '_').replace('/', '_')}.json"
         if not folder.has(name):
             fitness, size = _fitness(bench, proxy), len(plans)
 

@@ -2,6 +2,7 @@
 
 from blendsearch.proxies import (  # noqa: F401  (registration)
     agreement,
+    average,
     bn_recalibrated,
     compensated,
     compensated_finetune,

@@ -14,7 +14,8 @@ from blendsearch.structure import Plan
 class CompensatedFinetune(Compensated):
     """Refits as `compensated` does, then trains for `steps` optimiser steps with the retraining's settings.
 
-    The refit takes out what retraining would mend at once; the steps show how fast the rest comes back.
+    The refit takes out what retraining would mend at once; the steps show how fast the rest comes back. images: of
+    the calibration split, for the refit and for the batch norms after the steps.
     """
 
     name = "compensated_finetune"
@@ -30,7 +31,7 @@ class CompensatedFinetune(Compensated):
     ) -> None:
         super().__init__(images, positions, ridge, search_images)
         positive(steps=steps)
-        self.finetune = ShortFinetune(steps, search_images)
+        self.finetune = ShortFinetune(steps, images, search_images)
 
     def prepare(self, bench: Bench) -> None:
         super().prepare(bench)

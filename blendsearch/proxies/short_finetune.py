@@ -5,22 +5,31 @@ from __future__ import annotations
 from torch import nn
 
 from blendsearch.compute import child_seed
-from blendsearch.proxies.base import Proxy, positive, register_proxy
+from blendsearch.proxies.base import Bench, Proxy, positive, register_proxy
 from blendsearch.structure import Plan
+from blendsearch.training.evaluation import recalibrate
 from blendsearch.training.loop import steps_per_epoch, train
 
 
 @register_proxy
 class ShortFinetune(Proxy):
-    """Trains the candidate for `steps` optimiser steps with the retraining's settings, then reads the accuracy."""
+    """Trains the candidate for `steps` optimiser steps with the retraining's settings, then reads the accuracy.
+
+    images: how many calibration images the batch norms see before that. After a few steps their running statistics
+    are still half those of the network before pruning, and how far they lag says little about the candidate.
+    """
 
     name = "short_finetune"
-    source = "early accuracy as in multi-fidelity search (Li et al., Hyperband, JMLR 2018)"
+    source = "early accuracy as in multi-fidelity search (Li et al., Hyperband, JMLR 2018); batch norm as in EagleEye"
 
-    def __init__(self, steps: int = 80, search_images: int | None = None) -> None:
+    def __init__(self, steps: int = 80, images: int = 500, search_images: int | None = None) -> None:
         super().__init__(search_images)
-        positive(steps=steps)
-        self.steps = steps
+        positive(steps=steps, images=images)
+        self.steps, self.images = steps, images
+
+    def prepare(self, bench: Bench) -> None:
+        super().prepare(bench)
+        self.calibration = bench.calibration.take(min(self.images, len(bench.calibration)))
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:
         bench = self.bench
@@ -31,3 +40,4 @@ class ShortFinetune(Proxy):
         # The same images in the same order for every candidate: a paired comparison.
         seed = child_seed(bench.seed, "short_finetune")
         train(network, bench.train, config, seed=seed, compute=bench.compute, teacher=bench.network)
+        recalibrate(network, self.calibration.batches(250), bench.compute)

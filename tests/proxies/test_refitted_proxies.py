@@ -8,6 +8,7 @@ import torch
 from scipy.special import log_softmax, rel_entr
 
 from blendsearch.config import TrainingConfig
+from blendsearch.errors import BlendsearchError
 from blendsearch.proxies import PROXIES, Bench
 from blendsearch.structure import Plan, Structure
 from blendsearch.training import evaluate
@@ -51,7 +52,7 @@ def test_agreement_of_the_unpruned_network_is_complete(bench):
 
 def test_compensated_finetune_is_the_refit_and_then_the_steps(bench, plan):
     both = PROXIES.get("compensated_finetune")(steps=6)
-    parts = [PROXIES.get("compensated")(), PROXIES.get("short_finetune")(steps=6)]
+    parts = [PROXIES.get("compensated")(), PROXIES.get("short_finetune")(steps=6, images=512)]
     for one in (both, *parts):
         one.prepare(bench)
     network = bench.structure.slice(bench.network, plan)
@@ -59,3 +60,44 @@ def test_compensated_finetune_is_the_refit_and_then_the_steps(bench, plan):
         one.adapt(network, plan)
     expected = evaluate(network, bench.search.batches(250)).accuracy
     assert both.estimate(bench.structure.slice(bench.network, plan), plan).value == expected
+
+
+def test_short_finetune_reads_the_accuracy_with_batch_norms_of_the_trained_network(bench, plan):
+    proxy = PROXIES.get("short_finetune")(steps=3, images=200)
+    proxy.prepare(bench)
+    network = bench.structure.slice(bench.network, plan)
+    proxy.adapt(network, plan)
+    norm, inputs = network.bn1, []
+    handle = network.conv1.register_forward_hook(lambda module, given, output: inputs.append(output))
+    with torch.no_grad():
+        for images, _ in bench.calibration.take(200).batches(250):
+            network.eval()(images)
+    handle.remove()
+    torch.testing.assert_close(norm.running_mean, torch.cat(inputs).mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_average_is_the_mean_of_its_proxies_each_on_a_network_of_its_own(bench, plan):
+    options = [{"name": "short_finetune", "steps": 2}, "compensated", "zero_shot"]
+    average = PROXIES.get("average")(proxies=options)
+    single = [PROXIES.get("short_finetune")(steps=2), PROXIES.get("compensated")(), PROXIES.get("zero_shot")()]
+    for one in (average, *single):
+        one.prepare(bench)
+    expected = np.mean([one.estimate(bench.structure.slice(bench.network, plan), plan).value for one in single])
+    assert average.estimate(bench.structure.slice(bench.network, plan), plan).value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "words"),
+    [
+        (["compensated"], "at least two proxies expected"),
+        (["compensated", "agrement"], "did you mean 'agreement'"),
+        (["compensated", 3], "proxy.proxies: 3 given, a name or a mapping"),
+        (["compensated", {"name": "zero_shot", "imges": 3}], "imges"),
+        (["compensated", {"name": "short_finetune", "steps": 0}], "proxy.steps: 0"),
+    ],
+)
+def test_an_average_of_what_is_no_proxy_is_one_line(proxies, words):
+    with pytest.raises(BlendsearchError) as caught:
+        PROXIES.get("average")(proxies=proxies)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,60 @@
+"""The mean of several proxies."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from blendsearch.errors import ConfigError, unknown_name
+from blendsearch.proxies.base import PROXIES, Bench, Estimate, Proxy, register_proxy
+from blendsearch.structure import Plan
+
+
+@register_proxy
+class Average(Proxy):
+    """Estimates each candidate by several proxies and returns the mean: their errors cancel in part.
+
+    proxies: names, or mappings of a name and its options, as in a space file. Costs as much as all of them. No
+    search_images here: each of the proxies has its own.
+    """
+
+    name = "average"
+    source = "the mean of estimates, as in ensembles (Breiman, Bagging predictors, Machine Learning 1996)"
+
+    def __init__(self, proxies: Sequence[str | Mapping[str, Any]] = ("compensated", "agreement")) -> None:
+        super().__init__()
+        if not isinstance(proxies, Sequence) or isinstance(proxies, str) or len(proxies) < 2:
+            raise ConfigError(f"proxy.proxies: {proxies!r} given, a list of at least two proxies expected")
+        self.proxies = [_made(entry) for entry in proxies]
+
+    def prepare(self, bench: Bench) -> None:
+        super().prepare(bench)
+        for proxy in self.proxies:
+            proxy.prepare(bench)
+
+    def estimate(self, network: nn.Module, plan: Plan) -> Estimate:
+        start = time.perf_counter()
+        # Each proxy uses its network up.
+        values = [proxy.estimate(copy.deepcopy(network), plan).value for proxy in self.proxies]
+        return Estimate(statistics.fmean(values), time.perf_counter() - start)
+
+
+def _made(entry: object) -> Proxy:
+    """Make one of the proxies from a name or a mapping; raises ConfigError for anything else."""
+    options = {"name": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError(f"proxy.proxies: {entry!r} given, a name or a mapping with name and its options expected")
+    if name not in PROXIES.names():
+        raise unknown_name("proxy", name, PROXIES.names(), "proxy.proxies")
+    factory: Any = PROXIES.get(name)
+    try:
+        made: Proxy = factory(**options)
+    except TypeError as error:
+        raise ConfigError(f"proxy.proxies: '{name}': {error}") from None
+    return made
