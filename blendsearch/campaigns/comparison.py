@@ -57,7 +57,7 @@ def compare(records: Records) -> dict[str, Any]:
     best = max(names, key=lambda name: means[name])
     pairs = {name: paired(records, name) for name in names}
     difference, bounds = statistics.fmean(pairs[best]), interval(pairs[best])
-    verdict = _verdict(bounds)
+    verdict = verdict_of(bounds)
     sentence = _sentence(f"the best criterion ({best})", difference, bounds, verdict, len(pairs[best]))
     twins = same_filters(records)
     if twins:
@@ -84,7 +84,7 @@ def _control(records: Records) -> dict[str, Any] | None:
         return None
     values = paired(records, name, "control")
     difference, bounds = statistics.fmean(values), interval(values)
-    verdict = _verdict(bounds)
+    verdict = verdict_of(bounds)
     rival = "the best of a random search of equal cost, which starts from the criteria too"
     sentence = _sentence(rival, difference, bounds, verdict, len(values))
     if name in same_filters(records, "control"):
@@ -103,7 +103,8 @@ def same_filters(records: Records, kind: str = "criterion") -> list[str]:
     return [name for name in names if own and None not in own and plans(name, kind) == own]
 
 
-def _verdict(bounds: Sequence[float] | None) -> str:
+def verdict_of(bounds: Sequence[float] | None) -> str:
+    """Return what an interval of a difference says: "beats", "worse" or "no difference shown"."""
     if bounds is None:
         return "not tested (one seed)"
     if bounds[0] > 0:

@@ -288,6 +288,29 @@ def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")], quiet: Q
         session.print(f"report: {file}")
 
 
+@app.command(epilog="Example: blendsearch compare runs/digits runs/digits-layer --page compared.html")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Folders of finished campaigns.")],
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE.html", help="Also write a page with a figure.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Put campaigns side by side.
+
+    The first one is what the others are held against: where the terms are equal, seed by seed; else it says what
+    differs.
+    """
+    with plain_errors():
+        from blendsearch.campaigns.side_by_side import compare_runs
+
+        session = Session(quiet)
+        result = compare_runs(runs, page)
+        session.print(tables.campaigns_table(result.rows), tables.settings_table(result.rows, result.settings))
+        session.print(*tables.pair_lines(result.pairs, result.unequal, result.rows[0]["label"]))
+        session.print(*([f"page: {page}"] if page else []))
+
+
 @app.command(name="list", epilog="Example: blendsearch list criteria")
 def list_entries(
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help=f"One of {', '.join(KINDS)}; default all.")] = None,

@@ -76,6 +76,45 @@ def _bounds(interval: Sequence[float] | None) -> str:
     return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "-"
 
 
+def campaigns_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a line a campaign: what it pruned, its blend, its best criterion, and the difference."""
+    table = plain_table("campaigns", "campaign", "budget", "blend", "best criterion", "difference", "verdict", "tau")
+    for row in rows:
+        spread = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
+        table.add_row(
+            row["label"], f"{row['budget']['kind']} {100 * row['budget']['ratio']:g} %", percent(row["blend"]) + spread,
+            f"{percent(row['best'])} {row['best_criterion']}", _points(row["difference"], row["interval"]),
+            row["verdict"], "-" if row["tau"] is None else f"{row['tau']:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def settings_table(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Sequence[Any]]) -> Table:
+    """Return the keys in which the spaces of campaigns differ, with the value of each."""
+    table = plain_table("where their spaces differ", "key", *(row["label"] for row in rows))
+    for key, values in settings.items():
+        table.add_row(key, *(_cell(value) for value in values))
+    return table
+
+
+def pair_lines(pairs: Sequence[Mapping[str, Any]], unequal: Mapping[str, Sequence[str]], first: str) -> list[str]:
+    """Return a line for each campaign that was held against the first, or why it was not."""
+    lines = [
+        f"blend of {pair['other']} against that of {first}: {_points(pair['difference'], pair['interval'])} points, "
+        f"{plural(pair['seeds'], 'paired seed')}: {pair['verdict']}"
+        for pair in pairs
+    ]
+    return lines + [
+        f"{label} is not on equal terms with {first}, so they are not compared; differing: {', '.join(keys)}"
+        for label, keys in unequal.items()
+    ]
+
+
+def _points(difference: float, bounds: Sequence[float] | None) -> str:
+    range_ = f" ({100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f})" if bounds else ""
+    return f"{100 * difference:+.2f}{range_}"
+
+
 def criteria_table(criteria: Sequence[Mapping[str, Any]]) -> Table:
     """Return each criterion with its family, its mean agreement with the others and its nearest neighbour."""
     table = plain_table("criteria", "criterion", "family", "mean agreement", "nearest")

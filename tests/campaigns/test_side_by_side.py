@@ -1,0 +1,118 @@
+"""`blendsearch compare`: campaigns on equal terms are paired, others are told apart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+
+import pytest
+from typer.testing import CliRunner
+
+from blendsearch.campaigns.checking import checked_from_dict
+from blendsearch.campaigns.search import run_search
+from blendsearch.campaigns.side_by_side import compare_runs
+from blendsearch.cli.commands import app
+from blendsearch.errors import RunError
+
+
+def tiny(**changes):
+    data = {
+        "name": "tiny",
+        "seed": 3,
+        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150, "limit": 400},
+        "model": {"name": "conv4", "arguments": {"width": 6}},
+        "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
+        "criteria": ["l1", "taylor", "random"],
+        "budget": {"flops": 0.3},
+        "clusters": {"count": 2},
+        "blend": {"unit": "layer"},
+        "proxy": {"name": "compensated", "images": 64, "positions": 1000},
+        "search": {"population": 6, "generations": 1, "control": False},
+        "retraining": {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 2},
+        "compute": {"device": "cpu", "workers": 1},
+    }
+    return checked_from_dict({**data, **changes})
+
+
+@pytest.fixture(scope="module")
+def campaigns(tmp_path_factory):
+    """The same campaign three times: as it is, with another blend unit, and at another budget."""
+    root = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
+        spaces = {
+            "layers": tiny(),
+            "network": tiny(blend={"unit": "network"}),
+            "smaller": tiny(budget={"flops": 0.2}),
+        }
+        for name, space in spaces.items():
+            run_search(space, root / name)
+    return root
+
+
+def blends(folder):
+    records = json.loads((folder / "records/retrained.json").read_text())
+    return [record["test_accuracy"] for record in sorted(records, key=lambda r: r["seed"]) if record["kind"] == "blend"]
+
+
+def test_equal_terms_are_paired_by_seed(campaigns):
+    found = compare_runs([campaigns / "layers", campaigns / "network"])
+    first, other = (blends(campaigns / name) for name in ("layers", "network"))
+    (pair,) = found.pairs
+    assert pair["seeds"] == 2
+    assert pair["difference"] == pytest.approx(statistics.fmean(b - a for a, b in zip(first, other, strict=True)))
+    assert found.unequal == {}
+    assert [row["label"] for row in found.rows] == ["layers", "network"]  # of one name, so by folder
+    assert found.settings == {"blend.unit": ["layer", "network"]}
+
+
+def test_other_terms_are_not_compared_but_named(campaigns):
+    found = compare_runs([campaigns / "layers", campaigns / "smaller"])
+    assert found.pairs == []
+    assert found.unequal == {"smaller": ["budget.flops"]}
+
+
+def test_rows_are_the_summaries(campaigns):
+    summary = json.loads((campaigns / "smaller/summary.json").read_text())
+    row = compare_runs([campaigns / "layers", campaigns / "smaller"]).rows[1]
+    best = summary["comparison"]["best_criterion"]
+    assert row["blend"] == summary["blend"]["test_accuracy"]
+    assert row["best"] == summary["criteria"][best]["test_accuracy"]
+    assert row["verdict"] == summary["comparison"]["verdict"]
+    assert row["budget"] == {"kind": "flops", "ratio": 0.2}
+
+
+def test_the_command_prints_and_writes_a_page_without_scripts(campaigns, tmp_path):
+    page = tmp_path / "new" / "compared.html"
+    runs = [str(campaigns / name) for name in ("layers", "network", "smaller")]
+    result = CliRunner().invoke(app, ["compare", *runs, "--page", str(page)])
+    assert result.exit_code == 0, result.output
+    assert "2 paired seeds" in result.output
+    assert "not on equal terms with layers" in result.output
+    text = page.read_text()
+    assert "<svg" not in text.split("<figure")[0]
+    assert "data:image/svg+xml" in text
+    assert "<script" not in text
+    assert "budget.flops" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["layers"], "1 run folder given, at least two"),
+        (["layers", "layers"], "given twice"),
+        (["layers", "nowhere"], "no such run folder"),
+        (["layers", "unfinished"], "has not finished"),
+        (["layers", "broken"], "summary.json: cannot be read"),
+    ],
+)
+def test_what_is_no_campaign_is_one_line(campaigns, names, words):
+    for name in ("unfinished", "broken"):
+        shutil.copytree(campaigns / "layers", campaigns / name, dirs_exist_ok=True)
+    (campaigns / "unfinished/summary.json").unlink()
+    (campaigns / "broken/summary.json").write_text("{")
+    with pytest.raises(RunError) as caught:
+        compare_runs([campaigns / name for name in names])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
