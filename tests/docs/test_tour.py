@@ -1,0 +1,93 @@
+"""The tour of docs/: every code block is run, page by page, as a reader would who types it in the clone's folder.
+
+A block with a title is a file that the reader writes; ```bash blocks are typed; `exit=2` says how one ends. Blocks
+marked `slow` are left out here and run in a test of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs" / "tour").glob("*.md"))
+FENCE = re.compile(r"^```(?P<words>[^\n`]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block: its language, the file it is written to (None: it is typed), how it ends, whether it is slow."""
+
+    language: str
+    title: str | None
+    text: str
+    code: int
+    slow: bool
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the code blocks of a page in order."""
+    found = []
+    for match in FENCE.finditer(page.read_text()):
+        language, *rest = match["words"].split(maxsplit=1)
+        words = rest[0] if rest else ""
+        title = re.search(r'title="([^"]+)"', words)
+        code = re.search(r"exit=(\d)", words)
+        found.append(
+            Block(language, title and title[1], match["text"], int(code[1]) if code else 0, "slow" in words.split())
+        )
+    return found
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a reader who has activated the virtual environment in the clone's folder."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join([".", str(ROOT)]), "OMP_NUM_THREADS": "1"}
+
+
+def play(page: Path, folder: Path, slow: bool) -> None:
+    """Write and type the blocks of a page in a folder that holds search_spaces, as the clone does."""
+    (folder / "search_spaces").symlink_to(ROOT / "search_spaces")
+    for block in blocks(page):
+        if block.title:
+            (folder / block.title).write_text(block.text)
+        elif block.slow == slow:
+            assert block.language == "bash", f"{page.name}: a {block.language} block without a title is not run"
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", block.text],
+                cwd=folder, env=environment(), capture_output=True, text=True, timeout=280,
+            )  # fmt: skip
+            assert done.returncode == block.code, f"{block.text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_can_be_typed(page, tmp_path):
+    play(page, tmp_path, slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if any(b.slow for b in blocks(page))], ids=lambda p: p.stem)
+def test_the_long_commands_of_a_page_can_be_typed(page, tmp_path):
+    play(page, tmp_path, slow=True)
+
+
+def test_every_page_is_in_the_navigation_and_has_something_to_type():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for page in PAGES:
+        assert f"tour/{page.name}" in navigation
+        assert any(block.language == "bash" for block in blocks(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_space_files_in_commands_are_there(page):
+    text = page.read_text()
+    written = {block.title for block in blocks(page)}
+    for name in set(re.findall(r"blendsearch \w+ (\S+\.yaml)", text)):
+        assert name in written or (ROOT / name).is_file(), name
