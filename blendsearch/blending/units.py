@@ -13,7 +13,8 @@ def unit_of_groups(blend: Blend, groups: Sequence[str]) -> dict[str, str]:
     blend.check_covers(list(groups))
     if blend.unit == NETWORK:
         return dict.fromkeys(groups, NETWORK)
-    return {group: unit for unit, members in blend.groups.items() for group in members if group in set(groups)}
+    owner = {group: unit for unit, members in blend.groups.items() for group in members}
+    return {group: owner[group] for group in groups}
 
 
 def with_unit(blend: Blend, unit: str, units: Mapping[str, Sequence[str]]) -> Blend:

@@ -20,6 +20,7 @@ from blendsearch.campaigns.starting import given_starts
 from blendsearch.campaigns.workbench import Workbench
 from blendsearch.compute import child_seed
 from blendsearch.config import SearchConfig
+from blendsearch.progress import Progress
 from blendsearch.proxies import PROXIES
 from blendsearch.search.backends import BACKENDS
 from blendsearch.search.evolve import Generation, Search, stopped_by
@@ -102,12 +103,24 @@ def _evolved(
             sampler=settings.sampler,
         )  # fmt: skip
         return Search(
-            phase.genomes, backend, planner, fitness, ledger, save, bench.progress, list(bases), start_names
+            phase.genomes, backend, planner, fitness, ledger, save, _whole(bench, phase.unit), list(bases), start_names
         )  # fmt: skip
 
     found = run_phases(folder, phases, starts, search_of, ledger, settings.population)
     ledger.close()
     return found
+
+
+def _whole(bench: Workbench, unit: str) -> Progress:
+    """Return the progress of a phase: where there are several it names its unit and counts all generations."""
+    if len(bench.space.blend.units) == 1:
+        return bench.progress
+    whole = (bench.space.search.generations + 1) * bench.space.search.population
+
+    def progress(task: str, done: int, total: int, detail: str = "") -> None:
+        bench.progress(task, done, whole, f"by {unit}, {detail}")
+
+    return progress
 
 
 def _ledger(bench: Workbench, folder: RunFolder, *part: str) -> Ledger:
