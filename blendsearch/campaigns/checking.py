@@ -217,7 +217,8 @@ def _start_from(data: Mapping[str, Any]) -> Mistakes:
     search, criteria = data.get("search"), data.get("criteria")
     given = search.get("start_from") if isinstance(search, Mapping) else None
     listed = criteria if isinstance(criteria, list) else CRITERIA.names()
-    for position, path in enumerate([given] if isinstance(given, str) else given or []):
+    paths = given if isinstance(given, list) else [given]
+    for position, path in enumerate(paths):
         if isinstance(path, str):
             where: KeyPath = ("search", "start_from") if isinstance(given, str) else ("search", "start_from", position)
             yield from _message(where, partial(_check_start, path, listed))

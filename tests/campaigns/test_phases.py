@@ -259,6 +259,8 @@ def test_wrong_starts_are_one_line_before_any_work(tmp_path):
     with pytest.raises(ConfigError, match=r"search\.start_from: .*cannot read the blend") as error:
         tiny({"start_from": str(path)})
     assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(ConfigError, match=r"search\.start_from: wrong type .given the number 4, allowed the path"):
+        tiny({"start_from": 4})
     Blend("network", {"network": {"l1": 1.0, "hrank": 0.5}}).save(path)
     with pytest.raises(ConfigError, match=r"search\.start_from\.0: .* the blend uses hrank, .*add to criteria: hrank"):
         tiny({"start_from": [str(path)]})
