@@ -2,7 +2,21 @@
 
 from blendsearch.blending.blend import Blend
 from blendsearch.blending.clusters import Clusters, cluster
+from blendsearch.blending.mapping import Fitted, fit_blend
 from blendsearch.blending.ranks import Scores, agreement, rank_all, spearman
+from blendsearch.blending.units import with_unit
 from blendsearch.criteria.ranking import rank
 
-__all__ = ["Blend", "Clusters", "Scores", "agreement", "cluster", "rank", "rank_all", "spearman"]
+__all__ = [
+    "Blend",
+    "Clusters",
+    "Fitted",
+    "Scores",
+    "agreement",
+    "cluster",
+    "fit_blend",
+    "rank",
+    "rank_all",
+    "spearman",
+    "with_unit",
+]

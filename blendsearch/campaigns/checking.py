@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from blendsearch.allocation import ALLOCATIONS, Budget
+from blendsearch.blending import Blend
 from blendsearch.campaigns.options import wrong_types
 from blendsearch.compute import Compute
 from blendsearch.config import KeyPath, Space, load_space, space_from_dict
@@ -23,6 +25,7 @@ from blendsearch.proxies import PROXIES
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES, Schedule, TrainingSchedule
 from blendsearch.search.backends import ALGORITHMS, BACKENDS, SAMPLERS, Settings
+from blendsearch.search.lifting import check_known
 from blendsearch.search.parallel import resolve_workers
 
 Mistakes = Iterator[tuple[KeyPath, str]]
@@ -89,6 +92,8 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _clusters(data.get("clusters"), len(listed))
     yield from _compensation(data)
     yield from _finals(data)
+    yield from _phases(data)
+    yield from _start_from(data)
     yield from _workers(data.get("compute"))
     yield from _precision(data.get("compute"))
     yield from _teacher(data.get("training"))
@@ -195,6 +200,32 @@ def _finals(data: Mapping[str, Any]) -> Mistakes:
     if wanted and isinstance(retraining, Mapping) and retraining.get("epochs") == 0:
         what = "a rung is a share of retraining.epochs, which is 0; set finals: null or train for longer"
         yield ("search", "finals"), what
+
+
+def _phases(data: Mapping[str, Any]) -> Mistakes:
+    blend, search = data.get("blend"), data.get("search")
+    units = blend.get("unit") if isinstance(blend, Mapping) else None
+    given = search.get("generations") if isinstance(search, Mapping) else None
+    generations = SearchConfig().generations if given is None else given
+    if isinstance(units, list) and len(units) > 1 and isinstance(generations, int) and generations < len(units):
+        what = f"{len(units)} units need a generation each (given search.generations {generations})"
+        yield ("blend", "unit"), f"{what}, allowed {len(units)} or more"
+
+
+def _start_from(data: Mapping[str, Any]) -> Mistakes:
+    """Yield what is wrong with the files of blends to start from, and which criteria they use that are not listed."""
+    search, criteria = data.get("search"), data.get("criteria")
+    given = search.get("start_from") if isinstance(search, Mapping) else None
+    listed = criteria if isinstance(criteria, list) else CRITERIA.names()
+    paths = given if isinstance(given, list) else [given]
+    for position, path in enumerate(paths):
+        if isinstance(path, str):
+            where: KeyPath = ("search", "start_from") if isinstance(given, str) else ("search", "start_from", position)
+            yield from _message(where, partial(_check_start, path, listed))
+
+
+def _check_start(path: str, criteria: Collection[str]) -> None:
+    check_known(Blend.load(path), criteria, path)
 
 
 def _workers(section: Any) -> Mistakes:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
-from blendsearch.blending import Blend, Scores
+from blendsearch.blending import Blend, Scores, fit_blend
 from blendsearch.campaigns.checking import checked_from_dict, load_checked
 from blendsearch.campaigns.scorers import blended
 from blendsearch.campaigns.search import Campaign, run_search
@@ -45,12 +45,16 @@ class Terms:
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned network, the plan it was sliced by, and its cost against the original (ratios in [0, 1])."""
+    """A pruned network, the plan it was sliced by, and its cost against the original (ratios in [0, 1]).
+
+    rule: how a blend came to fit this network, "" where no blend was given.
+    """
 
     network: nn.Module
     plan: Plan
     flops_ratio: float
     params_ratio: float
+    rule: str = ""
 
 
 def score(
@@ -98,7 +102,8 @@ def prune(
 ) -> Pruned:
     """Prune a network to a budget; the model is left untouched and the result is not retrained.
 
-    by: a criterion's name, a Blend, or scores of your own (group -> [C], higher = more important).
+    by: a criterion's name, a Blend, or scores of your own (group -> [C], higher = more important). A blend that was
+    found on another network is fitted to this one by stage and depth, see `blendsearch.blending.fit_blend`.
     budget: {"flops": 0.5}, {"params": 0.4}, {"filters": 0.6} or {"latency": 0.7} (of one image on the device, by
     a table that is measured first): the share that stays; optionally with "min_keep", the share of each group that
     always stays. allocation: how many filters each group loses; what it has to measure, it measures on the batches.
@@ -114,11 +119,16 @@ def prune(
     rule = ALLOCATIONS.get(allocation, "allocation")() if isinstance(allocation, str) else allocation
     if rule.unmeasured(structure):
         rule.prepare(model, structure, GivenBatches(given), compute=compute, seed=child_seed(seed, "allocation"))
+    rule_of_blend = ""
+    if isinstance(by, Blend):
+        fitted = fit_blend(by, structure)
+        by, rule_of_blend = fitted.blend, fitted.rule
     plan = rule.plan(structure, _group_scores(model, structure, given, by, terms), limits)
     cost = structure.cost
     return Pruned(
-        structure.slice(model, plan), plan, cost.ratio("flops", plan.counts), cost.ratio("params", plan.counts)
-    )
+        structure.slice(model, plan), plan, cost.ratio("flops", plan.counts), cost.ratio("params", plan.counts),
+        rule_of_blend,
+    )  # fmt: skip
 
 
 def search(

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from blendsearch.blending import Blend, Clusters, Scores, agreement, cluster, rank_all
+from blendsearch.blending import Blend, Clusters, Scores, agreement, rank_all
 from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.comparison import averages, compare, fidelity, same_filters
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
+from blendsearch.campaigns.origin import note_results
+from blendsearch.campaigns.phases import clusters_of
 from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.scorers import BlendScorer
@@ -82,6 +84,7 @@ def _run(bench: Workbench, folder: RunFolder) -> Campaign:
     }
     summary = summarise(bench, folder, {**baseline, "test_accuracy": test}, scored, entrants, records, seconds)
     folder.write_json("summary.json", summary)
+    note_results(folder / "blend.json", summary)
     report = write_report(folder.path, bench.progress)
     folder.event("finished", verdict=summary["comparison"]["verdict"])
     return Campaign(folder.path, summary, Blend.load(folder / "blend.json"), report)
@@ -100,7 +103,7 @@ def stopwatch(folder: RunFolder, stage: str) -> Any:
 
 
 def clustered(bench: Workbench, folder: RunFolder, scores: Scores) -> Clusters:
-    """Cluster the criteria by rank, unit by unit, and keep their agreement for the report."""
+    """Cluster the criteria by rank in each (of several the finest) unit, and keep their agreement for the report."""
     ranked = rank_all(scores)
     by_group = agreement(ranked)
     matrices = list(by_group.values())
@@ -112,12 +115,7 @@ def clustered(bench: Workbench, folder: RunFolder, scores: Scores) -> Clusters:
             "mean": (sum(matrices[1:], matrices[0]) / len(matrices)).tolist(),
         },
     )
-    section = bench.space.clusters
-    unit = bench.space.blend.unit
-    clusters = cluster(
-        ranked, bench.structure.units(unit), unit=unit, count=section.count, method=section.method,
-        max_count=section.max_count, seed=child_seed(bench.space.seed, "clusters"),
-    )  # fmt: skip
+    clusters = clusters_of(bench, scores, bench.space.blend.units[-1])
     folder.write_json("records/clusters.json", clusters.to_dict())
     return clusters
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.checking import make
 from blendsearch.campaigns.finals import Finalist, best_distinct, finals
 from blendsearch.campaigns.folder import RunFolder
-from blendsearch.campaigns.versions import versions
-from blendsearch.campaigns.workbench import Workbench, data_name
+from blendsearch.campaigns.origin import found_on
+from blendsearch.campaigns.phases import Found, Genomes, Phase, Save, costs, phases_of, run_phases
+from blendsearch.campaigns.starting import given_starts
+from blendsearch.campaigns.workbench import Workbench
 from blendsearch.compute import child_seed
 from blendsearch.config import SearchConfig
+from blendsearch.progress import Progress
 from blendsearch.proxies import PROXIES
 from blendsearch.search.backends import BACKENDS
 from blendsearch.search.evolve import Generation, Search, stopped_by
@@ -46,16 +50,18 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
         make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
     )
     kept = list(bench.structure.widths) if isinstance(bench.allocation, Evolved) else ()
-    genomes = GenomeSpace(clusters, kept)
-    starts = starting_genomes(planner, genomes)
-    search = _evolved(bench, folder, planner, fitness, genomes, starts)
-    genome, value = _winner(bench, folder, planner, genomes, search)
-    found = {BLEND: _entrant(space.allocation.name, planner, genomes.decode(genome), value)}
+    phases = phases_of(bench, folder, scores, clusters, kept)
+    given = given_starts(bench, folder, phases, list(scores))
+    search = _evolved(bench, folder, planner, fitness, phases, given)
+    blend, value = _winner(bench, folder, planner, search)
+    found = {BLEND: _entrant(space.allocation.name, planner, blend, value)}
     found |= {name: _rival(planner, fitness, name, space.allocation.name) for name in scores}
     if space.search.control:
-        found[CONTROL] = _control(bench, folder, planner, fitness, genomes, list(starts.values()), search)
+        finest = phases[-1]
+        starts = [*starting_genomes(planner, finest.genomes).values(), *given[finest.unit].values()]
+        found[CONTROL] = _control(bench, folder, planner, fitness, finest.genomes, starts, search)
     folder.write_json("records/proxies.json", {name: entrant.proxy for name, entrant in found.items()})
-    noted = replace(found[BLEND].blend, found_on=_found_on(bench, value, list(scores)))
+    noted = replace(found[BLEND].blend, found_on=found_on(bench, value, list(scores)))
     noted.save(folder / "blend.json")
     folder.write_json("plan.json", planner.plan(noted).to_dict())
     return found
@@ -78,30 +84,43 @@ def _evolved(
     folder: RunFolder,
     planner: Planner,
     fitness: FitnessFunction,
-    genomes: GenomeSpace,
-    starts: Mapping[str, np.ndarray],
-) -> Search:
-    """Run the search, or go on with a stopped one, to its end."""
+    phases: Sequence[Phase],
+    given: Mapping[str, Mapping[str, np.ndarray]],
+) -> Found:
+    """Run the search, or go on with a stopped one, to its end; the criteria start its first phase."""
     settings = bench.space.search
-    backend = BACKENDS.get(settings.backend)(
-        genomes, seed=child_seed(bench.space.seed, "search"), initial=list(starts.values()),
-        population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
-        elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
-        sampler=settings.sampler,
-    )  # fmt: skip
     ledger = _ledger(bench, folder)
+    bases = starting_genomes(planner, phases[0].genomes)
+    starts = {phase.unit: list(given[phase.unit].values()) for phase in phases}
+    starts[phases[0].unit] = [*bases.values(), *starts[phases[0].unit]]
+    start_names = [Path(path).name for path in given[phases[0].unit]]
 
-    def save(state: dict[str, Any]) -> None:
-        folder.write_json("records/evolution.json", state["generations"])
-        folder.write_json("records/search.json", state)
-        folder.event("generation", **state["generations"][-1])
+    def search_of(phase: Phase, initial: Genomes, save: Save) -> Search:
+        backend = BACKENDS.get(settings.backend)(
+            phase.genomes, seed=phase.seed, initial=initial,
+            population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
+            elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
+            sampler=settings.sampler,
+        )  # fmt: skip
+        return Search(
+            phase.genomes, backend, planner, fitness, ledger, save, _whole(bench, phase.unit), list(bases), start_names
+        )  # fmt: skip
 
-    search = Search(genomes, backend, planner, fitness, ledger, save, bench.progress, list(starts))
-    if folder.has("records/search.json"):
-        search.load_state_dict(folder.read_json("records/search.json"))
-    search.run(settings.generations, settings.population, settings.limit)
+    found = run_phases(folder, phases, starts, search_of, ledger, settings.population)
     ledger.close()
-    return search
+    return found
+
+
+def _whole(bench: Workbench, unit: str) -> Progress:
+    """Return the progress of a phase: where there are several it names its unit and counts all generations."""
+    if len(bench.space.blend.units) == 1:
+        return bench.progress
+    whole = (bench.space.search.generations + 1) * bench.space.search.population
+
+    def progress(task: str, done: int, total: int, detail: str = "") -> None:
+        bench.progress(task, done, whole, f"by {unit}, {detail}")
+
+    return progress
 
 
 def _ledger(bench: Workbench, folder: RunFolder, *part: str) -> Ledger:
@@ -109,38 +128,25 @@ def _ledger(bench: Workbench, folder: RunFolder, *part: str) -> Ledger:
     return Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", "-".join([bench.space.name, *part]))
 
 
-def _winner(
-    bench: Workbench, folder: RunFolder, planner: Planner, genomes: GenomeSpace, search: Search
-) -> tuple[np.ndarray, float]:
-    """Return genome and proxy of the best: by the proxy, or, where the space has finals, of those who win them."""
-    assert search.backend.best is not None
+def _winner(bench: Workbench, folder: RunFolder, planner: Planner, search: Found) -> tuple[Blend, float]:
+    """Return blend and proxy of the best: by the proxy, or, where the space has finals, of those who win them."""
     if bench.space.search.finals is None:
-        return search.backend.best
+        return search.winner()
     ledger = _ledger(bench, folder)
     trials = ledger.trials()
     ledger.close()
     values = [(trial.attrs["plan"], trial.value) for trial in trials]
-    found = {}
+    finalists = []
     for position in best_distinct(values, bench.space.search.finals.candidates):
-        genome = np.array([trials[position].params[name] for name in genomes.names])
-        found[position] = genome, trials[position].value
-    won = _finals(bench, folder, planner, genomes, found, "finals")
-    return found[won]
+        trial = trials[position]
+        plan = planner.plan(search.blend_of(trial))
+        finalists.append(Finalist(position, trial.params, plan, trial.value))
+    won = trials[_finals(bench, folder, finalists, "finals")]
+    return search.blend_of(won), won.value
 
 
-def _finals(
-    bench: Workbench,
-    folder: RunFolder,
-    planner: Planner,
-    genomes: GenomeSpace,
-    candidates: Mapping[int, tuple[np.ndarray, float]],
-    name: str,
-) -> int:
-    """Hold finals between candidates, number -> (genome, proxy); return the winner's number."""
-    finalists = [
-        Finalist(number, genomes.params(genome), planner.plan(genomes.decode(genome)), proxy)
-        for number, (genome, proxy) in candidates.items()
-    ]
+def _finals(bench: Workbench, folder: RunFolder, finalists: Sequence[Finalist], name: str) -> int:
+    """Hold finals between candidates; return the winner's number."""
     ledger = _ledger(bench, folder, name)
     won = finals(bench, folder, name, finalists, ledger)
     ledger.close()
@@ -151,13 +157,14 @@ def cost_of(search: SearchConfig, generations: Sequence[Mapping[str, Any]]) -> d
     """Return what ended a search and what it cost, from its generations as recorded.
 
     Keys: stopped_by ("generations", "evaluations" or "seconds"), evaluations (different plans), seconds (of
-    evaluations, added up over the workers).
+    evaluations, added up over the workers), phases (unit, generations, evaluations, best so far of each).
     """
     past = [Generation(**generation) for generation in generations]
     return {
         "stopped_by": stopped_by(past, search.generations, search.limit),
         "evaluations": past[-1].distinct,
         "seconds": round(sum(generation.seconds for generation in past), 3),
+        "phases": costs(past),
     }
 
 
@@ -185,10 +192,13 @@ def _control(
     fitness: FitnessFunction,
     genomes: GenomeSpace,
     starts: Sequence[np.ndarray],
-    search: Search,
+    search: Found,
 ) -> Entrant:
-    """Return the best of the same start and as many random genomes as the search evaluated: what chance would find."""
-    assert search.generations
+    """Return the best of the same start and as many random genomes as the search evaluated: what chance would find.
+
+    After a search from coarse to fine chance draws from the finest unit, which holds all that the others do but for
+    criteria that share a cluster there.
+    """
     rng = np.random.default_rng(child_seed(bench.space.seed, "control"))
     count = max(0, search.generations[-1].evaluations - len(starts))
     drawn = [*starts, *(genomes.random(rng) for _ in range(count))]
@@ -197,9 +207,13 @@ def _control(
     record = folder.read_json("records/control.json")
     number, proxy = record["number"], record["proxy"]
     if bench.space.search.finals is not None:
-        candidates = {number: (drawn[number], proxy) for number, proxy in record["finalists"]}
-        number = _finals(bench, folder, planner, genomes, candidates, "finals-control")
-        proxy = candidates[number][1]
+        proxies = dict(record["finalists"])
+        finalists = [
+            Finalist(number, genomes.params(drawn[number]), planner.plan(genomes.decode(drawn[number])), proxy)
+            for number, proxy in proxies.items()
+        ]
+        number = _finals(bench, folder, finalists, "finals-control")
+        proxy = proxies[number]
     return _entrant(bench.space.allocation.name, planner, genomes.decode(drawn[number]), proxy)
 
 
@@ -227,20 +241,3 @@ def _drawn(
         first = best_distinct(list(zip(digests, values, strict=True)), bench.space.search.finals.candidates)
         record["finalists"] = [[position, values[position]] for position in first]
     return record
-
-
-def _found_on(bench: Workbench, value: float, criteria: list[str]) -> dict[str, Any]:
-    """Return what the blend was found on."""
-    space = bench.space
-    return {
-        "name": space.name,
-        "model": space.model.name,
-        "data": data_name(bench),
-        "data_fingerprint": bench.splits.fingerprint,
-        "budget": {bench.budget.kind: bench.budget.ratio},
-        "allocation": space.allocation.name,
-        "proxy": {"name": space.proxy.name, "value": value},
-        "criteria": criteria,
-        "seed": space.seed,
-        "versions": versions(),
-    }

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from blendsearch.allocation import Evolved, own_allocation
-from blendsearch.blending import Blend, Scores, agreement, rank_all
+from blendsearch.blending import Blend, Scores, agreement, fit_blend, rank_all
 from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain
@@ -130,7 +130,7 @@ def prune_once(
 
 def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule: Schedule) -> dict[str, Any]:
     space, progress = bench.space, bench.progress
-    _check_blend(bench, blend)
+    blend, rule_of_blend = _fitted(bench, blend)
     baseline = trained_baseline(bench, folder)
     rule = space.structure.group_rule
     gathered = calibration_statistics(bench, blend.criteria)
@@ -157,6 +157,7 @@ def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule
         "kept": {group: [count, bench.structure.widths[group]] for group, count in result.kept.items()},
         "seed": space.seed,
         "versions": versions(),
+        "rule": "" if by in CRITERIA else rule_of_blend,
         "note": SHARES_UNUSED if blend.keep and not isinstance(bench.allocation, Evolved) else "",
     }
     if bench.budget.kind == "latency":
@@ -168,15 +169,18 @@ def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule
     return {**summary, "run_dir": folder.path}
 
 
-def _check_blend(bench: Workbench, blend: Blend) -> None:
-    """Raise BlendsearchError before any training when the blend does not fit the network or the allocation."""
-    blend.check_covers(list(bench.structure.widths))
-    own_allocation(bench.allocation, blend.keep, bench.structure)
+def _fitted(bench: Workbench, blend: Blend) -> tuple[Blend, str]:
+    """Return the blend for this network and the rule that made it fit; BlendsearchError when it has no shares to use.
+
+    Before any training.
+    """
+    fitted = fit_blend(blend, bench.structure)
     if isinstance(bench.allocation, Evolved) and not blend.keep:
         raise ConfigError(
             "allocation: 'evolved' takes the layers' shares from a blend's file, and a criterion or a blend without "
             f"'keep' has none; choose another allocation (such as {', '.join(bench.allocation.start)})"
         )
+    return fitted.blend, fitted.rule
 
 
 def _read(by: str) -> Blend:

@@ -202,7 +202,7 @@ def prune(
             result = prune_once(settings, by, run_dir, progress, resume)
         session.print(tables.kept_table(result["kept"]), tables.pruned_table(result))
         session.print(*tables.latency_line(result.get("latency")))
-        session.print(*filter(None, [result.get("note")]), f"run folder: {result['run_dir']}")
+        session.print(*filter(None, [result.get("rule"), result.get("note")]), f"run folder: {result['run_dir']}")
 
 
 @app.command(epilog="Example: blendsearch sensitivity search_spaces/sbpf_digits.yaml seed=3")

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from blendsearch.config.yaml_text import to_yaml
 
 BUDGET_KINDS = ("flops", "params", "filters", "latency")
+UNITS = ("network", "stage", "layer")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,17 @@ def _ascending(numbers: list[Any]) -> list[Any]:
     return numbers
 
 
+def _ever_finer(units: list[str]) -> list[str]:
+    places = [UNITS.index(unit) for unit in units]
+    if any(left >= right for left, right in pairwise(places)):
+        raise broken_rule(f"expected from coarse to fine, each once: {', '.join(UNITS)} (given {', '.join(units)})")
+    return units
+
+
+def _text_alone(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 def _name_alone(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
@@ -61,6 +73,11 @@ Rung = Annotated[float, Field(gt=0, le=1)]
 Rungs = Annotated[list[Rung], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of shares, at most 1")]
 Levels = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 Spreads = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
+Unit = Literal["network", "stage", "layer"]
+Units = Annotated[list[Unit], Field(min_length=1), AfterValidator(_ever_finer)]
+Paths = Annotated[
+    list[Text] | None, BeforeValidator(_text_alone), Allowed("the path of a blend file, a list of them, or null")
+]
 FolderName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"),
@@ -256,9 +273,19 @@ class ClustersConfig(Section):
 
 
 class BlendConfig(Section):
-    """Where genes are shared: one blend for the network, one a stage or one a layer."""
+    """Where genes are shared: one blend for the network, one a stage or one a layer.
 
-    unit: Literal["network", "stage", "layer"] = "stage"
+    unit: several, from coarse to fine, make a search in phases that begins with the first and ends with the last.
+    """
+
+    unit: Annotated[Unit | Units, Allowed("'network', 'stage', 'layer', or a list of them from coarse to fine")] = (
+        "stage"
+    )
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units of the search's phases, from coarse to fine; the blend that results has the last."""
+        return (self.unit,) if isinstance(self.unit, str) else tuple(self.unit)
 
 
 class FinalsConfig(Section):
@@ -291,6 +318,7 @@ class SearchConfig(Section):
 
     control: also draw as many blends at random, and retrain the best of them beside the blend. limit: the search
     ends with the generation that reaches it; null for all generations. finals: null takes the proxy's best.
+    start_from: files of blends that join the first population.
     """
 
     backend: Text = "deap"
@@ -305,6 +333,7 @@ class SearchConfig(Section):
     control: bool = True
     limit: Annotated[LimitConfig | None, Allowed("a mapping with evaluations or seconds, or null")] = None
     finals: FinalsConfig | None = None
+    start_from: Paths = None
 
     @model_validator(mode="after")
     def _elite_leaves_room(self) -> SearchConfig:

@@ -148,6 +148,7 @@ class Generation(BaseModel):
     mean: Number = None
     worst: Number = None
     best_so_far: Number = None
+    unit: str | None = None
 
 
 class Retrained(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,7 +20,10 @@ from blendsearch.search.ledger import Ledger
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation in numbers; proxies in [0, 1], `seconds` of all its evaluations, `evaluations` so far."""
+    """One generation in numbers; proxies in [0, 1], `seconds` of all its evaluations, `evaluations` so far.
+
+    unit: of the blends it searched; None in records of older versions.
+    """
 
     generation: int
     evaluations: int
@@ -29,6 +33,7 @@ class Generation:
     worst: float
     best_so_far: float
     seconds: float
+    unit: str | None = None
 
 
 def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig | None = None) -> str | None:
@@ -54,6 +59,8 @@ class Search:
     """A search as it stands: backend, what was evaluated, the generations so far and the best blend.
 
     save: called with the state after every generation, so that a stopped search loses at most one.
+    base_names, start_names: of the criteria and the given blends that the first population begins with.
+    generations: those of earlier searches over other units may be given; numbers and counts go on from them.
     """
 
     space: GenomeSpace
@@ -64,6 +71,7 @@ class Search:
     save: Callable[[dict[str, Any]], None]
     progress: Progress = silent
     base_names: Sequence[str] = ()
+    start_names: Sequence[str] = ()
     generations: list[Generation] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -115,11 +123,15 @@ class Search:
         assert self.generations is not None
         assert self.backend.best is not None
         before = self.generations[-1].evaluations if self.generations else 0
+        best_before = self.generations[-1].best_so_far if self.generations else -math.inf
+        named = dict(enumerate([("criterion", name) for name in self.base_names]))
+        named |= dict(enumerate([("start_from", name) for name in self.start_names], start=len(named)))
         for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
             attrs: dict[str, Any] = {"plan": evaluation.plan.digest, "repeated": evaluation.repeated}
             attrs["stopped"] = "known plan" if evaluation.repeated else "proxy"
-            if number == 0 and offset < len(self.base_names):
-                attrs["criterion"] = self.base_names[offset]
+            attrs["unit"] = self.space.clusters.unit
+            if number == 0 and offset in named:
+                attrs |= [named[offset]]
             params = dict(zip(self.space.names, genome.tolist(), strict=True))
             cost = 0.0 if evaluation.repeated else evaluation.seconds
             self.ledger.record(before + offset, number, params, evaluation.value, cost, attrs)
@@ -132,7 +144,8 @@ class Search:
                 best=max(values),
                 mean=sum(values) / len(values),
                 worst=min(values),
-                best_so_far=self.backend.best[1],
+                best_so_far=max(best_before, self.backend.best[1]),
                 seconds=sum(e.seconds for e in evaluations if not e.repeated),
+                unit=self.space.clusters.unit,
             )
         )

@@ -100,17 +100,21 @@ def test_shares_that_are_not_used_are_told(weights, blend_file, tmp_path):
     assert prune_once(space(weights, allocation="evolved"), blend_file, tmp_path / "evolved")["note"] == ""
 
 
-def test_a_blend_of_another_network_is_refused_before_training(weights, tmp_path):
+def test_a_blend_of_another_network_is_fitted_and_says_how(weights, tmp_path):
     path = tmp_path / "blend.json"
-    other = Blend("layer", {"other": {"l1": 1.0}}, {"other": ("other",)}, keep={"other": 1.0})
-    network_wide = Blend("network", {"network": {"l1": 1.0}}, keep={"other": 1.0})
-    for number, (blend, words) in enumerate(
-        ((other, "does not cover conv1"), (network_wide, "no weight for group 'conv1'"))
-    ):
+    other = Blend("layer", {"other": {"l1": 1.0, "l2": 0.5}}, {"other": ("other",)}, keep={"other": 1.0})
+    network_wide = Blend("network", {"network": {"l1": 1.0, "l2": 0.5}}, keep={"other": 1.0})
+    kept = []
+    for number, blend in enumerate((other, network_wide)):
         blend.save(path)
-        tasks = []
-        given = space(weights, allocation="evolved", training={"epochs": 1})
-        with pytest.raises(BlendsearchError, match=words) as error:
-            prune_once(given, str(path), tmp_path / str(number), lambda task, *rest, seen=tasks: seen.append(task))
-        assert len(str(error.value).splitlines()) == 1
-        assert "training" not in tasks
+        summary = prune_once(space(weights, allocation="evolved"), str(path), tmp_path / str(number))
+        assert summary["rule"].startswith("another network: the mean over the layers for all layers")
+        assert summary["rule"] in (tmp_path / str(number) / "summary.json").read_text()
+        kept.append(summary["kept"])
+    assert kept[0] == kept[1]
+    same = prune_once(space(weights), str(path), tmp_path / "uniform")
+    assert kept[0] == same["kept"]  # equal shares
+
+
+def test_a_criterion_needs_no_rule(weights, tmp_path):
+    assert prune_once(space(weights), "l1", tmp_path / "run")["rule"] == ""

@@ -96,6 +96,15 @@ def test_prune_by_a_blend_and_its_file(model, loader, tmp_path):
     assert first.params_ratio <= 0.4
 
 
+def test_a_blend_of_another_network_is_fitted_and_says_how(model, loader):
+    other = blendsearch.Blend("layer", {"x": {"l1": 1.0}, "y": {"l2": 0.5}}, {"x": ("x",), "y": ("y",)})
+    pruned = blendsearch.prune(model, loader, by=other, device="cpu")
+    mean = blendsearch.Blend("network", {"network": {"l1": 0.5, "l2": 0.25}})
+    assert pruned.plan == blendsearch.prune(model, loader, by=mean, device="cpu").plan
+    assert pruned.rule.startswith("another network: the mean over the layers")
+    assert blendsearch.prune(model, loader, by="l1", device="cpu").rule == ""
+
+
 def test_a_generator_of_batches_is_read_once_and_enough(model, loader):
     pruned = blendsearch.prune(model, (batch for batch in loader), by="l2")
     assert pruned.plan == blendsearch.prune(model, loader, by="l2").plan

@@ -13,6 +13,8 @@ from fake_run import make_run
 from blendsearch.errors import RunError
 from blendsearch.reports import build_report
 from blendsearch.reports.figures import FIGURES
+from blendsearch.reports.figures.searching import draw_evolution
+from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.records import read_run
 from blendsearch.reports.results import results
 from blendsearch.reports.story import gaps
@@ -151,6 +153,18 @@ def test_finals_are_shown_where_there_were_some(tmp_path):
     assert "3 trainings" in text
     assert "The proxy's first did not win" in text
     assert "records/finals.json" in text
+
+
+def test_the_evolution_figure_names_the_phases_of_a_search_from_coarse_to_fine(tmp_path):
+    folder = make_run(tmp_path)
+    steps = json.loads((folder / "records/evolution.json").read_text())
+    units = ["network"] * 3 + ["stage"] * 3 + ["layer"] * 3
+    steps = [{**step, "unit": unit} for step, unit in zip(steps, units, strict=True)]
+    (folder / "records/evolution.json").write_text(json.dumps(steps))
+    axes = draw_evolution(read_run(folder), LIGHT).figure.axes[0]
+    told = [text for text in axes.texts if text.get_text().startswith("by ")]
+    assert [text.get_text() for text in told] == ["by network", "by stage", "by layer"]
+    assert [text.xy[0] for text in told] == [steps[at]["evaluations"] for at in (0, 2, 5)]
 
 
 def test_names_are_escaped(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -21,6 +23,7 @@ def draw_evolution(run: Run, theme: Theme) -> Drawing:
     axes = placed_axes(figure, 0.62, 0.55, 1.55, 0.3)
     _draw_bases(axes, bases, best_criterion(run), theme)
     _draw_progress(axes, steps, theme)
+    _draw_phases(axes, steps, theme)
     axes.set_ylim(*_limits(steps, list(bases.values())))
     axes.set_xlabel("evaluations of the proxy")
     axes.set_title(f"proxy ({_name(run.summary.proxy)})", color=theme.muted, fontsize=9)
@@ -120,6 +123,21 @@ def _draw_progress(axes: Axes, steps: list[Generation], theme: Theme) -> None:
             zorder=4,
         )
     axes.margins(x=0.03)
+
+
+def _draw_phases(axes: Axes, steps: list[Generation], theme: Theme) -> None:
+    """Mark where a search from coarse to fine went on to the next unit: a thin line, and the unit's name at its top."""
+    changes = [(left, right) for left, right in pairwise(steps) if left.unit != right.unit]
+    if not changes:
+        return
+    places = [(steps[0].evaluations, steps[0].unit), *((left.evaluations, right.unit) for left, right in changes)]
+    for number, (at, unit) in enumerate(places):
+        if number:
+            axes.axvline(at, color=theme.muted, linewidth=0.9, linestyle=(0, (1, 2)), zorder=3)
+        axes.annotate(
+            f"by {unit}", (at, 1), (3, -3), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+            va="top", fontsize=7.5, color=theme.muted, zorder=7,
+        )  # fmt: skip
 
 
 def _draw_bases(axes: Axes, bases: dict[str, float], best: str | None, theme: Theme) -> None:

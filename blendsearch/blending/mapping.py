@@ -1,0 +1,151 @@
+"""A blend on another network than the one it was found on: which layer there takes the weights of which here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from blendsearch.blending.blend import NETWORK, Blend
+from blendsearch.blending.units import unit_of_groups, with_unit
+from blendsearch.errors import BlendsearchError
+from blendsearch.structure import Structure
+
+SAME = "same layers: the blend is used as it was found"
+ANY = "one blend for the whole network: it is used as it was found"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a group stands in its network: its stage, and whether it is inner (None: not known)."""
+
+    group: str
+    stage: str
+    inner: bool | None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A blend that covers a network's groups, by which rule, and target group -> source group where these differ."""
+
+    blend: Blend
+    rule: str
+    matched: dict[str, str] = field(default_factory=dict)
+
+
+def fit_blend(blend: Blend, structure: Structure) -> Fitted:
+    """Return the blend for the groups of a network, with the rule that made it fit.
+
+    The same layers: as it is. The same stages with other depths (ResNet-20 and ResNet-56): each group takes the
+    factors, and the weight (keep), of the group at the nearest relative depth among those of its stage and kind
+    (inner or coupled). Otherwise: the mean over the source's layers for the whole network, and equal weights.
+    Raises BlendsearchError when the blend's note of its groups (found_on.groups) is of another form.
+    """
+    targets = [Place(group.name, group.stage, group.inner) for group in structure.groups]
+    sources = places(blend)
+    if _same_layers(blend, sources, structure):
+        return Fitted(blend, SAME if blend.groups or blend.keep else ANY)
+    matched = _matched(sources, targets)
+    if matched is None:
+        return Fitted(_for_any_network(blend, targets), _why_network(blend, sources, targets))
+    return Fitted(_moved(blend, matched), _by_depth(sources, targets), matched)
+
+
+def places(blend: Blend) -> list[Place]:
+    """Return where the groups stood in the network that the blend was found on, as far as its file says."""
+    noted = blend.found_on.get("groups")
+    if noted is None:
+        stages = blend.groups if blend.unit == "stage" else {}
+        return [Place(group, stage, None) for stage, groups in stages.items() for group in groups]
+    try:
+        return [Place(str(name), str(facts["stage"]), bool(facts["inner"])) for name, facts in noted.items()]
+    except (AttributeError, KeyError, TypeError):
+        raise BlendsearchError("blend: found_on.groups: group -> {stage, inner} expected") from None
+
+
+def _same_layers(blend: Blend, sources: Sequence[Place], structure: Structure) -> bool:
+    """Tell whether names can be trusted: all are known, and none is missing that the space did not leave out."""
+    if blend.unit == NETWORK and not blend.keep:
+        return True
+    known = set(blend.keep) if blend.unit == NETWORK else {g for groups in blend.groups.values() for g in groups}
+    gone = {place.group for place in sources} - set(structure.widths) - set(structure.refused)
+    return not gone and set(structure.widths) <= known
+
+
+def _kinds(some: Sequence[Place]) -> dict[str, set[bool | None]]:
+    kinds: dict[str, set[bool | None]] = {}
+    for place in some:
+        kinds.setdefault(place.stage, set()).add(place.inner)
+    return kinds
+
+
+def _matched(sources: Sequence[Place], targets: Sequence[Place]) -> dict[str, str] | None:
+    """Return target group -> source group by stage, kind and relative depth; None where stages or kinds differ."""
+    known = any(place.inner is not None for place in sources)
+    targets = targets if known else [replace(place, inner=None) for place in targets]
+    own, others = _kinds(targets), _kinds(sources)
+    if set(own) != set(others) or any(not kinds <= others[stage] for stage, kinds in own.items()):
+        return None
+    depths = _depths(sources)
+    return {place.group: _nearest(place, depth, sources, depths) for place, depth in _with_depth(targets)}
+
+
+def _with_depth(some: Sequence[Place]) -> list[tuple[Place, float]]:
+    depths = _depths(some)
+    return [(place, depths[place.group]) for place in some]
+
+
+def _depths(some: Sequence[Place]) -> dict[str, float]:
+    """Return group -> its position in [0, 1] among those of its stage and kind; 0.5 for the only one."""
+    found = {}
+    for place in some:
+        peers = [other.group for other in some if (other.stage, other.inner) == (place.stage, place.inner)]
+        found[place.group] = peers.index(place.group) / (len(peers) - 1) if len(peers) > 1 else 0.5
+    return found
+
+
+def _nearest(place: Place, depth: float, sources: Sequence[Place], depths: Mapping[str, float]) -> str:
+    peers = [other.group for other in sources if (other.stage, other.inner) == (place.stage, place.inner)]
+    # Rounded, so that of two equally near ones the earlier is taken whatever the last bit says.
+    return min(peers, key=lambda group: round(abs(depths[group] - depth), 9))
+
+
+def _moved(blend: Blend, matched: Mapping[str, str]) -> Blend:
+    """Give every target group what its source group has."""
+    keep = {target: blend.keep[source] for target, source in matched.items() if source in blend.keep}
+    if blend.unit == NETWORK:
+        return replace(blend, groups={NETWORK: tuple(matched)}, keep=keep)
+    owner = unit_of_groups(blend, list(dict.fromkeys(matched.values())))
+    if blend.unit == "layer":
+        weights = {target: dict(blend.weights[owner[source]]) for target, source in matched.items()}
+        return replace(blend, weights=weights, groups={target: (target,) for target in matched}, keep=keep)
+    groups: dict[str, tuple[str, ...]] = {}
+    for target, source in matched.items():
+        groups[owner[source]] = (*groups.get(owner[source], ()), target)
+    return replace(blend, weights={unit: dict(blend.weights[unit]) for unit in groups}, groups=groups, keep=keep)
+
+
+def _for_any_network(blend: Blend, targets: Sequence[Place]) -> Blend:
+    everything = [group for groups in blend.groups.values() for group in groups]
+    mean = blend if blend.unit == NETWORK else with_unit(blend, NETWORK, {NETWORK: everything})
+    names = tuple(place.group for place in targets)
+    return replace(mean, groups={NETWORK: names}, keep=dict.fromkeys(names, 1.0) if blend.keep else {})
+
+
+def _found_at(blend: Blend) -> str:
+    name = blend.found_on.get("model")
+    return f" of {name}" if isinstance(name, str) else ""
+
+
+def _why_network(blend: Blend, sources: Sequence[Place], targets: Sequence[Place]) -> str:
+    here, there = (len({place.stage for place in some}) for some in (targets, sources))
+    reason = f"{there} stages there, {here} here" if sources and here != there else "its stages are other ones"
+    reason = reason if sources else "its file does not say in which stages its layers were"
+    shares = "; all layers keep equal shares" if blend.keep else ""
+    return f"another network: the mean over the layers{_found_at(blend)} for all layers ({reason}){shares}"
+
+
+def _by_depth(sources: Sequence[Place], targets: Sequence[Place]) -> str:
+    return (
+        f"same stages, other depth: each of the {len(targets)} layers takes the weights of the layer at the nearest "
+        f"relative depth in its stage ({len(sources)} layers there)"
+    )
