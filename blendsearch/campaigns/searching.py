@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from blendsearch.allocation import Allocation, Evolved, weights_of
 from blendsearch.blending import Blend, Clusters, Scores
-from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.control import chance, drawn_by_chance, fitness_of
 from blendsearch.campaigns.finals import Finalist, best_distinct, finals
 from blendsearch.campaigns.folder import RunFolder
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import Workbench, data_name
 from blendsearch.compute import child_seed
 from blendsearch.config import SearchConfig
-from blendsearch.proxies import PROXIES
 from blendsearch.search.backends import BACKENDS
 from blendsearch.search.evolve import Generation, Search, stopped_by
 from blendsearch.search.fitness import FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.search.ledger import Ledger
+from blendsearch.search.rungs import RungFitness
 
 BLEND = "blend"
 CONTROL = "random search"
@@ -42,9 +43,7 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
     """Evolve the blend; return name -> entrant: the blend, every criterion, and the control where there is one."""
     space = bench.space
     planner = Planner(bench.structure, scores, bench.allocation, bench.budget)
-    fitness = FitnessFunction(
-        make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
-    )
+    fitness = fitness_of(bench)
     kept = list(bench.structure.widths) if isinstance(bench.allocation, Evolved) else ()
     genomes = GenomeSpace(clusters, kept)
     starts = starting_genomes(planner, genomes)
@@ -77,7 +76,7 @@ def _evolved(
     bench: Workbench,
     folder: RunFolder,
     planner: Planner,
-    fitness: FitnessFunction,
+    fitness: FitnessFunction | RungFitness,
     genomes: GenomeSpace,
     starts: Mapping[str, np.ndarray],
 ) -> Search:
@@ -150,7 +149,7 @@ def _finals(
 def cost_of(search: SearchConfig, generations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what ended a search and what it cost, from its generations as recorded.
 
-    Keys: stopped_by ("generations", "evaluations" or "seconds"), evaluations (different plans), seconds (of
+    Keys: stopped_by ("generations" or a kind of limit), evaluations (different plans), seconds and passes (of
     evaluations, added up over the workers).
     """
     past = [Generation(**generation) for generation in generations]
@@ -158,6 +157,7 @@ def cost_of(search: SearchConfig, generations: Sequence[Mapping[str, Any]]) -> d
         "stopped_by": stopped_by(past, search.generations, search.limit),
         "evaluations": past[-1].distinct,
         "seconds": round(sum(generation.seconds for generation in past), 3),
+        "passes": sum(generation.passes for generation in past),
     }
 
 
@@ -165,14 +165,14 @@ def _entrant(allocation: str, planner: Planner, blend: Blend, value: float) -> E
     return Entrant(blend, planner.allocation_of(blend), allocation, value)
 
 
-def _rival(planner: Planner, fitness: FitnessFunction, name: str, allocation_name: str) -> Entrant:
+def _rival(planner: Planner, fitness: FitnessFunction | RungFitness, name: str, allocation_name: str) -> Entrant:
     """Return a criterion under the space's allocation; under "evolved", with that start which the proxy prefers."""
     blend, scores = Blend.single(name), planner.scores[name]
     evolved = isinstance(planner.allocation, Evolved)
     starts = planner.allocation.start if isinstance(planner.allocation, Evolved) else {}
     choices: dict[str, Allocation] = dict(starts) if evolved else {allocation_name: planner.allocation}
     plans = [allocation.plan(planner.structure, scores, planner.budget) for allocation in choices.values()]
-    values = [evaluation.value for evaluation in fitness(plans)]
+    values = fitness.deciding(plans)
     best = max(range(len(values)), key=values.__getitem__)
     chosen = list(choices)[best]
     return Entrant(blend, choices[chosen], chosen, values[best])
@@ -182,51 +182,25 @@ def _control(
     bench: Workbench,
     folder: RunFolder,
     planner: Planner,
-    fitness: FitnessFunction,
+    fitness: FitnessFunction | RungFitness,
     genomes: GenomeSpace,
     starts: Sequence[np.ndarray],
     search: Search,
 ) -> Entrant:
-    """Return the best of the same start and as many random genomes as the search evaluated: what chance would find."""
+    """Return the best of the same start and random genomes at the search's cost: what chance would find."""
     assert search.generations
-    rng = np.random.default_rng(child_seed(bench.space.seed, "control"))
-    count = max(0, search.generations[-1].evaluations - len(starts))
-    drawn = [*starts, *(genomes.random(rng) for _ in range(count))]
     if not folder.has("records/control.json"):
-        folder.write_json("records/control.json", _drawn(bench, planner, fitness, genomes, drawn))
+        folder.write_json(
+            "records/control.json", drawn_by_chance(bench, planner, fitness, genomes, starts, search.generations)
+        )
     record = folder.read_json("records/control.json")
+    drawn = list(islice(chance(bench, genomes, starts), record["evaluations"]))
     number, proxy = record["number"], record["proxy"]
     if bench.space.search.finals is not None:
         candidates = {number: (drawn[number], proxy) for number, proxy in record["finalists"]}
         number = _finals(bench, folder, planner, genomes, candidates, "finals-control")
         proxy = candidates[number][1]
     return _entrant(bench.space.allocation.name, planner, genomes.decode(drawn[number]), proxy)
-
-
-def _drawn(
-    bench: Workbench,
-    planner: Planner,
-    fitness: FitnessFunction,
-    genomes: GenomeSpace,
-    drawn: Sequence[np.ndarray],
-) -> dict[str, Any]:
-    """Evaluate genomes that chance drew; keys: number and proxy of the best, evaluations, and finalists if any."""
-    plans = [planner.plan(genomes.decode(genome)) for genome in drawn]
-    best, size = 0.0, len({plan.digest for plan in plans} - set(fitness.known))
-
-    def done(position: int, value: float) -> None:
-        nonlocal best
-        best = max(best, value)
-        bench.progress("random search", position, size, f"best proxy {best:.4f}")
-
-    values = [evaluation.value for evaluation in fitness(plans, done)]
-    number = max(range(len(values)), key=values.__getitem__)
-    record: dict[str, Any] = {"number": number, "proxy": values[number], "evaluations": len(drawn)}
-    if bench.space.search.finals is not None:
-        digests = [plan.digest for plan in plans]
-        first = best_distinct(list(zip(digests, values, strict=True)), bench.space.search.finals.candidates)
-        record["finalists"] = [[position, values[position]] for position in first]
-    return record
 
 
 def _found_on(bench: Workbench, value: float, criteria: list[str]) -> dict[str, Any]:

@@ -15,11 +15,15 @@ from blendsearch.search.backends import Backend
 from blendsearch.search.fitness import Evaluation, FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.search.ledger import Ledger
+from blendsearch.search.rungs import RungFitness
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation in numbers; proxies in [0, 1], `seconds` of all its evaluations, `evaluations` so far."""
+    """One generation in numbers; proxies in [0, 1], `seconds` and `passes` of its evaluations, `evaluations` so far.
+
+    passes: images run through pruned networks; one that a network was trained on counts three.
+    """
 
     generation: int
     evaluations: int
@@ -29,13 +33,14 @@ class Generation:
     worst: float
     best_so_far: float
     seconds: float
+    passes: int = 0
 
 
 def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig | None = None) -> str | None:
     """Return what ends a search of generations 0 to `last`, None while it goes on.
 
-    "generations" when all are done, else the kind of limit that was reached. Both kinds go by what is recorded
-    (different plans; seconds of evaluations, added up over the workers), so a resumed search stops where one that was
+    "generations" when all are done, else the kind of limit that was reached. All kinds go by what is recorded
+    (different plans; seconds and passes of evaluations, added up over the workers), so a resumed search stops where one that was
     never stopped does.
     """
     if len(generations) > last:
@@ -46,6 +51,9 @@ def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig 
         return "evaluations"
     if limit.seconds is not None and sum(generation.seconds for generation in generations) >= limit.seconds:
         return "seconds"
+    passes = sum(generation.passes for generation in generations)
+    if limit.forward_passes is not None and passes >= limit.forward_passes:
+        return "forward_passes"
     return None
 
 
@@ -59,7 +67,7 @@ class Search:
     space: GenomeSpace
     backend: Backend
     planner: Planner
-    fitness: FitnessFunction
+    fitness: FitnessFunction | RungFitness
     ledger: Ledger
     save: Callable[[dict[str, Any]], None]
     progress: Progress = silent
@@ -117,12 +125,16 @@ class Search:
         before = self.generations[-1].evaluations if self.generations else 0
         for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
             attrs: dict[str, Any] = {"plan": evaluation.plan.digest, "repeated": evaluation.repeated}
-            attrs["stopped"] = "known plan" if evaluation.repeated else "proxy"
+            attrs["stopped"] = "known plan" if evaluation.repeated else evaluation.stopped
+            attrs["passes"] = 0 if evaluation.repeated else evaluation.passes
             if number == 0 and offset < len(self.base_names):
                 attrs["criterion"] = self.base_names[offset]
             params = dict(zip(self.space.names, genome.tolist(), strict=True))
             cost = 0.0 if evaluation.repeated else evaluation.seconds
-            self.ledger.record(before + offset, number, params, evaluation.value, cost, attrs)
+            self.ledger.record(
+                before + offset, number, params, evaluation.value, cost, attrs,
+                rungs=evaluation.rungs, dropped=evaluation.dropped,
+            )  # fmt: skip
         values = [evaluation.value for evaluation in evaluations]
         self.generations.append(
             Generation(
@@ -134,5 +146,6 @@ class Search:
                 worst=min(values),
                 best_so_far=self.backend.best[1],
                 seconds=sum(e.seconds for e in evaluations if not e.repeated),
+                passes=sum(e.passes for e in evaluations if not e.repeated),
             )
         )
