@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def drawn_by_chance(
         found = _evaluated(bench, planner, fitness, genomes, list(islice(draw, generations[-1].evaluations)))
     values = [(evaluation.plan.digest, evaluation.value) for evaluation in found]
     best = max(range(len(values)), key=lambda position: values[position][1])
-    record = {"number": best, "proxy": values[best][1], "evaluations": len(values)}
+    record: dict[str, Any] = {"number": best, "proxy": values[best][1], "evaluations": len(values)}
     passes = {evaluation.plan.digest: evaluation.passes for evaluation in found}
     record["passes"] = sum(passes.values())
     if bench.space.search.finals is not None:
@@ -99,7 +99,7 @@ def _climbed(
     fitness = fitness_of(bench)
     wanted = sum(generation.passes for generation in generations)
     totals = [0, *(generation.evaluations for generation in generations)]
-    sizes = iter([after - before for before, after in zip(totals, totals[1:], strict=False)])
+    sizes = iter([after - before for before, after in pairwise(totals)])
     found: list[Evaluation] = []
     passes, barren = 0, 0
     while len(found) < totals[-1] or (passes < wanted and barren < BARREN):

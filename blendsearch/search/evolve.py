@@ -40,8 +40,8 @@ def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig 
     """Return what ends a search of generations 0 to `last`, None while it goes on.
 
     "generations" when all are done, else the kind of limit that was reached. All kinds go by what is recorded
-    (different plans; seconds and passes of evaluations, added up over the workers), so a resumed search stops where one that was
-    never stopped does.
+    (different plans; seconds and passes of evaluations, added up over the workers), so a resumed search stops where one
+    that was never stopped does.
     """
     if len(generations) > last:
         return "generations"

@@ -23,8 +23,9 @@ class Judge(ABC):
 
     @abstractmethod
     def choose(self, rung: int, estimates: Sequence[Estimate]) -> list[str | None]:
-        """Return for each candidate at a rung (from 0) why it is dropped, None for who goes on; at least one does."""
+        """Return for each candidate at a rung (from 0) why it is dropped, None for who goes on."""
 
+    @abstractmethod
     def restore(self, history: Iterable[tuple[int, Sequence[float]]]) -> None:
         """Take up the decisions of a stopped search: rung and values of each, in the order they were made."""
 
@@ -50,6 +51,9 @@ class Paired(Judge):
             else f"{left}, clearly worse than its last (p {one.comparison.p:.2g})"
             for one in standings(rights, values, keep)
         ]  # fmt: skip
+
+    def restore(self, history: Iterable[tuple[int, Sequence[float]]]) -> None:
+        """Take up nothing: each decision stands alone."""
 
 
 class ByPruner(Judge):
