@@ -17,7 +17,7 @@ RUNGS = [
     {"proxy": {"name": "bn_recalibrated", "images": 20, "search_images": 60}, "keep": 0.5},
     {"proxy": {"name": "compensated", "images": 20, "positions": 200, "search_images": 40}, "keep": 0.5},
 ]
-LIMIT = 2600
+LIMIT = 3900
 
 
 def tiny(**search):
