@@ -83,6 +83,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _known(("data", "name"), data, DATASETS.get)
     yield from _known(("model", "name"), data, check_name)
     yield from _search(data)
+    yield from _rungs(data.get("search"))
     criteria = data.get("criteria")
     listed = dict(enumerate(criteria)) if isinstance(criteria, list) else {}
     for position in listed:
@@ -108,6 +109,14 @@ def _search(data: Mapping[str, Any]) -> Mistakes:
     yield from named
     if not named:
         yield from _settings(data.get("search"))
+
+
+def _rungs(section: Any) -> Mistakes:
+    rungs = section.get("rungs") if isinstance(section, Mapping) else None
+    for position, rung in enumerate(rungs if isinstance(rungs, list) else []):
+        if isinstance(rung, Mapping):
+            for path, what in _named("proxy", rung.get("proxy"), PROXIES):
+                yield ("search", "rungs", position, *path), what
 
 
 def _settings(section: Any) -> Mistakes:

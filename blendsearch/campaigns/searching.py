@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,21 @@ import numpy as np
 
 from blendsearch.allocation import Allocation, Evolved, weights_of
 from blendsearch.blending import Blend, Clusters, Scores
-from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.control import chance, drawn_by_chance, fitness_of
 from blendsearch.campaigns.finals import Finalist, best_distinct, finals
 from blendsearch.campaigns.folder import RunFolder
 from blendsearch.campaigns.origin import found_on
 from blendsearch.campaigns.phases import Found, Genomes, Phase, Save, costs, phases_of, run_phases
 from blendsearch.campaigns.starting import given_starts
 from blendsearch.campaigns.workbench import Workbench
-from blendsearch.compute import child_seed
 from blendsearch.config import SearchConfig
 from blendsearch.progress import Progress
-from blendsearch.proxies import PROXIES
 from blendsearch.search.backends import BACKENDS
 from blendsearch.search.evolve import Generation, Search, stopped_by
 from blendsearch.search.fitness import FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.search.ledger import Ledger
+from blendsearch.search.rungs import RungFitness
 
 BLEND = "blend"
 CONTROL = "random search"
@@ -46,9 +46,7 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
     """Evolve the blend; return name -> entrant: the blend, every criterion, and the control where there is one."""
     space = bench.space
     planner = Planner(bench.structure, scores, bench.allocation, bench.budget)
-    fitness = FitnessFunction(
-        make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
-    )
+    fitness = fitness_of(bench)
     kept = list(bench.structure.widths) if isinstance(bench.allocation, Evolved) else ()
     phases = phases_of(bench, folder, scores, clusters, kept)
     given = given_starts(bench, folder, phases, list(scores))
@@ -83,7 +81,7 @@ def _evolved(
     bench: Workbench,
     folder: RunFolder,
     planner: Planner,
-    fitness: FitnessFunction,
+    fitness: FitnessFunction | RungFitness,
     phases: Sequence[Phase],
     given: Mapping[str, Mapping[str, np.ndarray]],
 ) -> Found:
@@ -156,7 +154,7 @@ def _finals(bench: Workbench, folder: RunFolder, finalists: Sequence[Finalist], 
 def cost_of(search: SearchConfig, generations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what ended a search and what it cost, from its generations as recorded.
 
-    Keys: stopped_by ("generations", "evaluations" or "seconds"), evaluations (different plans), seconds (of
+    Keys: stopped_by ("generations" or a kind of limit), evaluations (different plans), seconds and passes (of
     evaluations, added up over the workers), phases (unit, generations, evaluations, best so far of each).
     """
     past = [Generation(**generation) for generation in generations]
@@ -164,6 +162,7 @@ def cost_of(search: SearchConfig, generations: Sequence[Mapping[str, Any]]) -> d
         "stopped_by": stopped_by(past, search.generations, search.limit),
         "evaluations": past[-1].distinct,
         "seconds": round(sum(generation.seconds for generation in past), 3),
+        "passes": sum(generation.passes for generation in past),
         "phases": costs(past),
     }
 
@@ -172,14 +171,14 @@ def _entrant(allocation: str, planner: Planner, blend: Blend, value: float) -> E
     return Entrant(blend, planner.allocation_of(blend), allocation, value)
 
 
-def _rival(planner: Planner, fitness: FitnessFunction, name: str, allocation_name: str) -> Entrant:
+def _rival(planner: Planner, fitness: FitnessFunction | RungFitness, name: str, allocation_name: str) -> Entrant:
     """Return a criterion under the space's allocation; under "evolved", with that start which the proxy prefers."""
     blend, scores = Blend.single(name), planner.scores[name]
     evolved = isinstance(planner.allocation, Evolved)
     starts = planner.allocation.start if isinstance(planner.allocation, Evolved) else {}
     choices: dict[str, Allocation] = dict(starts) if evolved else {allocation_name: planner.allocation}
     plans = [allocation.plan(planner.structure, scores, planner.budget) for allocation in choices.values()]
-    values = [evaluation.value for evaluation in fitness(plans)]
+    values = fitness.deciding(plans)
     best = max(range(len(values)), key=values.__getitem__)
     chosen = list(choices)[best]
     return Entrant(blend, choices[chosen], chosen, values[best])
@@ -189,22 +188,22 @@ def _control(
     bench: Workbench,
     folder: RunFolder,
     planner: Planner,
-    fitness: FitnessFunction,
+    fitness: FitnessFunction | RungFitness,
     genomes: GenomeSpace,
     starts: Sequence[np.ndarray],
     search: Found,
 ) -> Entrant:
-    """Return the best of the same start and as many random genomes as the search evaluated: what chance would find.
+    """Return the best of the same start and random genomes at the search's cost: what chance would find.
 
     After a search from coarse to fine chance draws from the finest unit, which holds all that the others do but for
     criteria that share a cluster there.
     """
-    rng = np.random.default_rng(child_seed(bench.space.seed, "control"))
-    count = max(0, search.generations[-1].evaluations - len(starts))
-    drawn = [*starts, *(genomes.random(rng) for _ in range(count))]
     if not folder.has("records/control.json"):
-        folder.write_json("records/control.json", _drawn(bench, planner, fitness, genomes, drawn))
+        folder.write_json(
+            "records/control.json", drawn_by_chance(bench, planner, fitness, genomes, starts, search.generations)
+        )
     record = folder.read_json("records/control.json")
+    drawn = list(islice(chance(bench, genomes, starts), record["evaluations"]))
     number, proxy = record["number"], record["proxy"]
     if bench.space.search.finals is not None:
         proxies = dict(record["finalists"])
@@ -215,29 +214,3 @@ def _control(
         number = _finals(bench, folder, finalists, "finals-control")
         proxy = proxies[number]
     return _entrant(bench.space.allocation.name, planner, genomes.decode(drawn[number]), proxy)
-
-
-def _drawn(
-    bench: Workbench,
-    planner: Planner,
-    fitness: FitnessFunction,
-    genomes: GenomeSpace,
-    drawn: Sequence[np.ndarray],
-) -> dict[str, Any]:
-    """Evaluate genomes that chance drew; keys: number and proxy of the best, evaluations, and finalists if any."""
-    plans = [planner.plan(genomes.decode(genome)) for genome in drawn]
-    best, size = 0.0, len({plan.digest for plan in plans} - set(fitness.known))
-
-    def done(position: int, value: float) -> None:
-        nonlocal best
-        best = max(best, value)
-        bench.progress("random search", position, size, f"best proxy {best:.4f}")
-
-    values = [evaluation.value for evaluation in fitness(plans, done)]
-    number = max(range(len(values)), key=values.__getitem__)
-    record: dict[str, Any] = {"number": number, "proxy": values[number], "evaluations": len(drawn)}
-    if bench.space.search.finals is not None:
-        digests = [plan.digest for plan in plans]
-        first = best_distinct(list(zip(digests, values, strict=True)), bench.space.search.finals.candidates)
-        record["finalists"] = [[position, values[position]] for position in first]
-    return record

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from blendsearch.config.yaml_text import to_yaml
 
+LIMIT_KINDS = ("evaluations", "seconds", "forward_passes")
 BUDGET_KINDS = ("flops", "params", "filters", "latency")
 UNITS = ("network", "stage", "layer")
 
@@ -300,17 +301,32 @@ class FinalsConfig(Section):
 
 
 class LimitConfig(Section):
-    """What a search may cost: plans evaluated, or the seconds of their evaluations added up over the workers."""
+    """What a search may cost: plans evaluated, the seconds of their evaluations added up over the workers, or passes.
+
+    forward_passes: images that the proxies run through pruned networks. One that a network is trained on counts three:
+    forward, and backward about two.
+    """
 
     evaluations: Count | None = None
     seconds: Positive | None = None
+    forward_passes: Count | None = None
 
     @model_validator(mode="after")
     def _exactly_one_kind(self) -> LimitConfig:
-        if (self.evaluations is None) == (self.seconds is None):
-            given = "none" if self.evaluations is None else "evaluations and seconds"
-            raise broken_rule(f"a limit has exactly one kind (given {given}, allowed evaluations or seconds)")
+        given = [kind for kind in LIMIT_KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise broken_rule(
+                f"a limit has exactly one kind (given {' and '.join(given) or 'none'}, "
+                f"allowed one of {', '.join(LIMIT_KINDS)})"
+            )
         return self
+
+
+class RungConfig(Section):
+    """A cheap proxy before the deciding one, and the share of a generation's plans that go on from it."""
+
+    proxy: Named
+    keep: Ratio = 0.5
 
 
 class SearchConfig(Section):
@@ -319,6 +335,8 @@ class SearchConfig(Section):
     control: also draw as many blends at random, and retrain the best of them beside the blend. limit: the search
     ends with the generation that reaches it; null for all generations. finals: null takes the proxy's best.
     start_from: files of blends that join the first population.
+    rungs: cheap proxies that screen a generation's new plans before the space's proxy judges those left. pruner: who
+    decides there: "paired" (the better share and all not clearly worse), or one of Optuna's.
     """
 
     backend: Text = "deap"
@@ -331,7 +349,9 @@ class SearchConfig(Section):
     algorithm: Text = "generational"
     sampler: Text = "tpe"
     control: bool = True
-    limit: Annotated[LimitConfig | None, Allowed("a mapping with evaluations or seconds, or null")] = None
+    limit: Annotated[LimitConfig | None, Allowed(f"a mapping with one of {', '.join(LIMIT_KINDS)}, or null")] = None
+    rungs: Annotated[list[RungConfig], Allowed("a list of mappings with proxy and keep")] = Field(default_factory=list)
+    pruner: Literal["paired", "median", "percentile", "successive_halving"] = "paired"
     finals: FinalsConfig | None = None
     start_from: Paths = None
 
@@ -341,6 +361,19 @@ class SearchConfig(Section):
             raise broken_rule(
                 f"elite must be below population (given elite {self.elite}, population {self.population})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pruner_can_keep_the_shares(self) -> SearchConfig:
+        for position, rung in enumerate(self.rungs):
+            where = f"rung {position + 1} keeps {rung.keep:g}"
+            if self.pruner == "median" and rung.keep != 0.5:
+                raise broken_rule(f"the pruner median keeps the better half ({where}); set 0.5, or pruner: percentile")
+            if self.pruner == "successive_halving" and abs(round(1 / rung.keep) * rung.keep - 1) > 0.02:
+                raise broken_rule(
+                    f"the pruner successive_halving keeps one of a whole number, such as 0.5 or 0.25 ({where}); "
+                    "set such a share, or pruner: percentile"
+                )
         return self
 
 

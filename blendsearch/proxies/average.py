@@ -40,8 +40,9 @@ class Average(Proxy):
     def estimate(self, network: nn.Module, plan: Plan) -> Estimate:
         start = time.perf_counter()
         # Each proxy uses its network up.
-        values = [proxy.estimate(copy.deepcopy(network), plan).value for proxy in self.proxies]
-        return Estimate(statistics.fmean(values), time.perf_counter() - start)
+        found = [proxy.estimate(copy.deepcopy(network), plan) for proxy in self.proxies]
+        value, passes = statistics.fmean(one.value for one in found), sum(one.passes for one in found)
+        return Estimate(value, time.perf_counter() - start, passes)
 
 
 def _made(entry: object) -> Proxy:

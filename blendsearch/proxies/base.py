@@ -6,15 +6,17 @@ import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 from torch import nn
 
 from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import Split
 from blendsearch.errors import ConfigError
+from blendsearch.proxies.passes import counted
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
-from blendsearch.training.evaluation import evaluate
+from blendsearch.training.evaluation import right
 
 
 @dataclass
@@ -37,10 +39,16 @@ class Bench:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A proxy's answer: accuracy in [0, 1], and what it cost in seconds."""
+    """A proxy's answer: accuracy in [0, 1], and what it cost in seconds and in passes.
+
+    passes: images run through the candidate's network; one that it was trained on counts three. right: bool [images],
+    which of the search images were classified right, None where the value is not their share.
+    """
 
     value: float
     seconds: float
+    passes: int = 0
+    right: np.ndarray | None = field(default=None, compare=False)
 
 
 class Proxy:
@@ -51,6 +59,8 @@ class Proxy:
 
     name: ClassVar[str]
     source: ClassVar[str]
+
+    right: np.ndarray | None = None
 
     def __init__(self, search_images: int | None = None) -> None:
         positive(search_images=search_images)
@@ -67,13 +77,19 @@ class Proxy:
     def estimate(self, network: nn.Module, plan: Plan) -> Estimate:
         """Estimate a network that was sliced by `plan`; the network is used up (changed in place)."""
         start = time.perf_counter()
+        self.right = None
         network = self.bench.compute.place(network)
-        self.adapt(network, plan)
-        return Estimate(self.value(network), time.perf_counter() - start)
+        with counted(network) as passes:
+            self.adapt(network, plan)
+            value = self.value(network)
+        # A proxy may read the accuracy and make something else of it.
+        answers = self.right if self.right is not None and float(self.right.mean()) == value else None
+        return Estimate(value, time.perf_counter() - start, passes(), answers)
 
     def value(self, network: nn.Module) -> float:
         """Return the estimate in [0, 1] from the adapted network: its accuracy on the search split."""
-        return evaluate(network, self.search.batches(500), self.bench.compute).accuracy
+        self.right = right(network, self.search.batches(500), self.bench.compute).numpy()
+        return float(self.right.mean())
 
 
 def positive(**options: float | None) -> None:

@@ -16,13 +16,15 @@ from blendsearch.search.backends import Backend
 from blendsearch.search.fitness import Evaluation, FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.search.ledger import Ledger
+from blendsearch.search.rungs import RungFitness
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation in numbers; proxies in [0, 1], `seconds` of all its evaluations, `evaluations` so far.
+    """One generation in numbers; proxies in [0, 1], `seconds` and `passes` of its evaluations, `evaluations` so far.
 
-    unit: of the blends it searched; None in records of older versions.
+    passes: images run through pruned networks; one that a network was trained on counts three. unit: of the blends
+    it searched; None in records of older versions.
     """
 
     generation: int
@@ -34,14 +36,15 @@ class Generation:
     best_so_far: float
     seconds: float
     unit: str | None = None
+    passes: int = 0
 
 
 def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig | None = None) -> str | None:
     """Return what ends a search of generations 0 to `last`, None while it goes on.
 
-    "generations" when all are done, else the kind of limit that was reached. Both kinds go by what is recorded
-    (different plans; seconds of evaluations, added up over the workers), so a resumed search stops where one that was
-    never stopped does.
+    "generations" when all are done, else the kind of limit that was reached. All kinds go by what is recorded
+    (different plans; seconds and passes of evaluations, added up over the workers), so a resumed search stops where one
+    that was never stopped does.
     """
     if len(generations) > last:
         return "generations"
@@ -51,6 +54,9 @@ def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig 
         return "evaluations"
     if limit.seconds is not None and sum(generation.seconds for generation in generations) >= limit.seconds:
         return "seconds"
+    passes = sum(generation.passes for generation in generations)
+    if limit.forward_passes is not None and passes >= limit.forward_passes:
+        return "forward_passes"
     return None
 
 
@@ -66,7 +72,7 @@ class Search:
     space: GenomeSpace
     backend: Backend
     planner: Planner
-    fitness: FitnessFunction
+    fitness: FitnessFunction | RungFitness
     ledger: Ledger
     save: Callable[[dict[str, Any]], None]
     progress: Progress = silent
@@ -128,13 +134,17 @@ class Search:
         named |= dict(enumerate([("start_from", name) for name in self.start_names], start=len(named)))
         for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
             attrs: dict[str, Any] = {"plan": evaluation.plan.digest, "repeated": evaluation.repeated}
-            attrs["stopped"] = "known plan" if evaluation.repeated else "proxy"
+            attrs["stopped"] = "known plan" if evaluation.repeated else evaluation.stopped
+            attrs["passes"] = 0 if evaluation.repeated else evaluation.passes
             attrs["unit"] = self.space.clusters.unit
             if number == 0 and offset in named:
                 attrs |= [named[offset]]
             params = dict(zip(self.space.names, genome.tolist(), strict=True))
             cost = 0.0 if evaluation.repeated else evaluation.seconds
-            self.ledger.record(before + offset, number, params, evaluation.value, cost, attrs)
+            self.ledger.record(
+                before + offset, number, params, evaluation.value, cost, attrs,
+                rungs=evaluation.rungs, dropped=evaluation.dropped,
+            )  # fmt: skip
         values = [evaluation.value for evaluation in evaluations]
         self.generations.append(
             Generation(
@@ -147,5 +157,6 @@ class Search:
                 best_so_far=max(best_before, self.backend.best[1]),
                 seconds=sum(e.seconds for e in evaluations if not e.repeated),
                 unit=self.space.clusters.unit,
+                passes=sum(e.passes for e in evaluations if not e.repeated),
             )
         )

@@ -17,12 +17,20 @@ from blendsearch.structure import Plan, Structure
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A plan's fitness, what it cost, and whether it was known from an earlier candidate."""
+    """A plan's fitness, what it cost, and whether it was known from an earlier candidate.
+
+    passes: images run through its network, see `Estimate`. rungs: what the proxies of the space's rungs said, as far
+    as it climbed; none without rungs. dropped: whether that was not up to the last. stopped: why it went no further.
+    """
 
     plan: Plan
     value: float
     seconds: float
+    passes: int
     repeated: bool
+    rungs: tuple[float, ...] = ()
+    dropped: bool = False
+    stopped: str = "proxy"
 
 
 class Planner:
@@ -51,12 +59,12 @@ class Planner:
 class FitnessFunction:
     """Evaluates plans by a proxy, side by side, and remembers every plan it has seen.
 
-    known: plan digest -> (value, seconds); put into and taken from the run folder, so that a resumed search
+    known: plan digest -> (value, seconds, passes); put into and taken from the run folder, so that a resumed search
     repeats nothing.
     """
 
     def __init__(self, proxy: Proxy, bench: Bench, *, workers: int = 1, threads: int = 1) -> None:
-        self.known: dict[str, tuple[float, float]] = {}
+        self.known: dict[str, tuple[float, float, int]] = {}
         proxy.prepare(bench)
         self.pool: WorkerPool[Proxy, Plan, Estimate] = WorkerPool(_estimate, proxy, workers=workers, threads=threads)
 
@@ -72,19 +80,25 @@ class FitnessFunction:
                 first.add(position)
         digests = list(fresh)
         for count, (position, estimate) in enumerate(self.pool.map(list(fresh.values())), start=1):
-            self.known[digests[position]] = (estimate.value, estimate.seconds)
+            self.known[digests[position]] = (estimate.value, estimate.seconds, estimate.passes)
             done(count, estimate.value)
         return [
             Evaluation(plan, *self.known[plan.digest], position not in first) for position, plan in enumerate(plans)
         ]
 
+    def deciding(self, plans: Sequence[Plan]) -> list[float]:
+        """Return what the proxy that decides the search says of plans."""
+        return [evaluation.value for evaluation in self(plans)]
+
     def state_dict(self) -> dict[str, Any]:
         """Return the known values as plain JSON."""
-        return {digest: list(pair) for digest, pair in self.known.items()}
+        return {digest: list(found) for digest, found in self.known.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        self.known = {digest: (float(value), float(seconds)) for digest, (value, seconds) in state.items()}
+        self.known = {
+            digest: (float(value), float(seconds), int(passes)) for digest, (value, seconds, passes) in state.items()
+        }
 
 
 def _estimate(proxy: Proxy, plan: Plan) -> Estimate:

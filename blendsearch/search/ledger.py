@@ -70,14 +70,23 @@ class Ledger:
         value: float,
         seconds: float,
         attrs: Mapping[str, Any] | None = None,
+        *,
+        rungs: Sequence[float] = (),
+        dropped: bool = False,
     ) -> None:
         """Record a trial; a number that is there already is left as it is, so resuming repeats nothing.
 
-        genome_params: gene name -> value in [0, 1]. attrs: plain JSON values, shown by optuna-dashboard.
+        genome_params: gene name -> value in [0, 1]. attrs: plain JSON values, shown by optuna-dashboard. rungs: what
+        was seen on the way to the value, Optuna's intermediate values from step 1 on. dropped: whether it was given up
+        on the way, in Optuna's words pruned.
         Raises RunError when trials before `number` are missing, for a value that is not finite, or when the
         storage cannot be written.
         """
-        self._add(number, generation, genome_params, value, seconds, attrs or {})
+        state = TrialState.PRUNED if dropped else TrialState.COMPLETE
+        steps = dict(enumerate(map(float, rungs), start=1))
+        self._add(
+            number, generation, genome_params, value, seconds, attrs or {}, state=state, intermediate_values=steps
+        )
 
     def record_climb(
         self,

@@ -246,7 +246,7 @@ def test_accuracies_are_means_over_seeds_and_images():
 @pytest.mark.parametrize(
     ("search", "retraining", "expected"),
     [
-        ({"limit": {}}, 1, "search.limit: a limit has exactly one kind (given none, allowed evaluations or seconds)"),
+        ({"limit": {}}, 1, "search.limit: a limit has exactly one kind (given none, allowed one of evaluations, "),
         ({"limit": {"evaluations": 3, "seconds": 3.0}}, 1, "(given evaluations and seconds, allowed"),
         ({"finals": {"rungs": [0.3, 0.1]}}, 1, "search.finals.rungs: expected in ascending order"),
         ({"finals": {"rungs": [0.3, 1.5]}}, 1, "search.finals.rungs.1: out of range (given 1.5"),

@@ -43,4 +43,4 @@ def test_what_the_section_itself_refuses_is_not_told_twice():
 def test_the_list_of_backends_shows_what_each_chooses_between():
     rows = {row["name"]: row["choices"] for row in catalogue("backends")}
     assert rows["deap"] == "algorithm: generational, mu_plus_lambda, cma_es, differential_evolution"
-    assert rows["optuna"] == "sampler: tpe, nsgaii, gp, random"
+    assert rows["optuna"] == "sampler: tpe, nsgaii, gp, random, cmaes"

@@ -102,6 +102,22 @@ def test_a_restored_backend_goes_on_exactly(make, generations):
         assert np.array_equal(step(one), step(other))
 
 
+def test_a_restored_backend_goes_on_exactly_where_many_are_equally_fit(make):
+    def coarse(backend):
+        genomes = backend.ask(SIZE)
+        backend.tell(genomes, [round(3 * fitness(genome)) / 3 for genome in genomes])
+        return np.stack(genomes)
+
+    one = make(seed=3)
+    for _ in range(3):
+        coarse(one)
+    other = make(seed=3)
+    other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    for _ in range(4):
+        assert np.array_equal(coarse(one), coarse(other))
+    assert json.dumps(other.state_dict()) == json.dumps(one.state_dict())
+
+
 def test_a_state_between_ask_and_tell_goes_on_exactly(make):
     one, other = make(seed=3), make(seed=3)
     step(one)

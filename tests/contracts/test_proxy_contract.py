@@ -77,6 +77,24 @@ def test_the_same_plan_is_always_worth_the_same(proxy, bench):
     assert estimate(proxy, bench, plan(bench, 0.5)).value == first
 
 
+def test_passes_are_counted_and_equal_for_equal_plans(proxy, bench):
+    proxy.prepare(bench)
+    found = [estimate(proxy, bench, plan(bench, share)).passes for share in (0.5, 0.5, 0.2)]
+    assert found[0] == found[1] == found[2] > 0
+    assert isinstance(found[0], int)
+
+
+def test_what_is_told_image_by_image_is_the_value(proxy, bench):
+    proxy.prepare(bench)
+    found = estimate(proxy, bench, plan(bench, 0.3))
+    if found.right is not None:
+        assert found.right.dtype == bool
+        assert found.right.shape == (len(proxy.search),)
+        assert found.right.mean() == found.value
+        pruned = bench.structure.slice(bench.network, plan(bench, 0.3))
+        assert proxy.name != "zero_shot" or found.value == evaluate(pruned, bench.search.batches(500)).accuracy
+
+
 def test_the_global_generator_is_left_alone(proxy, bench):
     torch.manual_seed(4)
     expected = torch.rand(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import numpy as np
@@ -176,3 +177,44 @@ def test_unknown_sampler_is_named():
 def test_impossible_settings(settings, message):
     with pytest.raises(BlendsearchError, match=message):
         BACKENDS.get("deap")(SPACE, seed=0, **settings)
+
+
+def cmaes(**changes):
+    initial = [SPACE.base(criterion) for criterion in ("l1", "l2", "fpgm", "taylor")]
+    return Sampling(SPACE, seed=4, initial=initial, sampler="cmaes", population=6, **changes)
+
+
+def test_optunas_cma_es_writes_no_pickle_and_goes_on_exactly_from_asks_and_tells():
+    one = cmaes()
+    run(one, 4, 6)
+    one.tell([SPACE.base("l2")], [0.5])  # not its own
+    asked = one.ask(6)
+    assert any("cma:optimizer:0" in told.notes for told in one.told)  # what Optuna pickles
+    text = json.dumps(one.state_dict())
+    assert "optimizer" not in text
+    assert "80059" not in text  # how a pickle of protocol 5 begins, in hexadecimal
+    other = cmaes()
+    other.load_state_dict(json.loads(text))
+    # Not the notes' values: the pickles hold memory that was never written to.
+    assert [list(told.notes) for told in other.told] == [list(told.notes) for told in one.told]
+    for backend in (one, other):
+        backend.tell(asked, [fitness(genome) for genome in asked])
+    for _ in range(3):
+        mine, theirs = (np.stack(backend.ask(6)) for backend in (one, other))
+        assert np.array_equal(mine, theirs)
+        for backend in (one, other):
+            backend.tell(list(mine), [fitness(genome) for genome in mine])
+
+
+def test_optunas_cma_es_starts_around_the_best_it_was_told():
+    rng = np.random.default_rng(0)
+    given = [SPACE.random(rng) for _ in range(20)]
+    best = np.full(SPACE.size, 0.9)
+    backend = Sampling(SPACE, seed=0, sampler="cmaes", population=40)
+    backend.tell([*given[:9], best], [0.1] * 9 + [1.0])
+    drawn = np.stack(backend.ask(40))
+    assert np.abs(drawn.mean(0) - 0.9).max() < 0.12  # clipped at 1, so a little below
+    assert drawn.std() < 0.15
+    few = Sampling(SPACE, seed=0, sampler="cmaes", population=40)
+    few.tell([best], [1.0])
+    assert np.abs(np.stack(few.ask(40)).mean(0) - 0.5).max() < 0.15

@@ -60,4 +60,5 @@ class Generational(Breeding):
         """Take up what `state` returned."""
         super().restore(state)
         self.hall.clear()
-        self.hall.update([Individual(genes, value) for genes, value in state["hall"]])
+        # DEAP puts a newcomer before its equals, so the last go in first.
+        self.hall.update([Individual(genes, value) for genes, value in reversed(state["hall"])])

@@ -14,6 +14,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from blendsearch.compute import child_seed
 from blendsearch.errors import BlendsearchError, unknown_name
 from blendsearch.search.backends.base import BACKENDS, Backend, Settings
+from blendsearch.search.backends.warm_cma_es import WarmCmaEs
 from blendsearch.search.quiet import quiet_optuna
 
 SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
@@ -21,8 +22,11 @@ SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
     "nsgaii": lambda seed, settings: NSGAIISampler(seed=seed, population_size=settings.population),
     "gp": lambda seed, settings: GPSampler(seed=seed, warn_independent_sampling=False),
     "random": lambda seed, settings: RandomSampler(seed=seed),
+    "cmaes": lambda seed, settings: WarmCmaEs(seed, settings.population),
 }
-"""Not among them: Optuna's CMA-ES, which keeps its state as a pickle inside the trials; DEAP's is another backend's."""
+
+REPLAYED = frozenset({"cmaes"})
+"""Samplers that note pickles; no state may hold one, so theirs is what was asked and told, to be done again."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Sampling(Backend):
     """One of Optuna's samplers, over an in-memory study built anew from what was told, at every ask.
 
     The sampler is seeded by how many genomes have been asked. So the told trials are the whole state, and a
-    restored search goes on exactly.
+    restored search goes on exactly. Of samplers in REPLAYED the state is `log`, all asks and tells in order: a restored
+    one is asked and told the same again, without any evaluation, and so comes to the same notes.
     Source: Akiba et al., KDD 2019 (Optuna).
     """
 
@@ -51,6 +56,7 @@ class Sampling(Backend):
         self.distributions = {name: FloatDistribution(0.0, 1.0) for name in self.space.names}
         self.told: list[Told] = []
         self.notes: dict[bytes, dict[str, Any]] = {}
+        self.log: list[dict[str, Any]] = []
 
     @classmethod
     def check(cls, settings: Settings) -> None:
@@ -60,6 +66,7 @@ class Sampling(Backend):
 
     def propose(self, n: int) -> list[np.ndarray]:
         """Return what the sampler draws next."""
+        self.log.append({"asked": self.asked, "ask": n})
         with quiet_optuna():
             study = self._study()
             return [self._ask(study) for _ in range(n)]
@@ -87,6 +94,8 @@ class Sampling(Backend):
 
     def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
         """Remember the trials; the sampler reads them at the next ask."""
+        told = [[genome.tolist(), fitness] for genome, fitness in zip(genomes, fitnesses, strict=True)]
+        self.log.append({"asked": self.asked, "tell": told})
         self._adopt([genome for genome in genomes if genome.tobytes() not in self.notes])
         for genome, fitness in zip(genomes, fitnesses, strict=True):
             self.told.append(Told(genome, fitness, self.notes[genome.tobytes()]))
@@ -104,7 +113,9 @@ class Sampling(Backend):
                 self._ask(study)
 
     def state(self) -> dict[str, Any]:
-        """Return the told trials and the notes on those asked and not yet told."""
+        """Return the told trials and the notes on those asked and not yet told; for some samplers the log instead."""
+        if self.settings.sampler in REPLAYED:
+            return {"sampler": self.settings.sampler, "log": list(self.log)}
         return {
             "sampler": self.settings.sampler,
             "told": [[told.genome.tolist(), told.fitness, told.notes] for told in self.told],
@@ -116,5 +127,21 @@ class Sampling(Backend):
         given, own = state.get("sampler"), self.settings.sampler
         if given != own:
             raise BlendsearchError(f"search state: sampler: {given!r} given, {own!r} expected")
+        if own in REPLAYED:
+            self._replay(state["log"])
+            return
         self.told = [Told(np.array(genome), fitness, dict(notes)) for genome, fitness, notes in state["told"]]
         self.notes = {np.array(genome).tobytes(): dict(notes) for genome, notes in state["pending"]}
+
+    def _replay(self, log: list[dict[str, Any]]) -> None:
+        """Ask and tell the same again, from nothing."""
+        asked = self.asked
+        self.told, self.notes, self.log = [], {}, []
+        for entry in log:
+            self.asked = entry["asked"]
+            if "ask" in entry:
+                self.propose(entry["ask"])
+            else:
+                genomes, fitnesses = zip(*entry["tell"], strict=True) if entry["tell"] else ((), ())
+                self.learn([np.array(genome) for genome in genomes], list(fitnesses))
+        self.asked = asked

@@ -1,0 +1,113 @@
+"""What a search evaluates plans by, and the random search of equal cost that stands against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
+from typing import Any
+
+import numpy as np
+
+from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.finals import best_distinct
+from blendsearch.campaigns.workbench import Workbench
+from blendsearch.compute import child_seed
+from blendsearch.proxies import PROXIES
+from blendsearch.search.evolve import Generation
+from blendsearch.search.fitness import Evaluation, FitnessFunction, Planner
+from blendsearch.search.genome import GenomeSpace
+from blendsearch.search.rungs import RungFitness
+from blendsearch.search.screening import judge_of
+
+BARREN = 20
+"""After so many generations in a row without a plan that is new, chance is held to have seen them all."""
+
+
+def fitness_of(bench: Workbench) -> FitnessFunction | RungFitness:
+    """Return what evaluates plans as the space says: by its proxy alone, or by rungs of which that is the last."""
+    space, given = bench.space, bench.bench(bench.network)
+    deciding = make(PROXIES, space.proxy)
+    if not space.search.rungs:
+        return FitnessFunction(deciding, given, workers=bench.workers, threads=space.compute.threads)
+    proxies = [*(make(PROXIES, rung.proxy) for rung in space.search.rungs), deciding]
+    judge = judge_of(space.search.pruner, [rung.keep for rung in space.search.rungs])
+    return RungFitness(proxies, judge, given, workers=bench.workers, threads=space.compute.threads)
+
+
+def chance(bench: Workbench, genomes: GenomeSpace, starts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the genomes that a search starts from, and random ones without end."""
+    yield from starts
+    rng = np.random.default_rng(child_seed(bench.space.seed, "control"))
+    while True:
+        yield genomes.random(rng)
+
+
+def drawn_by_chance(
+    bench: Workbench,
+    planner: Planner,
+    fitness: FitnessFunction | RungFitness,
+    genomes: GenomeSpace,
+    starts: Sequence[np.ndarray],
+    generations: Sequence[Generation],
+) -> dict[str, Any]:
+    """Evaluate genomes that chance draws, at the cost of a search; tell which was the best.
+
+    Without rungs these are as many genomes as the search evaluated. With rungs, where the cost of a plan depends on
+    those of its generation, they climb the same rungs in generations of the same sizes, from a clean slate, and further
+    ones until they have cost as many passes. So chance is given at least the search's cost in both cases.
+    Keys: number (from 0) and proxy of the best, evaluations, passes, and finalists where the space has finals.
+    """
+    draw = chance(bench, genomes, starts)
+    if isinstance(fitness, RungFitness):
+        found = _climbed(bench, planner, genomes, draw, generations)
+    else:
+        found = _evaluated(bench, planner, fitness, genomes, list(islice(draw, generations[-1].evaluations)))
+    values = [(evaluation.plan.digest, evaluation.value) for evaluation in found]
+    best = max(range(len(values)), key=lambda position: values[position][1])
+    record: dict[str, Any] = {"number": best, "proxy": values[best][1], "evaluations": len(values)}
+    passes = {evaluation.plan.digest: evaluation.passes for evaluation in found}
+    record["passes"] = sum(passes.values())
+    if bench.space.search.finals is not None:
+        first = best_distinct(values, bench.space.search.finals.candidates)
+        record["finalists"] = [[position, values[position][1]] for position in first]
+    return record
+
+
+def _evaluated(
+    bench: Workbench, planner: Planner, fitness: FitnessFunction, genomes: GenomeSpace, drawn: Sequence[np.ndarray]
+) -> list[Evaluation]:
+    """Evaluate genomes at once; plans that the search knows cost nothing now, but count."""
+    plans = [planner.plan(genomes.decode(genome)) for genome in drawn]
+    best, size = 0.0, len({plan.digest for plan in plans} - set(fitness.known))
+
+    def done(position: int, value: float) -> None:
+        nonlocal best
+        best = max(best, value)
+        bench.progress("random search", position, size, f"best proxy {best:.4f}")
+
+    return fitness(plans, done)
+
+
+def _climbed(
+    bench: Workbench,
+    planner: Planner,
+    genomes: GenomeSpace,
+    draw: Iterator[np.ndarray],
+    generations: Sequence[Generation],
+) -> list[Evaluation]:
+    """Let genomes climb the rungs, generation by generation, up to the passes of a search."""
+    fitness = fitness_of(bench)
+    wanted = sum(generation.passes for generation in generations)
+    totals = [0, *(generation.evaluations for generation in generations)]
+    sizes = iter([after - before for before, after in pairwise(totals)])
+    found: list[Evaluation] = []
+    passes, barren = 0, 0
+    while len(found) < totals[-1] or (passes < wanted and barren < BARREN):
+        size = next(sizes, bench.space.search.population)
+        plans = [planner.plan(genomes.decode(genome)) for genome in islice(draw, size)]
+        evaluations = fitness(plans)
+        cost = sum(evaluation.passes for evaluation in evaluations if not evaluation.repeated)
+        passes, barren = passes + cost, 0 if cost else barren + 1
+        found += evaluations
+        bench.progress("random search", min(passes, wanted), wanted, f"{len(found)} blends, by passes")
+    return found
