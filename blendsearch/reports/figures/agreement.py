@@ -19,8 +19,12 @@ COLUMNS = 4
 
 
 def draw_agreement(run: Run, theme: Theme) -> Drawing:
+    """Draw the mean agreement over all groups of a run."""
+    return draw_mean_agreement(_agreement(run), theme)
+
+
+def draw_mean_agreement(agreement: Agreement, theme: Theme) -> Drawing:
     """Draw the mean agreement over all groups with its dendrogram and the numbers in the cells."""
-    agreement = _agreement(run)
     names = agreement.criteria
     size = 0.37 * len(names)
     labels = 0.25 + 0.078 * max(len(name) for name in names)
