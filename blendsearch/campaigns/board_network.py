@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
@@ -120,7 +121,7 @@ class BoardNetwork:
         """Return Spearman's rho between all that is compared, for each group and as mean over the groups."""
         scores = {name: blended(blend, self.scores) for name, blend in self.compared.items()}
         matrices = agreement(rank_all(scores))
-        mean = sum(matrices.values()) / len(matrices)
+        mean = torch.stack(list(matrices.values())).mean(0)
         return {
             "criteria": list(scores),
             "groups": {group: matrix.tolist() for group, matrix in matrices.items()},

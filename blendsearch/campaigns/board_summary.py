@@ -15,6 +15,10 @@ from blendsearch.campaigns.versions import versions
 from blendsearch.config import Board
 
 Row = Mapping[str, Any]
+SHARES_UNUSED = (
+    "The blend '{}' also has shares of the layers, found in its search; here every allocation shares out the budget "
+    "for it as for the criteria."
+)
 COLUMN = ("network", "allocation", "budget_kind", "budget", "min_keep", "schedule")
 
 
@@ -38,6 +42,7 @@ def summarise(
         "agreement": {network.config.name: network.agreement() for network in networks},
         "seconds": dict(seconds),
         "versions": versions(),
+        "notes": [SHARES_UNUSED.format(name) for name, blend in networks[0].blends.items() if blend.keep],
     }
 
 

@@ -18,7 +18,10 @@ BUILDERS = {
 
 
 def write_report(run_dir: Path, progress: Progress = silent) -> Path:
-    """Write the page (report.html; leaderboard.html of a leaderboard) and figures/ from the files of a run folder; RunError when there is no such run."""
+    """Write the page and figures/ from the files of a run folder; RunError when there is no such run.
+
+    The page is report.html, or leaderboard.html of a leaderboard.
+    """
     if not Path(run_dir).is_dir():
         raise RunError(f"{run_dir}: no such run folder")
     job = RunFolder(run_dir).job

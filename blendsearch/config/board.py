@@ -58,6 +58,10 @@ class BlendFile(Section):
         return self.name or (path.resolve().parent.name if path.stem == "blend" else path.stem)
 
 
+BlendGiven = Annotated[BlendFile, BeforeValidator(_file_alone), Allowed("a file, or a mapping with file")]
+NamedList = Annotated[list[Named], Field(min_length=1), Allowed("a list, each a name or a mapping with name")]
+
+
 class Board(Section):
     """One leaderboard: every criterion and blend x allocation x budget x schedule x seed, on every network.
 
@@ -68,16 +72,10 @@ class Board(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     networks: Annotated[list[NetworkConfig], Field(min_length=1)]
     criteria: Literal["all"] | Names = "all"
-    blends: list[Annotated[BlendFile, BeforeValidator(_file_alone), Allowed("a file, or a mapping with file")]] = Field(
-        default_factory=list
-    )
-    allocations: Annotated[list[Named], Field(min_length=1), Allowed("a list, each a name or a mapping with name")] = [
-        NamedSection(name="uniform")
-    ]
+    blends: list[BlendGiven] = Field(default_factory=list)
+    allocations: NamedList = Field(default_factory=lambda: [NamedSection(name="uniform")])
     budgets: Annotated[list[BudgetConfig], Field(min_length=1)]
-    schedules: Annotated[list[Named], Field(min_length=1), Allowed("a list, each a name or a mapping with name")] = [
-        NamedSection(name="one_shot")
-    ]
+    schedules: NamedList = Field(default_factory=lambda: [NamedSection(name="one_shot")])
     compensation: CompensationConfig | None = None
     retraining: RetrainingConfig
     compute: ComputeConfig = ComputeConfig()

@@ -11,13 +11,15 @@ from typing import Any
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.board_records import BoardRun, Column, Result, Standing, read_board_run
 from blendsearch.reports.building import draw_all, fill, write_page
-from blendsearch.reports.figures.agreement import draw_mean_agreement
+from blendsearch.reports.figures.agreement import draw_compact_agreement, draw_mean_agreement
 from blendsearch.reports.figures.board import draw_accuracy, draw_means, draw_ranks
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme
 from blendsearch.reports.story import KeyNumber
 from blendsearch.reports.words import DASH, count, duration, percent, points
 
 PAGE = "leaderboard.html"
+MOST_NUMBERED = 20
+"""Criteria up to which the agreement's cells hold numbers; above that they would make most of the page."""
 FIGURES: dict[str, Callable[[BoardRun, Theme], Drawing]] = {
     "ranks": draw_ranks,
     "means": draw_means,
@@ -45,9 +47,9 @@ class StandingRow:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A line of the table of results: the column it is in, texts with numbers to sort by, and the files."""
+    """A line of the table of results: where it is (network, allocation, ...), texts with numbers to sort by, files."""
 
-    column: Column
+    where: dict[str, str]
     name: str
     css: str
     cells: list[tuple[str, float]]
@@ -76,18 +78,20 @@ def _draw_agreement(network: str, run: BoardRun, theme: Theme) -> Drawing:
     agreement = run.summary.agreement[network]
     if len(agreement.criteria) < 2:
         raise NotDrawn("Agreement needs at least two criteria.")
-    return draw_mean_agreement(agreement, theme)
+    draw = draw_compact_agreement if len(agreement.criteria) > MOST_NUMBERED else draw_mean_agreement
+    return draw(agreement, theme)
 
 
 def tell_leaderboard(run: BoardRun) -> dict[str, Any]:
     """Return the template's words for a run."""
-    summary = run.summary
+    summary, found = run.summary, choices(run.summary.columns)
     return {
         "summary": summary,
         "numbers": key_numbers(run),
         "standings": [standing_row(run, place, one) for place, one in enumerate(summary.criteria, start=1)],
         "results": [row for column in summary.columns for row in result_rows(run, column)],
-        "filters": filters(summary.columns),
+        "filters": {what: values for what, values in found.items() if len(values) > 1},
+        "constant": [f"{what} {values[0]}" for what, values in found.items() if len(values) == 1],
         "wins": wins_rows(run),
         "left_out": [(network.name, network.left_out) for network in summary.networks if network.left_out],
         "sources": [(name, what, (run.folder / name).exists()) for name, what in SOURCES.items()],
@@ -142,7 +146,7 @@ def result_rows(run: BoardRun, column: Column) -> list[ResultRow]:
 
 def _result_row(run: BoardRun, column: Column, name: str, result: Result) -> ResultRow:
     return ResultRow(
-        column,
+        whereabouts(column),
         name,
         _css(run, name),
         [
@@ -156,16 +160,20 @@ def _result_row(run: BoardRun, column: Column, name: str, result: Result) -> Res
     )
 
 
-def filters(columns: list[Column]) -> list[tuple[str, list[str]]]:
-    """Return what the table of results can be filtered by: (what, its values), where there is a choice."""
-    values = {
-        "network": [column.network for column in columns],
-        "allocation": [column.allocation for column in columns],
-        "budget": [column.limit for column in columns],
-        "schedule": [column.schedule for column in columns],
+def whereabouts(column: Column) -> dict[str, str]:
+    """Return what makes a column, in words."""
+    return {
+        "network": column.network,
+        "allocation": column.allocation,
+        "budget": column.limit,
+        "schedule": column.schedule,
     }
-    distinct = {what: list(dict.fromkeys(own)) for what, own in values.items()}
-    return [(what, own) for what, own in distinct.items() if len(own) > 1]
+
+
+def choices(columns: list[Column]) -> dict[str, list[str]]:
+    """Return what -> its values on this board, each once; what has several is shown and can be filtered by."""
+    places = [whereabouts(column) for column in columns]
+    return {what: list(dict.fromkeys(place[what] for place in places)) for what in places[0]}
 
 
 def wins_rows(run: BoardRun) -> list[tuple[str, list[tuple[str, int]]]]:

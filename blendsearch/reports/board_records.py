@@ -61,7 +61,7 @@ class Column(BaseModel):
         return f"{100 * self.budget:g} % {units.get(self.budget_kind, self.budget_kind)}"
 
 
-class Test(BaseModel):
+class RankTest(BaseModel):
     """Friedman's test over all blocks, and Nemenyi's critical difference of mean ranks."""
 
     statistic: float
@@ -95,12 +95,13 @@ class BoardSummary(BaseModel):
     ranks: list[float]
     blocks: int
     wins: list[list[int]]
-    test: Test | None = None
+    test: RankTest | None = None
     columns: list[Column]
     networks: list[NetworkRecord]
     agreement: dict[str, Agreement]
     seconds: dict[str, Number] = Field(default_factory=dict)
     versions: dict[str, Any] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)

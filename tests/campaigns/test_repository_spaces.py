@@ -1,4 +1,4 @@
-"""The space and board files of the repository: every name and option is known, and so is every command in their comments."""
+"""The space and board files of the repository: every name and option is known, and every command in comments."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ SCALE = 0.62  # inches from the top to the scale of ranks
 
 
 def draw_ranks(run: BoardRun, theme: Theme) -> Drawing:
-    """Draw mean ranks on a line, names at the sides, and bars that join what the test cannot tell apart (Demšar 2006)."""
+    """Draw mean ranks on a line with names at the sides; bars join what the test cannot tell apart (Demšar 2006)."""
     summary = run.summary
     if summary.test is None:
         raise NotDrawn("Friedman's test needs at least three criteria in every column, two blocks, and a difference.")
@@ -112,13 +112,13 @@ def draw_accuracy(run: BoardRun, theme: Theme) -> Drawing:
         raise NotDrawn("Accuracy against FLOPs needs at least two budgets.")
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    width, height = 5.6, 3.7
+    width, height = 5.7, 3.9
     figure = new_figure(width * columns, height * rows)
-    for number, (title, own) in enumerate(panels.items()):
-        row, column = divmod(number, columns)
-        left, bottom = 0.55 + width * column, 0.6 + height * (rows - 1 - row)
-        axes = placed_axes(figure, left, bottom, width * (columns - 1 - column) + ROOM, height * row + 0.42)
-        axes.set_title(", ".join(title), fontweight="bold")
+    for number, (place, own) in enumerate(panels.items()):
+        row, across = divmod(number, columns)
+        left, bottom = 0.7 + width * across, 0.6 + height * (rows - 1 - row)
+        axes = placed_axes(figure, left, bottom, width * (columns - 1 - across) + ROOM, height * row + 0.42)
+        axes.set_title(", ".join(place), fontweight="bold")
         _draw_panel(axes, run, own, theme)
     return Drawing(figure, f"Test accuracy against FLOPs kept in {len(panels)} panels; {run.best} is in bold.")
 
@@ -137,9 +137,7 @@ def _draw_panel(axes: Axes, run: BoardRun, columns: Sequence[Column], theme: The
     axes.tick_params(length=0, labelcolor=theme.muted)
     axes.grid(axis="y")
     axes.set_xlabel("FLOPs kept, %")
-    axes.text(
-        1, 1, "test accuracy, %", transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color=theme.muted
-    )
+    axes.set_ylabel("test accuracy, %")
     _label(axes, run, dict(zip(names[:MOST_LABELS], ends, strict=False)), theme)
 
 

@@ -7,7 +7,8 @@
   const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
 
   const sort = (table, head) => {
-    const at = head.cellIndex, up = head.getAttribute("aria-sort") !== "ascending";
+    const at = head.cellIndex, now = head.getAttribute("aria-sort");
+    const up = now ? now !== "ascending" : head.dataset.first !== "down";
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
     const rows = [...table.tBodies[0].rows].sort((a, b) => (up ? 1 : -1) * compare(value(a, at), value(b, at)));
