@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from blendsearch.campaigns.interface import prune as prune
     from blendsearch.campaigns.interface import score as score
     from blendsearch.campaigns.interface import search as search
+    from blendsearch.campaigns.leaderboard import leaderboard as leaderboard
     from blendsearch.criteria import Criterion as Criterion
     from blendsearch.criteria import register_criterion as register_criterion
     from blendsearch.structure import Plan as Plan
@@ -24,6 +25,7 @@ _HOMES = {
     "Criterion": "blendsearch.criteria",
     "Plan": "blendsearch.structure",
     "Pruned": "blendsearch.campaigns.interface",
+    "leaderboard": "blendsearch.campaigns.leaderboard",
     "prune": "blendsearch.campaigns.interface",
     "register_criterion": "blendsearch.criteria",
     "score": "blendsearch.campaigns.interface",

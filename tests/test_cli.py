@@ -220,7 +220,9 @@ def test_version():
     assert run("--version").stdout == f"blendsearch {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["search", "train", "score", "prune", "sensitivity", "report", "list", "validate"])
+@pytest.mark.parametrize(
+    "command", ["search", "train", "score", "prune", "sensitivity", "leaderboard", "report", "list", "validate"]
+)
 def test_every_help_has_an_example(command):
     assert f"Example: blendsearch {command} " in run(command, "--help").stdout
 

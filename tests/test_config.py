@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from blendsearch.config import BudgetConfig, Space, TrainingConfig, load_space, space_from_dict
+from blendsearch.config import (
+    Board,
+    BudgetConfig,
+    Space,
+    TrainingConfig,
+    board_from_dict,
+    is_board,
+    load_board,
+    load_space,
+    space_from_dict,
+)
 from blendsearch.config.mistakes import key_paths
 from blendsearch.errors import ConfigError
 
@@ -93,9 +103,13 @@ def test_written_space_reads_back_equal(write):
 
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: file.name)
 def test_spaces_of_the_repository_are_valid_and_name_every_section(file):
-    assert isinstance(load_space(file), Space)
     text = file.read_text()
-    assert all(f"{key}:" in text for key in ("data", "model", "training", "budget", "retraining"))
+    if is_board(file):
+        assert isinstance(load_board(file), Board)
+    else:
+        assert isinstance(load_space(file), Space)
+        assert "budget:" in text
+    assert all(f"{key}:" in text for key in ("data", "model", "training", "retraining"))
 
 
 def test_all_mistakes_at_once_each_with_its_line(write):
@@ -268,3 +282,69 @@ def test_a_section_that_may_be_null_is_turned_on_by_any_of_its_keys(write):
 def test_mistakes_inside_a_section_that_may_be_null(write, override, expected):
     (line,) = mistakes_of(write(GOOD), f"retraining.{override}")
     assert expected in line
+
+
+BOARD = """\
+name: board
+networks:
+- name: small
+  data: {name: digits}
+  model: {name: conv4}
+  training: {epochs: 1}
+budgets:
+- flops: 0.5
+- {params: 0.4, min_keep: 0.2}
+retraining: {epochs: 0.5}
+"""
+
+
+def test_a_board_has_defaults_and_overrides_that_count_the_items_of_lists(write):
+    file = write(BOARD + "blends: [runs/some/blend.json, {file: other.json, name: mine}, plain.json]\n")
+    board = load_board(file, ["networks.0.training.epochs=3", "budgets.1.params=0.3", "networks.0.model.arguments.x=1"])
+    assert (board.criteria, [one.name for one in board.allocations]) == ("all", ["uniform"])
+    assert [one.name for one in board.schedules] == ["one_shot"]
+    assert board.networks[0].training.epochs == 3
+    assert board.networks[0].model.arguments == {"x": 1}
+    assert [(one.kind, one.ratio) for one in board.budgets] == [("flops", 0.5), ("params", 0.3)]
+    assert [blend.label for blend in board.blends] == ["some", "mine", "plain"]
+    assert load_board(write(board.to_yaml())) == board
+    assert board_from_dict(board.to_dict()) == board
+    space = board.space(board.networks[0])
+    assert (space.budget, space.training) == (board.budgets[0], board.networks[0].training)
+    assert is_board(file)
+    assert not is_board(write(GOOD))
+
+
+def test_every_mistake_of_a_board_has_its_line(write):
+    file = write(BOARD.replace("epochs: 1}", "epochz: 1}").replace("- flops: 0.5", "- flops: 1.5") + "seeds: 3\n")
+    with pytest.raises(ConfigError) as error:
+        load_board(file, ["networks.3.name=x"])
+    found = lines_of(error, file)
+    assert [line.split(": ")[:2] for line in found] == [
+        ["FILE:6", "networks.0.training.epochs"],
+        ["FILE:6", "networks.0.training.epochz"],
+        ["FILE:8", "budgets.0.flops"],
+        ["FILE:11", "seeds"],
+        ["override networks.3.name=x", "networks.3.name"],
+    ]
+    assert found[1].endswith("did you mean 'epochs'?)")
+    assert found[3].endswith("did you mean 'retraining.seeds'?)")
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("allocations: [uniform, uniform]\n", "allocations: given more than once: name: uniform"),
+        ("blends: [a/x.json, b/x.json]\n", "blends: given more than once: x"),
+        ("allocations: []\n", "allocations: not allowed (given [], allowed a list, each a name or a mapping"),
+    ],
+)
+def test_lists_of_a_board_hold_something_and_each_once(write, extra, expected):
+    with pytest.raises(ConfigError) as error:
+        load_board(write(BOARD + extra))
+    assert expected in str(error.value)
+
+
+def test_a_missing_board_is_called_a_board(tmp_path):
+    with pytest.raises(ConfigError, match="no such board file"):
+        load_board(tmp_path / "none.yaml")

@@ -147,7 +147,7 @@ def _numbered(name: str, number: int) -> str:
 
 def check_same_job(folder: RunFolder, job: str) -> None:
     """Raise RunError when another job than `job` made the folder."""
-    if folder.has("space.json") and folder.job != job:
+    if (folder.has("space.json") or folder.has("job.json")) and folder.job != job:
         raise RunError(f"{folder.path}: was made by 'blendsearch {folder.job}'; choose another --run-dir for '{job}'")
 
 

@@ -22,7 +22,7 @@ from blendsearch.progress import Progress
 from blendsearch.version import __version__
 
 if TYPE_CHECKING:
-    from blendsearch.config import Space
+    from blendsearch.config import Board, Space
 
 KINDS = ("criteria", "allocations", "proxies", "schedules", "backends", "models", "datasets")
 WRONG_INPUT = 2
@@ -39,6 +39,8 @@ app = typer.Typer(
 )
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The space file of the campaign.")]
+BoardFile = Annotated[Path, typer.Argument(metavar="BOARD.yaml", help="The board file of the leaderboard.")]
+SpaceOrBoardFile = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A space file or a board file.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Keys of the space file to set, such as search.population=12 seed=3."),
@@ -77,6 +79,13 @@ def read_space(space: Path, overrides: list[str] | None) -> Space:
     from blendsearch.campaigns.checking import load_checked
 
     return load_checked(space, overrides or [])
+
+
+def read_board(board: Path, overrides: list[str] | None) -> Board:
+    """Read a board file with its overrides; every mistake at once."""
+    from blendsearch.campaigns.board_checking import load_checked_board
+
+    return load_checked_board(board, overrides or [])
 
 
 @contextlib.contextmanager
@@ -276,6 +285,31 @@ def audit(
         session.print(tables.proxies_table(result.summary), f"report: {result.report}")
 
 
+@app.command(epilog="Example: blendsearch leaderboard search_spaces/leaderboard_digits.yaml retraining.seeds=5")
+def leaderboard(
+    board: BoardFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare criteria, blends, allocations and schedules.
+
+    Everything in a board is retrained on equal terms with the same seeds. A finished board can grow: with --resume
+    and a further criterion, seed, budget or network in the file only the new cells are run.
+    """
+    with plain_errors(how_to_resume("leaderboard", board, overrides, run_dir)):
+        settings = read_board(board, overrides)
+        from blendsearch.campaigns.leaderboard import run_leaderboard
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            result = run_leaderboard(settings, run_dir, resume, progress)
+        session.print(tables.leaderboard_table(result.summary), result.summary["sentence"], "")
+        session.print(f"{result.cells_run} of {result.summary['cells']} cells run, the others were there")
+        session.print(f"leaderboard: {result.report}")
+
+
 @app.command(epilog="Example: blendsearch report runs/digits")
 def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")], quiet: Quiet = False) -> None:
     """Write the report of a campaign again."""
@@ -327,8 +361,10 @@ def list_entries(
 
 
 @app.command(epilog="Example: blendsearch validate search_spaces/digits.yaml seed=3")
-def validate(space: SpaceFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
-    """Check a space file; print it with all defaults."""
+def validate(space: SpaceOrBoardFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Check a space or board file; print it with all defaults."""
     with plain_errors():
-        settings = read_space(space, overrides)
+        from blendsearch.campaigns.board_checking import load_checked_space_or_board
+
+        settings = load_checked_space_or_board(space, overrides or [])
         Session(quiet).print(settings.to_yaml().rstrip())

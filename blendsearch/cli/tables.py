@@ -72,6 +72,24 @@ def proxies_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def leaderboard_table(summary: Mapping[str, Any]) -> Table:
+    """Return each criterion and blend with rank, accuracy, interval over seeds, wins against rivals, scoring time."""
+    title = f"{summary['name']}: {plural(len(summary['columns']), 'column')}, {plural(summary['seeds'], 'seed')}"
+    table = plain_table(title, "criterion", "rank", "test accuracy", "95 % interval", "won/tied/lost", "scoring")
+    for one in summary["criteria"]:
+        ranked = one["rank"] is not None
+        table.add_row(
+            one["name"],
+            f"{one['rank']:.2f}" if ranked else "-",
+            percent(one["mean"]),
+            f"{100 * one['interval'][0]:.2f} to {100 * one['interval'][1]:.2f}" if one["interval"] else "-",
+            f"{one['wins']}/{one['ties']}/{one['losses']}" if ranked else "-",
+            duration(one["scoring_seconds"]),
+            style="bold" if one["kind"] == "blend" else None,
+        )
+    return table
+
+
 def _bounds(interval: Sequence[float] | None) -> str:
     return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "-"
 

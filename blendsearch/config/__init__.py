@@ -1,7 +1,8 @@
-"""The space file: what a campaign is, read strictly, with every mistake of a file told at once."""
+"""Space and board files: what a campaign is, read strictly, with every mistake of a file told at once."""
 
 from __future__ import annotations
 
+from blendsearch.config.board import BlendFile, Board, NetworkConfig
 from blendsearch.config.models import (
     AugmentationConfig,
     BlendConfig,
@@ -21,12 +22,14 @@ from blendsearch.config.models import (
     StructureConfig,
     TrainingConfig,
 )
-from blendsearch.config.reading import load_space, space_from_dict
+from blendsearch.config.reading import board_from_dict, is_board, load_board, load_space, space_from_dict
 from blendsearch.config.yaml_text import KeyPath
 
 __all__ = [
     "AugmentationConfig",
     "BlendConfig",
+    "BlendFile",
+    "Board",
     "BudgetConfig",
     "ClustersConfig",
     "ComputeConfig",
@@ -38,11 +41,15 @@ __all__ = [
     "LimitConfig",
     "ModelConfig",
     "Named",
+    "NetworkConfig",
     "RetrainingConfig",
     "SearchConfig",
     "Space",
     "StructureConfig",
     "TrainingConfig",
+    "board_from_dict",
+    "is_board",
+    "load_board",
     "load_space",
     "space_from_dict",
 ]

@@ -1,19 +1,21 @@
-"""Space files and overrides on the command line, to a Space or to all their mistakes at once."""
+"""Space and board files with overrides on the command line, to a Space or Board or to all their mistakes at once."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from blendsearch.config.board import Board
 from blendsearch.config.mistakes import Mistake, mistakes
-from blendsearch.config.models import Space
+from blendsearch.config.models import Section, Space
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
 from blendsearch.errors import ConfigError, nearest
 
+M = TypeVar("M", bound=Section)
 Check = Callable[[Mapping[str, Any]], Iterable[tuple[KeyPath, str]]]
 """Looks at the data of a space and yields (key path, what is wrong), as the rooms above know it."""
 
@@ -33,32 +35,51 @@ def load_space(path: str | Path, overrides: Sequence[str] = (), check: Check = n
 
     Raises ConfigError with one line a mistake, 'FILE:LINE: key.path: what (given …, allowed …)'.
     """
-    file = Path(path)
-    draft = _Draft(str(file), _read(file))
-    for override in overrides:
-        draft.override(override)
-    return draft.space(check)
+    return _loaded(Space, "space", path, overrides, check)
+
+
+def load_board(path: str | Path, overrides: Sequence[str] = (), check: Check = no_check) -> Board:
+    """Do as `load_space` does with a board file; items of lists are counted from 0: 'networks.0.training.epochs=5'."""
+    return _loaded(Board, "board", path, overrides, check)
 
 
 def space_from_dict(data: Mapping[str, Any], check: Check = no_check) -> Space:
     """Validate a space given as a mapping; raises ConfigError with one line a mistake."""
-    return _Draft("space", Document(copy.deepcopy(dict(data)))).space(check)
+    return _Draft(Space, "space", Document(copy.deepcopy(dict(data)))).valid(check)
 
 
-def _read(file: Path) -> Document:
+def board_from_dict(data: Mapping[str, Any], check: Check = no_check) -> Board:
+    """Validate a board given as a mapping; raises ConfigError with one line a mistake."""
+    return _Draft(Board, "board", Document(copy.deepcopy(dict(data)))).valid(check)
+
+
+def is_board(path: str | Path) -> bool:
+    """Tell whether a file holds a board and not a space; ConfigError when it holds neither."""
+    return "networks" in _read(Path(path), "space").data
+
+
+def _loaded(model: type[M], kind: str, path: str | Path, overrides: Sequence[str], check: Check) -> M:
+    file = Path(path)
+    draft = _Draft(model, str(file), _read(file, kind))
+    for override in overrides:
+        draft.override(override)
+    return draft.valid(check)
+
+
+def _read(file: Path, kind: str) -> Document:
     try:
         document = read_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{file}: no such space file{_near_file(file)}") from None
+        raise ConfigError(f"{file}: no such {kind} file{_near_file(file)}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{file}: the space file cannot be read: {reason}") from None
+        raise ConfigError(f"{file}: the {kind} file cannot be read: {reason}") from None
     except YamlSyntaxError as error:
         place = f"{file}:{error.line}" if error.line else str(file)
         raise ConfigError(f"{place}: not valid YAML: {error.problem}") from None
     if not isinstance(document.data, dict):
         what = "empty" if document.data is None else f"a {type(document.data).__name__}"
-        raise ConfigError(f"{file}: a space file is a mapping of keys (given: {what})")
+        raise ConfigError(f"{file}: a {kind} file is a mapping of keys (given: {what})")
     return document
 
 
@@ -76,10 +97,11 @@ def _named(key: str, value: Any) -> Any:
     return {"name": name} if isinstance(name, str) else value
 
 
-class _Draft:
-    """Data on its way to a Space, knowing for every key path where it was written."""
+class _Draft(Generic[M]):
+    """Data on its way to a Space or Board, knowing for every key path where it was written."""
 
-    def __init__(self, source: str, document: Document) -> None:
+    def __init__(self, model: type[M], source: str, document: Document) -> None:
+        self.model = model
         self.source = source
         self.data = document.data
         self.places = {path: (line, f"{source}:{line}") for path, line in document.lines.items()}
@@ -94,8 +116,8 @@ class _Draft:
         self.overrides += 1
         order, place = OVERRIDES_FROM + self.overrides, f"override {text}"
         key, equals, value_text = text.partition("=")
-        path = tuple(key.strip().split("."))
-        if not equals or not all(path):
+        path = self._with_items(key.strip().split("."))
+        if not equals or "" in path:
             self._note(order, place, (), "an override is written key=value, with dots between keys")
             return
         try:
@@ -113,38 +135,48 @@ class _Draft:
         self.places = {at: where for at, where in self.places.items() if at[: len(path)] != path}
         self.places[path] = (order, place)
 
-    def space(self, check: Check) -> Space:
-        """Return the valid Space, or raise ConfigError with every mistake."""
-        space = None
+    def valid(self, check: Check) -> M:
+        """Return the valid Space or Board, or raise ConfigError with every mistake."""
+        result = None
         try:
-            space = Space.model_validate(self.data)
+            result = self.model.model_validate(self.data)
         except ValidationError as error:
             known = {mistake.path for _, _, mistake in self.found}
-            for mistake in mistakes(error, Space):
+            for mistake in mistakes(error, self.model):
                 if mistake.path not in known:
                     self.found.append((*self._place(mistake.path), mistake))
         known = {mistake.path for _, _, mistake in self.found}
         for path, what in check(self.data):
             if path not in known:
                 self.found.append((*self._place(path), Mistake(path, what)))
-        if self.found or space is None:
+        if self.found or result is None:
             ordered = sorted(self.found, key=lambda one: one[0])
             raise ConfigError("\n".join(self._line(place, mistake) for _, place, mistake in ordered))
-        return space
+        return result
 
     def _note(self, order: float, place: str, path: KeyPath, what: str) -> None:
         self.found.append((order, place, Mistake(path, what)))
 
-    def _holder(self, path: KeyPath) -> dict[str, Any] | None:
-        """Return the mapping that holds the last key, made where missing; None when a value is in the way."""
+    def _with_items(self, keys: Sequence[str]) -> KeyPath:
+        """Return the path of an override, with numbers for the items of the lists that it leads through."""
+        path: list[Any] = []
+        value = self.data
+        for key in keys:
+            item = isinstance(value, list) and key.isdecimal() and int(key) < len(value)
+            path.append(int(key) if item else key)
+            value = value[path[-1]] if item else value.get(key) if isinstance(value, dict) else None
+        return tuple(path)
+
+    def _holder(self, path: KeyPath) -> Any:
+        """Return the mapping or list that holds the last key, made where missing; None when a value is in the way."""
         holder = self.data
         for depth, key in enumerate(path[:-1]):
-            inner = holder.get(key)
+            inner = holder[key] if isinstance(key, int) else holder.get(key)
             if depth == 0 and key in SHORTHANDS:
                 inner = _named(key, inner)
             if inner is None:
                 inner = {}
-            if not isinstance(inner, dict):
+            if not isinstance(inner, list if isinstance(path[depth + 1], int) else dict):
                 return None
             holder[key] = inner
             holder = inner

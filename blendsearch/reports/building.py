@@ -53,16 +53,16 @@ def fill(template: str, figures: Figures, **words: Any) -> str:
     return environment.get_template(template).render(figures=figures.drawn, reasons=figures.reasons, **words)
 
 
-def write_page(folder: Path, names: Iterable[str], figures: Figures, page: str) -> Path:
-    """Write figures/*.png, figures/*.svg and report.html; RunError when that is not possible.
+def write_page(folder: Path, names: Iterable[str], figures: Figures, page: str, name: str = "report.html") -> Path:
+    """Write figures/*.png, figures/*.svg and the page; RunError when that is not possible.
 
     Figures of `names` that an earlier report drew and this one does not are taken away.
     """
     try:
         (folder / "figures").mkdir(exist_ok=True)
-        for name in names:
-            _write_figure(folder / "figures", name, figures.drawn.get(name))
-        return _write(folder / "report.html", page.encode())
+        for figure in names:
+            _write_figure(folder / "figures", figure, figures.drawn.get(figure))
+        return _write(folder / name, page.encode())
     except OSError as error:
         raise RunError(f"{folder}: the report cannot be written ({error})") from error
 

@@ -1,4 +1,4 @@
-"""The space files of the repository: every name and option is known, and so is every command in their comments."""
+"""The space and board files of the repository: every name and option is known, and every command in comments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blendsearch.campaigns.checking import load_checked
+from blendsearch.campaigns.board_checking import load_checked_space_or_board
 from blendsearch.criteria import CRITERIA
 
 SPACES = sorted(Path("search_spaces").glob("*.yaml"))
@@ -17,7 +17,7 @@ SCRIPT = re.compile(r"^#\s+\S*python (?P<script>scripts/\S+) (?P<file>search_spa
 
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: file.name)
 def test_every_name_and_option_is_known(file):
-    assert load_checked(file, ["compute.workers=1"]).name == file.stem
+    assert load_checked_space_or_board(file, ["compute.workers=1"]).name == file.stem
 
 
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: file.name)
@@ -29,10 +29,12 @@ def test_every_command_in_the_comments_can_be_typed(file):
         words = rest.split()
         assert Path(named) == file
         if "--by" in words:
-            at = words.index("--by")
-            assert words[at + 1] in CRITERIA
+            assert words[words.index("--by") + 1] in CRITERIA
+        for option in {"--by", "--run-dir"} & set(words):
+            at = words.index(option)
             del words[at : at + 2]
-        load_checked(file, [*words, "compute.workers=1"])
+        words = [word for word in words if word != "--resume"]
+        load_checked_space_or_board(file, [*words, "compute.workers=1"])
     for script, named in SCRIPT.findall(text):
         assert Path(script).is_file()
         assert Path(named) == file

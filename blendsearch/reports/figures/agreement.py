@@ -19,10 +19,34 @@ COLUMNS = 4
 
 
 def draw_agreement(run: Run, theme: Theme) -> Drawing:
+    """Draw the mean agreement over all groups of a run."""
+    return draw_mean_agreement(_agreement(run), theme)
+
+
+def draw_mean_agreement(agreement: Agreement, theme: Theme) -> Drawing:
     """Draw the mean agreement over all groups with its dendrogram and the numbers in the cells."""
-    agreement = _agreement(run)
+    drawing, cells, matrix = _mean_agreement(agreement, 0.37, theme)
+    _write_numbers(cells, matrix, theme)
+    return drawing
+
+
+def draw_compact_agreement(agreement: Agreement, theme: Theme) -> Drawing:
+    """Draw the same with small cells, for many criteria: no numbers, a dash where rho is below 0.
+
+    The cells are one picture within the figure; as thousands of shapes they would be most of a page.
+    """
+    drawing, cells, matrix = _mean_agreement(agreement, 0.17, theme)
+    rows, columns = np.nonzero(matrix < -0.05)
+    cells.plot(columns + 0.5, rows + 0.5, "_", markersize=4, color=theme.ink)
+    for artist in (*cells.collections, *cells.lines):
+        artist.set_rasterized(True)
+    return drawing
+
+
+def _mean_agreement(agreement: Agreement, cell: float, theme: Theme) -> tuple[Drawing, Axes, np.ndarray]:
+    """Draw cells of a size in inches, tree and names; return the drawing, the axes and the matrix as ordered there."""
     names = agreement.criteria
-    size = 0.37 * len(names)
+    size = cell * len(names)
     labels = 0.25 + 0.078 * max(len(name) for name in names)
     figure = new_figure(0.95 + size + labels, size + labels + 0.1)
     tree = placed_axes(figure, 0.1, labels, size + labels + 0.03, 0.1)
@@ -30,16 +54,13 @@ def draw_agreement(run: Run, theme: Theme) -> Drawing:
     matrix = _matrix(agreement.mean)
     order = _draw_tree(tree, matrix, theme)
     _draw_cells(cells, matrix[np.ix_(order, order)], theme)
-    _write_numbers(cells, matrix[np.ix_(order, order)], theme)
     ordered = [names[index] for index in order]
     cells.set_xticks(np.arange(len(names)) + 0.5, ordered, rotation=90)
     cells.set_yticks(np.arange(len(names)) + 0.5, ordered)
     cells.yaxis.tick_right()
     cells.tick_params(length=0, labelcolor=theme.ink)
-    return Drawing(
-        figure,
-        f"Heat map of Spearman's rho between {len(names)} criteria, mean over the groups. {_words(names, matrix)}",
-    )
+    words = f"Heat map of Spearman's rho between {len(names)} criteria, mean over the groups. {_words(names, matrix)}"
+    return Drawing(figure, words), cells, matrix[np.ix_(order, order)]
 
 
 def draw_group_agreement(run: Run, theme: Theme) -> Drawing:

@@ -1,0 +1,119 @@
+"""The keys of a board file: what a leaderboard compares, on which networks, on which terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from blendsearch.config.models import (
+    Allowed,
+    BudgetConfig,
+    CompensationConfig,
+    ComputeConfig,
+    DataConfig,
+    FolderName,
+    ModelConfig,
+    Named,
+    NamedSection,
+    Names,
+    RetrainingConfig,
+    Section,
+    Space,
+    StructureConfig,
+    Text,
+    TrainingConfig,
+    broken_rule,
+)
+from blendsearch.config.yaml_text import to_yaml
+
+
+def _file_alone(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
+class NetworkConfig(Section):
+    """One network on one data set, trained once for all that is compared on it; sections as in a space file."""
+
+    name: FolderName
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    structure: StructureConfig = StructureConfig()
+    ratings: Text | None = None
+
+
+class BlendFile(Section):
+    """A blend's file, and the name it stands under; null: that of the file, or of its folder for `blend.json`."""
+
+    file: Text
+    name: Text | None = None
+
+    @property
+    def label(self) -> str:
+        """The name in tables."""
+        path = Path(self.file)
+        return self.name or (path.resolve().parent.name if path.stem == "blend" else path.stem)
+
+
+BlendGiven = Annotated[BlendFile, BeforeValidator(_file_alone), Allowed("a file, or a mapping with file")]
+NamedList = Annotated[list[Named], Field(min_length=1), Allowed("a list, each a name or a mapping with name")]
+
+
+class Board(Section):
+    """One leaderboard: every criterion and blend x allocation x budget x schedule x seed, on every network.
+
+    All that stands in one block (network, allocation, budget, schedule, seed) is retrained on equal terms.
+    """
+
+    name: FolderName
+    seed: Annotated[int, Field(ge=0)] = 0
+    networks: Annotated[list[NetworkConfig], Field(min_length=1)]
+    criteria: Literal["all"] | Names = "all"
+    blends: list[BlendGiven] = Field(default_factory=list)
+    allocations: NamedList = Field(default_factory=lambda: [NamedSection(name="uniform")])
+    budgets: Annotated[list[BudgetConfig], Field(min_length=1)]
+    schedules: NamedList = Field(default_factory=lambda: [NamedSection(name="one_shot")])
+    compensation: CompensationConfig | None = None
+    retraining: RetrainingConfig
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Board:
+        _check_each_once("networks", [network.name for network in self.networks])
+        _check_each_once("blends", [blend.label for blend in self.blends])
+        for key in ("allocations", "budgets", "schedules"):
+            _check_each_once(key, [_shown(section) for section in getattr(self, key)])
+        if len({budget.latency_images for budget in self.budgets if budget.kind == "latency"}) > 1:
+            raise broken_rule("budgets: latency budgets share one table; give them the same latency_images")
+        return self
+
+    def space(self, network: NetworkConfig) -> Space:
+        """Return the space of one network; its budget is the first, or the first of latency, which needs a table."""
+        priced = [budget for budget in self.budgets if budget.kind == "latency"]
+        return Space(
+            name=self.name, seed=self.seed, data=network.data, model=network.model, training=network.training,
+            structure=network.structure, criteria=self.criteria, ratings=network.ratings,
+            budget=(priced or self.budgets)[0], compensation=self.compensation, retraining=self.retraining,
+            compute=self.compute,
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every key with its value, defaults included, as plain lists, mappings and scalars."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Return every key with its value as YAML; reading it again gives an equal board."""
+        return to_yaml(self.to_dict())
+
+
+def _shown(section: Section) -> str:
+    return to_yaml(section.model_dump(mode="json", exclude_none=True)).strip().replace("\n", ", ")
+
+
+def _check_each_once(key: str, names: Sequence[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise broken_rule(f"{key}: given more than once: {'; '.join(repeated)}")

@@ -1,0 +1,171 @@
+"""Figures of a leaderboard: the critical-difference diagram, means with intervals, accuracy against FLOPs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.transforms import blended_transform_factory
+
+from blendsearch.reports.board_records import BoardRun, Column
+from blendsearch.reports.figures.labels import spread
+from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes
+
+MOST_LABELS = 14
+LABEL_GAP = 10.5  # points between labels, for letters of 8
+ROOM = 1.6  # inches at the right of a panel for its labels
+LINE, BAR = 0.19, 0.085  # inches: a name's line, and the room of a clique's bar
+SCALE = 0.62  # inches from the top to the scale of ranks
+
+
+def draw_ranks(run: BoardRun, theme: Theme) -> Drawing:
+    """Draw mean ranks on a line with names at the sides; bars join what the test cannot tell apart (Demšar 2006)."""
+    summary = run.summary
+    if summary.test is None:
+        raise NotDrawn("Friedman's test needs at least three criteria in every column, two blocks, and a difference.")
+    names, ranks, test = summary.ranked, summary.ranks, summary.test
+    half = math.ceil(len(names) / 2)
+    margin = 0.35 + 0.075 * max(len(name) for name in names)
+    width, inner = 2 * margin + 5.6, 5.6
+    first = SCALE + 0.2 + BAR * len(test.cliques)
+    height = first + LINE * half + 0.1
+    figure = new_figure(width, height)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    bare(axes)
+    low, high = math.floor(min(ranks)), math.ceil(max(ranks))
+    per_rank = inner / max(high - low, 1)
+
+    def across(rank: float) -> float:
+        return margin + (rank - low) * per_rank
+
+    _draw_scale(axes, low, high, across(low), per_rank, theme)
+    _draw_difference(axes, test.critical_difference, across(low), per_rank, theme)
+    for position, (name, rank) in enumerate(zip(names, ranks, strict=True)):
+        left = position < half
+        line = first + LINE * (position if left else len(names) - 1 - position)
+        end, colour = (margin - 0.1 if left else width - margin + 0.1), _colour(run, name, theme)
+        axes.plot([across(rank), across(rank), end], [SCALE, line, line], color=colour, linewidth=0.8)
+        axes.text(
+            end + (-0.06 if left else 0.06), line, f"{name}  {rank:.1f}" if left else f"{rank:.1f}  {name}",
+            ha="right" if left else "left", va="center", fontsize=8, color=colour,
+            fontweight="bold" if colour != theme.ink else "normal",
+        )  # fmt: skip
+    place = dict(zip(names, ranks, strict=True))
+    for number, clique in enumerate(test.cliques):
+        reach = [across(place[clique[0]]) - 0.04, across(place[clique[-1]]) + 0.04]
+        axes.plot(reach, [SCALE + 0.12 + BAR * number] * 2, color=theme.ink, linewidth=3, solid_capstyle="butt")
+    return Drawing(
+        figure,
+        f"Critical-difference diagram of {len(names)} criteria over {summary.blocks} blocks: {names[0]} has the best "
+        f"mean rank, {ranks[0]:.1f}; the critical difference is {test.critical_difference:.1f}.",
+    )
+
+
+def _draw_scale(axes: Axes, low: int, high: int, start: float, per_rank: float, theme: Theme) -> None:
+    axes.plot([start, start + (high - low) * per_rank], [SCALE] * 2, color=theme.ink, linewidth=1)
+    step = max(1, math.ceil((high - low) / 12))
+    for rank in range(low, high + 1, step):
+        at = start + (rank - low) * per_rank
+        axes.plot([at, at], [SCALE - 0.06, SCALE], color=theme.ink, linewidth=1)
+        axes.text(at, SCALE - 0.1, str(rank), ha="center", va="bottom", fontsize=8, color=theme.muted)
+
+
+def _draw_difference(axes: Axes, difference: float, start: float, per_rank: float, theme: Theme) -> None:
+    """Draw the critical difference as a length above the scale."""
+    end = start + difference * per_rank
+    axes.plot([start, end], [0.22] * 2, color=theme.ink, linewidth=1.4)
+    for at in (start, end):
+        axes.plot([at, at], [0.17, 0.27], color=theme.ink, linewidth=1.4)
+    axes.text(end + 0.08, 0.22, f"critical difference {difference:.1f}", va="center", fontsize=8, color=theme.ink)
+
+
+def draw_means(run: BoardRun, theme: Theme) -> Drawing:
+    """Draw each criterion's mean accuracy over the columns with its 95 % interval over the seeds, best rank on top."""
+    shown = run.summary.criteria
+    left = 0.3 + 0.075 * max(len(one.name) for one in shown)
+    figure = new_figure(left + 4.2, 0.75 + LINE * len(shown))
+    axes = placed_axes(figure, left, 0.55, 0.15, 0.15)
+    for place, one in enumerate(shown):
+        colour = _colour(run, one.name, theme)
+        low, high = one.interval or (one.mean, one.mean)
+        axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=1.4)
+        marker = "D" if one.kind == "blend" else "o"
+        axes.plot([100 * one.mean], [place], marker=marker, markersize=4.5, color=colour)
+    axes.set_yticks(range(len(shown)), [one.name for one in shown], fontsize=8)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.tick_params(length=0)
+    axes.grid(axis="x")
+    axes.set_xlabel("test accuracy, %")
+    best = max(shown, key=lambda one: one.mean)
+    return Drawing(figure, f"Mean test accuracy of {len(shown)} criteria; {best.name} has the highest mean.")
+
+
+def draw_accuracy(run: BoardRun, theme: Theme) -> Drawing:
+    """Draw test accuracy against the share of FLOPs kept, a panel a network, allocation and schedule."""
+    panels: dict[tuple[str, str, str], list[Column]] = {}
+    for column in run.summary.columns:
+        panels.setdefault((column.network, column.allocation, column.schedule), []).append(column)
+    if len(next(iter(panels.values()))) < 2:
+        raise NotDrawn("Accuracy against FLOPs needs at least two budgets.")
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    width, height = 5.7, 3.9
+    figure = new_figure(width * columns, height * rows)
+    for number, (place, own) in enumerate(panels.items()):
+        row, across = divmod(number, columns)
+        left, bottom = 0.7 + width * across, 0.6 + height * (rows - 1 - row)
+        axes = placed_axes(figure, left, bottom, width * (columns - 1 - across) + ROOM, height * row + 0.42)
+        axes.set_title(", ".join(place), fontweight="bold")
+        _draw_panel(axes, run, own, theme)
+    return Drawing(figure, f"Test accuracy against FLOPs kept in {len(panels)} panels; {run.best} is in bold.")
+
+
+def _draw_panel(axes: Axes, run: BoardRun, columns: Sequence[Column], theme: Theme) -> None:
+    names = [one.name for one in run.summary.criteria if all(one.name in column.results for column in columns)]
+    ends = []
+    for name in names:
+        results = sorted((column.results[name] for column in columns), key=lambda result: -result.flops_ratio)
+        shares, means = ([100 * result.flops_ratio for result in results], [100 * result.mean for result in results])
+        axes.plot(shares, means, marker="o", markersize=2.5, **_line(run, name, theme))
+        ends.append(means[-1])
+    axes.axhline(100 * columns[0].unpruned, color=theme.muted, linewidth=1, linestyle=(0, (2, 2)))
+    axes.margins(x=0.02)
+    axes.invert_xaxis()
+    axes.tick_params(length=0, labelcolor=theme.muted)
+    axes.grid(axis="y")
+    axes.set_xlabel("FLOPs kept, %")
+    axes.set_ylabel("test accuracy, %")
+    _label(axes, run, dict(zip(names[:MOST_LABELS], ends, strict=False)), theme)
+
+
+def _line(run: BoardRun, name: str, theme: Theme) -> dict[str, Any]:
+    """Return how a line looks: blends blue, the best rank orange, both bold; the rest grey, `random` dashed."""
+    colour = _colour(run, name, theme)
+    if colour != theme.ink:
+        return {"color": colour, "linewidth": 2.2, "zorder": 4}
+    dashes = (0, (3, 2)) if name == "random" else "-"
+    return {"color": theme.muted, "linewidth": 0.9, "alpha": 0.7, "linestyle": dashes, "zorder": 2}
+
+
+def _label(axes: Axes, run: BoardRun, ends: dict[str, float], theme: Theme) -> None:
+    """Write names at the right, with a thin line to where each curve ends."""
+    ends = dict(sorted(ends.items(), key=lambda item: item[1]))
+    points = 72 / axes.figure.dpi
+    low, high = axes.get_ylim()
+    scale = (high - low) / (axes.get_window_extent().height * points)
+    places = spread(list(ends.values()), LABEL_GAP * scale, low, high)
+    sides = blended_transform_factory(axes.transAxes, axes.transData)
+    for (name, end), place in zip(ends.items(), places, strict=True):
+        colour = _colour(run, name, theme)
+        axes.plot([1, 1.055], [end, place], transform=sides, clip_on=False, color=colour, linewidth=0.6, alpha=0.6)
+        weight = "normal" if colour == theme.ink else "bold"
+        axes.text(1.065, place, name, transform=sides, va="center", fontsize=8, color=colour, fontweight=weight)
+
+
+def _colour(run: BoardRun, name: str, theme: Theme) -> str:
+    if name in run.blends:
+        return theme.blend
+    return theme.best if name == run.best else theme.ink

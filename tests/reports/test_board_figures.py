@@ -1,0 +1,89 @@
+"""Figures and tables of a leaderboard, from a made-up record: many criteria, one criterion, one budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from blendsearch.reports.board_page import choices, key_numbers, standing_row, wins_rows
+from blendsearch.reports.board_records import BoardRun, BoardSummary
+from blendsearch.reports.figures.agreement import draw_compact_agreement
+from blendsearch.reports.figures.board import draw_accuracy, draw_means, draw_ranks
+from blendsearch.reports.figures.style import LIGHT, NotDrawn
+
+
+def made_up(count, budgets=(0.5, 0.3), test=True):
+    names = [f"criterion_{place}" for place in range(count - 1)] + ["blend"]
+    ranks = [1 + 0.9 * place for place in range(count)]
+
+    def result(place, budget):
+        mean = 0.9 - 0.01 * place - 0.1 * (1 - budget)
+        return {
+            "mean": mean, "interval": (mean - 0.01, mean + 0.01), "values": [mean, mean], "rank": ranks[place],
+            "flops_ratio": budget - 0.01, "params_ratio": budget, "retraining_seconds": 1.0, "files": ["a", "b"],
+        }  # fmt: skip
+
+    columns = [
+        {
+            "network": "small", "allocation": "uniform", "budget_kind": "flops", "budget": budget, "min_keep": 0.1,
+            "schedule": "one_shot", "unpruned": 0.95,
+            "results": {name: result(place, budget) for place, name in enumerate(names)},
+        }
+        for budget in budgets
+    ]  # fmt: skip
+    identity = [[float(i == j) if i <= j else -0.2 for j in range(count)] for i in range(count)]
+    criteria = [
+        {"name": name, "kind": "blend" if name == "blend" else "criterion", "rank": ranks[place], "mean": 0.9,
+         "loss": -0.05, "wins": 3, "ties": 1, "losses": 0, "columns": 2, "scoring_seconds": 0.1,
+         "retraining_seconds": 1.0}
+        for place, name in enumerate(names)
+    ]  # fmt: skip
+    friedman = {"statistic": 20.0, "p": 0.001, "alpha": 0.05, "critical_difference": 2.0, "cliques": [names[:2]]}
+    record = {
+        "name": "made_up", "seed": 0, "seeds": 2, "cells": 4 * count, "sentence": "So it is.", "criteria": criteria,
+        "ranked": names, "ranks": ranks, "blocks": 4, "test": friedman if test else None, "columns": columns,
+        "wins": [[4 * (i < j) for j in range(count)] for i in range(count)],
+        "networks": [{"name": "small", "model": "conv4", "file": "f", "baseline": {"test_accuracy": 0.95}}],
+        "agreement": {"small": {"criteria": names, "groups": {}, "mean": identity}},
+    }  # fmt: skip
+    return BoardRun(Path("nowhere"), BoardSummary.model_validate(record), "")
+
+
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_figures_name_every_criterion_or_the_best_of_many(count):
+    run = made_up(count)
+    ranks = draw_ranks(run, LIGHT)
+    shown = " ".join(text.get_text() for text in ranks.figure.axes[0].texts)
+    assert all(name in shown for name in run.summary.ranked)
+    assert "critical difference 2.0" in shown
+    assert "criterion_0 has the best" in ranks.alt
+    assert len(draw_means(run, LIGHT).figure.axes[0].get_yticklabels()) == count
+    named = [text.get_text() for text in draw_accuracy(run, LIGHT).figure.axes[0].texts]
+    assert len(named) == min(count, 14)
+    assert "criterion_0" in named
+
+
+def test_many_criteria_agree_in_a_figure_without_numbers():
+    run = made_up(30)
+    cells = draw_compact_agreement(run.summary.agreement["small"], LIGHT).figure.axes[1]
+    assert not cells.texts
+    assert len(cells.lines[0].get_xdata()) == 30 * 29 // 2  # those below 0
+
+
+def test_what_cannot_be_drawn_is_told():
+    with pytest.raises(NotDrawn, match="three criteria"):
+        draw_ranks(made_up(2, test=False), LIGHT)
+    with pytest.raises(NotDrawn, match="two budgets"):
+        draw_accuracy(made_up(3, budgets=(0.5,)), LIGHT)
+
+
+def test_tables_hold_texts_and_what_to_sort_by():
+    run = made_up(3)
+    first = run.summary.criteria[0]
+    assert standing_row(run, 1, first).css == "best"
+    assert ("90.00 %", 0.9) in standing_row(run, 1, first).cells
+    assert standing_row(run, 3, run.summary.criteria[2]).css == "blend"
+    assert wins_rows(run)[0] == ("criterion_0", [("–", 0), ("4", 100), ("4", 100)])
+    assert choices(run.summary.columns)["budget"] == ["50 % FLOPs", "30 % FLOPs"]
+    assert key_numbers(run)[1].value == "95.00 %"
