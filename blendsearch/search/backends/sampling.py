@@ -13,7 +13,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 
 from blendsearch.compute import child_seed
 from blendsearch.errors import BlendsearchError, unknown_name
-from blendsearch.search.backends.base import BACKENDS, Backend, Settings
+from blendsearch.search.backends.base import BACKENDS, Backend, Settings, as_point, only_one_objective, plain
+from blendsearch.search.pareto import Point
 from blendsearch.search.quiet import quiet_optuna
 
 SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
@@ -27,10 +28,10 @@ SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
 
 @dataclass(frozen=True)
 class Told:
-    """A genome with its fitness and what the sampler noted about it when it was asked."""
+    """A genome with its point and what the sampler noted about it when it was asked."""
 
     genome: np.ndarray
-    fitness: float
+    point: Point
     notes: dict[str, Any]
 
 
@@ -54,9 +55,11 @@ class Sampling(Backend):
 
     @classmethod
     def check(cls, settings: Settings) -> None:
-        """Raise BlendsearchError for an unknown sampler."""
+        """Raise BlendsearchError for an unknown sampler, or several objectives for one that has one."""
         if settings.sampler not in SAMPLERS:
             raise unknown_name("sampler", settings.sampler, SAMPLERS, "search.sampler")
+        if settings.sampler != "nsgaii":
+            only_one_objective(settings, f"sampler '{settings.sampler}'")
 
     def propose(self, n: int) -> list[np.ndarray]:
         """Return what the sampler draws next."""
@@ -73,7 +76,7 @@ class Sampling(Backend):
     def _study(self) -> optuna.Study:
         sampler_seed = child_seed(self.seed, "sampling", self.asked) % 2**32
         sampler = SAMPLERS[self.settings.sampler](sampler_seed, self.settings)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = optuna.create_study(directions=["maximize"] * self.settings.values, sampler=sampler)
         study.add_trials([self._trial(told) for told in self.told])
         return study
 
@@ -81,15 +84,15 @@ class Sampling(Backend):
         return optuna.create_trial(
             params=dict(self.space.params(told.genome)),
             distributions=dict(self.distributions),
-            value=told.fitness,
+            values=told.point,
             system_attrs=told.notes,
         )
 
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Remember the trials; the sampler reads them at the next ask."""
         self._adopt([genome for genome in genomes if genome.tobytes() not in self.notes])
-        for genome, fitness in zip(genomes, fitnesses, strict=True):
-            self.told.append(Told(genome, fitness, self.notes[genome.tobytes()]))
+        for genome, point in zip(genomes, points, strict=True):
+            self.told.append(Told(genome, point, self.notes[genome.tobytes()]))
         for genome in genomes:
             self.notes.pop(genome.tobytes(), None)
 
@@ -107,7 +110,7 @@ class Sampling(Backend):
         """Return the told trials and the notes on those asked and not yet told."""
         return {
             "sampler": self.settings.sampler,
-            "told": [[told.genome.tolist(), told.fitness, told.notes] for told in self.told],
+            "told": [[told.genome.tolist(), plain(told.point), told.notes] for told in self.told],
             "pending": [[np.frombuffer(key).tolist(), notes] for key, notes in self.notes.items()],
         }
 
@@ -116,5 +119,5 @@ class Sampling(Backend):
         given, own = state.get("sampler"), self.settings.sampler
         if given != own:
             raise BlendsearchError(f"search state: sampler: {given!r} given, {own!r} expected")
-        self.told = [Told(np.array(genome), fitness, dict(notes)) for genome, fitness, notes in state["told"]]
+        self.told = [Told(np.array(genome), as_point(fitness), dict(notes)) for genome, fitness, notes in state["told"]]
         self.notes = {np.array(genome).tobytes(): dict(notes) for genome, notes in state["pending"]}
