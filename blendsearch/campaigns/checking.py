@@ -14,7 +14,7 @@ from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.campaigns.options import wrong_types
 from blendsearch.compute import Compute
 from blendsearch.config import KeyPath, Space, load_space, space_from_dict
-from blendsearch.config.models import SearchConfig
+from blendsearch.config.models import BUDGET_KINDS, SearchConfig
 from blendsearch.criteria import CRITERIA
 from blendsearch.data.datasets import DATASETS
 from blendsearch.errors import BlendsearchError, ConfigError, nearest
@@ -89,6 +89,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _clusters(data.get("clusters"), len(listed))
     yield from _compensation(data)
     yield from _finals(data)
+    yield from _lowest(data)
     yield from _workers(data.get("compute"))
     yield from _precision(data.get("compute"))
     yield from _teacher(data.get("training"))
@@ -195,6 +196,22 @@ def _finals(data: Mapping[str, Any]) -> Mistakes:
     if wanted and isinstance(retraining, Mapping) and retraining.get("epochs") == 0:
         what = "a rung is a share of retraining.epochs, which is 0; set finals: null or train for longer"
         yield ("search", "finals"), what
+
+
+def _lowest(data: Mapping[str, Any]) -> Mistakes:
+    """Yield what is wrong with the lowest budget of a front beside the budget itself."""
+    search, budget = data.get("search"), data.get("budget")
+    lowest = search.get("lowest") if isinstance(search, Mapping) and search.get("objectives") else None
+    given = budget if isinstance(budget, Mapping) else {}
+    ratios = [given[kind] for kind in BUDGET_KINDS if given.get(kind) is not None]
+    if not _is_number(lowest) or len(ratios) != 1 or not _is_number(ratios[0]):
+        return  # nothing to compare, or told as a mistake of the section
+    if lowest >= ratios[0]:
+        yield ("search", "lowest"), f"{lowest:g} given, less than the budget's {ratios[0]:g} expected"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _workers(section: Any) -> Mistakes:

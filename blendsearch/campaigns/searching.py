@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from blendsearch.allocation import Allocation, Evolved, weights_of
-from blendsearch.blending import Blend, Clusters, Scores
+from blendsearch.allocation import Evolved, weights_of
+from blendsearch.blending import Clusters, Scores
 from blendsearch.campaigns.checking import make
+from blendsearch.campaigns.entrants import Entrant, entrant, rival
 from blendsearch.campaigns.finals import Finalist, best_distinct, finals
 from blendsearch.campaigns.folder import RunFolder
+from blendsearch.campaigns.front import (
+    best_at_full_budget,
+    drawn_at_full_budget,
+    front_entrants,
+    objectives_of,
+    save_blends,
+)
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import Workbench, data_name
 from blendsearch.compute import child_seed
@@ -22,20 +30,10 @@ from blendsearch.search.backends import BACKENDS
 from blendsearch.search.evolve import Generation, Search, stopped_by
 from blendsearch.search.fitness import FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
-from blendsearch.search.ledger import Ledger
+from blendsearch.search.ledger import Ledger, Trial
 
 BLEND = "blend"
 CONTROL = "random search"
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """What is to be retrained: a blend (a criterion is a blend of one), what shares out its budget, its proxy."""
-
-    blend: Blend
-    allocation: Allocation
-    allocation_name: str
-    proxy: float
 
 
 def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clusters) -> dict[str, Entrant]:
@@ -46,18 +44,25 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
         make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
     )
     kept = list(bench.structure.widths) if isinstance(bench.allocation, Evolved) else ()
-    genomes = GenomeSpace(clusters, kept)
+    lowest = space.search.lowest
+    ratios = (lowest, space.budget.ratio) if space.search.objectives and lowest is not None else None
+    genomes = GenomeSpace(clusters, kept, ratios)
     starts = starting_genomes(planner, genomes)
     search = _evolved(bench, folder, planner, fitness, genomes, starts)
     genome, value = _winner(bench, folder, planner, genomes, search)
-    found = {BLEND: _entrant(space.allocation.name, planner, genomes.decode(genome), value)}
-    found |= {name: _rival(planner, fitness, name, space.allocation.name) for name in scores}
+    found = {BLEND: entrant(space.allocation.name, planner, genomes.decode(genome), value, "blend")}
+    found |= {name: rival(planner, fitness, name, space.allocation.name, "criterion") for name in scores}
     if space.search.control:
         found[CONTROL] = _control(bench, folder, planner, fitness, genomes, list(starts.values()), search)
     folder.write_json("records/proxies.json", {name: entrant.proxy for name, entrant in found.items()})
-    noted = replace(found[BLEND].blend, found_on=_found_on(bench, value, list(scores)))
+    found_on = _found_on(bench, value, list(scores))
+    noted = replace(found[BLEND].blend, found_on=found_on)
     noted.save(folder / "blend.json")
     folder.write_json("plan.json", planner.plan(noted).to_dict())
+    if space.search.objectives:
+        trials = _trials(bench, folder)
+        found |= front_entrants(bench, folder, planner, fitness, genomes, search, found[BLEND], trials)
+        save_blends(folder, found, found_on)
     return found
 
 
@@ -87,7 +92,7 @@ def _evolved(
         genomes, seed=child_seed(bench.space.seed, "search"), initial=list(starts.values()),
         population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
         elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
-        sampler=settings.sampler,
+        sampler=settings.sampler, objectives=settings.objectives,
     )  # fmt: skip
     ledger = _ledger(bench, folder)
 
@@ -96,29 +101,45 @@ def _evolved(
         folder.write_json("records/search.json", state)
         folder.event("generation", **state["generations"][-1])
 
-    search = Search(genomes, backend, planner, fitness, ledger, save, bench.progress, list(starts))
+    search = Search(
+        genomes, backend, planner, fitness, ledger, save, bench.progress, list(starts), objectives_of(bench)
+    )
     if folder.has("records/search.json"):
         search.load_state_dict(folder.read_json("records/search.json"))
     search.run(settings.generations, settings.population, settings.limit)
+    if settings.objectives:
+        search.lift(settings.population)
     ledger.close()
     return search
 
 
 def _ledger(bench: Workbench, folder: RunFolder, *part: str) -> Ledger:
     """Open the study of the search, or of a part of it, in the folder's storage."""
-    return Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", "-".join([bench.space.name, *part]))
+    costs = () if part else bench.space.search.objectives
+    return Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", "-".join([bench.space.name, *part]), costs)
+
+
+def _trials(bench: Workbench, folder: RunFolder) -> list[Trial]:
+    """Read every trial of the search."""
+    ledger = _ledger(bench, folder)
+    trials = ledger.trials()
+    ledger.close()
+    return trials
 
 
 def _winner(
     bench: Workbench, folder: RunFolder, planner: Planner, genomes: GenomeSpace, search: Search
 ) -> tuple[np.ndarray, float]:
-    """Return genome and proxy of the best: by the proxy, or, where the space has finals, of those who win them."""
+    """Return genome and proxy of the best: by the proxy, or, where the space has finals, of those who win them.
+
+    With several objectives it is the best at the full budget.
+    """
     assert search.backend.best is not None
+    if bench.space.search.objectives:
+        return best_at_full_budget(_trials(bench, folder), genomes)
     if bench.space.search.finals is None:
         return search.backend.best
-    ledger = _ledger(bench, folder)
-    trials = ledger.trials()
-    ledger.close()
+    trials = _trials(bench, folder)
     values = [(trial.attrs["plan"], trial.value) for trial in trials]
     found = {}
     for position in best_distinct(values, bench.space.search.finals.candidates):
@@ -161,23 +182,6 @@ def cost_of(search: SearchConfig, generations: Sequence[Mapping[str, Any]]) -> d
     }
 
 
-def _entrant(allocation: str, planner: Planner, blend: Blend, value: float) -> Entrant:
-    return Entrant(blend, planner.allocation_of(blend), allocation, value)
-
-
-def _rival(planner: Planner, fitness: FitnessFunction, name: str, allocation_name: str) -> Entrant:
-    """Return a criterion under the space's allocation; under "evolved", with that start which the proxy prefers."""
-    blend, scores = Blend.single(name), planner.scores[name]
-    evolved = isinstance(planner.allocation, Evolved)
-    starts = planner.allocation.start if isinstance(planner.allocation, Evolved) else {}
-    choices: dict[str, Allocation] = dict(starts) if evolved else {allocation_name: planner.allocation}
-    plans = [allocation.plan(planner.structure, scores, planner.budget) for allocation in choices.values()]
-    values = [evaluation.value for evaluation in fitness(plans)]
-    best = max(range(len(values)), key=values.__getitem__)
-    chosen = list(choices)[best]
-    return Entrant(blend, choices[chosen], chosen, values[best])
-
-
 def _control(
     bench: Workbench,
     folder: RunFolder,
@@ -190,17 +194,22 @@ def _control(
     """Return the best of the same start and as many random genomes as the search evaluated: what chance would find."""
     assert search.generations
     rng = np.random.default_rng(child_seed(bench.space.seed, "control"))
-    count = max(0, search.generations[-1].evaluations - len(starts))
+    lifted = search.lifted
+    count = max(0, search.generations[-1].evaluations - lifted - len(starts))
     drawn = [*starts, *(genomes.random(rng) for _ in range(count))]
     if not folder.has("records/control.json"):
-        folder.write_json("records/control.json", _drawn(bench, planner, fitness, genomes, drawn))
+        if bench.space.search.objectives:
+            record = drawn_at_full_budget(bench, planner, fitness, genomes, drawn, lifted)
+        else:
+            record = _drawn(bench, planner, fitness, genomes, drawn)
+        folder.write_json("records/control.json", record)
     record = folder.read_json("records/control.json")
     number, proxy = record["number"], record["proxy"]
     if bench.space.search.finals is not None:
         candidates = {number: (drawn[number], proxy) for number, proxy in record["finalists"]}
         number = _finals(bench, folder, planner, genomes, candidates, "finals-control")
         proxy = candidates[number][1]
-    return _entrant(bench.space.allocation.name, planner, genomes.decode(drawn[number]), proxy)
+    return entrant(bench.space.allocation.name, planner, genomes.decode(drawn[number]), proxy, "control")
 
 
 def _drawn(

@@ -59,6 +59,11 @@ Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending),
 Ratios = Annotated[list[Ratio], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of shares")]
 Rung = Annotated[float, Field(gt=0, le=1)]
 Rungs = Annotated[list[Rung], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of shares, at most 1")]
+Costs = Annotated[
+    list[Literal["flops", "params", "latency"]],
+    AfterValidator(_without_repeats),
+    Allowed("a list of flops, params, latency, each at most once"),
+]
 Levels = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 Spreads = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 FolderName = Annotated[
@@ -291,6 +296,8 @@ class SearchConfig(Section):
 
     control: also draw as many blends at random, and retrain the best of them beside the blend. limit: the search
     ends with the generation that reaches it; null for all generations. finals: null takes the proxy's best.
+    objectives: costs whose kept share is minimised beside the accuracy; the search then finds a whole front, between
+    the budget and `lowest`, a kept share of the budget's kind. front: how many of its points are retrained.
     """
 
     backend: Text = "deap"
@@ -305,6 +312,19 @@ class SearchConfig(Section):
     control: bool = True
     limit: Annotated[LimitConfig | None, Allowed("a mapping with evaluations or seconds, or null")] = None
     finals: FinalsConfig | None = None
+    objectives: Costs = Field(default_factory=list)
+    lowest: Ratio | None = None
+    front: Count = 4
+
+    @model_validator(mode="after")
+    def _a_front_has_its_terms(self) -> SearchConfig:
+        if self.objectives and self.lowest is None:
+            raise broken_rule("objectives need lowest, the smallest share that may be kept of what the budget counts")
+        if self.objectives and self.finals is not None:
+            raise broken_rule(
+                "finals choose one blend and objectives ask for a front; set finals: null or objectives: []"
+            )
+        return self
 
     @model_validator(mode="after")
     def _elite_leaves_room(self) -> SearchConfig:

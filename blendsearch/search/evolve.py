@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,15 @@ from blendsearch.search.backends import Backend
 from blendsearch.search.fitness import Evaluation, FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.search.ledger import Ledger
+from blendsearch.search.objectives import Objectives, plan_of
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation in numbers; proxies in [0, 1], `seconds` of all its evaluations, `evaluations` so far."""
+    """One generation in numbers; proxies in [0, 1], `seconds` of all its evaluations, `evaluations` so far.
+
+    lifted: whether it is the one that closes a search for a front, see `Search.lift`.
+    """
 
     generation: int
     evaluations: int
@@ -29,6 +33,7 @@ class Generation:
     worst: float
     best_so_far: float
     seconds: float
+    lifted: bool = False
 
 
 def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig | None = None) -> str | None:
@@ -38,6 +43,7 @@ def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig 
     (different plans; seconds of evaluations, added up over the workers), so a resumed search stops where one that was
     never stopped does.
     """
+    generations = [generation for generation in generations if not generation.lifted]
     if len(generations) > last:
         return "generations"
     if limit is None or not generations:
@@ -54,6 +60,7 @@ class Search:
     """A search as it stands: backend, what was evaluated, the generations so far and the best blend.
 
     save: called with the state after every generation, so that a stopped search loses at most one.
+    objectives: what is maximised; the numbers of a generation and the best are those of the first, the proxy.
     """
 
     space: GenomeSpace
@@ -64,6 +71,7 @@ class Search:
     save: Callable[[dict[str, Any]], None]
     progress: Progress = silent
     base_names: Sequence[str] = ()
+    objectives: Objectives = field(default_factory=Objectives)
     generations: list[Generation] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,7 +104,7 @@ class Search:
         assert self.generations is not None
         number = len(self.generations)
         genomes = self.backend.ask(population)
-        plans = [self.planner.plan(self.space.decode(genome)) for genome in genomes]
+        plans = [plan_of(self.planner, self.space, genome) for genome in genomes]
         best = self.backend.best[1] if self.backend.best else 0.0
 
         def done(count: int, value: float) -> None:
@@ -106,10 +114,42 @@ class Search:
             self.progress("search", position, (last + 1) * population, f"generation {number}, best proxy {best:.4f}")
 
         evaluations = self.fitness(plans, done)
-        self.backend.tell(genomes, [evaluation.value for evaluation in evaluations])
+        self._learn(genomes, evaluations)
         self._record(number, genomes, evaluations)
         self.progress("search", (number + 1) * population, (last + 1) * population, f"best proxy {best:.4f}")
         self.save(self.state_dict())
+
+    def lift(self, most: int) -> None:
+        """Evaluate the blends of the front at the highest budget as well, as a last generation; done once.
+
+        What is best at a smaller budget may be best at the highest too, which few genomes of a search for a whole
+        front have. most: how many at most, the highest proxies first.
+        """
+        assert self.generations
+        if self.generations[-1].lifted:
+            return
+        ranked = sorted(self.backend.front, key=lambda entry: -entry[1][0])
+        below = [genome for genome, _ in ranked if not np.array_equal(genome, self.space.at_highest(genome))]
+        genomes = [self.space.at_highest(genome) for genome in below[:most]]
+        if not genomes:
+            return
+        plans = [plan_of(self.planner, self.space, genome) for genome in genomes]
+        evaluations = self.fitness(plans, lambda n, value: self.progress("full budget", n, len(genomes), ""))
+        self._learn(genomes, evaluations)
+        self._record(len(self.generations), genomes, evaluations)
+        self.generations[-1] = replace(self.generations[-1], lifted=True)
+        self.save(self.state_dict())
+
+    @property
+    def lifted(self) -> int:
+        """How many evaluations `lift` took."""
+        if not self.generations or not self.generations[-1].lifted:
+            return 0
+        return self.generations[-1].evaluations - self.generations[-2].evaluations
+
+    def _learn(self, genomes: list[np.ndarray], evaluations: list[Evaluation]) -> None:
+        cost = self.planner.structure.cost
+        self.backend.tell(genomes, [self.objectives.point(evaluation, cost) for evaluation in evaluations])
 
     def _record(self, number: int, genomes: list[np.ndarray], evaluations: list[Evaluation]) -> None:
         assert self.generations is not None
@@ -122,7 +162,8 @@ class Search:
                 attrs["criterion"] = self.base_names[offset]
             params = dict(zip(self.space.names, genome.tolist(), strict=True))
             cost = 0.0 if evaluation.repeated else evaluation.seconds
-            self.ledger.record(before + offset, number, params, evaluation.value, cost, attrs)
+            shares = self.objectives.shares(evaluation.plan, self.planner.structure.cost)
+            self.ledger.record(before + offset, number, params, evaluation.value, cost, attrs, shares)
         values = [evaluation.value for evaluation in evaluations]
         self.generations.append(
             Generation(

@@ -51,9 +51,7 @@ class GenomeSpace:
     ratios: the lowest and the highest budget, where that is searched too; its gene is the last, called "budget".
     """
 
-    def __init__(
-        self, clusters: Clusters, kept: Sequence[str] = (), ratios: tuple[float, float] | None = None
-    ) -> None:
+    def __init__(self, clusters: Clusters, kept: Sequence[str] = (), ratios: tuple[float, float] | None = None) -> None:
         self.clusters = clusters
         self.cells = tuple(
             Cell(unit, index, members)
@@ -132,8 +130,8 @@ class GenomeSpace:
     def encode(self, blend: Blend) -> np.ndarray:
         """Return the genome of a blend, with its factors divided by the greatest when that is above 1.
 
-        A network-level blend is given to every unit; the budget is the highest. Raises BlendsearchError when the blend has other units,
-        a criterion that is in no cluster, or two criteria of one cluster with factors above 0.
+        A network-level blend is given to every unit; the budget is the highest. Raises BlendsearchError when the
+        blend has other units, a criterion that is in no cluster, or two criteria of one cluster with factors above 0.
         """
         genome = np.zeros(self.size)
         genome[0 : self.blend_size : 2] = [cell.gene(0) for cell in self.cells]
