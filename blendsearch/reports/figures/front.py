@@ -54,17 +54,23 @@ def _draw_accuracies(axes: Axes, points: Sequence[FrontPoint], kind: str, theme:
     criteria = [(_share(point.criterion, kind), point.criterion) for point in points]
     _draw_line(axes, criteria, APART, "s", (0, (4, 2)), theme.best, "criterion that the proxy puts first", theme)
     _draw_line(axes, blends, -APART, "D", "-", theme.blend, "blend", theme)
-    axes.margins(0.1, 0.14)
+    axes.margins(0.13, 0.16)
     for point in points:
-        x, y = _share(point.criterion, kind), point.criterion.test_accuracy
-        if x is None or y is None or point.test_accuracy is None:
-            continue
-        below = y <= point.test_accuracy
-        axes.annotate(
-            point.criterion.name, (100 * x, 100 * y), (APART + 6, -8 if below else 8), textcoords="offset points",
-            fontsize=7.5, color=theme.ink, va="center",
-        )  # fmt: skip
+        _name_criterion(axes, point, kind, theme)
     axes.legend(loc="lower right", frameon=False, fontsize=8.5, labelcolor=theme.ink)
+
+
+def _name_criterion(axes: Axes, point: FrontPoint, kind: str, theme: Theme) -> None:
+    """Write a criterion's name beyond its bar: above when it is ahead of the blend, else below."""
+    other = point.criterion
+    share, accuracy = _share(other, kind), other.test_accuracy
+    if share is None or accuracy is None:
+        return
+    side = 1 if point.test_accuracy is None or accuracy > point.test_accuracy else -1
+    axes.annotate(
+        other.name, (100 * share, 100 * (accuracy + side * (other.test_accuracy_std or 0))), (APART, 9 * side),
+        textcoords="offset points", fontsize=7.5, color=theme.ink, ha="center", va="center",
+    )  # fmt: skip
 
 
 def _draw_line(
