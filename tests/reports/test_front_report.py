@@ -11,10 +11,21 @@ from fake_run import make_run
 
 from blendsearch.errors import RunError
 from blendsearch.reports import build_report
+from blendsearch.reports.figures import FIGURES
 from blendsearch.reports.figures.front import draw_front
 from blendsearch.reports.figures.style import LIGHT, NotDrawn
 from blendsearch.reports.front_table import front_table
 from blendsearch.reports.records import read_run
+
+
+@pytest.fixture
+def other_figures_left_out(monkeypatch):
+    """They have tests of their own; here they would only take time."""
+
+    def leave_out(run, theme):
+        raise NotDrawn("left out")
+
+    monkeypatch.setattr("blendsearch.reports.page.FIGURES", dict.fromkeys(FIGURES, leave_out))
 
 
 def side(proxy, accuracy, share, std):
@@ -43,6 +54,7 @@ def with_front(folder, costs=("flops",), std=0.004):
     return folder
 
 
+@pytest.mark.usefixtures("other_figures_left_out")
 def test_the_front_is_drawn_and_told(tmp_path):
     folder = with_front(tmp_path)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", build_report(folder).read_text()))
@@ -82,6 +94,7 @@ def test_one_seed_tests_nothing(tmp_path):
     draw_front(run, LIGHT)
 
 
+@pytest.mark.usefixtures("other_figures_left_out")
 def test_without_a_front_there_is_no_section_and_an_old_picture_goes(tmp_path):
     folder = with_front(tmp_path)
     build_report(folder)
