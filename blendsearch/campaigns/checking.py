@@ -16,7 +16,7 @@ from blendsearch.blending import Blend
 from blendsearch.campaigns.options import wrong_types
 from blendsearch.compute import Compute
 from blendsearch.config import KeyPath, Space, load_space, space_from_dict
-from blendsearch.config.models import SearchConfig
+from blendsearch.config.models import BUDGET_KINDS, SearchConfig
 from blendsearch.criteria import CRITERIA
 from blendsearch.data.datasets import DATASETS
 from blendsearch.errors import BlendsearchError, ConfigError, nearest
@@ -95,6 +95,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _finals(data)
     yield from _phases(data)
     yield from _start_from(data)
+    yield from _lowest(data)
     yield from _workers(data.get("compute"))
     yield from _precision(data.get("compute"))
     yield from _teacher(data.get("training"))
@@ -219,6 +220,8 @@ def _phases(data: Mapping[str, Any]) -> Mistakes:
     if isinstance(units, list) and len(units) > 1 and isinstance(generations, int) and generations < len(units):
         what = f"{len(units)} units need a generation each (given search.generations {generations})"
         yield ("blend", "unit"), f"{what}, allowed {len(units)} or more"
+    if isinstance(units, list) and len(units) > 1 and isinstance(search, Mapping) and search.get("objectives"):
+        yield ("blend", "unit"), "a search with objectives has one unit (given several; name one, or objectives: [])"
 
 
 def _start_from(data: Mapping[str, Any]) -> Mistakes:
@@ -235,6 +238,22 @@ def _start_from(data: Mapping[str, Any]) -> Mistakes:
 
 def _check_start(path: str, criteria: Collection[str]) -> None:
     check_known(Blend.load(path), criteria, path)
+
+
+def _lowest(data: Mapping[str, Any]) -> Mistakes:
+    """Yield what is wrong with the lowest budget of a front beside the budget itself."""
+    search, budget = data.get("search"), data.get("budget")
+    lowest = search.get("lowest") if isinstance(search, Mapping) and search.get("objectives") else None
+    given = budget if isinstance(budget, Mapping) else {}
+    ratios = [given[kind] for kind in BUDGET_KINDS if given.get(kind) is not None]
+    if not _is_number(lowest) or len(ratios) != 1 or not _is_number(ratios[0]):
+        return  # nothing to compare, or told as a mistake of the section
+    if lowest >= ratios[0]:
+        yield ("search", "lowest"), f"{lowest:g} given, less than the budget's {ratios[0]:g} expected"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _workers(section: Any) -> Mistakes:

@@ -16,14 +16,14 @@ from blendsearch.proxies import PROXIES
 from blendsearch.search.evolve import Generation
 from blendsearch.search.fitness import Evaluation, FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
-from blendsearch.search.rungs import RungFitness
+from blendsearch.search.rungs import Fitness, RungFitness
 from blendsearch.search.screening import judge_of
 
 BARREN = 20
 """After so many generations in a row without a plan that is new, chance is held to have seen them all."""
 
 
-def fitness_of(bench: Workbench) -> FitnessFunction | RungFitness:
+def fitness_of(bench: Workbench) -> Fitness:
     """Return what evaluates plans as the space says: by its proxy alone, or by rungs of which that is the last."""
     space, given = bench.space, bench.bench(bench.network)
     deciding = make(PROXIES, space.proxy)
@@ -45,7 +45,7 @@ def chance(bench: Workbench, genomes: GenomeSpace, starts: Sequence[np.ndarray])
 def drawn_by_chance(
     bench: Workbench,
     planner: Planner,
-    fitness: FitnessFunction | RungFitness,
+    fitness: Fitness,
     genomes: GenomeSpace,
     starts: Sequence[np.ndarray],
     generations: Sequence[Generation],

@@ -51,6 +51,13 @@ class Found:
     phases: Sequence[Phase]
     best: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
     generations: list[Generation] = field(default_factory=list)
+    search: Search | None = None
+
+    @property
+    def last(self) -> Search:
+        """The search of the phase that ran last."""
+        assert self.search is not None
+        return self.search
 
     @property
     def finest(self) -> GenomeSpace:
@@ -92,9 +99,10 @@ def phases_of(
     """Return the phases of the space's units, coarse to fine, with even shares of generations and limit.
 
     What cannot be shared out evenly goes to the last. The clusters of the coarser units are written to
-    records/clusters-UNIT.json, since the ledger's genes count them.
+    records/clusters-UNIT.json, since the ledger's genes count them. With objectives the budget is a gene, too.
     """
     units, search, seed = bench.space.blend.units, bench.space.search, child_seed(bench.space.seed, "search")
+    ratios = (search.lowest, bench.space.budget.ratio) if search.objectives and search.lowest is not None else None
     phases = []
     for number, unit in enumerate(units, start=1):
         clusters = finest
@@ -104,7 +112,7 @@ def phases_of(
         last = search.generations if number == len(units) else number * (search.generations // len(units))
         limit = _share(search.limit, number, len(units))
         own_seed = seed if number == 1 else child_seed(seed, unit)
-        phases.append(Phase(GenomeSpace(clusters, kept), last, limit, own_seed))
+        phases.append(Phase(GenomeSpace(clusters, kept, ratios), last, limit, own_seed))
     return phases
 
 
@@ -150,6 +158,7 @@ def run_phases(
         if resumed:
             search.load_state_dict(state)
         search.run(phase.last, population, phase.limit)
+        found.search = search
         assert search.backend.best is not None
         found.best[phase.unit], found.generations = search.backend.best, search.generations or []
     return found

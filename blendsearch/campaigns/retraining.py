@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from blendsearch.training.evaluation import evaluate
 
 @dataclass(frozen=True)
 class Candidate:
-    """One network to retrain: the blend, a base criterion or the control, and the seed of this repetition."""
+    """One network to retrain: a blend, a base criterion or the control, and the seed of this repetition."""
 
     name: str
     kind: str
@@ -40,7 +40,8 @@ class Candidate:
 class Terms:
     """What all candidates share: network, budget, schedule, training, splits; and what scores and allocates each.
 
-    scorers, allocations: by the candidate's name. compensation: see `Job`.
+    scorers, allocations: by the candidate's name. compensation: see `Job`. budgets: by the name of candidates whose
+    budget is another than the common one, as on a front.
     checkpoints: folder for the last epoch of each retraining under way.
     """
 
@@ -56,6 +57,7 @@ class Terms:
     seed: int
     checkpoints: Path | None = None
     compensation: Refit | None = None
+    budgets: dict[str, Budget] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def retrain(terms: Terms, candidate: Candidate, progress: Progress = silent) -> 
     start = time.perf_counter()
     checkpoint = Checkpoint(terms.checkpoints / f"{candidate.key}.pt") if terms.checkpoints else None
     job = Job(
-        terms.structure, terms.scorers[candidate.name], terms.allocations[candidate.name], terms.budget,
-        terms.splits.train, terms.training, seed=child_seed(terms.seed, "retraining", candidate.seed),
+        terms.structure, terms.scorers[candidate.name], terms.allocations[candidate.name],
+        terms.budgets.get(candidate.name, terms.budget), terms.splits.train, terms.training,
+        seed=child_seed(terms.seed, "retraining", candidate.seed),
         compute=terms.compute, progress=progress, checkpoint=checkpoint, teacher=terms.network,
         validation=terms.splits.search if terms.training.early_stop else None, compensation=terms.compensation,
     )  # fmt: skip
@@ -134,7 +137,7 @@ def retrain_all(
     progress("retraining", finished, len(candidates), "")
     for position, (result, state) in pool.map(waiting):
         candidate = waiting[position]
-        if candidate.kind == "blend":
+        if candidate.kind in ("blend", "front"):
             folder.write_tensors(f"networks/{candidate.key}.safetensors", state)
         folder.write_json(_record(candidate), asdict(result))
         folder.checkpoint(candidate.key).remove()

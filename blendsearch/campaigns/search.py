@@ -11,13 +11,15 @@ from typing import Any
 from blendsearch.blending import Blend, Clusters, Scores, agreement, rank_all
 from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.comparison import averages, compare, fidelity, same_filters
+from blendsearch.campaigns.entrants import Entrant
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
+from blendsearch.campaigns.front import BESIDE, POINT, summarised
 from blendsearch.campaigns.origin import note_results
 from blendsearch.campaigns.phases import clusters_of
 from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain_all
 from blendsearch.campaigns.scorers import BlendScorer
-from blendsearch.campaigns.searching import CONTROL, Entrant, cost_of, searched
+from blendsearch.campaigns.searching import CONTROL, cost_of, searched
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import (
     Workbench,
@@ -33,9 +35,6 @@ from blendsearch.config import Space
 from blendsearch.progress import Progress, silent
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import evaluate
-
-KINDS = {"blend": "blend", CONTROL: "control"}
-"""Name -> kind of what is retrained; all others are criteria."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def clustered(bench: Workbench, folder: RunFolder, scores: Scores) -> Clusters:
 def retrained(
     bench: Workbench, folder: RunFolder, scores: Scores, entrants: dict[str, Entrant]
 ) -> list[dict[str, Any]]:
-    """Retrain the blend, every criterion and the control on equal terms; keep the blend's first network."""
+    """Retrain the blend, every criterion, the control and the front on equal terms; keep the blend's first network."""
     space = bench.space
     seed = child_seed(space.seed, "statistics")
     known = (scores, bench.structure, bench.splits.calibration, bench.compute, seed)
@@ -134,9 +133,10 @@ def retrained(
         {name: entrant.allocation for name, entrant in entrants.items()}, bench.budget,
         pruning_schedule(space, "search"), space.retraining, bench.splits, bench.compute, space.seed,
         folder / "checkpoints", bench.compensation,
+        {name: entrant.budget for name, entrant in entrants.items()},
     )  # fmt: skip
     candidates = [
-        Candidate(name, KINDS.get(name, "criterion"), repetition)
+        Candidate(name, entrants[name].kind, repetition)
         for repetition in range(space.retraining.seeds)
         for name in entrants
     ]
@@ -170,6 +170,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Put the campaign into one record, and the retrainings and groups into theirs."""
     space, splits = bench.space, bench.splits
+    front = summarised(bench, folder, entrants, records) if space.search.objectives else []
+    records = [record for record in records if record["kind"] not in (POINT, BESIDE)]
     proxies = {name: entrant.proxy for name, entrant in entrants.items()}
     folder.write_json("records/retrained.json", [_short(record, proxies) for record in records])
     folder.write_json("records/groups.json", _groups(bench, records))
@@ -214,6 +216,7 @@ def summarise(
         "trials": generations[-1]["evaluations"],
         "search": cost_of(space.search, generations),
         "finals": _finals(folder) if space.search.finals else None,
+        "front": front,
         "versions": versions(),
         "data": {
             "name": data_name(bench),

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from blendsearch.allocation import Allocation, Evolved, weights_of
+from blendsearch.allocation import Evolved, weights_of
 from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.control import chance, drawn_by_chance, fitness_of
+from blendsearch.campaigns.entrants import Entrant, entrant, rival
 from blendsearch.campaigns.finals import Finalist, best_distinct, finals
 from blendsearch.campaigns.folder import RunFolder
+from blendsearch.campaigns.front import (
+    best_at_full_budget,
+    drawn_at_full_budget,
+    front_entrants,
+    objectives_of,
+    save_blends,
+)
 from blendsearch.campaigns.origin import found_on
 from blendsearch.campaigns.phases import Found, Genomes, Phase, Save, costs, phases_of, run_phases
 from blendsearch.campaigns.starting import given_starts
@@ -23,23 +31,13 @@ from blendsearch.config import SearchConfig
 from blendsearch.progress import Progress
 from blendsearch.search.backends import BACKENDS
 from blendsearch.search.evolve import Generation, Search, stopped_by
-from blendsearch.search.fitness import FitnessFunction, Planner
+from blendsearch.search.fitness import Planner
 from blendsearch.search.genome import GenomeSpace
-from blendsearch.search.ledger import Ledger
-from blendsearch.search.rungs import RungFitness
+from blendsearch.search.ledger import Ledger, Trial
+from blendsearch.search.rungs import Fitness
 
 BLEND = "blend"
 CONTROL = "random search"
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """What is to be retrained: a blend (a criterion is a blend of one), what shares out its budget, its proxy."""
-
-    blend: Blend
-    allocation: Allocation
-    allocation_name: str
-    proxy: float
 
 
 def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clusters) -> dict[str, Entrant]:
@@ -52,16 +50,21 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
     given = given_starts(bench, folder, phases, list(scores))
     search = _evolved(bench, folder, planner, fitness, phases, given)
     blend, value = _winner(bench, folder, planner, search)
-    found = {BLEND: _entrant(space.allocation.name, planner, blend, value)}
-    found |= {name: _rival(planner, fitness, name, space.allocation.name) for name in scores}
+    found = {BLEND: entrant(space.allocation.name, planner, blend, value, "blend")}
+    found |= {name: rival(planner, fitness, name, space.allocation.name, "criterion") for name in scores}
     if space.search.control:
         finest = phases[-1]
         starts = [*starting_genomes(planner, finest.genomes).values(), *given[finest.unit].values()]
         found[CONTROL] = _control(bench, folder, planner, fitness, finest.genomes, starts, search)
     folder.write_json("records/proxies.json", {name: entrant.proxy for name, entrant in found.items()})
-    noted = replace(found[BLEND].blend, found_on=found_on(bench, value, list(scores)))
+    origin = found_on(bench, value, list(scores))
+    noted = replace(found[BLEND].blend, found_on=origin)
     noted.save(folder / "blend.json")
     folder.write_json("plan.json", planner.plan(noted).to_dict())
+    if space.search.objectives:
+        trials = _trials(bench, folder)
+        found |= front_entrants(bench, folder, planner, fitness, search.finest, search.last, found[BLEND], trials)
+        save_blends(folder, found, origin)
     return found
 
 
@@ -81,7 +84,7 @@ def _evolved(
     bench: Workbench,
     folder: RunFolder,
     planner: Planner,
-    fitness: FitnessFunction | RungFitness,
+    fitness: Fitness,
     phases: Sequence[Phase],
     given: Mapping[str, Mapping[str, np.ndarray]],
 ) -> Found:
@@ -98,13 +101,16 @@ def _evolved(
             phase.genomes, seed=phase.seed, initial=initial,
             population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
             elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
-            sampler=settings.sampler,
+            sampler=settings.sampler, objectives=settings.objectives,
         )  # fmt: skip
         return Search(
-            phase.genomes, backend, planner, fitness, ledger, save, _whole(bench, phase.unit), list(bases), start_names
+            phase.genomes, backend, planner, fitness, ledger, save, _whole(bench, phase.unit), list(bases), start_names,
+            objectives_of(bench),
         )  # fmt: skip
 
     found = run_phases(folder, phases, starts, search_of, ledger, settings.population)
+    if settings.objectives:
+        found.last.lift(settings.population)
     ledger.close()
     return found
 
@@ -123,16 +129,29 @@ def _whole(bench: Workbench, unit: str) -> Progress:
 
 def _ledger(bench: Workbench, folder: RunFolder, *part: str) -> Ledger:
     """Open the study of the search, or of a part of it, in the folder's storage."""
-    return Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", "-".join([bench.space.name, *part]))
+    costs = () if part else bench.space.search.objectives
+    return Ledger(f"sqlite:///{(folder / 'trials.db').resolve()}", "-".join([bench.space.name, *part]), costs)
 
 
-def _winner(bench: Workbench, folder: RunFolder, planner: Planner, search: Found) -> tuple[Blend, float]:
-    """Return blend and proxy of the best: by the proxy, or, where the space has finals, of those who win them."""
-    if bench.space.search.finals is None:
-        return search.winner()
+def _trials(bench: Workbench, folder: RunFolder) -> list[Trial]:
+    """Read every trial of the search."""
     ledger = _ledger(bench, folder)
     trials = ledger.trials()
     ledger.close()
+    return trials
+
+
+def _winner(bench: Workbench, folder: RunFolder, planner: Planner, search: Found) -> tuple[Blend, float]:
+    """Return blend and proxy of the best: by the proxy, or, where the space has finals, of those who win them.
+
+    With several objectives it is the best at the full budget.
+    """
+    if bench.space.search.objectives:
+        genome, value = best_at_full_budget(_trials(bench, folder), search.finest)
+        return search.finest.decode(genome), value
+    if bench.space.search.finals is None:
+        return search.winner()
+    trials = _trials(bench, folder)
     values = [(trial.attrs["plan"], trial.value) for trial in trials]
     finalists = []
     for position in best_distinct(values, bench.space.search.finals.candidates):
@@ -167,28 +186,11 @@ def cost_of(search: SearchConfig, generations: Sequence[Mapping[str, Any]]) -> d
     }
 
 
-def _entrant(allocation: str, planner: Planner, blend: Blend, value: float) -> Entrant:
-    return Entrant(blend, planner.allocation_of(blend), allocation, value)
-
-
-def _rival(planner: Planner, fitness: FitnessFunction | RungFitness, name: str, allocation_name: str) -> Entrant:
-    """Return a criterion under the space's allocation; under "evolved", with that start which the proxy prefers."""
-    blend, scores = Blend.single(name), planner.scores[name]
-    evolved = isinstance(planner.allocation, Evolved)
-    starts = planner.allocation.start if isinstance(planner.allocation, Evolved) else {}
-    choices: dict[str, Allocation] = dict(starts) if evolved else {allocation_name: planner.allocation}
-    plans = [allocation.plan(planner.structure, scores, planner.budget) for allocation in choices.values()]
-    values = fitness.deciding(plans)
-    best = max(range(len(values)), key=values.__getitem__)
-    chosen = list(choices)[best]
-    return Entrant(blend, choices[chosen], chosen, values[best])
-
-
 def _control(
     bench: Workbench,
     folder: RunFolder,
     planner: Planner,
-    fitness: FitnessFunction | RungFitness,
+    fitness: Fitness,
     genomes: GenomeSpace,
     starts: Sequence[np.ndarray],
     search: Found,
@@ -199,9 +201,13 @@ def _control(
     criteria that share a cluster there.
     """
     if not folder.has("records/control.json"):
-        folder.write_json(
-            "records/control.json", drawn_by_chance(bench, planner, fitness, genomes, starts, search.generations)
-        )
+        if bench.space.search.objectives:
+            lifted = search.last.lifted
+            drawn = list(islice(chance(bench, genomes, starts), search.generations[-1].evaluations - lifted))
+            record = drawn_at_full_budget(bench, planner, fitness, genomes, drawn, lifted)
+        else:
+            record = drawn_by_chance(bench, planner, fitness, genomes, starts, search.generations)
+        folder.write_json("records/control.json", record)
     record = folder.read_json("records/control.json")
     drawn = list(islice(chance(bench, genomes, starts), record["evaluations"]))
     number, proxy = record["number"], record["proxy"]
@@ -213,4 +219,4 @@ def _control(
         ]
         number = _finals(bench, folder, finalists, "finals-control")
         proxy = proxies[number]
-    return _entrant(bench.space.allocation.name, planner, genomes.decode(drawn[number]), proxy)
+    return entrant(bench.space.allocation.name, planner, genomes.decode(drawn[number]), proxy, "control")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from blendsearch.config import Space
 from blendsearch.criteria import Scores, applicable, measures_of, names, score_groups
 from blendsearch.data.batches import Split
 from blendsearch.data.splits import Splits, load_splits
-from blendsearch.errors import BlendsearchError, DataError
+from blendsearch.errors import BlendsearchError, BudgetError, DataError
 from blendsearch.models.loading import build
 from blendsearch.progress import Progress
 from blendsearch.proxies import Bench
@@ -74,8 +74,18 @@ class Workbench:
         section = self.space.structure
         structure = Structure.of(self.network, self.example, scope=section.scope, ignore=section.ignore)
         if self.budget.kind != "latency":
-            self.budget.check_possible(self.budget.floors(structure.widths), structure.cost)
+            self.check_budget(structure)
         return structure
+
+    def check_budget(self, structure: Structure) -> None:
+        """Raise BudgetError when the budget is impossible, or the lowest of those that a search for a front may try."""
+        floors, search = self.budget.floors(structure.widths), self.space.search
+        self.budget.check_possible(floors, structure.cost)
+        if search.objectives and search.lowest is not None:
+            try:
+                replace(self.budget, ratio=search.lowest).check_possible(floors, structure.cost)
+            except BudgetError as error:
+                raise BudgetError(f"search.lowest: {error}") from None
 
     @cached_property
     def ratings(self) -> Ratings | None:
@@ -113,12 +123,15 @@ class Workbench:
 
 
 def priced_structure(bench: Workbench, folder: RunFolder) -> Structure:
-    """Return the structure, for a latency budget with its table: measured now, or read from a stopped run's folder.
+    """Return the structure, with its latency table where budget or objectives need it.
+
+    The table is measured now, or read from a stopped run's folder.
 
     Raises BudgetError when the budget is impossible.
     """
     structure, name = bench.structure, "records/latency.json"
-    if bench.budget.kind == "latency" and structure.cost.latency_table is None:
+    needed = "latency" in (bench.budget.kind, *bench.space.search.objectives)
+    if needed and structure.cost.latency_table is None:
         if folder.has(name):
             structure.cost.latency_table = LatencyTable.from_dict(folder.read_json(name))
         else:
@@ -127,7 +140,7 @@ def priced_structure(bench: Workbench, folder: RunFolder) -> Structure:
             )
             folder.write_json(name, table.to_dict())
             folder.event("latency", nanoseconds=table.whole, rest=table.rest)
-        bench.budget.check_possible(bench.budget.floors(structure.widths), structure.cost)
+        bench.check_budget(structure)
     return structure
 
 

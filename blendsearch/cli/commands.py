@@ -149,6 +149,7 @@ def search(
             campaign = run_search(settings, run_dir, resume, progress)
         summary = campaign.summary
         session.print(tables.result_table(summary), summary["comparison"]["sentence"])
+        session.print(*tables.front_table(summary))
         session.print(*tables.latency_line(summary.get("latency")), "")
         session.print(tables.stage_times(summary["seconds"]), f"report: {campaign.report}")
 

@@ -40,6 +40,20 @@ def _result_cells(name: str, result: Mapping[str, Any]) -> list[str]:
     return [name, accuracy, percent(result["flops_ratio"]), percent(result["params_ratio"])]
 
 
+def front_table(summary: Mapping[str, Any]) -> list[Table]:
+    """Return the front with each point's blend and criterion, where the search had several objectives."""
+    if not summary.get("front"):
+        return []
+    kinds = list(summary["front"][0]["shares"])
+    table = plain_table("front", "point", *kinds, "blend", "criterion", "accuracy", "difference")
+    for point in summary["front"]:
+        shares = [percent(point["shares"][kind]) for kind in kinds]
+        criterion, difference = point["criterion"], f"{100 * point['difference']:+.2f}"
+        blend, other = percent(point["test_accuracy"]), percent(criterion["test_accuracy"])
+        table.add_row(str(point["place"]), *shares, blend, criterion["name"], other, difference)
+    return [table]
+
+
 def areas_table(summary: Mapping[str, Any]) -> Table:
     """Return each criterion's mean accuracy over the shares removed, for each number of images, best first."""
     counts = summary["samples_per_class"]

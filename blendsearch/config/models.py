@@ -72,6 +72,11 @@ Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending),
 Ratios = Annotated[list[Ratio], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of shares")]
 Rung = Annotated[float, Field(gt=0, le=1)]
 Rungs = Annotated[list[Rung], Field(min_length=1), AfterValidator(_ascending), Allowed("a list of shares, at most 1")]
+Costs = Annotated[
+    list[Literal["flops", "params", "latency"]],
+    AfterValidator(_without_repeats),
+    Allowed("a list of flops, params, latency, each at most once"),
+]
 Levels = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 Spreads = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 Unit = Literal["network", "stage", "layer"]
@@ -337,6 +342,8 @@ class SearchConfig(Section):
     start_from: files of blends that join the first population.
     rungs: cheap proxies that screen a generation's new plans before the space's proxy judges those left. pruner: who
     decides there: "paired" (the better share and all not clearly worse), or one of Optuna's.
+    objectives: costs whose kept share is minimised beside the accuracy; the search then finds a whole front, between
+    the budget and `lowest`, a kept share of the budget's kind. front: how many of its points are retrained.
     """
 
     backend: Text = "deap"
@@ -354,6 +361,21 @@ class SearchConfig(Section):
     pruner: Literal["paired", "median", "percentile", "successive_halving"] = "paired"
     finals: FinalsConfig | None = None
     start_from: Paths = None
+    objectives: Costs = Field(default_factory=list)
+    lowest: Ratio | None = None
+    front: Count = 4
+
+    @model_validator(mode="after")
+    def _a_front_has_its_terms(self) -> SearchConfig:
+        if self.objectives and self.lowest is None:
+            raise broken_rule("objectives need lowest, the smallest share that may be kept of what the budget counts")
+        if self.objectives and self.finals is not None:
+            raise broken_rule(
+                "finals choose one blend and objectives ask for a front; set finals: null or objectives: []"
+            )
+        if self.objectives and self.rungs:
+            raise broken_rule("rungs order candidates by one number and objectives give several; set one of them to []")
+        return self
 
     @model_validator(mode="after")
     def _elite_leaves_room(self) -> SearchConfig:

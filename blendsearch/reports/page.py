@@ -6,7 +6,7 @@ from pathlib import Path
 
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.building import draw_all, fill, write_page
-from blendsearch.reports.figures import FIGURES
+from blendsearch.reports.figures import FIGURES, OF_A_FRONT
 from blendsearch.reports.figures.agreement import shown_groups
 from blendsearch.reports.records import read_run
 from blendsearch.reports.story import paired_seeds, tell
@@ -19,12 +19,13 @@ def build_report(run_dir: Path, progress: Progress = silent) -> Path:
     Raises RunError when the folder or its summary is missing, a record is broken, or nothing can be written.
     """
     run = read_run(Path(run_dir))
-    figures = draw_all(FIGURES, run, progress)
+    wanted = FIGURES if run.front is None else {**FIGURES, **OF_A_FRONT}
+    figures = draw_all(wanted, run, progress)
     groups = list(run.agreement.groups) if run.agreement else []
     text = fill(
         "report.html.j2", figures, **tell(run), paired_seeds=paired_seeds(run), panels=len(shown_groups(groups)),
         panel_groups=len(groups),
     )  # fmt: skip
-    page = write_page(run.folder, FIGURES, figures, text)
-    progress("report", len(FIGURES) + 1, len(FIGURES) + 1, page.name)
+    page = write_page(run.folder, [*FIGURES, *OF_A_FRONT], figures, text)
+    progress("report", len(wanted) + 1, len(wanted) + 1, page.name)
     return page

@@ -99,6 +99,29 @@ class DataRecord(BaseModel):
     test: int | None = None
 
 
+class FrontSide(Outcome):
+    """A network on the front; shares: what is kept, by kind of cost."""
+
+    shares: dict[str, Number] = Field(default_factory=dict)
+
+
+class FrontCriterion(FrontSide):
+    """The criterion that the proxy puts first at a point's budget."""
+
+    name: str
+
+
+class FrontPoint(FrontSide):
+    """A retrained point of the front; budget: the kept share it was pruned to."""
+
+    place: int
+    budget: float
+    criterion: FrontCriterion
+    difference: Number = None
+    interval: tuple[float, float] | None = None
+    same_filters: bool = False
+
+
 class Summary(BaseModel):
     """summary.json."""
 
@@ -113,6 +136,7 @@ class Summary(BaseModel):
     latency: Latency | None = None
     criteria: dict[str, Outcome] = Field(default_factory=dict)
     control: Outcome | None = None
+    front: list[FrontPoint] = Field(default_factory=list)
     seconds: dict[str, Number] = Field(default_factory=dict)
     trials: int | None = None
     seeds: int | None = None
@@ -193,6 +217,14 @@ class Finals(BaseModel):
     candidates: list[FinalCandidate]
 
 
+class Front(BaseModel):
+    """records/front.json: proxy and kept shares of every trial, and the numbers of those that no other dominates."""
+
+    costs: Annotated[list[str], Field(min_length=1)]
+    trials: Annotated[list[list[float]], Field(min_length=1)]
+    front: list[int]
+
+
 class GroupRecord(BaseModel):
     """One entry of records/groups.json: a group's width and how many filters each pruning kept."""
 
@@ -213,7 +245,7 @@ class BlendRecord(BaseModel):
 class Run:
     """The files of one run folder; a record that is not there is empty and its file is named in `absent`.
 
-    finals: None where the space asked for none, which is nothing to be told as missing.
+    finals, front: None where the space asked for none, which is nothing to be told as missing.
     """
 
     folder: Path
@@ -227,6 +259,7 @@ class Run:
     retrained: list[Retrained]
     groups: list[GroupRecord]
     finals: Finals | None
+    front: Front | None
     absent: tuple[str, ...]
 
 
@@ -240,6 +273,7 @@ OPTIONAL = {
 }
 
 FINALS = "records/finals.json"
+FRONT = "records/front.json"
 
 
 def read_run(folder: Path) -> Run:
@@ -247,7 +281,7 @@ def read_run(folder: Path) -> Run:
     summary, space, space_text = read_finished(folder, Summary)
     found = {
         name: parse(folder / name, read_text(folder, name), kind)
-        for name, kind in {**OPTIONAL, FINALS: Finals}.items()
+        for name, kind in {**OPTIONAL, FINALS: Finals, FRONT: Front}.items()
         if (folder / name).is_file()
     }
     return Run(
@@ -262,6 +296,7 @@ def read_run(folder: Path) -> Run:
         found.get("records/retrained.json", []),
         found.get("records/groups.json", []),
         found.get(FINALS),
+        found.get(FRONT),
         tuple(name for name in OPTIONAL if name not in found),
     )
 

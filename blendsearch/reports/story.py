@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from blendsearch.reports.finals_table import finals_table
-from blendsearch.reports.records import FINALS, Run
+from blendsearch.reports.front_table import front_table
+from blendsearch.reports.records import FINALS, FRONT, Run
 from blendsearch.reports.results import BLEND, Result, best_criterion, differences, results
 from blendsearch.reports.words import DASH, count, duration, interval, percent, points
 
@@ -35,6 +36,11 @@ SOURCES = {
 }
 
 WITH_FINALS = {FINALS: "candidates of the finals: proxy, accuracy at each rung, why each stopped"}
+
+WITH_FRONT = {
+    FRONT: "proxy and kept shares of every trial, and the points of the front that were retrained",
+    "blends": "the blends of those points, each ready to be applied at its budget",
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,8 @@ def tell(run: Run) -> dict[str, Any]:
         "clusters": run.clusters,
         "blend": run.blend,
         "finals": finals_table(run),
-        "sources": [(name, what, (run.folder / name).is_file()) for name, what in _sources(run).items()],
+        "front": front_table(run),
+        "sources": [(name, what, (run.folder / name).exists()) for name, what in _sources(run).items()],
         "seconds": duration(summary.seconds.get("total")),
         "tau": _tau(run),
         "space_text": run.space_text,
@@ -166,7 +173,9 @@ def gaps(run: Run, ranked: list[Result]) -> list[str]:
 
 
 def _sources(run: Run) -> dict[str, str]:
-    return SOURCES if run.finals is None else {**SOURCES, **WITH_FINALS}
+    finals = {} if run.finals is None else WITH_FINALS
+    front = {} if run.front is None else WITH_FRONT
+    return {**SOURCES, **finals, **front}
 
 
 def _setting(run: Run, ranked: list[Result]) -> dict[str, str]:

@@ -10,6 +10,11 @@ def percent(share: float | None, digits: int = 2) -> str:
     return DASH if share is None else f"{100 * share:.{digits}f} %"
 
 
+def cost_name(kind: str) -> str:
+    """Return a kind of cost as pages call it."""
+    return {"flops": "FLOPs", "params": "parameters"}.get(kind, kind)
+
+
 def points(difference: float) -> str:
     """Return a difference of two shares in percentage points with its sign."""
     text = f"{100 * difference:+.2f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from blendsearch.blending import Blend
 from blendsearch.config import LimitConfig
 from blendsearch.progress import Progress, silent
 from blendsearch.search.backends import Backend
-from blendsearch.search.fitness import Evaluation, FitnessFunction, Planner
+from blendsearch.search.fitness import Evaluation, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.search.ledger import Ledger
-from blendsearch.search.rungs import RungFitness
+from blendsearch.search.objectives import Objectives, plan_of
+from blendsearch.search.rungs import Fitness
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Generation:
     """One generation in numbers; proxies in [0, 1], `seconds` and `passes` of its evaluations, `evaluations` so far.
 
     passes: images run through pruned networks; one that a network was trained on counts three. unit: of the blends
-    it searched; None in records of older versions.
+    it searched; None in records of older versions. lifted: whether it is the one that closes a search for a front,
+    see `Search.lift`.
     """
 
     generation: int
@@ -37,6 +39,7 @@ class Generation:
     seconds: float
     unit: str | None = None
     passes: int = 0
+    lifted: bool = False
 
 
 def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig | None = None) -> str | None:
@@ -46,6 +49,7 @@ def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig 
     (different plans; seconds and passes of evaluations, added up over the workers), so a resumed search stops where one
     that was never stopped does.
     """
+    generations = [generation for generation in generations if not generation.lifted]
     if len(generations) > last:
         return "generations"
     if limit is None or not generations:
@@ -67,17 +71,19 @@ class Search:
     save: called with the state after every generation, so that a stopped search loses at most one.
     base_names, start_names: of the criteria and the given blends that the first population begins with.
     generations: those of earlier searches over other units may be given; numbers and counts go on from them.
+    objectives: what is maximised; the numbers of a generation and the best are those of the first, the proxy.
     """
 
     space: GenomeSpace
     backend: Backend
     planner: Planner
-    fitness: FitnessFunction | RungFitness
+    fitness: Fitness
     ledger: Ledger
     save: Callable[[dict[str, Any]], None]
     progress: Progress = silent
     base_names: Sequence[str] = ()
     start_names: Sequence[str] = ()
+    objectives: Objectives = field(default_factory=Objectives)
     generations: list[Generation] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -110,7 +116,7 @@ class Search:
         assert self.generations is not None
         number = len(self.generations)
         genomes = self.backend.ask(population)
-        plans = [self.planner.plan(self.space.decode(genome)) for genome in genomes]
+        plans = [plan_of(self.planner, self.space, genome) for genome in genomes]
         best = self.backend.best[1] if self.backend.best else 0.0
 
         def done(count: int, value: float) -> None:
@@ -120,10 +126,42 @@ class Search:
             self.progress("search", position, (last + 1) * population, f"generation {number}, best proxy {best:.4f}")
 
         evaluations = self.fitness(plans, done)
-        self.backend.tell(genomes, [evaluation.value for evaluation in evaluations])
+        self._learn(genomes, evaluations)
         self._record(number, genomes, evaluations)
         self.progress("search", (number + 1) * population, (last + 1) * population, f"best proxy {best:.4f}")
         self.save(self.state_dict())
+
+    def lift(self, most: int) -> None:
+        """Evaluate the blends of the front at the highest budget as well, as a last generation; done once.
+
+        What is best at a smaller budget may be best at the highest too, which few genomes of a search for a whole
+        front have. most: how many at most, the highest proxies first.
+        """
+        assert self.generations
+        if self.generations[-1].lifted:
+            return
+        ranked = sorted(self.backend.front, key=lambda entry: -entry[1][0])
+        below = [genome for genome, _ in ranked if not np.array_equal(genome, self.space.at_highest(genome))]
+        genomes = [self.space.at_highest(genome) for genome in below[:most]]
+        if not genomes:
+            return
+        plans = [plan_of(self.planner, self.space, genome) for genome in genomes]
+        evaluations = self.fitness(plans, lambda n, value: self.progress("full budget", n, len(genomes), ""))
+        self._learn(genomes, evaluations)
+        self._record(len(self.generations), genomes, evaluations)
+        self.generations[-1] = replace(self.generations[-1], lifted=True)
+        self.save(self.state_dict())
+
+    @property
+    def lifted(self) -> int:
+        """How many evaluations `lift` took."""
+        if not self.generations or not self.generations[-1].lifted:
+            return 0
+        return self.generations[-1].evaluations - self.generations[-2].evaluations
+
+    def _learn(self, genomes: list[np.ndarray], evaluations: list[Evaluation]) -> None:
+        cost = self.planner.structure.cost
+        self.backend.tell(genomes, [self.objectives.point(evaluation, cost) for evaluation in evaluations])
 
     def _record(self, number: int, genomes: list[np.ndarray], evaluations: list[Evaluation]) -> None:
         assert self.generations is not None
@@ -141,8 +179,9 @@ class Search:
                 attrs |= [named[offset]]
             params = dict(zip(self.space.names, genome.tolist(), strict=True))
             cost = 0.0 if evaluation.repeated else evaluation.seconds
+            shares = self.objectives.shares(evaluation.plan, self.planner.structure.cost)
             self.ledger.record(
-                before + offset, number, params, evaluation.value, cost, attrs,
+                before + offset, number, params, evaluation.value, cost, attrs, shares,
                 rungs=evaluation.rungs, dropped=evaluation.dropped,
             )  # fmt: skip
         values = [evaluation.value for evaluation in evaluations]

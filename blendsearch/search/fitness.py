@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -40,6 +41,12 @@ class Planner:
         self.structure, self.allocation, self.budget = structure, allocation, budget
         self.scores = scores
         self.ranked = rank_all(scores)
+
+    def at(self, ratio: float) -> Planner:
+        """Return the same planner under another kept share of the budget's kind."""
+        other = copy.copy(self)
+        other.budget = replace(self.budget, ratio=ratio)
+        return other
 
     def group_scores(self, blend: Blend) -> dict[str, Tensor]:
         """Return the blend's score of every group [C]; a blend of one criterion is that criterion, unranked."""

@@ -37,6 +37,10 @@ KEPT_SPREAD = 0.12
 """Standard deviation of a random group's weight gene: about half an octave."""
 
 
+BUDGET = "budget"
+"""Name of the gene that stands for the budget."""
+
+
 class GenomeSpace:
     """The blends over some clusters as vectors in [0, 1]^size, a member and a factor gene for each cluster.
 
@@ -44,9 +48,10 @@ class GenomeSpace:
     A unit whose factors are all 0 would order nothing; it stands for equal factors of 1.
     kept: groups whose weights are searched too (allocation "evolved"); their genes follow those of the cells, 0.5
     for a weight of 1 and logarithmic to both sides, so that a gene's step is a ratio.
+    ratios: the lowest and the highest budget, where that is searched too; its gene is the last, called "budget".
     """
 
-    def __init__(self, clusters: Clusters, kept: Sequence[str] = ()) -> None:
+    def __init__(self, clusters: Clusters, kept: Sequence[str] = (), ratios: tuple[float, float] | None = None) -> None:
         self.clusters = clusters
         self.cells = tuple(
             Cell(unit, index, members)
@@ -59,9 +64,12 @@ class GenomeSpace:
             raise BlendsearchError(f"genome space: no criteria to choose from in {names}")
         self.kept = tuple(kept)
         self.blend_size = 2 * len(self.cells)
-        self.size = self.blend_size + len(self.kept)
+        self.kept_genes = slice(self.blend_size, self.blend_size + len(self.kept))
+        self.ratios = ratios
+        self.size = self.kept_genes.stop + (ratios is not None)
         self.names = [f"{cell.unit}/cluster{cell.index}/{gene}" for cell in self.cells for gene in ("member", "factor")]
         self.names += [f"{group}/keep" for group in self.kept]
+        self.names += [BUDGET] if ratios is not None else []
         self.units = {
             unit: tuple(number for number, cell in enumerate(self.cells) if cell.unit == unit)
             for unit in clusters.members
@@ -83,16 +91,30 @@ class GenomeSpace:
         for cell, (member, factor) in zip(self.cells, self._choices(genome), strict=True):
             if factor > 0:
                 weights[cell.unit][cell.members[member]] = factor
-        genes = self.check(genome)[self.blend_size :].tolist()
+        genes = self.check(genome)[self.kept_genes].tolist()
         keep = {group: 2.0 ** (OCTAVES * (2 * gene - 1)) for group, gene in zip(self.kept, genes, strict=True)}
         return Blend(self.clusters.unit, weights, dict(self.clusters.groups), keep=keep)
+
+    def ratio(self, genome: np.ndarray) -> float | None:
+        """Return the budget of a genome, a kept share; None where budgets are not searched."""
+        if self.ratios is None:
+            return None
+        gene = float(self.check(genome)[-1])
+        return self.ratios[0] * (1 - gene) + self.ratios[1] * gene
+
+    def at_highest(self, genome: np.ndarray) -> np.ndarray:
+        """Return the genome of the same blend at the highest of the budgets that are searched."""
+        copy = self.check(genome)
+        if self.ratios is not None:
+            copy[-1] = 1.0
+        return copy
 
     def params(self, genome: np.ndarray) -> dict[str, float]:
         """Return gene name -> value, as the ledger records it."""
         return dict(zip(self.names, self.check(genome).tolist(), strict=True))
 
     def signature(self, genome: np.ndarray) -> tuple[object, ...]:
-        """Return what tells blends apart, (member, factor) a cell and the kept weights; equal ones decode alike."""
+        """Return what tells genomes apart, (member, factor) a cell, kept weights, budget; equal ones decode alike."""
         chosen = tuple((member if factor > 0 else -1, factor) for member, factor in self._choices(genome))
         return (*chosen, *self.check(genome)[self.blend_size :].tolist())
 
@@ -108,8 +130,8 @@ class GenomeSpace:
     def encode(self, blend: Blend) -> np.ndarray:
         """Return the genome of a blend, with its factors divided by the greatest when that is above 1.
 
-        A network-level blend is given to every unit. Raises BlendsearchError when the blend has other units,
-        a criterion that is in no cluster, or two criteria of one cluster with factors above 0.
+        A network-level blend is given to every unit; the budget is the highest. Raises BlendsearchError when the
+        blend has other units, a criterion that is in no cluster, or two criteria of one cluster with factors above 0.
         """
         genome = np.zeros(self.size)
         genome[0 : self.blend_size : 2] = [cell.gene(0) for cell in self.cells]
@@ -125,8 +147,8 @@ class GenomeSpace:
                 genome[2 * number + 1] = factor
         factors = slice(1, self.blend_size, 2)
         genome[factors] /= max(1.0, genome[factors].max())
-        genome[self.blend_size :] = [self._keep_gene(blend.keep.get(group, 1.0)) for group in self.kept]
-        return genome
+        genome[self.kept_genes] = [self._keep_gene(blend.keep.get(group, 1.0)) for group in self.kept]
+        return self.at_highest(genome)
 
     @staticmethod
     def _keep_gene(weight: float) -> float:
@@ -157,5 +179,5 @@ class GenomeSpace:
     def random(self, rng: np.random.Generator) -> np.ndarray:
         """Return a genome drawn evenly from the cube; weights of groups, of which few are of use, near to equal."""
         genome = rng.random(self.size)
-        genome[self.blend_size :] = np.clip(rng.normal(0.5, KEPT_SPREAD, len(self.kept)), 0, 1)
+        genome[self.kept_genes] = np.clip(rng.normal(0.5, KEPT_SPREAD, len(self.kept)), 0, 1)
         return genome

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.linear_model import LinearRegression
 
 from blendsearch.proxies import Bench, Estimate, Proxy
-from blendsearch.search.fitness import Evaluation
+from blendsearch.search.fitness import Evaluation, FitnessFunction
 from blendsearch.search.parallel import WorkerPool
 from blendsearch.search.screening import Judge
 from blendsearch.structure import Plan
@@ -157,6 +157,10 @@ class RungFitness:
         for climbs in generations.values():
             for rung in range(self.last):
                 yield rung, [climb.rungs[rung] for climb in climbs if len(climb.rungs) > rung]
+
+
+Fitness = FitnessFunction | RungFitness
+"""What evaluates the plans of a search: one proxy, or rungs of several."""
 
 
 def rising_line(pairs: Sequence[tuple[float, float]]) -> Callable[[float], float]:

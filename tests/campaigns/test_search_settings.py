@@ -12,7 +12,7 @@ def mistakes(**search):
     return list(mistakes_in_names({"search": search}))
 
 
-@pytest.mark.parametrize("algorithm", ["generational", "mu_plus_lambda", "cma_es", "differential_evolution"])
+@pytest.mark.parametrize("algorithm", ["generational", "mu_plus_lambda", "cma_es", "differential_evolution", "nsga2"])
 def test_every_algorithm_may_be_named(algorithm):
     assert not mistakes(backend="deap", algorithm=algorithm)
     assert not mistakes(backend="optuna", sampler="gp", algorithm=algorithm)
@@ -42,5 +42,5 @@ def test_what_the_section_itself_refuses_is_not_told_twice():
 
 def test_the_list_of_backends_shows_what_each_chooses_between():
     rows = {row["name"]: row["choices"] for row in catalogue("backends")}
-    assert rows["deap"] == "algorithm: generational, mu_plus_lambda, cma_es, differential_evolution"
+    assert rows["deap"] == "algorithm: generational, mu_plus_lambda, cma_es, differential_evolution, nsga2"
     assert rows["optuna"] == "sampler: tpe, nsgaii, gp, random, cmaes"

@@ -205,3 +205,91 @@ def test_a_state_of_something_else_is_refused(make, part):
     state = {**make().state_dict(), part: "other"}
     with pytest.raises(BlendsearchError, match=f"search state: {part}"):
         make().load_state_dict(state)
+
+
+OTHER_TARGET = np.array([0.5, 0.2, 0.25, 0.8, 0.5, 0.9, 0.6, 0.2])
+
+
+def two(genome):
+    """Two objectives whose front are the genomes between the two targets."""
+    return fitness(genome), 1.0 - float(np.square(genome - OTHER_TARGET).mean())
+
+
+def hypervolume(points):
+    """The area above (0, 0) that points cover, added up in strips of the first objective."""
+    area, reached = 0.0, 0.0
+    for first, second in sorted(points, reverse=True):
+        area += first * max(0.0, second - reached)
+        reached = max(reached, second)
+    return area
+
+
+@pytest.fixture(params=[("deap", {"algorithm": "nsga2"}), ("optuna", {"sampler": "nsgaii"})], ids=["nsga2", "nsgaii"])
+def several(request):
+    return request.param
+
+
+def test_with_two_objectives_the_front_is_what_no_other_told_genome_beats(several):
+    name, settings = several
+    backend = BACKENDS.get(name)(SPACE, seed=0, population=12, objectives=["flops"], **settings)
+    told, areas = [], []
+    for _ in range(15):
+        genomes = backend.ask(12)
+        backend.tell(genomes, [two(genome) for genome in genomes])
+        told += [(two(genome), tuple(genome)) for genome in genomes]
+        areas.append(hypervolume([point for point, _ in told]))
+        expected = {
+            point
+            for point, _ in told
+            if not any(a >= point[0] and b >= point[1] and (a, b) != point for (a, b), _ in told)
+        }
+        assert {point for _, point in backend.front} == expected
+        assert all(two(genome) == point for genome, point in backend.front)
+    assert areas == sorted(areas)
+    draws = np.random.default_rng(1).random((5, 15 * 12, SPACE.size))
+    assert areas[-1] > np.mean([hypervolume([two(genome) for genome in genomes]) for genomes in draws])
+    assert backend.best[1] == max(point[0] for point, _ in told)
+
+
+def test_with_two_objectives_a_restored_backend_goes_on_exactly(several):
+    name, settings = several
+
+    def build():
+        return BACKENDS.get(name)(SPACE, seed=4, initial=INITIAL, population=6, objectives=["flops"], **settings)
+
+    one, other = build(), build()
+    for generation in range(5):
+        genomes = one.ask(6)
+        if generation == 3:  # between ask and tell
+            other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+            other.tell(genomes, [two(genome) for genome in genomes])
+        if generation > 3:
+            assert np.array_equal(np.stack(genomes), np.stack(other.ask(6)))
+            other.tell(genomes, [two(genome) for genome in genomes])
+        one.tell(genomes, [two(genome) for genome in genomes])
+    assert json.dumps(one.state_dict()) == json.dumps(other.state_dict())
+
+
+@pytest.mark.parametrize("wrong", [0.5, (0.5,), (0.5, 0.5, 0.5), (0.5, float("nan"))])
+def test_with_two_objectives_another_number_of_values_is_refused(several, wrong):
+    name, settings = several
+    backend = BACKENDS.get(name)(SPACE, seed=0, objectives=["flops"], **settings)
+    with pytest.raises(BlendsearchError, match="search: fitness"):
+        backend.tell([TARGET], [wrong])
+    assert backend.front == []
+
+
+def test_with_one_objective_the_front_is_the_best(make):
+    backend = make()
+    step(backend)
+    step(backend)
+    ((genome, point),) = backend.front
+    assert point == (backend.best[1],)
+    assert np.array_equal(genome, backend.best[0])
+
+
+@pytest.mark.parametrize("case", [case for case in variants() if not {"nsga2", "nsgaii"} & set(case.id.split("-"))])
+def test_what_has_one_objective_says_so(case):
+    name, settings = case
+    with pytest.raises(BlendsearchError, match=r"objectives flops, params given, .* allowed: backend deap with"):
+        BACKENDS.get(name)(SPACE, seed=0, objectives=["flops", "params"], **settings)

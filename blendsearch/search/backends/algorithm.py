@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from deap import base
 
 from blendsearch.compute import child_seed
-from blendsearch.search.backends.base import Settings
+from blendsearch.search.backends.base import Settings, as_point, only_one_objective, plain
 from blendsearch.search.genome import GenomeSpace
+from blendsearch.search.pareto import Point
 
 
-class Fitness(base.Fitness):
-    """One value, maximised."""
-
-    weights = (1.0,)
+@lru_cache
+def fitness_of(values: int) -> type[base.Fitness]:
+    """Return DEAP's fitness for so many values, all maximised."""
+    return type("Fitness", (base.Fitness,), {"weights": (1.0,) * values})
 
 
 class Individual(list[float]):
     """Genes with a fitness; a class of ours, for DEAP's `creator` would put it into a global namespace."""
 
-    def __init__(self, genes: Any, value: float | None = None) -> None:
+    def __init__(self, genes: Any, value: float | Sequence[float] | None = None) -> None:
         super().__init__(float(gene) for gene in genes)
-        self.fitness = Fitness(() if value is None else (value,))
+        point = () if value is None else as_point(value)
+        self.fitness = fitness_of(max(1, len(point)))(point)
 
     @property
     def value(self) -> float:
-        """The fitness, where it is known."""
+        """The fitness, where it is known; the first of several values."""
         return float(self.fitness.values[0])
 
     def record(self) -> list[Any]:
         """Return genes and fitness as plain JSON values; `Individual(*record)` is the same again."""
-        return [list(self), self.value]
+        return [list(self), plain(self.fitness.values)]
 
 
 class Algorithm(ABC):
@@ -50,8 +53,8 @@ class Algorithm(ABC):
 
     @classmethod
     def check(cls, settings: Settings) -> None:
-        """Raise BlendsearchError for settings that this algorithm cannot work with."""
-        return None
+        """Raise BlendsearchError for settings that this algorithm cannot work with; most have one objective."""
+        only_one_objective(settings, f"algorithm '{settings.algorithm}'")
 
     def start(self, n: int, asked: int) -> list[np.ndarray]:
         """Return `n` genomes drawn evenly: what every algorithm proposes before it has learnt enough."""
@@ -63,8 +66,8 @@ class Algorithm(ABC):
         """Return `n` >= 1 new genomes, float64 [size] in [0, 1]; asked: how many were asked before."""
 
     @abstractmethod
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
-        """Take in genomes and their fitness."""
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
+        """Take in genomes and their points, of one number where there is one objective."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from blendsearch.errors import BlendsearchError
 from blendsearch.registry import Registry
 from blendsearch.search.genome import GenomeSpace
+from blendsearch.search.pareto import Point, non_dominated
 
 SCHEMA = 1
 
@@ -23,7 +24,8 @@ class Settings:
 
     population: genomes a generation. crossover, mutation: probability that a pair is crossed, an offspring
     mutated. elite: best genomes that always survive. tournament: genomes that compete to be a parent.
-    algorithm: DEAP's. sampler: Optuna's. Raises BlendsearchError for a value out of range.
+    algorithm: DEAP's. sampler: Optuna's. objectives: the costs that count beside the accuracy; a fitness has one
+    number more than there are of these. Raises BlendsearchError for a value out of range.
     """
 
     population: int = 24
@@ -33,6 +35,12 @@ class Settings:
     tournament: int = 3
     algorithm: str = "generational"
     sampler: str = "tpe"
+    objectives: Sequence[str] = ()
+
+    @property
+    def values(self) -> int:
+        """How many numbers a fitness has."""
+        return 1 + len(self.objectives)
 
     def __post_init__(self) -> None:
         for name, least in (("population", 2), ("elite", 0), ("tournament", 1)):
@@ -48,13 +56,34 @@ class Settings:
             )
 
 
+def only_one_objective(settings: Settings, what: str) -> None:
+    """Raise BlendsearchError when settings ask more than one objective of what knows only one."""
+    if settings.objectives:
+        raise BlendsearchError(
+            f"objectives {', '.join(settings.objectives)} given, {what} has accuracy alone; allowed: backend deap "
+            "with algorithm nsga2, or backend optuna with sampler nsgaii"
+        )
+
+
+def as_point(fitness: float | Sequence[float]) -> Point:
+    """Return a fitness, one number or several, as a point."""
+    numbers = fitness if isinstance(fitness, Sequence) else (fitness,)
+    return tuple(float(number) for number in numbers)
+
+
+def plain(point: Point) -> float | list[float]:
+    """Return a point as plain JSON, a single number as it is; `as_point` makes it a point again."""
+    return point[0] if len(point) == 1 else list(point)
+
+
 class Backend(ABC):
     """Proposes genomes of a space and learns from their fitness, which is maximised.
 
     A subclass sets `name` and writes `propose`, `learn`, `state` and `restore`; everything it draws must come
     from `seed` and what `state` returns, so that a restored backend goes on exactly as the first would have.
     choices: setting -> what it may be, where one setting chooses between algorithms, the default first.
-    best: the fittest genome told so far and its fitness.
+    best: the fittest genome told so far and its fitness; with several objectives, the fittest in the first of them.
+    front: the genomes told so far that no other dominates and their points, in the order in which they were told.
     """
 
     name: str
@@ -68,6 +97,7 @@ class Backend(ABC):
         self.check(self.settings)
         self.asked = 0
         self.best: tuple[np.ndarray, float] | None = None
+        self.front: list[tuple[np.ndarray, Point]] = []
 
     @classmethod
     def check(cls, settings: Settings) -> None:
@@ -88,24 +118,36 @@ class Backend(ABC):
         self.asked += len(genomes)
         return genomes
 
-    def tell(self, genomes: Sequence[np.ndarray], fitnesses: Sequence[float]) -> None:
-        """Learn the fitness of genomes, asked or not; BlendsearchError unless each has one finite number."""
+    def tell(self, genomes: Sequence[np.ndarray], fitnesses: Sequence[float | Sequence[float]]) -> None:
+        """Learn the fitness of genomes, asked or not, one number or one for each objective, all maximised.
+
+        Raises BlendsearchError unless each has as many finite numbers as there are objectives.
+        """
         if len(genomes) != len(fitnesses):
             raise BlendsearchError(f"search: {len(genomes)} genomes told with {len(fitnesses)} fitnesses")
         copies = [self.space.check(genome) for genome in genomes]
-        values = [float(fitness) for fitness in fitnesses]
-        if not all(math.isfinite(value) for value in values):
-            raise BlendsearchError(f"search: fitness {next(v for v in values if not math.isfinite(v))} told")
-        for genome, value in zip(copies, values, strict=True):
-            if self.best is None or value > self.best[1]:
-                self.best = (genome.copy(), value)
-        self.learn(copies, values)
+        points = [as_point(fitness) for fitness in fitnesses]
+        for point in points:
+            self._check_point(point)
+        for genome, point in zip(copies, points, strict=True):
+            if self.best is None or point[0] > self.best[1]:
+                self.best = (genome.copy(), point[0])
+        met = [*self.front, *((genome.copy(), point) for genome, point in zip(copies, points, strict=True))]
+        self.front = [met[position] for position in non_dominated([point for _, point in met])]
+        self.learn(copies, points)
+
+    def _check_point(self, point: Point) -> None:
+        if len(point) != self.settings.values:
+            raise BlendsearchError(f"search: fitness of {len(point)} numbers told, {self.settings.values} expected")
+        if not all(math.isfinite(value) for value in point):
+            raise BlendsearchError(f"search: fitness {next(v for v in point if not math.isfinite(v))} told")
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on, as plain JSON values."""
         best = None if self.best is None else [self.best[0].tolist(), self.best[1]]
         common = {"schema": SCHEMA, "backend": self.name, "names": list(self.space.names)}
-        return {**common, "asked": self.asked, "best": best, "state": self.state()}
+        front = [[genome.tolist(), list(point)] for genome, point in self.front]
+        return {**common, "asked": self.asked, "best": best, "front": front, "state": self.state()}
 
     def load_state_dict(self, data: Mapping[str, Any]) -> None:
         """Go on from a state; raises BlendsearchError when it is of another backend, space or schema."""
@@ -116,6 +158,9 @@ class Backend(ABC):
         self.asked = int(data["asked"])
         best = data["best"]
         self.best = None if best is None else (self.space.check(best[0]), float(best[1]))
+        # A state from before there was a front is of one objective, whose front is the best.
+        front = data.get("front", [] if best is None else [best])
+        self.front = [(self.space.check(genome), as_point(point)) for genome, point in front]
         self.restore(data["state"])
 
     @abstractmethod
@@ -123,8 +168,8 @@ class Backend(ABC):
         """Return `n` >= 1 new genomes."""
 
     @abstractmethod
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
-        """Take in checked copies of genomes and their fitness."""
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
+        """Take in checked copies of genomes and their points, of one number where there is one objective."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

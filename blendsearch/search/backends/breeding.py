@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,16 @@ class Breeding(Algorithm):
             return self.start(n, asked)
         with self._own_random():
             return [np.array(child) for child in self.breed(n)]
+
+    def children(self, parents: Sequence[Individual]) -> tuple[Individual, Individual]:
+        """Return copies of two parents, crossed and mutated by the shares that the settings give."""
+        first, second = (self.toolbox.clone(parent) for parent in parents)
+        if random.random() < self.settings.crossover:
+            self.toolbox.mate(first, second)
+        for child in (first, second):
+            if random.random() < self.settings.mutation:
+                self.toolbox.mutate(child)
+        return first, second
 
     @abstractmethod
     def breed(self, n: int) -> list[Individual]:

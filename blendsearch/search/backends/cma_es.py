@@ -11,6 +11,7 @@ from deap import cma
 from blendsearch.compute import child_seed
 from blendsearch.search.backends.algorithm import Algorithm, Individual
 from blendsearch.search.genome import KEPT_SPREAD
+from blendsearch.search.pareto import Point
 
 SIGMA = 0.3
 """Standard deviation the search starts with: a third of the cube's edge, as Hansen advises."""
@@ -46,9 +47,9 @@ class CMAES(Algorithm):
         steps = rng.standard_normal((n, self.space.size)) @ self.strategy.BD.T
         return list(np.clip(self.strategy.centroid + self.strategy.sigma * steps, 0.0, 1.0))
 
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Start at the best of the first genomes; later update the distribution, `population` genomes at a time."""
-        told = [Individual(genome, value) for genome, value in zip(genomes, fitnesses, strict=True)]
+        told = [Individual(genome, point) for genome, point in zip(genomes, points, strict=True)]
         self.waiting += told
         self.best = max([*([self.best] if self.best else []), *told], key=lambda one: one.value, default=None)
         size = self.settings.population
@@ -62,7 +63,7 @@ class CMAES(Algorithm):
     def _started(self) -> cma.Strategy:
         assert self.best is not None
         spread = np.ones(self.space.size)
-        spread[self.space.blend_size :] = KEPT_SPREAD / SIGMA
+        spread[self.space.kept_genes] = KEPT_SPREAD / SIGMA
         return self._strategy(np.array(self.best), SIGMA, np.diag(spread**2))
 
     def _strategy(self, centre: np.ndarray, sigma: float, covariance: np.ndarray) -> cma.Strategy:

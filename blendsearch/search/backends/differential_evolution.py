@@ -9,6 +9,7 @@ import numpy as np
 
 from blendsearch.compute import child_seed
 from blendsearch.search.backends.algorithm import Algorithm, Individual
+from blendsearch.search.pareto import Point
 
 FEWEST = 3
 """A genome, and two others whose difference moves it."""
@@ -33,8 +34,8 @@ class DifferentialEvolution(Algorithm):
         self.population: list[Individual] = []
         self.trials: dict[bytes, int] = {}
         cells = np.repeat(np.arange(len(self.space.cells)), 2)
-        kept = len(self.space.cells) + np.arange(len(self.space.kept))
-        self.parts = np.concatenate([cells, kept])
+        alone = len(self.space.cells) + np.arange(self.space.size - self.space.blend_size)
+        self.parts = np.concatenate([cells, alone])
 
     def propose(self, n: int, asked: int) -> list[np.ndarray]:
         """Return a trial for each of the next `n` genomes of the population, in turn."""
@@ -60,13 +61,13 @@ class DifferentialEvolution(Algorithm):
         # Adding zero turns a negative zero into zero: a trial is known by its bytes when it comes back.
         return np.where(taken[self.parts], np.clip(mutant, 0.0, 1.0), own) + 0.0
 
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Let each trial compete with the genome it was made from, and others with the worst."""
-        for genome, value in zip(genomes, fitnesses, strict=True):
-            individual = Individual(genome, value)
+        for genome, point in zip(genomes, points, strict=True):
+            individual = Individual(genome, point)
             target = self.trials.pop(genome.tobytes(), None)
             if target is not None:
-                if value >= self.population[target].value:
+                if individual.value >= self.population[target].value:
                     self.population[target] = individual
             elif individual not in self.population:
                 self._admit(individual)

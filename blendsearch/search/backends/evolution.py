@@ -14,12 +14,15 @@ from blendsearch.search.backends.cma_es import CMAES
 from blendsearch.search.backends.differential_evolution import DifferentialEvolution
 from blendsearch.search.backends.generational import Generational
 from blendsearch.search.backends.mu_plus_lambda import MuPlusLambda
+from blendsearch.search.backends.nsga2 import NSGA2
+from blendsearch.search.pareto import Point
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "generational": Generational,
     "mu_plus_lambda": MuPlusLambda,
     "cma_es": CMAES,
     "differential_evolution": DifferentialEvolution,
+    "nsga2": NSGA2,
 }
 
 
@@ -49,9 +52,9 @@ class Evolution(Backend):
         """Return what the algorithm proposes next."""
         return self.algorithm.propose(n, self.asked)
 
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Let the algorithm learn."""
-        self.algorithm.learn(genomes, fitnesses)
+        self.algorithm.learn(genomes, points)
 
     def state(self) -> dict[str, Any]:
         """Return the algorithm's name and state."""

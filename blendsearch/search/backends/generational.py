@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from deap import tools
 
 from blendsearch.search.backends.algorithm import Individual, distinct
 from blendsearch.search.backends.breeding import Breeding
+from blendsearch.search.pareto import Point
 
 
 class Generational(Breeding):
@@ -29,23 +29,14 @@ class Generational(Breeding):
         seen = self.signatures()
         offspring: list[Individual] = []
         while len(offspring) < n:
-            for child in self._children()[: n - len(offspring)]:
+            for child in self.children(self.toolbox.select(self.population))[: n - len(offspring)]:
                 self.make_new(child, seen)
                 offspring.append(child)
         return offspring
 
-    def _children(self) -> tuple[Individual, Individual]:
-        first, second = (self.toolbox.clone(parent) for parent in self.toolbox.select(self.population))
-        if random.random() < self.settings.crossover:
-            self.toolbox.mate(first, second)
-        for child in (first, second):
-            if random.random() < self.settings.mutation:
-                self.toolbox.mutate(child)
-        return first, second
-
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Let the best of elite and offspring survive."""
-        offspring = [Individual(genome, value) for genome, value in zip(genomes, fitnesses, strict=True)]
+        offspring = [Individual(genome, point) for genome, point in zip(genomes, points, strict=True)]
         elite = list(self.hall)[: self.settings.elite]
         size = self.settings.population
         survivors = tools.selBest(distinct(elite + offspring), size)

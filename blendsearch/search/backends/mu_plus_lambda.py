@@ -9,6 +9,7 @@ from blendsearch.errors import BlendsearchError
 from blendsearch.search.backends.algorithm import Individual, distinct
 from blendsearch.search.backends.base import Settings
 from blendsearch.search.backends.breeding import Breeding
+from blendsearch.search.pareto import Point
 
 
 class MuPlusLambda(Breeding):
@@ -22,6 +23,7 @@ class MuPlusLambda(Breeding):
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Raise BlendsearchError when the shares of crossover and mutation are more than 1 together."""
+        super().check(settings)
         if settings.crossover + settings.mutation > 1:
             raise BlendsearchError(
                 f"crossover {settings.crossover} and mutation {settings.mutation} given, at most 1 together expected "
@@ -40,7 +42,7 @@ class MuPlusLambda(Breeding):
                 self.make_new(child, seen)
         return offspring
 
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Let the best of parents and offspring survive."""
-        offspring = [Individual(genome, value) for genome, value in zip(genomes, fitnesses, strict=True)]
+        offspring = [Individual(genome, point) for genome, point in zip(genomes, points, strict=True)]
         self.population = tools.selBest(distinct(self.population + offspring), self.settings.population)

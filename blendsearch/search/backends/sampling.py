@@ -13,8 +13,9 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 
 from blendsearch.compute import child_seed
 from blendsearch.errors import BlendsearchError, unknown_name
-from blendsearch.search.backends.base import BACKENDS, Backend, Settings
+from blendsearch.search.backends.base import BACKENDS, Backend, Settings, as_point, only_one_objective, plain
 from blendsearch.search.backends.warm_cma_es import WarmCmaEs
+from blendsearch.search.pareto import Point
 from blendsearch.search.quiet import quiet_optuna
 
 SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
@@ -31,10 +32,10 @@ REPLAYED = frozenset({"cmaes"})
 
 @dataclass(frozen=True)
 class Told:
-    """A genome with its fitness and what the sampler noted about it when it was asked."""
+    """A genome with its point and what the sampler noted about it when it was asked."""
 
     genome: np.ndarray
-    fitness: float
+    point: Point
     notes: dict[str, Any]
 
 
@@ -60,9 +61,11 @@ class Sampling(Backend):
 
     @classmethod
     def check(cls, settings: Settings) -> None:
-        """Raise BlendsearchError for an unknown sampler."""
+        """Raise BlendsearchError for an unknown sampler, or several objectives for one that has one."""
         if settings.sampler not in SAMPLERS:
             raise unknown_name("sampler", settings.sampler, SAMPLERS, "search.sampler")
+        if settings.sampler != "nsgaii":
+            only_one_objective(settings, f"sampler '{settings.sampler}'")
 
     def propose(self, n: int) -> list[np.ndarray]:
         """Return what the sampler draws next."""
@@ -80,7 +83,7 @@ class Sampling(Backend):
     def _study(self) -> optuna.Study:
         sampler_seed = child_seed(self.seed, "sampling", self.asked) % 2**32
         sampler = SAMPLERS[self.settings.sampler](sampler_seed, self.settings)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = optuna.create_study(directions=["maximize"] * self.settings.values, sampler=sampler)
         study.add_trials([self._trial(told) for told in self.told])
         return study
 
@@ -88,17 +91,17 @@ class Sampling(Backend):
         return optuna.create_trial(
             params=dict(self.space.params(told.genome)),
             distributions=dict(self.distributions),
-            value=told.fitness,
+            values=told.point,
             system_attrs=told.notes,
         )
 
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Remember the trials; the sampler reads them at the next ask."""
-        told = [[genome.tolist(), fitness] for genome, fitness in zip(genomes, fitnesses, strict=True)]
+        told = [[genome.tolist(), plain(point)] for genome, point in zip(genomes, points, strict=True)]
         self.log.append({"asked": self.asked, "tell": told})
         self._adopt([genome for genome in genomes if genome.tobytes() not in self.notes])
-        for genome, fitness in zip(genomes, fitnesses, strict=True):
-            self.told.append(Told(genome, fitness, self.notes[genome.tobytes()]))
+        for genome, point in zip(genomes, points, strict=True):
+            self.told.append(Told(genome, point, self.notes[genome.tobytes()]))
         for genome in genomes:
             self.notes.pop(genome.tobytes(), None)
 
@@ -118,7 +121,7 @@ class Sampling(Backend):
             return {"sampler": self.settings.sampler, "log": list(self.log)}
         return {
             "sampler": self.settings.sampler,
-            "told": [[told.genome.tolist(), told.fitness, told.notes] for told in self.told],
+            "told": [[told.genome.tolist(), plain(told.point), told.notes] for told in self.told],
             "pending": [[np.frombuffer(key).tolist(), notes] for key, notes in self.notes.items()],
         }
 
@@ -130,7 +133,7 @@ class Sampling(Backend):
         if own in REPLAYED:
             self._replay(state["log"])
             return
-        self.told = [Told(np.array(genome), fitness, dict(notes)) for genome, fitness, notes in state["told"]]
+        self.told = [Told(np.array(genome), as_point(fitness), dict(notes)) for genome, fitness, notes in state["told"]]
         self.notes = {np.array(genome).tobytes(): dict(notes) for genome, notes in state["pending"]}
 
     def _replay(self, log: list[dict[str, Any]]) -> None:
@@ -143,5 +146,5 @@ class Sampling(Backend):
                 self.propose(entry["ask"])
             else:
                 genomes, fitnesses = zip(*entry["tell"], strict=True) if entry["tell"] else ((), ())
-                self.learn([np.array(genome) for genome in genomes], list(fitnesses))
+                self.learn([np.array(genome) for genome in genomes], [as_point(fitness) for fitness in fitnesses])
         self.asked = asked

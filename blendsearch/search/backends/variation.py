@@ -18,6 +18,10 @@ KEPT_STEP = 0.1
 """Standard deviation of the step of a group's weight: about 0.4 octaves, a third more or less."""
 
 
+BUDGET_STEP = 0.15
+"""Standard deviation of the budget's step, as a share of its range."""
+
+
 def cross(first: Genes, second: Genes, *, space: GenomeSpace) -> tuple[Genes, Genes]:
     """Exchange parts of two genomes in place: whole units or single clusters, then mix factors they share.
 
@@ -31,6 +35,7 @@ def cross(first: Genes, second: Genes, *, space: GenomeSpace) -> tuple[Genes, Ge
             _swap(first, second, numbers)
     _mix_factors(first, second, space)
     _mix_kept(first, second, space)
+    _mix_budgets(first, second, space)
     return first, second
 
 
@@ -52,13 +57,30 @@ def _mix_factors(first: Genes, second: Genes, space: GenomeSpace) -> None:
 def _mix_kept(first: Genes, second: Genes, space: GenomeSpace) -> None:
     """Mix the groups' weights of both, or leave each its own: shares of layers belong together."""
     if space.kept and random.random() < 0.5:
-        genes = slice(space.blend_size, space.size)
+        genes = space.kept_genes
         mixed = tools.cxBlend(list(first[genes]), list(second[genes]), alpha=0.25)
         first[genes], second[genes] = ([_bounded(gene) for gene in part] for part in mixed)
 
 
+def _mix_budgets(first: Genes, second: Genes, space: GenomeSpace) -> None:
+    """Exchange the budgets of both or draw them from between and around the two, each in half of the cases."""
+    if space.ratios is None:
+        return
+    if random.random() < 0.5:
+        first[-1], second[-1] = second[-1], first[-1]
+    else:
+        (low,), (high,) = tools.cxBlend([first[-1]], [second[-1]], alpha=0.25)
+        first[-1], second[-1] = _bounded(low), _bounded(high)
+
+
 def mutate(genome: Genes, *, space: GenomeSpace) -> tuple[Genes]:
-    """Change a genome in place: about one cluster or, where they are searched, one group's weight; at least one."""
+    """Change a genome in place: about one cluster or, where they are searched, one group's weight; at least one.
+
+    Where budgets are searched, the budget in a third of the cases, and then nothing else.
+    """
+    if space.ratios is not None and random.random() < 1 / 3:
+        genome[-1] = _bounded(genome[-1] + random.gauss(0.0, BUDGET_STEP))
+        return (genome,)
     if space.kept and random.random() < 0.5:
         return _mutate_kept(genome, space)
     count = len(space.cells)
@@ -70,7 +92,7 @@ def mutate(genome: Genes, *, space: GenomeSpace) -> tuple[Genes]:
 
 def _mutate_kept(genome: Genes, space: GenomeSpace) -> tuple[Genes]:
     """Move the weights of about two groups by Gaussian steps: one gains what another gives."""
-    places = range(space.blend_size, space.size)
+    places = range(space.kept_genes.start, space.kept_genes.stop)
     chosen = [place for place in places if random.random() < 2 / len(places)] or [random.choice(places)]
     for place in chosen:
         genome[place] = _bounded(genome[place] + random.gauss(0.0, KEPT_STEP))

@@ -1,0 +1,67 @@
+"""What a search hands over to the retraining: blends, and criteria that stand against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from blendsearch.allocation import Allocation, Budget, Evolved
+from blendsearch.blending import Blend
+from blendsearch.search.fitness import Planner
+from blendsearch.search.rungs import Fitness
+from blendsearch.structure import Plan
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """What is to be retrained: a blend (a criterion is a blend of one), what shares out its budget, its proxy.
+
+    kind: "blend", "criterion", "control", or of a front "front" and "front criterion". budget: that of the campaign
+    or, on a front, its own.
+    """
+
+    blend: Blend
+    allocation: Allocation
+    allocation_name: str
+    proxy: float
+    kind: str
+    budget: Budget
+
+
+def entrant(allocation: str, planner: Planner, blend: Blend, value: float, kind: str) -> Entrant:
+    """Return a blend under the planner's allocation and budget; value: its proxy."""
+    return Entrant(blend, planner.allocation_of(blend), allocation, value, kind, planner.budget)
+
+
+def rival(planner: Planner, fitness: Fitness, name: str, allocation_name: str, kind: str) -> Entrant:
+    """Return a criterion under the space's allocation; under "evolved", with that start which the proxy prefers."""
+    choices = _choices(planner, allocation_name)
+    values = fitness.deciding(_plans(planner, name, choices))
+    best = max(range(len(values)), key=values.__getitem__)
+    chosen = list(choices)[best]
+    return Entrant(Blend.single(name), choices[chosen], chosen, values[best], kind, planner.budget)
+
+
+def first_rival(
+    planner: Planner, fitness: Fitness, names: Sequence[str], allocation_name: str, kind: str
+) -> tuple[str, Entrant]:
+    """Return the criterion, of those named, that the proxy puts first under the planner's budget."""
+    choices = _choices(planner, allocation_name)
+    fitness.deciding([plan for name in names for plan in _plans(planner, name, choices)])  # all at once, side by side
+    rivals = {name: rival(planner, fitness, name, allocation_name, kind) for name in names}
+    first = max(rivals, key=lambda name: rivals[name].proxy)
+    return first, rivals[first]
+
+
+def _choices(planner: Planner, allocation_name: str) -> dict[str, Allocation]:
+    """Return the allocations that a criterion may have, by name."""
+    return (
+        dict(planner.allocation.start)
+        if isinstance(planner.allocation, Evolved)
+        else {allocation_name: planner.allocation}
+    )
+
+
+def _plans(planner: Planner, name: str, choices: Mapping[str, Allocation]) -> list[Plan]:
+    scores = planner.scores[name]
+    return [allocation.plan(planner.structure, scores, planner.budget) for allocation in choices.values()]
