@@ -106,11 +106,13 @@ def _draw_line(
 def _draw_proxies(axes: Axes, points: Sequence[FrontPoint], front: Front, row: int, kind: str, theme: Theme) -> None:
     trials = [(100 * trial[1 + row], trial[0]) for trial in front.trials]
     best = sorted(trials[number] for number in front.front)
-    axes.scatter(*zip(*trials, strict=True), s=9, color=theme.muted, alpha=0.45, linewidth=0, label="trial")
+    axes.scatter(
+        [x for x, _ in trials], [y for _, y in trials], s=9, color=theme.muted, alpha=0.45, linewidth=0, label="trial"
+    )
     if len(front.costs) == 1:
         axes.step(*zip(*best, strict=True), where="post", color=theme.blend, linewidth=1.3, zorder=3)
     axes.scatter(
-        *zip(*best, strict=True), s=22, facecolor=theme.paper, edgecolor=theme.blend, linewidth=1.2,
+        [x for x, _ in best], [y for _, y in best], s=22, facecolor=theme.paper, edgecolor=theme.blend, linewidth=1.2,
         label="on the front", zorder=4,
     )  # fmt: skip
     for side, marker, size, label in (
@@ -125,8 +127,8 @@ def _draw_proxies(axes: Axes, points: Sequence[FrontPoint], front: Front, row: i
         filled = theme.blend if marker == "D" else "none"
         edge = theme.blend if marker == "D" else theme.best
         axes.scatter(
-            *zip(*places, strict=True), s=size, marker=marker, facecolor=filled, edgecolor=edge, linewidth=1.6,
-            label=label, zorder=5,
+            [x for x, _ in places], [y for _, y in places], s=size, marker=marker, facecolor=filled, edgecolor=edge,
+            linewidth=1.6, label=label, zorder=5,
         )  # fmt: skip
     axes.set_ylim(*_limits(best, points))
     axes.legend(loc="lower right", frameon=False, fontsize=8.5, labelcolor=theme.ink)
