@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from blendsearch.errors import RunError
+from blendsearch.config import space_from_dict
+from blendsearch.errors import ConfigError, RunError
 from blendsearch.files import atomic
 
 
@@ -160,14 +161,21 @@ def check_same_space(folder: RunFolder, space: dict[str, Any], free: Sequence[st
         if folder.has("records"):
             raise RunError(f"{folder.path}: holds no search campaign to resume; choose another --run-dir")
         return
-    before = folder.read_json("space.json")
-    differing = sorted(_differences(before, space))
+    differing = sorted(_differences(_with_defaults(folder.read_json("space.json")), space))
     differing = [key for key in differing if not key.startswith(("compute.workers", "data.workers", *free))]
     if differing:
         raise RunError(
             f"{folder.path}: was made with another space; differing: {', '.join(differing[:6])}; "
             "resume with the same settings or choose another --run-dir"
         )
+
+
+def _with_defaults(space: dict[str, Any]) -> dict[str, Any]:
+    """Return a space with the keys that an older version did not write yet; as it is, when it is no space by now."""
+    try:
+        return space_from_dict(space).to_dict()
+    except ConfigError:
+        return space
 
 
 def _differences(left: Any, right: Any, path: str = "") -> Iterator[str]:

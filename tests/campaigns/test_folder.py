@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 
 import pytest
 import torch
 
+from blendsearch.campaigns.checking import load_checked
 from blendsearch.campaigns.folder import RunFolder, check_same_space, choose_folder
 from blendsearch.errors import RunError
 from blendsearch.files import atomic
@@ -101,3 +103,14 @@ def test_resuming_with_another_space_names_what_differs(tmp_path):
     check_same_space(folder, {"seed": 0, "search": {"population": 8}, "compute": {"workers": 2}})
     with pytest.raises(RunError, match=r"differing: search\.population, seed"):
         check_same_space(folder, {"seed": 1, "search": {"population": 9}, "compute": {"workers": 1}})
+
+
+def test_a_key_that_an_older_version_did_not_write_has_its_default(tmp_path):
+    space = load_checked("search_spaces/digits.yaml", ["compute.workers=1"]).to_dict()
+    older = copy.deepcopy(space)
+    del older["search"]["limit"], older["audit"]
+    folder = RunFolder(tmp_path)
+    folder.write_json("space.json", older)
+    check_same_space(folder, space)
+    with pytest.raises(RunError, match=r"differing: search\.limit"):
+        check_same_space(folder, {**space, "search": {**space["search"], "limit": {"evaluations": 9}}})
