@@ -15,7 +15,8 @@ class CompensatedFinetune(Compensated):
     """Refits as `compensated` does, then trains for `steps` optimiser steps with the retraining's settings.
 
     The refit takes out what retraining would mend at once; the steps show how fast the rest comes back. images: of
-    the calibration split, for the refit and for the batch norms after the steps.
+    the calibration split, for the refit and for the batch norms after the steps. lr_share: highest learning rate as
+    a share of the retraining's; low, because a few steps at the full rate undo the refit before they can build on it.
     """
 
     name = "compensated_finetune"
@@ -27,11 +28,12 @@ class CompensatedFinetune(Compensated):
         images: int = 512,
         positions: int = 20_000,
         ridge: float = 1e-3,
+        lr_share: float = 0.1,
         search_images: int | None = None,
     ) -> None:
         super().__init__(images, positions, ridge, search_images)
         positive(steps=steps)
-        self.finetune = ShortFinetune(steps, images, search_images)
+        self.finetune = ShortFinetune(steps, images, lr_share, search_images)
 
     def prepare(self, bench: Bench) -> None:
         super().prepare(bench)

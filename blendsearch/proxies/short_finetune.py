@@ -15,17 +15,20 @@ from blendsearch.training.loop import steps_per_epoch, train
 class ShortFinetune(Proxy):
     """Trains the candidate for `steps` optimiser steps with the retraining's settings, then reads the accuracy.
 
-    images: how many calibration images the batch norms see before that. After a few steps their running statistics
+    lr_share: highest learning rate as a share of the retraining's. images: how many calibration images the batch norms
+    see before the accuracy is read. After a few steps their running statistics
     are still half those of the network before pruning, and how far they lag says little about the candidate.
     """
 
     name = "short_finetune"
     source = "early accuracy as in multi-fidelity search (Li et al., Hyperband, JMLR 2018); batch norm as in EagleEye"
 
-    def __init__(self, steps: int = 80, images: int = 500, search_images: int | None = None) -> None:
+    def __init__(
+        self, steps: int = 80, images: int = 500, lr_share: float = 1.0, search_images: int | None = None
+    ) -> None:
         super().__init__(search_images)
-        positive(steps=steps, images=images)
-        self.steps, self.images = steps, images
+        positive(steps=steps, images=images, lr_share=lr_share)
+        self.steps, self.images, self.lr_share = steps, images, lr_share
 
     def prepare(self, bench: Bench) -> None:
         super().prepare(bench)
@@ -35,7 +38,7 @@ class ShortFinetune(Proxy):
         bench = self.bench
         epochs = self.steps / steps_per_epoch(len(bench.train), bench.training.batch_size)
         # Too short to stop early, and every candidate must take the same steps.
-        changes = {"epochs": epochs, "warmup_epochs": 0.0, "early_stop": None}
+        changes = {"epochs": epochs, "warmup_epochs": 0.0, "early_stop": None, "lr": self.lr_share * bench.training.lr}
         config = bench.training.model_copy(update=changes)
         # The same images in the same order for every candidate: a paired comparison.
         seed = child_seed(bench.seed, "short_finetune")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_agreement_of_the_unpruned_network_is_complete(bench):
 
 def test_compensated_finetune_is_the_refit_and_then_the_steps(bench, plan):
     both = PROXIES.get("compensated_finetune")(steps=6)
-    parts = [PROXIES.get("compensated")(), PROXIES.get("short_finetune")(steps=6, images=512)]
+    parts = [PROXIES.get("compensated")(), PROXIES.get("short_finetune")(steps=6, images=512, lr_share=0.1)]
     for one in (both, *parts):
         one.prepare(bench)
     network = bench.structure.slice(bench.network, plan)
@@ -101,3 +103,14 @@ def test_an_average_of_what_is_no_proxy_is_one_line(proxies, words):
         PROXIES.get("average")(proxies=proxies)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_learning_rate_is_a_share_of_the_retrainings(bench, plan):
+    whole = dataclasses.replace(bench, training=bench.training.model_copy(update={"lr": 0.06}))
+    part = dataclasses.replace(bench, training=bench.training.model_copy(update={"lr": 0.3}))
+    values = []
+    for terms, share in ((whole, 1.0), (part, 0.2)):
+        proxy = PROXIES.get("short_finetune")(steps=3, lr_share=share)
+        proxy.prepare(terms)
+        values.append(proxy.estimate(bench.structure.slice(bench.network, plan), plan).value)
+    assert values[0] == values[1]
