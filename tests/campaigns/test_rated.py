@@ -63,5 +63,5 @@ def test_pruning_by_ratings_with_a_fallback(tmp_path, ratings, schedule):
 def test_a_path_alone_is_the_file(ratings):
     space = tiny(ratings, ratings=ratings)
     assert (space.ratings.file, space.ratings.fallback) == (ratings, None)
-    with pytest.raises(ConfigError, match="ratings: .*a path, a mapping with file and fallback, or null"):
+    with pytest.raises(ConfigError, match=r"ratings: .*a path, a mapping with file and fallback, or null"):
         tiny(ratings, ratings=3)
