@@ -44,6 +44,7 @@ def application(review: Review) -> Starlette:
             Route("/picture/{edition}/{kind}/{number:int}/{place:int}/{seed:int}.png", pages.picture),
             Route("/images/{edition}/{seed:int}.png", pages.images),
             Route("/static/{name}", pages.asset),
+            Route("/favicon.ico", pages.no_icon),
             Route("/mark", pages.mark, methods=["POST"]),
             Route("/undo", pages.undo, methods=["POST"]),
             Route("/estimate", pages.estimate, methods=["POST"]),
@@ -62,6 +63,7 @@ class Pages:
             loader=FileSystemLoader(ROOM / "templates"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
+        environment.policies["json.dumps_kwargs"] = {}  # in the order given, not sorted by key
         self._template = environment.get_template("layer.html.j2")
 
     def start(self, request: Request) -> Response:
@@ -101,6 +103,10 @@ class Pages:
             raise HTTPException(404)
         content, kind = self._assets[request.path_params["name"]]
         return Response(content, media_type=kind, headers=ALWAYS_FRESH)
+
+    def no_icon(self, request: Request) -> Response:
+        """Spare the browser's console an error."""
+        return Response(status_code=204, headers=KEPT_BY_BROWSER)
 
     async def mark(self, request: Request) -> Response:
         """Set or take away a mark: {"layer": number, "filter": index, "mark": word or null}."""
