@@ -35,7 +35,8 @@ class Place:
     @cached_property
     def structure(self) -> Structure:
         """The structure of the network as it is now."""
-        return self.job.structure if self.number == 1 else self.job.structure.again(self.network, self.plan)
+        whole = self.number == 1 and not self.cut
+        return self.job.structure if whole else self.job.structure.again(self.network, self.plan)
 
 
 @dataclass
