@@ -67,6 +67,7 @@ function apply(told) {
 }
 
 function show(card, mark = "") {
+  if (card.dataset.mark === mark) return;
   card.dataset.mark = mark;
   card.querySelector(".word").textContent = mark;
   card.querySelectorAll(".marks button").forEach((button) =>
@@ -173,7 +174,7 @@ function arrange() {
     const rank = order.name ? `${order.name} ${facts.ranks[order.name][place(card)]}` : `spread ${facts.spread[place(card)]}`;
     card.querySelector(".place").textContent = rank;
   }
-  list.append(...sorted);
+  if (sorted.some((card, at) => card !== list.children[at])) list.append(...sorted);
   const count = cards.filter((card) => !card.hidden).length;
   one("shown").textContent = `${count} of ${cards.length} filters; ranks and spread (their standard deviation) in percent`;
 }
