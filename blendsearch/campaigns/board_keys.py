@@ -51,7 +51,7 @@ def network_key(board: Board, network: NetworkConfig, bench: Workbench) -> Key:
         "model": {**network.model.model_dump(mode="json"), "weights": _content(network.model.weights)},
         "training": network.training.model_dump(mode="json"),
         "structure": network.structure.model_dump(mode="json"),
-        "ratings": _content(network.ratings),
+        "ratings": network.ratings and [_content(network.ratings.file), network.ratings.fallback],
         "compute": {
             "device": bench.compute.kind, "precision": compute.precision, "channels_last": compute.channels_last,
             "threads": compute.threads,

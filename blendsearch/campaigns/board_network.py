@@ -148,7 +148,7 @@ class BoardNetwork:
         bench, space = self.bench, self.bench.space
         start = time.perf_counter()
         statistics = gather(
-            bench.network, bench.structure, bench.splits.calibration.batches(128), measures_of([name]),
+            bench.network, bench.structure, bench.splits.calibration.batches(128), measures_of([name], bench.ratings),
             compute=bench.compute, seed=child_seed(space.seed, "statistics"), ratings=bench.ratings,
             relevance_per_class=space.data.relevance_per_class,
         )  # fmt: skip

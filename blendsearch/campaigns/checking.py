@@ -90,6 +90,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
         yield from _known((position,), listed, CRITERIA.get, ("criteria",))
         if listed[position] == "subjective" and data.get("ratings") is None:
             yield ("criteria", position), "'subjective' reads a ratings file; name one with ratings: PATH"
+    yield from _ratings(data.get("ratings"))
     yield from _clusters(data.get("clusters"), len(listed))
     yield from _compensation(data)
     yield from _finals(data)
@@ -185,6 +186,16 @@ def options_of(factory: Any) -> dict[str, Any]:
         return {}
     parameters = inspect.signature(factory).parameters
     return {name: p.default for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+
+
+def _ratings(section: Any) -> Mistakes:
+    name = section.get("fallback") if isinstance(section, Mapping) else None
+    if not isinstance(name, str):
+        return
+    if name in CRITERIA and "ratings" in CRITERIA.get(name).needs:
+        yield ("ratings", "fallback"), f"'{name}' reads ratings itself; name a criterion that needs none"
+    else:
+        yield from _known(("ratings", "fallback"), {"ratings": section}, CRITERIA.get)
 
 
 def _clusters(section: Any, criteria: int) -> Mistakes:

@@ -173,7 +173,7 @@ def _criteria(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
         wanted = names() if space.criteria == "all" else list(space.criteria)
         few = drawn(bench.splits.calibration, space.curves.samples_per_class[0], 0, space.seed)
         statistics = gather(
-            bench.network, bench.structure, few.batches(128), measures_of(wanted), compute=bench.compute,
+            bench.network, bench.structure, few.batches(128), measures_of(wanted, bench.ratings), compute=bench.compute,
             seed=space.seed, ratings=bench.ratings, relevance_per_class=None,
         )  # fmt: skip
         check_wanted(bench, statistics)
@@ -202,7 +202,7 @@ def _cells(space: Space, criteria: list[str]) -> list[Cell]:
     every draw of every number of images.
     """
     settings = space.curves
-    looking = tuple(name for name in criteria if looks_at_images(name))
+    looking = tuple(name for name in criteria if looks_at_images(name) or _falls_back_on_images(name, space))
     chance = tuple(name for name in criteria if name not in looking and CRITERIA.get(name).seeded)
     fixed = tuple(name for name in criteria if name not in looking and name not in chance)
     draws = range(settings.draws)
@@ -214,6 +214,11 @@ def _cells(space: Space, criteria: list[str]) -> list[Cell]:
 def looks_at_images(criterion: str) -> bool:
     """Tell whether a criterion's scores depend on the images it is given."""
     return evidence(criterion) in ("activations", "gradients", "relevance")
+
+
+def _falls_back_on_images(criterion: str, space: Space) -> bool:
+    fallback = space.ratings.fallback if space.ratings is not None else None
+    return fallback is not None and "ratings" in CRITERIA.get(criterion).needs and looks_at_images(fallback)
 
 
 def _unpruned(terms: Terms, folder: RunFolder, count: int) -> float:
@@ -268,7 +273,7 @@ def _scores(terms: Terms, cell: Cell) -> tuple[Scores, int]:
     if cell.samples:
         batches = drawn(terms.calibration, cell.samples, cell.draw, terms.seed).batches(128)
     statistics = gather(
-        terms.network, terms.structure, batches, measures_of(cell.criteria), compute=terms.compute,
+        terms.network, terms.structure, batches, measures_of(cell.criteria, terms.ratings), compute=terms.compute,
         seed=child_seed(terms.seed, JOB, "statistics", cell.draw), ratings=terms.ratings,
         relevance_per_class=None,  # all sides look at the same images
     )  # fmt: skip

@@ -28,7 +28,7 @@ from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.structure import Plan, Structure
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]]
+RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]] | Ratings
 HALF = Budget("flops", 0.5)
 
 
@@ -74,7 +74,8 @@ def score(
     model: any convolutional classifier, left untouched. batches: any iterable of (images [N, C, H, W], integer
     labels [N]), such as a DataLoader. criteria: names (default: all that apply to this network).
     ratings: for the criterion `subjective`: the path of a ratings file, or group -> filter index -> a number from 0
-    to 1, "keep" or "drop"; filters without one get 0.5. group_rule: how the scores of coupled convolutions (of a
+    to 1, "keep", "unsure" or "drop"; filters without one get 0.5, or, with a `Ratings` that names a fallback, their
+    place under that criterion. group_rule: how the scores of coupled convolutions (of a
     residual stream) become one: "mean_rank", "mean", "sum" or "max". relevance_per_class: how many images of each
     class LRP relevance takes, the first that come; None takes all.
     Returns criterion -> group -> float32 [C], higher = more important; a group is named by the module path of
@@ -172,7 +173,7 @@ def _scores(
 ) -> Scores:
     wanted = list(criteria) if criteria is not None else names()
     statistics = gather(
-        model, structure, batches, measures_of(wanted),
+        model, structure, batches, measures_of(wanted, terms.ratings),
         compute=terms.compute, seed=terms.seed, ratings=terms.ratings,
         relevance_per_class=terms.relevance_per_class,
     )  # fmt: skip

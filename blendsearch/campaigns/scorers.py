@@ -49,7 +49,7 @@ class BlendScorer:
         names: Sequence[str] = self.blend.criteria
         batches = self.calibration.batches(128)
         statistics = gather(
-            network, structure, batches, measures_of(names),
+            network, structure, batches, measures_of(names, self.ratings),
             compute=self.compute, seed=self.seed, ratings=self.ratings,
             relevance_per_class=self.relevance_per_class,
         )  # fmt: skip

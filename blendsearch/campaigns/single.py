@@ -14,6 +14,7 @@ from blendsearch.allocation import Evolved, own_allocation
 from blendsearch.blending import Blend, Scores, agreement, fit_blend, rank_all
 from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
+from blendsearch.campaigns.raters import raters_record
 from blendsearch.campaigns.retraining import Candidate, Terms, retrain
 from blendsearch.campaigns.scorers import BlendScorer
 from blendsearch.campaigns.search import clustered, tested_baseline
@@ -102,6 +103,7 @@ def _scored(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
         "run_dir": folder.path,
         "criteria": [_agreement_row(name, i, names, mean) for i, name in enumerate(names)],
         "agreement": {"criteria": names, "mean": mean.tolist()},
+        **raters_record(bench, names),
         "clusters": {unit: [list(members) for members in parts] for unit, parts in clusters.members.items()},
     }
 
@@ -158,6 +160,7 @@ def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule
         "seed": space.seed,
         "versions": versions(),
         "rule": "" if by in CRITERIA else rule_of_blend,
+        **raters_record(bench, blend.criteria),
         "note": SHARES_UNUSED if blend.keep and not isinstance(bench.allocation, Evolved) else "",
     }
     if bench.budget.kind == "latency":

@@ -89,8 +89,9 @@ class Workbench:
 
     @cached_property
     def ratings(self) -> Ratings | None:
-        """A person's ratings of the filters, or None when the space names no file."""
-        return None if self.space.ratings is None else read_ratings(self.space.ratings)
+        """People's ratings of the filters, or None when the space names no file."""
+        given = self.space.ratings
+        return None if given is None else read_ratings(given.file, given.fallback)
 
     @cached_property
     def budget(self) -> Budget:
@@ -171,7 +172,7 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
         return record
     start = time.perf_counter()
     _ = bench.compensation  # too few images to refit on
-    ratings_of(structure, bench.ratings or {})  # as do ratings of another network
+    ratings_of(structure, bench.ratings)  # as do ratings of another network
     check_wanted(bench, Statistics.of_weights(bench.network, structure))  # and criteria that need other layers
     checkpoint = folder.checkpoint("baseline")
     history = _train(bench, checkpoint)
@@ -294,7 +295,8 @@ def check_wanted(bench: Workbench, statistics: Statistics) -> None:
     """Raise BlendsearchError when a criterion asked for by name cannot score this network."""
     if bench.space.criteria == "all":
         return
-    statistics.ratings = statistics.ratings or ratings_of(bench.structure, bench.ratings or {})
+    statistics.ratings = statistics.ratings or ratings_of(bench.structure, bench.ratings)
+    statistics.fallback = bench.ratings.fallback if bench.ratings is not None else None
     left_out = applicable(list(bench.space.criteria), bench.structure, statistics)
     if left_out:
         raise BlendsearchError("\n".join(f"criteria: '{name}': {reason}" for name, reason in left_out.items()))
@@ -305,7 +307,7 @@ def calibration_statistics(bench: Workbench, criteria: list[str]) -> Statistics:
     size = len(bench.splits.calibration)
     batches = bench.splits.calibration.batches(128)
     return gather(
-        bench.network, bench.structure, batches, measures_of(criteria), compute=bench.compute,
+        bench.network, bench.structure, batches, measures_of(criteria, bench.ratings), compute=bench.compute,
         seed=child_seed(bench.space.seed, "statistics"), ratings=bench.ratings,
         relevance_per_class=bench.space.data.relevance_per_class,
         progress=lambda task, done, total, detail="": bench.progress(task, done, -(-size // 128), detail),

@@ -190,7 +190,8 @@ def score(
         with session.progress() as progress:
             result = score_criteria(settings, run_dir, progress, resume)
         session.print(tables.criteria_table(result["criteria"]), tables.agreement_table(result["agreement"]))
-        session.print(tables.clusters_table(result["clusters"]), f"run folder: {result['run_dir']}")
+        session.print(tables.clusters_table(result["clusters"]), *tables.raters_lines(result.get("ratings")))
+        session.print(f"run folder: {result['run_dir']}")
 
 
 @app.command(epilog="Example: blendsearch prune search_spaces/digits.yaml --by taylor budget.flops=0.3")
@@ -211,7 +212,7 @@ def prune(
         with session.progress() as progress:
             result = prune_once(settings, by, run_dir, progress, resume)
         session.print(tables.kept_table(result["kept"]), tables.pruned_table(result))
-        session.print(*tables.latency_line(result.get("latency")))
+        session.print(*tables.latency_line(result.get("latency")), *tables.raters_lines(result.get("ratings")))
         session.print(*filter(None, [result.get("rule"), result.get("note")]), f"run folder: {result['run_dir']}")
 
 

@@ -211,6 +211,16 @@ def latency_line(latency: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
+def raters_lines(ratings: Mapping[str, Any] | None) -> list[str]:
+    """Return one line on who rated how much and how far they agree; none where no ratings were read."""
+    if ratings is None:
+        return []
+    who = ", ".join(f"{name} ({plural(count, 'filter')})" for name, count in ratings["raters"].items())
+    kappa = f"; Fleiss' kappa {ratings['kappa']:.2f} over {ratings['shared']}" if ratings["kappa"] is not None else ""
+    rest = f"; the others by {ratings['fallback']}" if ratings["fallback"] else ""
+    return [f"rated by {who}{kappa}{rest}"]
+
+
 def sensitivity_table(record: Mapping[str, Any]) -> Table:
     """Return each group's width, its loss of accuracy at each strength of damage, the mean, and the rank of it."""
     strengths = [f"{strength:g} sd" for strength in record["strengths"]]

@@ -19,6 +19,7 @@ from blendsearch.config.models import (
     Named,
     NamedSection,
     Names,
+    RatingsGiven,
     RetrainingConfig,
     Section,
     Space,
@@ -42,7 +43,7 @@ class NetworkConfig(Section):
     model: ModelConfig
     training: TrainingConfig
     structure: StructureConfig = StructureConfig()
-    ratings: Text | None = None
+    ratings: RatingsGiven = None
 
 
 class BlendFile(Section):

@@ -56,6 +56,10 @@ def _name_alone(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _file_alone(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
 def _list_as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -427,6 +431,22 @@ class CurvesConfig(Section):
     images: Count | None = None
 
 
+class RatingsConfig(Section):
+    """People's marks of filters, for the criterion `subjective`; a path alone is the file.
+
+    file: ratings.json, as `blendsearch review` writes it. fallback: the criterion that stands in for filters that
+    nobody rated; null gives them 0.5.
+    """
+
+    file: Text
+    fallback: Text | None = None
+
+
+RatingsGiven = Annotated[
+    RatingsConfig | None, BeforeValidator(_file_alone), Allowed("a path, a mapping with file and fallback, or null")
+]
+
+
 class ComputeConfig(Section):
     """Device, number format, and how many processes of how many threads (no more in all than cores)."""
 
@@ -440,7 +460,7 @@ class ComputeConfig(Section):
 class Space(Section):
     """One campaign: data, network, criteria, budget, search and retraining.
 
-    ratings: the file of a person's ratings that the criterion `subjective` reads; null for none.
+    ratings: people's ratings that the criterion `subjective` reads, a path or a section; null for none.
     compensation: refits what pruning left, before or (retraining.epochs 0) instead of retraining; null for none.
     """
 
@@ -451,7 +471,7 @@ class Space(Section):
     training: TrainingConfig
     structure: StructureConfig = StructureConfig()
     criteria: Literal["all"] | Names = "all"
-    ratings: Text | None = None
+    ratings: RatingsGiven = None
     budget: Annotated[BudgetConfig, Allowed(f"a mapping with one of {', '.join(BUDGET_KINDS)}")]
     allocation: Named = NamedSection(name="uniform")
     clusters: ClustersConfig = ClustersConfig()

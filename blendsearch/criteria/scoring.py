@@ -9,7 +9,7 @@ from torch import Tensor
 
 from blendsearch.criteria.base import CRITERIA, Criterion, check_group_rule
 from blendsearch.errors import BlendsearchError
-from blendsearch.statistics import Statistics
+from blendsearch.statistics import Ratings, Statistics
 from blendsearch.structure import Structure
 
 Scores = dict[str, dict[str, Tensor]]
@@ -21,9 +21,15 @@ def names() -> list[str]:
     return CRITERIA.names()
 
 
-def measures_of(criteria: Iterable[str]) -> set[str]:
-    """Return everything the criteria need; unknown names raise UnknownNameError with the nearest one."""
-    return {need for name in criteria for need in CRITERIA.get(name, "criteria").needs}
+def measures_of(criteria: Iterable[str], ratings: Ratings | None = None) -> set[str]:
+    """Return everything the criteria need; unknown names raise UnknownNameError with the nearest one.
+
+    ratings: where some criterion reads them, what their fallback needs comes along.
+    """
+    needs = {need for name in criteria for need in CRITERIA.get(name, "criteria").needs}
+    if ratings is not None and ratings.fallback is not None and "ratings" in needs:
+        needs |= set(CRITERIA.get(ratings.fallback, "ratings.fallback").needs)
+    return needs
 
 
 def applicable(criteria: Sequence[str], structure: Structure, statistics: Statistics) -> dict[str, str]:

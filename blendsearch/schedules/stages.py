@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -35,7 +35,8 @@ class Place:
     @cached_property
     def structure(self) -> Structure:
         """The structure of the network as it is now."""
-        return self.job.structure if self.number == 1 else self.job.structure.again(self.network, self.plan)
+        whole = self.number == 1 and not self.cut
+        return self.job.structure if whole else self.job.structure.again(self.network, self.plan)
 
 
 @dataclass
@@ -67,14 +68,24 @@ class StagedSchedule(Schedule):
         raise NotImplementedError
 
     def run(self, network: nn.Module, job: Job) -> Outcome:
+        for place in self.places(network, job):
+            last = place
+        return Outcome(last.network, last.plan, History.joined(last.parts))
+
+    def places(self, network: nn.Module, job: Job) -> Iterator[Place]:
+        """Yield where the run stands: first at its beginning, or where it was stopped, then after each stage.
+
+        A stage is run when the next place is asked for, so that between two of them somebody may look at the network.
+        """
         stages = self.stages(network, job)
         epochs = divided(job, [stage.share for stage in stages])
         place = _start(network, job)
+        yield place
         while place.number <= len(stages):
             place = _done(place, stages[place.number - 1], epochs[place.number - 1])
             if job.checkpoint is not None and place.number <= len(stages):
                 job.checkpoint.save({**_frame(place), "network": _plain(place.network)})
-        return Outcome(place.network, place.plan, History.joined(place.parts))
+            yield place
 
 
 def divided(job: Job, shares: Sequence[float]) -> list[float]:

@@ -37,14 +37,15 @@ def gather(
     """Gather what `needs` names ("weights", "batchnorm", "activations.mean", "gradients.taylor", ...).
 
     The passes run on copies in evaluation mode, so the network's weights, batch-norm statistics, gradients, flags
-    and hooks stay as they are, also when an error interrupts them. ratings: a person's, for the need "ratings".
+    and hooks stay as they are, also when an error interrupts them. ratings: people's, for the need "ratings".
     relevance_per_class: how many images of each class, the first that come, LRP relevance takes; None: all.
     Raises DataError when data are needed and there are none.
     """
     wanted = sorted(set(needs))
     compute = compute or Compute()
     statistics = Statistics.of_weights(network, structure, seed)
-    statistics.ratings = ratings_of(structure, ratings) if ratings is not None else {}
+    if ratings is not None:
+        statistics.ratings, statistics.fallback = ratings_of(structure, ratings), ratings.fallback
     sites = {site for group in structure.groups for site in group.sites}
     entries = [MEASURES.get(name) for name in wanted if _is_measured(name)]
     observation = Observation(network, structure, entries, compute) if entries else None

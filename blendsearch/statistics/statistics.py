@@ -32,6 +32,7 @@ class Statistics:
     readers: group -> one tensor [C, ...] for each layer that reads its filters. averages: site -> measure ->
     [C, ...], mostly means over samples. layers: measure -> convolution or group -> [C, ...], what is measured on
     parameters or on readers. samples: how many images were seen. seed: for criteria that draw numbers.
+    ratings: group -> [C], people's mean marks, nan where there is none. fallback: criterion that stands in for these.
     """
 
     weights: dict[str, Tensor]
@@ -42,6 +43,7 @@ class Statistics:
     seed: int = 0
     layers: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     ratings: dict[str, Tensor] = field(default_factory=dict)
+    fallback: str | None = None
     unavailable: dict[str, str] = field(default_factory=dict)
 
     @classmethod

@@ -8,6 +8,7 @@ from small_networks import OptionA, conv4, images, randomised
 from blendsearch.blending import Blend
 from blendsearch.campaigns.scorers import BlendScorer
 from blendsearch.compute import Compute
+from blendsearch.statistics import Ratings
 from blendsearch.structure import Plan, Structure
 
 
@@ -29,7 +30,7 @@ def halved(structure, keep):
 def test_ratings_follow_the_filters_that_are_left():
     network = randomised(conv4())
     structure = Structure.of(network, images())
-    ratings = {g: {i: i / 100 for i in range(width)} for g, width in structure.widths.items()}
+    ratings = Ratings.of({g: {i: i / 100 for i in range(width)} for g, width in structure.widths.items()})
     score = scorer(structure, "subjective", ratings=ratings)
     first = halved(structure, lambda width: tuple(range(1, width)))
     once = structure.slice(network, first)

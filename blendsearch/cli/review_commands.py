@@ -1,0 +1,92 @@
+"""The commands that open a web page: review and explain."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blendsearch.cli.commands import (
+    Overrides,
+    Quiet,
+    Resume,
+    RunDir,
+    Session,
+    SpaceFile,
+    app,
+    how_to_resume,
+    plain_errors,
+    read_space,
+)
+
+if TYPE_CHECKING:
+    from blendsearch.review.review import Review
+
+Port = Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for any free one.")]
+PORT = 8642
+
+
+@app.command(epilog="Example: blendsearch review search_spaces/digits.yaml --rater ann")
+def review(
+    space: SpaceFile,
+    overrides: Overrides = None,
+    layer: Annotated[str | None, typer.Option("--layer", metavar="NAME", help="The layer to begin with.")] = None,
+    port: Port = PORT,
+    rater: Annotated[str, typer.Option("--rater", metavar="NAME", help="Whose marks these are.")] = "rater",
+    blend: Annotated[
+        str | None, typer.Option("--blend", metavar="BLEND.json", help="Also show the ranks of a blend.")
+    ] = None,
+    progressive: Annotated[
+        bool, typer.Option("--progressive", help="Prune and retrain layer by layer, as marked.")
+    ] = False,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge filters in a web page.
+
+    Trains the network, scores its filters by all criteria, and shows each layer's filters: what they respond to, and
+    how the criteria rank them. Marks are saved as you go in ratings.json of the run folder, which
+    `prune --by subjective ratings=FILE` reads. The page is for this machine alone; Ctrl-C ends it.
+    """
+    options = [*(["--progressive"] if progressive else []), "--rater", rater]
+    with plain_errors(how_to_resume("review", space, overrides, run_dir, options)):
+        settings = read_space(space, overrides)
+        from blendsearch.review.opening import Wishes, opened_loop, opened_review
+
+        wishes = Wishes(rater, layer, blend, run_dir, resume)
+        session = Session(quiet)
+        opened = opened_loop if progressive else opened_review
+        with contextlib.ExitStack() as held:  # the folder stays ours while the page is open
+            with session.progress() as progress:
+                found = held.enter_context(opened(settings, wishes, progress))
+            _serve(found, port)
+
+
+@app.command(epilog="Example: blendsearch explain runs/digits")
+def explain(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a finished search.")],
+    port: Port = PORT,
+    quiet: Quiet = False,
+) -> None:
+    """Show what a search's blend kept, and why.
+
+    A web page for this machine alone: what the blend kept and dropped in each layer, what those filters respond to,
+    and how the criteria with a say voted. Ctrl-C ends it.
+    """
+    with plain_errors():
+        from blendsearch.review.opening import opened_choice
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            found = opened_choice(run_dir, progress)
+        _serve(found, port)
+
+
+def _serve(review: Review, port: int) -> None:
+    """Serve until Ctrl-C; the address is printed even with --quiet, since without it the page cannot be opened."""
+    from blendsearch.review.serving import serve
+
+    serve(review, port, lambda address: print(f"open {address}", flush=True))

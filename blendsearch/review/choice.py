@@ -1,0 +1,45 @@
+"""What a finished campaign chose: which filters its blend kept, and how each criterion with a say voted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from blendsearch.blending import Blend
+from blendsearch.blending.ranks import Scores
+from blendsearch.structure import Plan
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A blend and the plan that came of it.
+
+    A criterion votes to keep a filter when it would keep it by itself: when the filter is among the best of the
+    group by its scores, as many as the plan keeps there.
+    """
+
+    blend: Blend
+    plan: Plan
+
+    def kept(self, group: str) -> set[int]:
+        """Return the filters of a group that stayed."""
+        return set(self.plan.keep[group])
+
+    def factors(self, group: str) -> dict[str, float]:
+        """Return the criteria with a say in a group and their shares of it, which sum up to 1, the largest first."""
+        unit = next((u for u, members in self.blend.groups.items() if group in members), "network")
+        weights = {name: factor for name, factor in self.blend.weights[unit].items() if factor > 0}
+        total = sum(weights.values())
+        return {name: weights[name] / total for name in sorted(weights, key=lambda name: -weights[name])}
+
+    def votes(self, group: str, ranks: Scores) -> list[dict[str, Any]]:
+        """Return for each criterion with a say: name, share, and keeps, the filters it votes to keep."""
+        count = len(self.plan.keep[group])
+        return [
+            {
+                "name": name,
+                "share": share,
+                "keeps": set(Plan.top({group: ranks[name][group]}, {group: count}).keep[group]),
+            }
+            for name, share in self.factors(group).items()
+        ]

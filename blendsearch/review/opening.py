@@ -1,0 +1,168 @@
+"""Opening a review: of a space's network, of the progressive loop, or of what a finished campaign chose."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from blendsearch.blending import Blend, Scores
+from blendsearch.campaigns.checking import checked_from_dict
+from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
+from blendsearch.campaigns.workbench import (
+    Workbench,
+    criteria_scores,
+    data_name,
+    prepared_allocation,
+    trained_baseline,
+)
+from blendsearch.compute import child_seed
+from blendsearch.config import Space
+from blendsearch.criteria import applicable, measures_of, names, score_groups
+from blendsearch.errors import ConfigError, RunError
+from blendsearch.progress import Progress, silent
+from blendsearch.review.book import Book
+from blendsearch.review.choice import Choice
+from blendsearch.review.desk import Desk
+from blendsearch.review.gallery import Gallery
+from blendsearch.review.loop import Loop
+from blendsearch.review.review import Estimator, Review
+from blendsearch.schedules.stages import Place
+from blendsearch.statistics import gather
+from blendsearch.structure import Plan
+
+JOB, LOOP_JOB = "review", "review --progressive"
+SHARED = ("search", "score", "train")
+"""Jobs in whose finished folders a review may stand: all train the space's network and keep it."""
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line says of a review. layer: the group to begin with. by: path of a blend to rank by too."""
+
+    rater: str = "rater"
+    layer: str | None = None
+    by: str | None = None
+    run_dir: Path | None = None
+    resume: bool = False
+
+
+@contextlib.contextmanager
+def opened_review(space: Space, wishes: Wishes, progress: Progress = silent) -> Iterator[Review]:
+    """Train and score a space's network, or read both from the run folder, and open it for marks.
+
+    Marks lie in ratings.json of the folder, which other processes cannot work in meanwhile.
+    """
+    _check_name(wishes.rater)
+    given = Blend.load(wishes.by) if wishes.by else None
+    with _opened_folder(space, wishes, JOB, progress) as (bench, folder):
+        first = _number(bench, wishes.layer)
+        trained_baseline(bench, folder)
+        scores, _ = criteria_scores(bench, folder)
+        blend = given if given is not None else _found_blend(folder)
+        if blend is not None:
+            blend.check_covers(list(bench.structure.widths))
+        book = Book(folder, bench.structure, wishes.rater)
+        desk = Desk(
+            bench.network, bench.structure, scores, _gallery(bench), bench.compute, blend=blend, progress=progress
+        )
+        estimator = Estimator(bench)
+        yield Review(space.name, data_name(bench), bench.structure, desk, book, estimator=estimator, first=first)
+
+
+@contextlib.contextmanager
+def opened_loop(space: Space, wishes: Wishes, progress: Progress = silent) -> Iterator[Review]:
+    """Open the progressive loop: marks, pruning and training by turns, from the first layer to the last.
+
+    A stopped one goes on where it was. Raises ConfigError when the space's schedule is not `progressive`.
+    """
+    _check_name(wishes.rater)
+    if space.schedule.name != "progressive":
+        raise ConfigError(f"schedule: '{space.schedule.name}' given; --progressive needs schedule=progressive")
+    with _opened_folder(space, wishes, LOOP_JOB, progress) as (bench, folder):
+        if folder.has("summary.json"):
+            raise RunError(f"{folder.path}: the loop is finished; its network is network.safetensors there")
+        trained_baseline(bench, folder)
+        prepared_allocation(bench, folder)
+        gallery, book = _gallery(bench), Book(folder, bench.structure, wishes.rater)
+
+        def desk_of(place: Place) -> Desk:
+            scores = _scores_now(bench, place)
+            return Desk(place.network, place.structure, scores, gallery, bench.compute)
+
+        loop = Loop(bench, folder, book, desk_of)
+        yield Review(
+            space.name, data_name(bench), bench.structure, loop.desk, book, loop=loop, first=loop.number
+        )  # fmt: skip
+
+
+def opened_choice(run_dir: Path, progress: Progress = silent) -> Review:
+    """Open what a finished search campaign chose; nothing is written."""
+    folder = RunFolder(run_dir)
+    space = checked_from_dict(folder.read_json("space.json"))
+    if folder.job != "search":
+        raise RunError(f"{run_dir}: was made by 'blendsearch {folder.job}'; only a search has a choice to explain")
+    needed = ("summary.json", "blend.json", "plan.json", "records/baseline.json", "records/scores.json")
+    missing = [name for name in needed if not folder.has(name)]
+    if missing:
+        raise RunError(f"{run_dir}: no {missing[0]}; is the campaign finished?")
+    bench = Workbench(space, progress)
+    trained_baseline(bench, folder)
+    scores, _ = criteria_scores(bench, folder)
+    choice = Choice(Blend.load(folder / "blend.json"), Plan.from_dict(folder.read_json("plan.json")))
+    desk = Desk(
+        bench.network, bench.structure, scores, _gallery(bench), bench.compute, blend=choice.blend, progress=progress
+    )
+    return Review(space.name, data_name(bench), bench.structure, desk, choice=choice)
+
+
+@contextlib.contextmanager
+def _opened_folder(space: Space, wishes: Wishes, job: str, progress: Progress) -> Iterator[tuple[Workbench, RunFolder]]:
+    """Open the job's folder, or, for a plain review, that of a job which trained the same network."""
+    bench = Workbench(space, progress)
+    _ = bench.splits, bench.structure  # missing data or an impossible budget leave no folder behind
+    folder = choose_folder(wishes.run_dir, f"{space.name}-{JOB}", wishes.resume)
+    with folder.locked():
+        shared = job == JOB and folder.has("space.json") and folder.job in SHARED
+        if not shared:
+            check_same_job(folder, job)
+        check_same_space(folder, space.to_dict())
+        if not shared:
+            folder.write_json("job.json", {"job": job, "by": None})
+            folder.write_text("space.yaml", space.to_yaml())
+            folder.write_json("space.json", space.to_dict())
+        yield bench, folder
+
+
+def _gallery(bench: Workbench) -> Gallery:
+    return Gallery.of(bench.splits.search, bench.splits.classes)
+
+
+def _number(bench: Workbench, layer: str | None) -> int:
+    groups = [group.name for group in bench.structure.groups]
+    return 0 if layer is None else groups.index(bench.structure.group(layer).name)
+
+
+def _found_blend(folder: RunFolder) -> Blend | None:
+    return Blend.load(folder / "blend.json") if folder.has("blend.json") else None
+
+
+def _scores_now(bench: Workbench, place: Place) -> Scores:
+    """Score a network on its way through the loop under the space's criteria, as `criteria_scores` does."""
+    space = bench.space
+    wanted = names() if space.criteria == "all" else list(space.criteria)
+    statistics = gather(
+        place.network, place.structure, bench.splits.calibration.batches(128), measures_of(wanted, bench.ratings),
+        compute=bench.compute, seed=child_seed(space.seed, "statistics"), ratings=bench.ratings,
+        relevance_per_class=space.data.relevance_per_class,
+    )  # fmt: skip
+    left_out = applicable(wanted, place.structure, statistics)
+    used = [name for name in wanted if name not in left_out]
+    return score_groups(place.structure, statistics, used, group_rule=space.structure.group_rule)
+
+
+def _check_name(rater: str) -> None:
+    if not rater.isprintable() or not rater.strip() or len(rater) > LONGEST_NAME:
+        raise ConfigError(f"--rater: {rater!r} given; a printable name of at most {LONGEST_NAME} characters is allowed")
