@@ -110,7 +110,7 @@ def _agreement_row(name: str, i: int, names: list[str], mean: torch.Tensor) -> d
     others = {other: float(mean[i, j]) for j, other in enumerate(names) if j != i}
     return {
         "name": name,
-        "family": CRITERIA.get(name)().family,
+        "family": CRITERIA.get(name)().family if name in CRITERIA else "blend",
         "mean_agreement": statistics.fmean(others.values()) if others else 1.0,
         "nearest": max(others, key=lambda other: others[other]) if others else name,
     }

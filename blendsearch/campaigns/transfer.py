@@ -16,6 +16,7 @@ from blendsearch.campaigns.comparison import averages, interval, paired, same_fi
 from blendsearch.campaigns.control import fitness_of
 from blendsearch.campaigns.entrants import Entrant, entrant, rival
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
+from blendsearch.campaigns.members import self_contained
 from blendsearch.campaigns.retraining import Candidate
 from blendsearch.campaigns.search import retrained_entrants, run_search, tested_baseline
 from blendsearch.campaigns.single import SHARES_UNUSED, fitted_to
@@ -23,6 +24,7 @@ from blendsearch.campaigns.transfer_tables import flat_row, markdown_text
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import (
     Workbench,
+    before_training,
     calibration_statistics,
     criteria_scores,
     data_name,
@@ -34,7 +36,6 @@ from blendsearch.criteria import CRITERIA, applicable, score_groups
 from blendsearch.errors import BlendsearchError, RunError, unknown_name
 from blendsearch.progress import Progress, silent
 from blendsearch.search.fitness import Planner
-from blendsearch.statistics import Statistics
 
 JOB = "transfer"
 TRANSFERRED = "transferred"
@@ -69,8 +70,7 @@ class Target:
             pruning_schedule(space, JOB)
             bench = Workbench(space, progress)
             fitted = fitted_to(bench, blend)
-            weights = Statistics.of_weights(bench.network, bench.structure)
-            for name, reason in applicable(blend.criteria, bench.structure, weights).items():
+            for name, reason in applicable(blend.criteria, bench.structure, before_training(bench)).items():
                 raise BlendsearchError(f"the blend's criterion '{name}': {reason}")
         except BlendsearchError as error:
             raise type(error)(f"{space.name}: {error}") from None
@@ -204,7 +204,7 @@ def _applied(target: Target, folder: RunFolder, searches: bool) -> dict[str, Any
     own, _ = criteria_scores(bench, source)
     prepared_allocation(bench, source)
     scores = {**own, **_added_scores(target, folder, own)}
-    entrants = _entrants(target, scores, () if searches else list(own))
+    entrants = self_contained(source, _entrants(target, scores, () if searches else list(own)))
     retrained = retrained_entrants(bench, folder, scores, entrants)
     proxies = {name: one.proxy for name, one in entrants.items()}
     records: Records = [*retrained, *(_of_campaign(source) if searches else ())]

@@ -199,6 +199,9 @@ def test_what_cannot_be_transferred_is_said_before_any_work(blend, tmp_path):
         run_transfer(blend, [tiny(allocation="evolved")], run)
     with pytest.raises(ConfigError, match=r"^here: schedule: 'repr' trains the whole network"):
         run_transfer(blend, [tiny(schedule="repr")], run)
+    Blend("network", {"network": {"l1": 1.0, "subjective": 0.6}}).save(blend)
+    with pytest.raises(BlendsearchError, match=r"^here: the blend's criterion 'subjective': no ratings"):
+        run_transfer(blend, [tiny()], run)
     Blend("network", {"network": {"l1": 1.0, "tailor": 0.6}}).save(blend)
     with pytest.raises(UnknownNameError, match=r"mix\.json: unknown criterion 'tailor'; did you mean 'taylor'"):
         run_transfer(blend, [tiny()], run)
