@@ -8,10 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from blendsearch.allocation import Budget
+from blendsearch.allocation.uniform import Uniform
 from blendsearch.blending import Blend
 from blendsearch.campaigns.board_checking import checked_board_from_dict
 from blendsearch.campaigns.checking import checked_from_dict
+from blendsearch.campaigns.entrants import Entrant
+from blendsearch.campaigns.folder import RunFolder
 from blendsearch.campaigns.leaderboard import run_leaderboard
+from blendsearch.campaigns.members import self_contained
 from blendsearch.campaigns.search import run_search
 from blendsearch.campaigns.single import prune_once, score_criteria
 from blendsearch.campaigns.transfer import run_transfer
@@ -51,10 +56,12 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outer(finished, tmp_path_factory):
-    """A blend as a campaign writes it when `mix` is among the winner's terms."""
+    """The file that the campaign writes when `mix` is among the terms of its winner."""
     path = tmp_path_factory.mktemp("outer") / "outer.json"
-    found = finished.blend.found_on
-    Blend("network", {"network": {"mix": 1.0, "taylor": 0.5}}, found_on=found).with_members({"mix": MIX}).save(path)
+    won = Blend("network", {"network": {"mix": 1.0, "taylor": 0.5}}, found_on=finished.blend.found_on)
+    entrant = Entrant(won, Uniform(), "uniform", 0.9, "blend", Budget("flops", 0.4))
+    self_contained(RunFolder(finished.run_dir), {"blend": entrant})["blend"].blend.save(path)
+    assert Blend.load(path).members == {"mix": MIX}
     return path
 
 
