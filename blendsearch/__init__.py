@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from blendsearch.campaigns.interface import score as score
     from blendsearch.campaigns.interface import search as search
     from blendsearch.campaigns.leaderboard import leaderboard as leaderboard
+    from blendsearch.campaigns.transfer import transfer as transfer
     from blendsearch.criteria import Criterion as Criterion
     from blendsearch.criteria import register_criterion as register_criterion
     from blendsearch.structure import Plan as Plan
@@ -29,6 +30,7 @@ _HOMES = {
     "prune": "blendsearch.campaigns.interface",
     "register_criterion": "blendsearch.criteria",
     "score": "blendsearch.campaigns.interface",
+    "transfer": "blendsearch.campaigns.transfer",
 }
 
 __all__ = ["__version__", "criteria", "search", *_HOMES]

@@ -221,7 +221,8 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "command", ["search", "train", "score", "prune", "sensitivity", "leaderboard", "report", "list", "validate"]
+    "command",
+    ["search", "train", "score", "prune", "sensitivity", "leaderboard", "transfer", "report", "list", "validate"],
 )
 def test_every_help_has_an_example(command):
     assert f"Example: blendsearch {command} " in run(command, "--help").stdout

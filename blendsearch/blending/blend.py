@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ NETWORK = "network"
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted sum of criteria's ranks, S = sum over criteria of factor * rank.
+    """A weighted sum of ranks, S = sum over terms of factor * rank; a term is a criterion or a member blend.
 
     unit: "network", "stage" or "layer". weights: unit name -> criterion -> calibration factor >= 0, at least
     one of them > 0. groups: unit name -> the groups it covers; a network-level blend (its one unit is called
     "network") applies to any groups and may leave this empty. found_on: where it was found, plain JSON.
     keep: group -> weight > 0, how much of its filters a group keeps relative to the others (allocation "evolved");
     empty when another allocation decides.
+    members: name of a term -> the blend that it stands for. Its scores are ranked like those of a criterion; since
+    ranks of a sum are no sum of ranks, it cannot be written as factors of its criteria and stays whole.
     Raises BlendsearchError when a part is of another form.
     Source: He et al., 2021 (arXiv 2107.05033), filters importance calibration.
     """
@@ -35,6 +37,7 @@ class Blend:
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     found_on: dict[str, Any] = field(default_factory=dict)
     keep: dict[str, float] = field(default_factory=dict)
+    members: dict[str, Blend] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         blend_record.check(self.to_dict(), where="blend")
@@ -45,42 +48,66 @@ class Blend:
         return cls(NETWORK, {NETWORK: {criterion: 1.0}})
 
     @property
-    def criteria(self) -> list[str]:
-        """Names of the criteria with a factor above zero, in alphabetical order."""
+    def terms(self) -> list[str]:
+        """Names of the criteria and members with a factor above zero, in alphabetical order."""
         return sorted({name for unit in self.weights.values() for name, factor in unit.items() if factor > 0})
+
+    @property
+    def criteria(self) -> list[str]:
+        """Names of the criteria that it takes to score by the blend, those of its members among them, in order."""
+        own = {name for name in self.terms if name not in self.members}
+        return sorted(own.union(*(self.members[name].criteria for name in self.terms if name in self.members)))
+
+    def with_members(self, blends: Mapping[str, Blend]) -> Blend:
+        """Return the blend with those of the named blends embedded that are among its terms."""
+        return replace(self, members=self.members | {name: blends[name] for name in self.terms if name in blends})
 
     def score(self, scores: Scores) -> dict[str, Tensor]:
         """Blend raw scores: rank them within their groups, then sum the ranks by factor.
 
-        scores: criterion -> group -> [C]; criteria without a factor above zero are not looked at.
+        scores: criterion -> group -> [C]; criteria without a factor above zero are not looked at. Scores under the
+        name of a member are taken as they are; else they are worked out from those of its criteria.
         Result: group -> float32 [C], for all groups of `scores`.
         Raises BlendsearchError naming the criteria that are missing or the groups the blend does not cover.
         """
-        return self.score_ranked(rank_all(self._used(scores)))
+        return self.score_ranked(rank_all(self._needed(scores)))
 
     def score_ranked(self, ranked: Scores) -> dict[str, Tensor]:
         """Do as `score` does with ranks from `rank_all`; saves ranking again in a search."""
-        used = self._used(ranked)
+        used = self._used(self._needed(ranked))
         groups = list(next(iter(used.values())))
         unit_of = self._unit_of(groups)
         return {group: self._sum(self.weights[unit_of[group]], used, group) for group in groups}
 
-    def _used(self, scores: Scores) -> Scores:
-        missing = [name for name in self.criteria if name not in scores]
+    def _needed(self, scores: Scores) -> Scores:
+        """Return the scores that are looked at: of the terms, or of a member's criteria where it has none itself."""
+        needed: Scores = {}
+        for name in self.terms:
+            if name in scores:
+                needed[name] = scores[name]
+            elif name in self.members:
+                needed |= self.members[name]._needed(scores)
+        missing = [name for name in self.terms if name not in scores and name not in self.members]
         if missing:
             raise BlendsearchError(
                 f"blend: no scores for {', '.join(missing)} (given: {', '.join(sorted(scores)) or 'none'})"
             )
-        used = {name: scores[name] for name in self.criteria}
-        every = {group for groups in used.values() for group in groups}
-        odd = sorted(group for group in every if any(group not in groups for groups in used.values()))
+        every = {group for groups in needed.values() for group in groups}
+        odd = sorted(group for group in every if any(group not in groups for groups in needed.values()))
         if odd:
             raise BlendsearchError(f"blend: not every criterion has scores for {', '.join(odd)}")
-        return used
+        return needed
+
+    def _used(self, ranked: Scores) -> Scores:
+        """Return the ranks of every term."""
+        members = {name: self.members[name].score_ranked(ranked) for name in self.terms if name not in ranked}
+        return {name: ranked[name] for name in self.terms if name in ranked} | rank_all(members)
 
     def check_covers(self, groups: list[str]) -> None:
-        """Raise BlendsearchError naming the groups that the blend says nothing about."""
+        """Raise BlendsearchError naming the groups that the blend or a member of it says nothing about."""
         self._unit_of(groups)
+        for member in self.members.values():
+            member.check_covers(groups)
 
     def _unit_of(self, groups: list[str]) -> dict[str, str]:
         if self.unit == NETWORK:
@@ -100,7 +127,8 @@ class Blend:
         return torch.stack(terms).sum(dim=0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON record, with the schema's version."""
+        """Return the JSON record, with the schema's version; `members` only where there are some."""
+        members = {name: blend.to_dict() for name, blend in self.members.items()}
         return {
             "schema": blend_record.SCHEMA,
             "unit": self.unit,
@@ -108,6 +136,7 @@ class Blend:
             "weights": {unit: dict(factors) for unit, factors in self.weights.items()},
             "keep": dict(self.keep),
             "found_on": dict(self.found_on),
+            **({"members": members} if members else {}),
         }
 
     @classmethod
@@ -123,6 +152,7 @@ class Blend:
             groups={unit: tuple(groups) for unit, groups in data["groups"].items()},
             found_on=dict(data["found_on"]),
             keep={group: float(weight) for group, weight in data.get("keep", {}).items()},
+            members={name: cls.from_dict(member) for name, member in data.get("members", {}).items()},
         )
 
     def save(self, path: str | Path) -> None:

@@ -13,8 +13,8 @@ from blendsearch.files import atomic
 
 SCHEMA = 1
 UNITS = ("network", "stage", "layer")
-KEYS = ("schema", "unit", "groups", "weights", "keep", "found_on")
-OPTIONAL = ("keep",)
+KEYS = ("schema", "unit", "groups", "weights", "keep", "found_on", "members")
+OPTIONAL = ("keep", "members")
 
 
 def check(record: Any, where: str) -> None:
@@ -30,6 +30,14 @@ def check(record: Any, where: str) -> None:
     _check_keep(record.get("keep", {}), f"{where}: keep")
     if not isinstance(record["found_on"], Mapping):
         raise BlendsearchError(f"{where}: found_on: {record['found_on']!r} given, a mapping expected")
+    _check_members(record.get("members", {}), f"{where}: members")
+
+
+def _check_members(members: Any, where: str) -> None:
+    if not isinstance(members, Mapping):
+        raise BlendsearchError(f"{where}: {members!r} given, name -> blend expected")
+    for name, member in members.items():
+        check(member, f"{where}.{name}")
 
 
 def _check_keys(record: Any, where: str) -> None:

@@ -38,8 +38,22 @@ def fit_blend(blend: Blend, structure: Structure) -> Fitted:
     The same layers: as it is. The same stages with other depths (ResNet-20 and ResNet-56): each group takes the
     factors, and the weight (keep), of the group at the nearest relative depth among those of its stage and kind
     (inner or coupled). Otherwise: the mean over the source's layers for the whole network, and equal weights.
+    Members are fitted each by where it was found itself.
     Raises BlendsearchError when the blend's note of its groups (found_on.groups) is of another form.
     """
+    fitted = _fitted(blend, structure)
+    if not blend.members:
+        return fitted
+    members = {name: fit_blend(member, structure) for name, member in blend.members.items()}
+    whole = replace(fitted.blend, members={name: member.blend for name, member in members.items()})
+    moved = [
+        f"; its member {name}: {member.rule}" for name, member in members.items() if member.rule not in (SAME, ANY)
+    ]
+    return Fitted(whole, fitted.rule + "".join(moved), fitted.matched)
+
+
+def _fitted(blend: Blend, structure: Structure) -> Fitted:
+    """Fit the blend's own factors."""
     targets = [Place(group.name, group.stage, group.inner) for group in structure.groups]
     sources = places(blend)
     if _same_layers(blend, sources, structure):

@@ -8,11 +8,12 @@ from typing import Any
 
 from blendsearch.allocation import ALLOCATIONS, Evolved
 from blendsearch.blending import Blend
+from blendsearch.campaigns.blend_files import mistakes_in_blends
 from blendsearch.campaigns.checking import Mistakes, load_checked, mistakes_in_names
-from blendsearch.config import BlendFile, Board, Space, board_from_dict, is_board, load_board
+from blendsearch.config import Board, Space, board_from_dict, is_board, load_board
 from blendsearch.config.yaml_text import KeyPath
 from blendsearch.criteria import CRITERIA
-from blendsearch.errors import BlendsearchError, ConfigError
+from blendsearch.errors import ConfigError
 from blendsearch.schedules import SCHEDULES, TrainingSchedule
 
 ENTRY_KEYS = ("data", "model", "training")
@@ -58,7 +59,7 @@ def mistakes_in_board(data: Mapping[str, Any]) -> Mistakes:
     yield from mistakes_in_names(
         {"criteria": data.get("criteria"), "compute": data.get("compute"), "ratings": "rated" if rated else None}
     )
-    yield from _blends(data)
+    yield from mistakes_in_blends(data.get("blends"), {})
 
 
 def read_blends(board: Board) -> dict[str, Blend]:
@@ -99,36 +100,6 @@ def _training_schedule(position: int, schedule: Any) -> Mistakes:
     if isinstance(name, str) and name in SCHEDULES and issubclass(SCHEDULES.get(name), TrainingSchedule):
         others = ", ".join(other for other in SCHEDULES if not issubclass(SCHEDULES.get(other), TrainingSchedule))
         yield ("schedules", position), f"'{name}' trains the whole network and prunes nothing (allowed: {others})"
-
-
-def _blends(data: Mapping[str, Any]) -> Mistakes:
-    taken = dict.fromkeys(CRITERIA.names(), "a criterion")
-    for position, section in _items(data, "blends"):
-        one = _blend_file(section)
-        if one is None:
-            continue
-        if one.label in taken:
-            what = f"'{one.label}' is the name of {taken[one.label]}; give another: {{file: ..., name: ...}}"
-            yield ("blends", position), what
-        taken.setdefault(one.label, "another blend")
-        try:
-            unknown = [name for name in Blend.load(one.file).criteria if name not in CRITERIA]
-        except BlendsearchError as error:
-            yield ("blends", position), str(error)
-            continue
-        if unknown:
-            yield ("blends", position), f"{one.file} blends criteria that are not registered: {', '.join(unknown)}"
-
-
-def _blend_file(section: Any) -> BlendFile | None:
-    """Return the section of a blend, or None where types are wrong, which is told elsewhere."""
-    if isinstance(section, str) and section:
-        return BlendFile(file=section)
-    if not isinstance(section, Mapping):
-        return None
-    file, name = section.get("file"), section.get("name")
-    named = name is None or (isinstance(name, str) and name)
-    return BlendFile(file=file, name=name) if isinstance(file, str) and file and named else None
 
 
 def all_criteria(board: Board, blends: Mapping[str, Blend]) -> Iterator[str]:

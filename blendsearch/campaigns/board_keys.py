@@ -67,8 +67,15 @@ def criterion_key(name: str) -> Key:
 def scorer_key(blend: Blend) -> Key:
     """Return what determines a criterion or a blend: its factors, and its members with their source."""
     members = [criterion_key(name) for name in blend.criteria]
+    alone = len(blend.terms) == 1 and not blend.members
+    return members[0] if alone else {"blend": _factors(blend), "members": members}
+
+
+def _factors(blend: Blend) -> Key:
+    """Return what a blend makes of its criteria, with the blends in it."""
     content = {key: blend.to_dict()[key] for key in ("unit", "groups", "weights")}
-    return members[0] if len(members) == 1 else {"blend": content, "members": members}
+    inner = {name: _factors(member) for name, member in blend.members.items()}
+    return {**content, "members": inner} if inner else content
 
 
 def named_key(section: NamedSection, registry: Registry[Any]) -> Key:

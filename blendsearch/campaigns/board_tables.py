@@ -29,7 +29,7 @@ def markdown_text(summary: Mapping[str, Any]) -> str:
         "with the 95 % interval over seeds; rank 1 is the best; wins, ties and losses over all rivals and blocks; "
         "scoring time is that of the criterion alone. From leaderboard.json; one line a retraining in leaderboard.csv.",
         "",
-        *_table(
+        *markdown_table(
             ["", "criterion", "rank", "test accuracy", "95 % interval", "against unpruned", "w / t / l", "scoring, s"],
             [_overall(place, one) for place, one in enumerate(summary["criteria"], start=1)],
         ),
@@ -42,7 +42,7 @@ def markdown_text(summary: Mapping[str, Any]) -> str:
             "",
             f"Unpruned: {percent(column['unpruned'])} %.",
             "",
-            *_table(
+            *markdown_table(
                 ["criterion", "rank", "test accuracy", "95 % interval", "FLOPs left", "parameters left"],
                 [_in_column(name, result) for name, result in results],
             ),
@@ -90,6 +90,7 @@ def _bounds(interval: Sequence[float] | None) -> str:
     return f"{percent(interval[0])} to {percent(interval[1])}" if interval else ""
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
     lines = [list(head), ["---"] * len(head), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.blending import Blend
+from blendsearch.campaigns.blend_files import labels, mistakes_in_blends
 from blendsearch.campaigns.options import wrong_types
 from blendsearch.compute import Compute
 from blendsearch.config import KeyPath, Space, load_space, space_from_dict
@@ -29,6 +31,8 @@ from blendsearch.search.lifting import check_known
 from blendsearch.search.parallel import resolve_workers
 
 Mistakes = Iterator[tuple[KeyPath, str]]
+RESERVED = {"blend": "what the campaign finds", "transferred": "the blend of a transfer"}
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 WITH_OPTIONS: dict[str, Registry[Any]] = {"allocation": ALLOCATIONS, "proxy": PROXIES, "schedule": SCHEDULES}
 
 
@@ -91,7 +95,8 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
         if listed[position] == "subjective" and data.get("ratings") is None:
             yield ("criteria", position), "'subjective' reads a ratings file; name one with ratings: PATH"
     yield from _ratings(data.get("ratings"))
-    yield from _clusters(data.get("clusters"), len(listed))
+    yield from _space_blends(data.get("blends"))
+    yield from _clusters(data.get("clusters"), len(listed) and len(listed) + len(labels(data.get("blends"))))
     yield from _compensation(data)
     yield from _finals(data)
     yield from _phases(data)
@@ -100,6 +105,15 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _workers(data.get("compute"))
     yield from _precision(data.get("compute"))
     yield from _teacher(data.get("training"))
+
+
+def _space_blends(section: Any) -> Mistakes:
+    """Yield what is wrong with blends among the criteria; their names are parts of file names."""
+    yield from mistakes_in_blends(section, RESERVED)
+    for position, label in enumerate(labels(section)):
+        if not re.fullmatch(NAME, label):
+            allowed = "allowed letters, digits, '.', '_' and '-'; give another: {file: ..., name: ...}"
+            yield ("blends", position), f"the name '{label}' cannot be used ({allowed})"
 
 
 def _search(data: Mapping[str, Any]) -> Mistakes:
@@ -239,7 +253,7 @@ def _start_from(data: Mapping[str, Any]) -> Mistakes:
     """Yield what is wrong with the files of blends to start from, and which criteria they use that are not listed."""
     search, criteria = data.get("search"), data.get("criteria")
     given = search.get("start_from") if isinstance(search, Mapping) else None
-    listed = criteria if isinstance(criteria, list) else CRITERIA.names()
+    listed = [*(criteria if isinstance(criteria, list) else CRITERIA.names()), *labels(data.get("blends"))]
     paths = given if isinstance(given, list) else [given]
     for position, path in enumerate(paths):
         if isinstance(path, str):

@@ -38,11 +38,11 @@ def interval(differences: Sequence[float]) -> list[float] | None:
     return [float(low), float(high)]
 
 
-def paired(records: Records, name: str, kind: str = "criterion") -> list[float]:
-    """Return the blend's test accuracy minus that of another candidate, seed by seed."""
+def paired(records: Records, name: str, kind: str = "criterion", of: str = "blend") -> list[float]:
+    """Return the blend's (of: name and kind of what stands in its place) test accuracy minus another's, by seed."""
     tests = {(record["kind"], record["name"], record["seed"]): record["test_accuracy"] for record in records}
-    seeds = sorted({record["seed"] for record in records if record["kind"] == "blend"})
-    return [tests["blend", "blend", seed] - tests[kind, name, seed] for seed in seeds]
+    seeds = sorted({record["seed"] for record in records if record["kind"] == of})
+    return [tests[of, of, seed] - tests[kind, name, seed] for seed in seeds]
 
 
 def compare(records: Records) -> dict[str, Any]:
@@ -92,13 +92,13 @@ def _control(records: Records) -> dict[str, Any] | None:
     return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}
 
 
-def same_filters(records: Records, kind: str = "criterion") -> list[str]:
-    """Return the names of the candidates that keep exactly the filters of the blend, in every seed."""
+def same_filters(records: Records, kind: str = "criterion", of: str = "blend") -> list[str]:
+    """Return the names of the candidates that keep exactly the filters of the blend (see `paired`), in every seed."""
 
-    def plans(name: str, of: str) -> list[Any]:
-        return [record.get("plan") for record in records if (record["name"], record["kind"]) == (name, of)]
+    def plans(name: str, kind: str) -> list[Any]:
+        return [record.get("plan") for record in records if (record["name"], record["kind"]) == (name, kind)]
 
-    own = plans("blend", "blend")
+    own = plans(of, of)
     names = dict.fromkeys(record["name"] for record in records if record["kind"] == kind)
     return [name for name in names if own and None not in own and plans(name, kind) == own]
 

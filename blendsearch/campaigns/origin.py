@@ -35,7 +35,7 @@ def found_on(bench: Workbench, value: float, criteria: Sequence[str]) -> dict[st
         "allocation": space.allocation.name,
         "proxy": {"name": space.proxy.name, "value": value},
         "criteria": list(criteria),
-        "criteria_code": {name: _digest(CRITERIA.get(name)) for name in criteria},
+        "criteria_code": {name: _digest(CRITERIA.get(name)) for name in criteria if name in CRITERIA},
         "seed": space.seed,
         "versions": versions(),
     }  # fmt: skip

@@ -35,6 +35,11 @@ class Candidate:
         """A name for files."""
         return f"{self.kind}-{self.name}-seed{self.seed}".replace(" ", "_")
 
+    @property
+    def record(self) -> str:
+        """The file of its record below the run folder."""
+        return f"records/retrained/{self.key}.json"
+
 
 @dataclass
 class Terms:
@@ -130,7 +135,7 @@ def retrain_all(
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Retrain every candidate not yet in the folder; return all records in the order of `candidates`."""
-    waiting = [candidate for candidate in candidates if not folder.has(_record(candidate))]
+    waiting = [candidate for candidate in candidates if not folder.has(candidate.record)]
     pool: WorkerPool[Terms, Candidate, tuple[Retrained, dict[str, Tensor]]]
     pool = WorkerPool(retrain, terms, workers=workers, threads=threads)
     finished = len(candidates) - len(waiting)
@@ -139,13 +144,9 @@ def retrain_all(
         candidate = waiting[position]
         if candidate.kind in ("blend", "front"):
             folder.write_tensors(f"networks/{candidate.key}.safetensors", state)
-        folder.write_json(_record(candidate), asdict(result))
+        folder.write_json(candidate.record, asdict(result))
         folder.checkpoint(candidate.key).remove()
         folder.event("retrained", name=result.name, seed=result.seed, test_accuracy=result.test_accuracy)
         finished += 1
         progress("retraining", finished, len(candidates), f"{result.name} {100 * result.test_accuracy:.2f} %")
-    return [folder.read_json(_record(candidate)) for candidate in candidates]
-
-
-def _record(candidate: Candidate) -> str:
-    return f"records/retrained/{candidate.key}.json"
+    return [folder.read_json(candidate.record) for candidate in candidates]

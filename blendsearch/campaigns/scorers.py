@@ -18,10 +18,11 @@ from blendsearch.structure import Structure
 
 
 def blended(blend: Blend, scores: Scores) -> dict[str, Tensor]:
-    """Score groups by a blend; one of a single criterion is that criterion, with its scores as they are."""
-    if len(blend.criteria) == 1:
-        return dict(scores[blend.criteria[0]])
-    return blend.score(scores)
+    """Score groups by a blend; one of a single criterion or member is that one, with its scores as they are."""
+    if len(blend.terms) > 1:
+        return blend.score(scores)
+    name = blend.terms[0]
+    return dict(scores[name]) if name in scores else blended(blend.members[name], scores)
 
 
 @dataclass

@@ -123,6 +123,18 @@ def retrained(
     bench: Workbench, folder: RunFolder, scores: Scores, entrants: dict[str, Entrant]
 ) -> list[dict[str, Any]]:
     """Retrain the blend, every criterion, the control and the front on equal terms; keep the blend's first network."""
+    records = retrained_entrants(bench, folder, scores, entrants)
+    best = folder.read_tensors(f"networks/{Candidate('blend', 'blend', 0).key}.safetensors")
+    folder.write_tensors("network.safetensors", best)
+    # An iterative schedule decides anew at every step, so the network's plan is the one it ended with.
+    folder.write_json("plan.json", Plan.from_dict(records[0]["plan"]).to_dict())
+    return records
+
+
+def retrained_entrants(
+    bench: Workbench, folder: RunFolder, scores: Scores, entrants: dict[str, Entrant]
+) -> list[dict[str, Any]]:
+    """Retrain entrants on the terms of the space with each of its seeds; return their records, whole seeds first."""
     space = bench.space
     seed = child_seed(space.seed, "statistics")
     known = (scores, bench.structure, bench.splits.calibration, bench.compute, seed)
@@ -140,14 +152,9 @@ def retrained(
         for repetition in range(space.retraining.seeds)
         for name in entrants
     ]
-    records = retrain_all(
+    return retrain_all(
         terms, candidates, folder, workers=bench.workers, threads=space.compute.threads, progress=bench.progress
     )
-    best = folder.read_tensors(f"networks/{candidates[0].key}.safetensors")
-    folder.write_tensors("network.safetensors", best)
-    # An iterative schedule decides anew at every step, so the network's plan is the one it ended with.
-    folder.write_json("plan.json", Plan.from_dict(records[0]["plan"]).to_dict())
-    return records
 
 
 def tested_baseline(bench: Workbench, folder: RunFolder) -> float:

@@ -23,6 +23,7 @@ from blendsearch.campaigns.front import (
     objectives_of,
     save_blends,
 )
+from blendsearch.campaigns.members import self_contained
 from blendsearch.campaigns.origin import found_on
 from blendsearch.campaigns.phases import Found, Genomes, Phase, Save, costs, phases_of, run_phases
 from blendsearch.campaigns.starting import given_starts
@@ -56,6 +57,7 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
         finest = phases[-1]
         starts = [*starting_genomes(planner, finest.genomes).values(), *given[finest.unit].values()]
         found[CONTROL] = _control(bench, folder, planner, fitness, finest.genomes, starts, search)
+    found = self_contained(folder, found)
     folder.write_json("records/proxies.json", {name: entrant.proxy for name, entrant in found.items()})
     origin = found_on(bench, value, list(scores))
     noted = replace(found[BLEND].blend, found_on=origin)
@@ -64,6 +66,7 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
     if space.search.objectives:
         trials = _trials(bench, folder)
         found |= front_entrants(bench, folder, planner, fitness, search.finest, search.last, found[BLEND], trials)
+        found = self_contained(folder, found)
         save_blends(folder, found, origin)
     return found
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from blendsearch.allocation import Evolved, own_allocation
-from blendsearch.blending import Blend, Scores, agreement, fit_blend, rank_all
+from blendsearch.blending import Blend, Fitted, Scores, agreement, fit_blend, rank_all
 from blendsearch.campaigns.checking import pruning_schedule
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
 from blendsearch.campaigns.raters import raters_record
@@ -112,7 +112,7 @@ def _agreement_row(name: str, i: int, names: list[str], mean: torch.Tensor) -> d
     others = {other: float(mean[i, j]) for j, other in enumerate(names) if j != i}
     return {
         "name": name,
-        "family": CRITERIA.get(name)().family,
+        "family": CRITERIA.get(name)().family if name in CRITERIA else "blend",
         "mean_agreement": statistics.fmean(others.values()) if others else 1.0,
         "nearest": max(others, key=lambda other: others[other]) if others else name,
     }
@@ -132,7 +132,8 @@ def prune_once(
 
 def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule: Schedule) -> dict[str, Any]:
     space, progress = bench.space, bench.progress
-    blend, rule_of_blend = _fitted(bench, blend)
+    fitted = fitted_to(bench, blend)
+    blend, rule_of_blend = fitted.blend, fitted.rule
     baseline = trained_baseline(bench, folder)
     rule = space.structure.group_rule
     gathered = calibration_statistics(bench, blend.criteria)
@@ -172,8 +173,8 @@ def _pruned(bench: Workbench, folder: RunFolder, by: str, blend: Blend, schedule
     return {**summary, "run_dir": folder.path}
 
 
-def _fitted(bench: Workbench, blend: Blend) -> tuple[Blend, str]:
-    """Return the blend for this network and the rule that made it fit; BlendsearchError when it has no shares to use.
+def fitted_to(bench: Workbench, blend: Blend) -> Fitted:
+    """Return the blend for this network and the rule that made it fit; ConfigError when it has no shares to use.
 
     Before any training.
     """
@@ -183,7 +184,7 @@ def _fitted(bench: Workbench, blend: Blend) -> tuple[Blend, str]:
             "allocation: 'evolved' takes the layers' shares from a blend's file, and a criterion or a blend without "
             f"'keep' has none; choose another allocation (such as {', '.join(bench.allocation.start)})"
         )
-    return fitted.blend, fitted.rule
+    return fitted
 
 
 def _read(by: str) -> Blend:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
 from blendsearch.campaigns.checking import budget_of, check_space, make
 from blendsearch.campaigns.folder import Checkpoint, RunFolder
+from blendsearch.campaigns.members import criteria_in, fitted_members, member_scores, note_members
 from blendsearch.compute import Compute, child_seed, threads
 from blendsearch.config import Space
 from blendsearch.criteria import Scores, applicable, measures_of, names, score_groups
@@ -172,8 +173,7 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
         return record
     start = time.perf_counter()
     _ = bench.compensation  # too few images to refit on
-    ratings_of(structure, bench.ratings)  # as do ratings of another network
-    check_wanted(bench, Statistics.of_weights(bench.network, structure))  # and criteria that need other layers
+    check_wanted(bench, before_training(bench))  # as do ratings of another network and criteria of other layers
     checkpoint = folder.checkpoint("baseline")
     history = _train(bench, checkpoint)
     accuracy = evaluate(bench.network, bench.splits.search.batches(500), bench.compute).accuracy
@@ -263,7 +263,7 @@ def latency_reached(bench: Workbench, pruned: nn.Module, counts: Mapping[str, in
 
 
 def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[str, Any]]:
-    """Score the network under the space's criteria, or read what a stopped run scored.
+    """Score the network under the space's criteria and its blends, or read what a stopped run scored.
 
     With criteria "all", those that do not apply to this network are left out, and the record says why; a
     criterion asked for by name that does not apply is an error. Record keys: seconds, criteria, left_out, samples.
@@ -273,33 +273,52 @@ def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[s
         return _unflatten(folder.read_tensors("scores.safetensors"), record["criteria"]), record
     start = time.perf_counter()
     wanted = names() if bench.space.criteria == "all" else list(bench.space.criteria)
-    gathered = calibration_statistics(bench, wanted)
+    members = fitted_members(bench.space, bench.structure)
+    inside = criteria_in(members)
+    gathered = calibration_statistics(bench, list(dict.fromkeys([*wanted, *inside])))
     left_out = applicable(wanted, bench.structure, gathered)
     check_wanted(bench, gathered)
     used = [name for name in wanted if name not in left_out]
-    scores = score_groups(bench.structure, gathered, used, group_rule=bench.space.structure.group_rule)
+    every = list(dict.fromkeys([*used, *inside]))
+    scored = score_groups(bench.structure, gathered, every, group_rule=bench.space.structure.group_rule)
+    scores = {**{name: scored[name] for name in used}, **member_scores(members, scored)}
     record = {
         "seconds": round(time.perf_counter() - start, 3),
-        "criteria": used,
+        "criteria": list(scores),
         "left_out": left_out,
         "samples": gathered.samples,
     }
     flat = {f"{name}/{group}": tensor for name, groups in scores.items() for group, tensor in groups.items()}
     folder.write_tensors("scores.safetensors", flat)
+    if members:
+        note_members(folder, bench.space, members)
     folder.write_json("records/scores.json", record)
     folder.event("statistics", **record)
     return scores, record
 
 
+def before_training(bench: Workbench) -> Statistics:
+    """Return what is known of a network before it is trained; DataError for ratings of another network."""
+    statistics = Statistics.of_weights(bench.network, bench.structure)
+    if bench.ratings is not None:
+        statistics.ratings = ratings_of(bench.structure, bench.ratings)
+        statistics.fallback = bench.ratings.fallback
+    return statistics
+
+
 def check_wanted(bench: Workbench, statistics: Statistics) -> None:
-    """Raise BlendsearchError when a criterion asked for by name cannot score this network."""
-    if bench.space.criteria == "all":
+    """Raise BlendsearchError when a criterion asked for by name, or one of a blend, cannot score this network."""
+    asked = [] if bench.space.criteria == "all" else list(bench.space.criteria)
+    members = fitted_members(bench.space, bench.structure)
+    inside = criteria_in(members)
+    if not asked and not inside:
         return
-    statistics.ratings = statistics.ratings or ratings_of(bench.structure, bench.ratings)
-    statistics.fallback = bench.ratings.fallback if bench.ratings is not None else None
-    left_out = applicable(list(bench.space.criteria), bench.structure, statistics)
-    if left_out:
-        raise BlendsearchError("\n".join(f"criteria: '{name}': {reason}" for name, reason in left_out.items()))
+    left_out = applicable(list(dict.fromkeys([*asked, *inside])), bench.structure, statistics)
+    lines = [f"criteria: '{name}': {left_out[name]}" for name in asked if name in left_out]
+    for label, fitted in members.items():
+        lines += [f"blends: '{label}': '{n}': {left_out[n]}" for n in fitted.blend.criteria if n in left_out]
+    if lines:
+        raise BlendsearchError("\n".join(lines))
 
 
 def calibration_statistics(bench: Workbench, criteria: list[str]) -> Statistics:

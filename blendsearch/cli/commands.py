@@ -88,6 +88,12 @@ def read_board(board: Path, overrides: list[str] | None) -> Board:
     return load_checked_board(board, overrides or [])
 
 
+def files_and_overrides(given: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Tell files from key=value among arguments; a file may have "=" in its name."""
+    files = [word for word in given if "=" not in word or Path(word).is_file()]
+    return [Path(word) for word in files], [word for word in given if word not in files]
+
+
 @contextlib.contextmanager
 def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
     """Turn wrong input into its message and exit code 2, Ctrl-C into a line and 130; the rest is our bug."""
@@ -310,6 +316,36 @@ def leaderboard(
         session.print(tables.leaderboard_table(result.summary), result.summary["sentence"], "")
         session.print(f"{result.cells_run} of {result.summary['cells']} cells run, the others were there")
         session.print(f"leaderboard: {result.report}")
+
+
+@app.command(epilog="Example: blendsearch transfer runs/digits/blend.json search_spaces/digits.yaml budget.flops=0.3")
+def transfer(
+    blend: Annotated[Path, typer.Argument(metavar="BLEND.json", help="The file of a found blend.")],
+    given: Annotated[
+        list[str],
+        typer.Argument(metavar="SPACE.yaml... [KEY=VALUE]...", help="Space files, and keys to set in all of them."),
+    ],
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    no_search: Annotated[bool, typer.Option("--no-search", help="Search no blend in the spaces.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Apply a found blend elsewhere and compare it there.
+
+    In each space the blend, every criterion and a blend that is searched there are retrained on the same terms. A
+    finished transfer can grow: with --resume and a further space only that is run.
+    """
+    option = ["--no-search"] if no_search else []
+    with plain_errors(how_to_resume("transfer", blend, given, run_dir, option)):
+        files, overrides = files_and_overrides(given)
+        settings = [read_space(file, overrides) for file in files]
+        from blendsearch.campaigns.transfer import run_transfer
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            result = run_transfer(blend, settings, run_dir, resume, progress, not no_search)
+        session.print(tables.transfer_table(result.summary), *tables.transfer_lines(result.summary), "")
+        session.print(f"transfer: {result.run_dir / 'transfer.md'}")
 
 
 @app.command(epilog="Example: blendsearch report runs/digits")

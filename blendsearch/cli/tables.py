@@ -35,9 +35,7 @@ def result_table(summary: Mapping[str, Any]) -> Table:
 
 
 def _result_cells(name: str, result: Mapping[str, Any]) -> list[str]:
-    spread = result.get("test_accuracy_std")
-    accuracy = percent(result["test_accuracy"]) + (f" ± {100 * spread:.2f}" if spread is not None else "")
-    return [name, accuracy, percent(result["flops_ratio"]), percent(result["params_ratio"])]
+    return [name, _spread(result), percent(result["flops_ratio"]), percent(result["params_ratio"])]
 
 
 def front_table(summary: Mapping[str, Any]) -> list[Table]:
@@ -140,6 +138,42 @@ def pair_lines(pairs: Sequence[Mapping[str, Any]], unequal: Mapping[str, Sequenc
         f"{label} is not on equal terms with {first}, so they are not compared; differing: {', '.join(keys)}"
         for label, keys in unequal.items()
     ]
+
+
+def transfer_table(summary: Mapping[str, Any]) -> Table:
+    """Return a line a space: the transferred blend, what stands against it there, and the differences in points."""
+    table = plain_table(
+        "a blend found elsewhere", "space", "budget", "transferred", "searched there", "best criterion",
+        "against criterion", "verdict", "against searched", "verdict",
+    )  # fmt: skip
+    for row in summary["spaces"]:
+        best, searched, rival = row["criteria"][row["best_criterion"]], row["searched"], row["against_searched"]
+        against = row["against_criterion"]
+        table.add_row(
+            row["space"], f"{row['budget']['kind']} {100 * row['budget']['ratio']:g} %",
+            _spread(row["transferred"]), _spread(searched) if searched else "-",
+            f"{_spread(best)} {row['best_criterion']}", _points(against["difference"], against["interval"]),
+            against["verdict"], _points(rival["difference"], rival["interval"]) if rival else "-",
+            rival["verdict"] if rival else "-",
+        )  # fmt: skip
+    return table
+
+
+def transfer_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return for each space by which rule the blend was fitted, and what else is to be known."""
+    return [
+        f"{row['space']}: {' '.join([row['rule'] + '.', *row['notes'], *_twins(row)])}" for row in summary["spaces"]
+    ]
+
+
+def _twins(row: Mapping[str, Any]) -> list[str]:
+    same = row["same_filters"]
+    return [f"The transferred blend keeps the same filters as {' and '.join(same)}."] if same else []
+
+
+def _spread(result: Mapping[str, Any]) -> str:
+    spread = result.get("test_accuracy_std")
+    return percent(result["test_accuracy"]) + (f" ± {100 * spread:.2f}" if spread is not None else "")
 
 
 def _points(difference: float, bounds: Sequence[float] | None) -> str:

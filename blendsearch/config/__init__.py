@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from blendsearch.config.board import BlendFile, Board, NetworkConfig
+from blendsearch.config.board import Board, NetworkConfig
 from blendsearch.config.models import (
     AugmentationConfig,
     BlendConfig,
+    BlendFile,
     BudgetConfig,
     ClustersConfig,
     ComputeConfig,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from blendsearch.config.models import (
     Allowed,
+    BlendGiven,
     BudgetConfig,
     CompensationConfig,
     ComputeConfig,
@@ -24,15 +24,10 @@ from blendsearch.config.models import (
     Section,
     Space,
     StructureConfig,
-    Text,
     TrainingConfig,
     broken_rule,
 )
 from blendsearch.config.yaml_text import to_yaml
-
-
-def _file_alone(value: object) -> object:
-    return {"file": value} if isinstance(value, str) else value
 
 
 class NetworkConfig(Section):
@@ -46,20 +41,6 @@ class NetworkConfig(Section):
     ratings: RatingsGiven = None
 
 
-class BlendFile(Section):
-    """A blend's file, and the name it stands under; null: that of the file, or of its folder for `blend.json`."""
-
-    file: Text
-    name: Text | None = None
-
-    @property
-    def label(self) -> str:
-        """The name in tables."""
-        path = Path(self.file)
-        return self.name or (path.resolve().parent.name if path.stem == "blend" else path.stem)
-
-
-BlendGiven = Annotated[BlendFile, BeforeValidator(_file_alone), Allowed("a file, or a mapping with file")]
 NamedList = Annotated[list[Named], Field(min_length=1), Allowed("a list, each a name or a mapping with name")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -120,6 +121,22 @@ class NamedSection(Section):
 
 
 Named = Annotated[NamedSection, BeforeValidator(_name_alone), Allowed("a name, or a mapping with name and its options")]
+
+
+class BlendFile(Section):
+    """A blend's file, and the name it stands under; null: that of the file, or of its folder for `blend.json`."""
+
+    file: Text
+    name: Text | None = None
+
+    @property
+    def label(self) -> str:
+        """The name in tables."""
+        path = Path(self.file)
+        return self.name or (path.resolve().parent.name if path.stem == "blend" else path.stem)
+
+
+BlendGiven = Annotated[BlendFile, BeforeValidator(_file_alone), Allowed("a file, or a mapping with file")]
 
 
 class AugmentationConfig(Section):
@@ -460,6 +477,7 @@ class ComputeConfig(Section):
 class Space(Section):
     """One campaign: data, network, criteria, budget, search and retraining.
 
+    blends: files of found blends that stand among the criteria: scored, clustered, blended and retrained like these.
     ratings: people's ratings that the criterion `subjective` reads, a path or a section; null for none.
     compensation: refits what pruning left, before or (retraining.epochs 0) instead of retraining; null for none.
     """
@@ -471,6 +489,7 @@ class Space(Section):
     training: TrainingConfig
     structure: StructureConfig = StructureConfig()
     criteria: Literal["all"] | Names = "all"
+    blends: list[BlendGiven] = Field(default_factory=list)
     ratings: RatingsGiven = None
     budget: Annotated[BudgetConfig, Allowed(f"a mapping with one of {', '.join(BUDGET_KINDS)}")]
     allocation: Named = NamedSection(name="uniform")

@@ -50,9 +50,10 @@ class Planner:
 
     def group_scores(self, blend: Blend) -> dict[str, Tensor]:
         """Return the blend's score of every group [C]; a blend of one criterion is that criterion, unranked."""
-        if len(blend.criteria) == 1:
-            return self.scores[blend.criteria[0]]
-        return blend.score_ranked(self.ranked)
+        if len(blend.terms) > 1:
+            return blend.score_ranked(self.ranked)
+        name = blend.terms[0]
+        return self.scores[name] if name in self.scores else self.group_scores(blend.members[name])
 
     def allocation_of(self, blend: Blend) -> Allocation:
         """Return what decides how many filters a blend's groups keep: its own weights, where the space has them."""

@@ -47,9 +47,15 @@ def encoded(genomes: GenomeSpace, blend: Blend) -> tuple[np.ndarray, list[Droppe
 
 
 def check_known(blend: Blend, criteria: Iterable[str], where: str) -> None:
-    """Raise BlendsearchError naming the blend's criteria that are not among those of the campaign."""
+    """Raise BlendsearchError naming the terms of the blend that are not among the campaign's criteria and blends."""
     known = set(criteria)
-    strange = [name for name in blend.criteria if name not in known]
+    strange = [name for name in blend.terms if name not in known]
+    inner = [name for name in strange if name in blend.members]
+    if inner:
+        raise BlendsearchError(
+            f"{where}: the blend has {', '.join(inner)} as a member, not among the campaign's blends; add to blends a "
+            "file with that name"
+        )
     if strange:
         raise BlendsearchError(
             f"{where}: the blend uses {', '.join(strange)}, not among the campaign's criteria; add to criteria: "

@@ -1,4 +1,4 @@
-"""The tour of docs/: every code block is run, page by page, as a reader would who types it in the clone's folder.
+"""The tour of docs/ and the page on reuse: every code block is run, as a reader would who types it in the clone.
 
 A block with a title is a file that the reader writes; ```bash blocks are typed; `exit=2` says how one ends. Blocks
 marked `slow` are left out here and run in a test of their own.
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs" / "tour").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs" / "tour").glob("*.md")), ROOT / "docs" / "reuse.md"]
 FENCE = re.compile(r"^```(?P<words>[^\n`]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -81,7 +81,7 @@ def test_the_long_commands_of_a_page_can_be_typed(page, tmp_path):
 def test_every_page_is_in_the_navigation_and_has_something_to_type():
     navigation = (ROOT / "mkdocs.yml").read_text()
     for page in PAGES:
-        assert f"tour/{page.name}" in navigation
+        assert page.relative_to(ROOT / "docs").as_posix() in navigation
         assert any(block.language == "bash" for block in blocks(page))
 
 

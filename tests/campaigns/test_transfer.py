@@ -1,0 +1,230 @@
+"""A blend applied elsewhere: on equal terms with what is there, resumed anywhere to the same result, plain errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import blendsearch
+from blendsearch.blending import Blend
+from blendsearch.campaigns.comparison import interval
+from blendsearch.campaigns.search import run_search
+from blendsearch.campaigns.transfer import run_transfer
+from blendsearch.cli import app
+from blendsearch.config import space_from_dict
+from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, RunError, UnknownNameError
+
+TINY = {
+    "name": "here",
+    "seed": 3,
+    "data": {"name": "digits", "test": 200, "calibration": 100, "search": 100, "limit": 300},
+    "model": {"name": "conv4", "arguments": {"width": 8}},
+    "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
+    "criteria": ["l1", "taylor"],
+    "budget": {"flops": 0.4},
+    "blend": {"unit": "network"},
+    "proxy": {"name": "compensated", "images": 64, "positions": 500},
+    "search": {"population": 4, "generations": 1, "elite": 1},
+    "retraining": {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 2},
+    "compute": {"device": "cpu", "workers": 1},
+}
+
+
+def tiny(**changes):
+    return space_from_dict({**TINY, **changes})
+
+
+@pytest.fixture
+def blend(tmp_path):
+    """A blend's file; apoz is not among the criteria of the space."""
+    Blend("network", {"network": {"l1": 1.0, "apoz": 0.6}}).save(tmp_path / "mix.json")
+    return tmp_path / "mix.json"
+
+
+@pytest.fixture
+def no_report(monkeypatch):
+    """Reports have tests of their own; here they would only take time."""
+    monkeypatch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
+
+
+class Kill(Exception):
+    """Stands for the process being killed."""
+
+
+def killer(task, at):
+    def progress(name, done, total, detail=""):
+        if name == task and done >= at:
+            raise Kill
+
+    return progress
+
+
+def results(folder):
+    """Return the files that must be the same however often a transfer was stopped."""
+    return {name: (folder / name).read_text() for name in ("transfer.json", "transfer.csv", "transfer.md")}
+
+
+def test_the_tables_agree_with_the_records_of_each_retraining(blend, tmp_path):
+    result = run_transfer(blend, [tiny()], tmp_path / "run", searches=False)
+    assert result.summary == json.loads((tmp_path / "run/transfer.json").read_text())
+    row = result.summary["spaces"][0]
+    records = [json.loads(file.read_text()) for file in (tmp_path / "run/here/records/retrained").iterdir()]
+    assert {(r["name"], r["seed"]) for r in records} == {
+        (name, seed) for name in ("transferred", "l1", "taylor") for seed in (0, 1)
+    }
+    assert len({r["steps"] for r in records}) == 1
+    tests = {name: [r["test_accuracy"] for r in sorted(records, key=lambda r: r["seed"]) if r["name"] == name]
+             for name in ("transferred", "l1", "taylor")}  # fmt: skip
+    assert row["transferred"]["test_accuracy"] == pytest.approx(statistics.fmean(tests["transferred"]))
+    for name in ("l1", "taylor"):
+        pairs = [mine - other for mine, other in zip(tests["transferred"], tests[name], strict=True)]
+        assert row["differences"][name]["difference"] == pytest.approx(statistics.fmean(pairs))
+        assert row["differences"][name]["interval"] == pytest.approx(interval(pairs))
+    assert row["best_criterion"] == max(("l1", "taylor"), key=lambda name: statistics.fmean(tests[name]))
+    assert row["against_criterion"] == row["differences"][row["best_criterion"]]
+    assert 0 < row["transferred"]["proxy"] <= 1
+    assert (row["searched"], row["against_searched"]) == (None, None)
+    assert row["notes"] == ["apoz of the blend is not among the space's criteria and scored for the blend alone."]
+    line = next(csv.DictReader((tmp_path / "run/transfer.csv").open()))
+    assert float(line["transferred_mean"]) == row["transferred"]["test_accuracy"]
+    assert line["best_criterion"] == row["best_criterion"]
+    assert line["searched_mean"] == ""
+    assert f"{100 * row['transferred']['test_accuracy']:.2f} ± " in (tmp_path / "run/transfer.md").read_text()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_criteria_and_the_search_are_those_of_a_campaign_alone(blend, tmp_path):
+    row = blendsearch.transfer(blend, [tiny()], run_dir=tmp_path / "run").summary["spaces"][0]
+    alone = run_search(tiny(), tmp_path / "alone").summary
+    for key in ("test_accuracy", "search_accuracy", "proxy"):
+        assert row["searched"][key] == alone["blend"][key]
+        assert row["criteria"]["l1"][key] == alone["criteria"]["l1"][key]
+    assert row["baseline"] == alone["baseline"]["test_accuracy"]
+    without = run_transfer(blend, [tiny()], tmp_path / "without", searches=False).summary["spaces"][0]
+    for key in ("transferred", "criteria", "differences", "against_criterion", "baseline"):
+        assert without[key] == row[key], key
+    assert Blend.load(tmp_path / "run/here/search/blend.json").unit == "network"
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_blend_transferred_to_where_it_was_found_is_the_blend_searched_there(tmp_path):
+    found = run_search(tiny(), tmp_path / "found")
+    row = run_transfer(found.run_dir / "blend.json", [tiny()], tmp_path / "run").summary["spaces"][0]
+    assert row["transferred"] == row["searched"]
+    assert row["against_searched"]["interval"] == [0, 0]
+    assert row["against_searched"]["verdict"] == "no difference shown"
+    assert "the blend searched there" in row["same_filters"]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_killed_and_resumed_ends_the_same(blend, tmp_path):
+    whole = tmp_path / "whole"
+    run_transfer(blend, [tiny()], whole)
+    for task, at in (("training", 5), ("search", 3), ("retraining", 3), ("retraining", 8)):
+        with pytest.raises(Kill):
+            run_transfer(blend, [tiny()], tmp_path / "run", resume=True, progress=killer(task, at))
+    run_transfer(blend, [tiny()], tmp_path / "run", resume=True)
+    assert results(tmp_path / "run") == results(whole)
+    run_transfer(blend, [tiny()], whole, resume=True, progress=killer("training", 0))  # nothing is done again
+    assert results(tmp_path / "run") == results(whole)
+
+
+def test_a_transfer_grows_by_a_space_on_other_terms(blend, tmp_path):
+    run_transfer(blend, [tiny()], tmp_path / "run", searches=False)
+    kept = (tmp_path / "run/here/result.json").read_bytes()
+    once = {**TINY["retraining"], "seeds": 1}
+    deeper = tiny(name="there", model={"name": "conv4", "arguments": {"width": 12}}, retraining=once, criteria=["l2"])
+    seen = set()
+    result = run_transfer(
+        blend, [tiny(), deeper], tmp_path / "run", True, lambda task, *_: seen.add(task), searches=False
+    )
+    assert (tmp_path / "run/here/result.json").read_bytes() == kept
+    assert {task.split(":")[0] for task in seen} == {"there"}
+    row = result.summary["spaces"][1]
+    assert row["against_criterion"]["verdict"] == "not tested (one seed)"
+    assert row["transferred"]["test_accuracy_std"] is None
+    assert row["notes"][0].startswith("apoz, l1 of the blend are not")
+
+
+@pytest.mark.slow
+def test_a_blend_of_a_resnet_goes_to_a_deeper_one_by_stage_and_depth(tmp_path):
+    small = {
+        "data": {"name": "digits", "test": 60, "calibration": 20, "search": 20, "limit": 64},
+        "training": {"epochs": 1, "batch_size": 32, "lr": 0.05}, "budget": {"filters": 0.6},
+        "retraining": {"epochs": 0.5, "batch_size": 32, "lr": 0.05, "seeds": 1},
+        "proxy": {"name": "zero_shot"}, "blend": {"unit": "layer"},
+    }  # fmt: skip
+    found = run_search(tiny(name="shallow", model={"name": "resnet20"}, **small), tmp_path / "found")
+    deep = tiny(name="deep", model={"name": "resnet32"}, **small)
+    row = run_transfer(found.run_dir / "blend.json", [deep], tmp_path / "run", searches=False).summary["spaces"][0]
+    assert row["rule"].startswith("same stages, other depth")
+    assert row["matched"]["layer3.4.conv1"] == "layer3.2.conv1"
+    text = (tmp_path / "run/transfer.md").read_text()
+    assert "Found on resnet20, digits, 60 % of filters." in text
+    assert row["rule"] in text
+
+
+def test_folders_of_other_blends_spaces_and_jobs_are_left_alone(blend, tmp_path):
+    run = tmp_path / "run"
+    run_transfer(blend, [tiny()], run, searches=False)
+    before = (run / "transfer.json").read_bytes()
+    with pytest.raises(RunError, match="already holds files"):
+        run_transfer(blend, [tiny()], run, searches=False)
+    with pytest.raises(RunError, match="was made with --no-search"):
+        run_transfer(blend, [tiny()], run, resume=True)
+    with pytest.raises(RunError, match="differing: seed"):
+        run_transfer(blend, [tiny(seed=4)], run, resume=True, searches=False)
+    with pytest.raises(RunError, match="made by 'blendsearch transfer'"):
+        run_search(tiny(), run, resume=True)
+    Blend.single("l1").save(blend)
+    with pytest.raises(RunError, match="was made with another blend"):
+        run_transfer(blend, [tiny()], run, resume=True, searches=False)
+    assert (run / "transfer.json").read_bytes() == before
+
+
+def test_what_cannot_be_transferred_is_said_before_any_work(blend, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(RunError, match="here given twice; each space needs a name of its own"):
+        run_transfer(blend, [tiny(), tiny(seed=5)], run)
+    with pytest.raises(BlendsearchError, match=r"none\.json: cannot read the blend"):
+        run_transfer(tmp_path / "none.json", [tiny()], run)
+    with pytest.raises(BudgetError, match=r"^here: "):
+        run_transfer(blend, [tiny(budget={"flops": 0.001})], run)
+    with pytest.raises(ConfigError, match=r"^here: allocation: 'evolved' takes the layers' shares"):
+        run_transfer(blend, [tiny(allocation="evolved")], run)
+    with pytest.raises(ConfigError, match=r"^here: schedule: 'repr' trains the whole network"):
+        run_transfer(blend, [tiny(schedule="repr")], run)
+    Blend("network", {"network": {"l1": 1.0, "subjective": 0.6}}).save(blend)
+    with pytest.raises(BlendsearchError, match=r"^here: the blend's criterion 'subjective': no ratings"):
+        run_transfer(blend, [tiny()], run)
+    Blend("network", {"network": {"l1": 1.0, "tailor": 0.6}}).save(blend)
+    with pytest.raises(UnknownNameError, match=r"mix\.json: unknown criterion 'tailor'; did you mean 'taylor'"):
+        run_transfer(blend, [tiny()], run)
+    assert not run.exists()
+
+
+def test_the_command_line(blend, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(TINY, sort_keys=False))
+
+    def typed(*words, code=0):
+        result = CliRunner().invoke(app, ["transfer", *words], catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    words = ["mix.json", "space.yaml", "retraining.seeds=1", "retraining.epochs=0.1", "--no-search"]
+    printed = typed(*words)
+    assert "transfer: runs/transfer/transfer.md" in printed
+    assert "here: one blend for the whole network" in printed
+    assert "not tested (one seed)" in printed
+    assert typed(*words, "--resume") == printed[printed.index("a blend found elsewhere") :]  # nothing is done again
+    assert "transfer: here given twice" in typed("mix.json", "space.yaml", "space.yaml", code=2)
+    assert "no space given" in typed("mix.json", "seed=3", code=2)
+    assert "spac.yaml: no such space file; did you mean 'space.yaml'?" in typed("mix.json", "spac.yaml", code=2)
+    assert "cannot read the blend" in typed("mi.json", "space.yaml", code=2)
+    assert "search.populatio: unknown key" in typed("mix.json", "space.yaml", "search.populatio=3", code=2)
