@@ -24,6 +24,7 @@ from blendsearch.campaigns.searching import starting_genomes
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import (
     Workbench,
+    check_before_work,
     criteria_scores,
     data_name,
     prepared_allocation,
@@ -75,6 +76,7 @@ def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, p
     audit is resumed with further proxies at the cost of their estimates: the plans and retrainings are kept.
     """
     bench = Workbench(space, progress)
+    check_before_work(bench)
     folder = choose_folder(run_dir, f"{space.name}-{JOB}", resume)
     with folder.locked():
         check_same_job(folder, JOB)

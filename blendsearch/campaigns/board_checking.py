@@ -16,7 +16,7 @@ from blendsearch.criteria import CRITERIA
 from blendsearch.errors import ConfigError
 from blendsearch.schedules import SCHEDULES, TrainingSchedule
 
-ENTRY_KEYS = ("data", "model", "training")
+ENTRY_KEYS = ("data", "model", "training", "ratings")
 
 
 def load_checked_board(path: str | Path, overrides: Sequence[str] = ()) -> Board:

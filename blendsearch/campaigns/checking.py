@@ -29,6 +29,7 @@ from blendsearch.schedules import SCHEDULES, Schedule, TrainingSchedule
 from blendsearch.search.backends import ALGORITHMS, BACKENDS, SAMPLERS, Settings
 from blendsearch.search.lifting import check_known
 from blendsearch.search.parallel import resolve_workers
+from blendsearch.statistics.ratings import read_ratings
 
 Mistakes = Iterator[tuple[KeyPath, str]]
 RESERVED = {"blend": "what the campaign finds", "transferred": "the blend of a transfer"}
@@ -36,14 +37,24 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 WITH_OPTIONS: dict[str, Registry[Any]] = {"allocation": ALLOCATIONS, "proxy": PROXIES, "schedule": SCHEDULES}
 
 
-def load_checked(path: str | Path, overrides: Sequence[str] = ()) -> Space:
-    """Read a space file; raise one ConfigError with every mistake, those in registered names included."""
-    return load_space(path, overrides, mistakes_in_names)
+def load_checked(path: str | Path, overrides: Sequence[str] = (), *, resumed: bool = False) -> Space:
+    """Read a space file; raise one ConfigError with every mistake, those in registered names included.
+
+    resumed: for a run that goes on; files that it has read already are not looked at again.
+    """
+    return load_space(path, overrides, mistakes_in_names if resumed else mistakes_in)
 
 
 def checked_from_dict(data: Mapping[str, Any]) -> Space:
     """Do as `load_checked` does with a space given as a mapping."""
     return space_from_dict(data, mistakes_in_names)
+
+
+def check_files(space: Space) -> None:
+    """Raise one ConfigError with a line for every file that a new search reads and that is missing or amiss."""
+    lines = [f"{'.'.join(map(str, path))}: {what}" for path, what in _files(space.to_dict())]
+    if lines:
+        raise ConfigError("\n".join(lines))
 
 
 def check_space(space: Space) -> None:
@@ -80,6 +91,20 @@ def budget_of(space: Space) -> Budget:
     return Budget(space.budget.kind, space.budget.ratio, space.budget.min_keep)
 
 
+def mistakes_in(data: Mapping[str, Any]) -> Mistakes:
+    """Yield (key path, what is wrong) for unknown names and options, and for files that a new run reads."""
+    yield from mistakes_in_names(data)
+    yield from _files(data)
+
+
+def _files(data: Mapping[str, Any]) -> Mistakes:
+    yield from _start_from(data)
+    ratings = data.get("ratings")
+    file = ratings.get("file") if isinstance(ratings, Mapping) else ratings
+    if isinstance(file, str):
+        yield from _message(("ratings",), partial(read_ratings, file))
+
+
 def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     """Yield (key path, what is wrong) for unknown names and options; values of a wrong type are passed over."""
     for key, registry in WITH_OPTIONS.items():
@@ -100,7 +125,6 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _compensation(data)
     yield from _finals(data)
     yield from _phases(data)
-    yield from _start_from(data)
     yield from _lowest(data)
     yield from _workers(data.get("compute"))
     yield from _precision(data.get("compute"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.blending import Blend, Clusters, Scores, agreement, rank_all
-from blendsearch.campaigns.checking import pruning_schedule
+from blendsearch.campaigns.checking import check_files, pruning_schedule
 from blendsearch.campaigns.comparison import averages, compare, fidelity, same_filters
 from blendsearch.campaigns.entrants import Entrant
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
@@ -23,6 +23,7 @@ from blendsearch.campaigns.searching import CONTROL, cost_of, searched
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import (
     Workbench,
+    check_before_work,
     criteria_scores,
     data_name,
     latencies_ms,
@@ -53,6 +54,9 @@ def run_search(
     """Run a search campaign, or go on with a stopped one; same space, same result, however often it was stopped."""
     pruning_schedule(space, "search")  # one that does not prune is refused before any work
     bench = Workbench(space, progress)
+    if not resume:
+        check_files(space)
+    check_before_work(bench)
     folder = choose_folder(run_dir, space.name, resume)
     with folder.locked():
         return _run(bench, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import (
     Workbench,
     calibration_statistics,
+    check_before_work,
     criteria_scores,
     latency_reached,
     prepared_allocation,
@@ -50,18 +52,31 @@ def opened(
     Raises RunError when the folder is of another job, another space, or another criterion than `by`.
     """
     bench = Workbench(space, progress)
-    _ = bench.splits, bench.structure  # missing data or an impossible budget leave no folder behind
+    check_before_work(bench)
     folder = choose_folder(run_dir, f"{space.name}-{job}", resume)
     with folder.locked():
         check_same_job(folder, job)
         check_same_space(folder, space.to_dict())
-        if folder.has("job.json") and folder.read_json("job.json").get("by") != by:
-            before = folder.read_json("job.json").get("by")
-            raise RunError(f"{folder.path}: was made with --by {before}; continue with it or choose another --run-dir")
-        folder.write_json("job.json", {"job": job, "by": by})
+        read = {"--by": _content(by), "ratings": _content(space.ratings.file if space.ratings else None)}
+        files = {name: content for name, content in read.items() if content is not None}
+        before: dict[str, Any] = folder.read_json("job.json") if folder.has("job.json") else {"by": by}
+        if before.get("by") != by:
+            earlier = before.get("by")
+            raise RunError(f"{folder.path}: was made with --by {earlier}; continue with it or choose another --run-dir")
+        changed = [name for name, content in before.get("files", {}).items() if files.get(name) != content]
+        if changed:
+            raise RunError(f"{folder.path}: the file of {changed[0]} has changed since; choose another --run-dir")
+        folder.write_json("job.json", {"job": job, "by": by, **({"files": files} if files else {})})
         folder.write_text("space.yaml", space.to_yaml())
         folder.write_json("space.json", space.to_dict())
         yield bench, folder
+
+
+def _content(file: str | None) -> str | None:
+    """Return a digest of a file's content; None where nothing is named, or a criterion and no file."""
+    if file is None or not Path(file).is_file():
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
 
 
 def train_baseline(

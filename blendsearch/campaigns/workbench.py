@@ -297,6 +297,15 @@ def criteria_scores(bench: Workbench, folder: RunFolder) -> tuple[Scores, dict[s
     return scores, record
 
 
+def check_before_work(bench: Workbench) -> None:
+    """Raise what can be known to be wrong before any work: data, network, budget, ratings, criteria.
+
+    To be called before a job makes its folder, so that a job which cannot begin leaves none behind.
+    """
+    _ = bench.splits, bench.structure, bench.compensation
+    check_wanted(bench, before_training(bench))
+
+
 def before_training(bench: Workbench) -> Statistics:
     """Return what is known of a network before it is trained; DataError for ratings of another network."""
     statistics = Statistics.of_weights(bench.network, bench.structure)

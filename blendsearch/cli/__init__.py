@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from blendsearch.cli import review_commands  # noqa: F401  (adds its commands to the app)
-from blendsearch.cli.commands import app, main
+import sys
+from typing import Any
 
-__all__ = ["app", "main"]
+
+def main() -> None:
+    """Run the command line of this process; Ctrl-C is one line already while it is loading."""
+    try:
+        from blendsearch.cli.application import app
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    app(prog_name="blendsearch")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from blendsearch.cli.application import app
+
+        return app
+    raise AttributeError(f"module 'blendsearch.cli' has no attribute '{name}'")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from blendsearch.cli import tables
 from blendsearch.cli.display import no_progress, output_console, shown_progress
@@ -52,16 +51,11 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run."
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
-def main() -> None:
-    """Run the command line of this process."""
-    app(prog_name="blendsearch")
-
-
 class Session:
     """Where a command prints: a console for results, progress while it works; silent with --quiet."""
 
     def __init__(self, quiet: bool) -> None:
-        self.console = Console(quiet=True) if quiet else output_console()
+        self.console = output_console(quiet)
         self.shows_progress = not quiet
 
     def progress(self) -> contextlib.AbstractContextManager[Progress]:
@@ -74,11 +68,11 @@ class Session:
             self.console.print(thing, soft_wrap=isinstance(thing, str))
 
 
-def read_space(space: Path, overrides: list[str] | None) -> Space:
+def read_space(space: Path, overrides: list[str] | None, resumed: bool = False) -> Space:
     """Read a space file with its overrides; every mistake at once."""
     from blendsearch.campaigns.checking import load_checked
 
-    return load_checked(space, overrides or [])
+    return load_checked(space, overrides or [], resumed=resumed)
 
 
 def read_board(board: Path, overrides: list[str] | None) -> Board:
@@ -147,7 +141,7 @@ def search(
     a blend, retrains the best blend and every criterion on the same terms, and writes a report.
     """
     with plain_errors(how_to_resume("search", space, overrides, run_dir)):
-        settings = read_space(space, overrides)
+        settings = read_space(space, overrides, resume)
         from blendsearch.campaigns.search import run_search
 
         session = Session(quiet)

@@ -20,9 +20,9 @@ MOST_BARS = 10
 PIPE_WIDTH = 2000  # no table is cut or wrapped where there is no terminal
 
 
-def output_console() -> Console:
+def output_console(quiet: bool = False) -> Console:
     """Return a console on standard output that takes texts as they are: no markup, no emoji codes."""
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False, quiet=quiet)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     return console

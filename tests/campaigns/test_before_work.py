@@ -1,0 +1,102 @@
+"""What is wrong is told before a folder is made, and what a run has read is not needed again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from blendsearch.blending import Blend
+from blendsearch.campaigns.audit import run_audit
+from blendsearch.campaigns.checking import checked_from_dict, load_checked
+from blendsearch.campaigns.search import run_search
+from blendsearch.campaigns.single import prune_once
+from blendsearch.cli import app
+from blendsearch.errors import BlendsearchError, ConfigError, RunError
+
+TINY = {
+    "name": "tiny",
+    "data": {"name": "digits", "test": 200, "calibration": 100, "search": 100, "limit": 300},
+    "model": {"name": "conv4", "arguments": {"width": 6}},
+    "training": {"epochs": 1, "batch_size": 64, "lr": 0.1},
+    "criteria": ["l1", "taylor", "subjective"],
+    "budget": {"flops": 0.4},
+    "blend": {"unit": "network"},
+    "clusters": {"count": 2},
+    "proxy": {"name": "bn_recalibrated", "images": 50},
+    "search": {"population": 4, "generations": 0, "control": False},
+    "retraining": {"epochs": 0.3, "batch_size": 64, "lr": 0.05},
+    "compute": {"device": "cpu", "workers": 1},
+}
+RATINGS = {"schema": 1, "groups": {"conv1": {"0": "keep"}}}
+
+
+def tiny(**changes):
+    return checked_from_dict({**TINY, **changes})
+
+
+@pytest.mark.parametrize("job", [run_search, run_audit, lambda space, folder: prune_once(space, "l1", folder)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ratings": {"file": "nowhere.json"}},
+        {
+            "criteria": ["l1", "bn_scale"],
+            "model": {"name": "torchvision:alexnet"},
+            "data": {**TINY["data"], "image_size": 64},
+        },
+    ],
+)
+def test_a_job_that_cannot_begin_leaves_no_folder(job, changes, tmp_path):
+    space = tiny(**{"criteria": ["l1", "taylor"], **changes})
+    with pytest.raises(BlendsearchError):
+        job(space, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_search_goes_on_without_the_files_it_started_from(tmp_path, monkeypatch):
+    monkeypatch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
+    file = tmp_path / "given.json"
+    Blend("network", {"network": {"l1": 1.0, "taylor": 0.5}}).save(file)
+    space = tiny(criteria=["l1", "taylor"], search={**TINY["search"], "start_from": [str(file)]})
+    first = run_search(space, tmp_path / "run")
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"search\.start_from"):
+        run_search(space, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert run_search(space, tmp_path / "run", resume=True).blend == first.blend
+    (tmp_path / "space.yaml").write_text(space.to_yaml())
+    load_checked(tmp_path / "space.yaml", resumed=True)
+    with pytest.raises(ConfigError, match=r"search\.start_from"):
+        load_checked(tmp_path / "space.yaml")
+
+
+def test_a_pruning_does_not_go_on_by_a_blend_or_marks_that_have_changed(tmp_path):
+    file, marks = tmp_path / "given.json", tmp_path / "ratings.json"
+    Blend("network", {"network": {"l1": 1.0, "subjective": 0.5}}).save(file)
+    marks.write_text(json.dumps(RATINGS))
+    space = tiny(ratings=str(marks))
+    prune_once(space, str(file), tmp_path / "run")
+    prune_once(space, str(file), tmp_path / "run", resume=True)
+    marks.write_text(json.dumps({"schema": 1, "groups": {"conv1": {"0": "drop"}}}))
+    with pytest.raises(RunError, match="the file of ratings has changed"):
+        prune_once(space, str(file), tmp_path / "run", resume=True)
+    marks.write_text(json.dumps(RATINGS))
+    Blend("network", {"network": {"taylor": 1.0}}).save(file)
+    with pytest.raises(RunError, match="the file of --by has changed"):
+        prune_once(space, str(file), tmp_path / "run", resume=True)
+
+
+def test_validate_reads_the_ratings_and_prints_nothing_when_quiet(tmp_path):
+    (tmp_path / "space.yaml").write_text(tiny(criteria=["l1"], clusters={"count": 1}).to_yaml())
+    marks = tmp_path / "[" / "odd] ratings.json"  # with what looks like a closing tag of markup
+    marks.parent.mkdir()
+    marks.write_text(json.dumps(RATINGS))
+    typed = ["validate", str(tmp_path / "space.yaml"), "--quiet"]
+    fine = CliRunner().invoke(app, [*typed, f"ratings='{marks}'"])
+    assert (fine.exit_code, fine.output) == (0, "")
+    marks.write_text("[]")
+    wrong = CliRunner().invoke(app, [*typed, f"ratings='{marks}'"])
+    assert wrong.exit_code == 2
+    assert "ratings" in wrong.output
