@@ -39,6 +39,8 @@ class Budget:
         """Read `{"flops": 0.5}`, optionally with "min_keep"; raise BudgetError when it is anything else."""
         if isinstance(given, Budget):
             return given
+        if not isinstance(given, Mapping):
+            raise BudgetError(f"budget: {given!r} given, allowed: a Budget, or a mapping such as {{'flops': 0.5}}")
         rest = dict(given)
         min_keep = rest.pop("min_keep", cls.min_keep)
         if len(rest) != 1:

@@ -75,7 +75,7 @@ def _results(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "mean": statistics.fmean(accuracies[name]),
-            "interval": interval(accuracies[name]),
+            "interval": within(interval(accuracies[name])),
             "values": accuracies[name],
             "rank": rank,
             **{key: statistics.fmean(row[key] for row in own)
@@ -135,7 +135,18 @@ def _test(test: Friedman | None, names: Sequence[str], ranks: Sequence[float]) -
     }
 
 
+def within(bounds: Sequence[float] | None) -> list[float] | None:
+    """Return an interval of an accuracy as far as it lies in [0, 1]: with two seeds Student's t reaches beyond."""
+    return None if bounds is None else [min(max(bound, 0.0), 1.0) for bound in bounds]
+
+
 def _sentence(names: Sequence[str], ranks: Sequence[float], blocks: int, test: Friedman | None) -> str:
+    first = [name for name, rank in zip(names, ranks, strict=True) if rank == ranks[0]]
+    if test is not None and test.p < ALPHA and len(first) > 1:
+        return (
+            f"{', '.join(first[:-1])} and {first[-1]} rank first of {len(names)} over {blocks} blocks alike, "
+            f"with a mean rank of {ranks[0]:.1f}."
+        )
     if test is None:
         return f"{names[0]} has the best mean rank ({ranks[0]:.1f} of {len(names)}); too few results for a test."
     if test.p >= ALPHA:
@@ -180,7 +191,7 @@ def _criterion(
         "kind": rows[0]["kind"],
         "rank": None if place is None else ranked["ranks"][place],
         "mean": statistics.fmean(means),
-        "interval": interval(means),
+        "interval": within(interval(means)),
         "loss": statistics.fmean(row["test_accuracy"] - row["unpruned_test_accuracy"] for row in rows),
         **(_won(place, ranked["wins"], ranked["blocks"]) if place is not None else {}),
         "columns": len(stands),

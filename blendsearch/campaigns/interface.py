@@ -91,7 +91,7 @@ def prune(
     model: nn.Module,
     batches: Batches,
     *,
-    by: str | Blend | Mapping[str, Tensor],
+    by: str | Path | Blend | Mapping[str, Tensor],
     budget: Mapping[str, float] | Budget = HALF,
     allocation: str | Allocation = "uniform",
     scope: str = "all",
@@ -103,8 +103,9 @@ def prune(
 ) -> Pruned:
     """Prune a network to a budget; the model is left untouched and the result is not retrained.
 
-    by: a criterion's name, a Blend, or scores of your own (group -> [C], higher = more important). A blend that was
-    found on another network is fitted to this one by stage and depth, see `blendsearch.blending.fit_blend`.
+    by: a criterion's name, a Blend or the path of its file (ending in .json), or scores of your own (group -> [C],
+    higher = more important). A blend that was found on another network is fitted to this one by stage and depth, see
+    `blendsearch.blending.fit_blend`.
     budget: {"flops": 0.5}, {"params": 0.4}, {"filters": 0.6} or {"latency": 0.7} (of one image on the device, by
     a table that is measured first): the share that stays; optionally with "min_keep", the share of each group that
     always stays. allocation: how many filters each group loses; what it has to measure, it measures on the batches.
@@ -112,6 +113,8 @@ def prune(
     Raises BudgetError when the budget is impossible, and other BlendsearchError subclasses for wrong input.
     """
     limits = Budget.parse(budget)
+    if isinstance(by, Path) or (isinstance(by, str) and by.endswith(".json")):
+        by = Blend.load(by)
     terms = _terms(device, seed, ratings, group_rule, relevance_per_class)
     given, structure = _opened(model, batches, scope)
     compute = Compute.resolve(device)

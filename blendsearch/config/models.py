@@ -84,6 +84,9 @@ Costs = Annotated[
 ]
 Levels = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
 Spreads = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_list_as_tuple)]
+TableName = Annotated[
+    str, Field(pattern=r"^[^\x00-\x1f|<>]+$"), Allowed("a text without line breaks, '|', '<' and '>'")
+]
 Unit = Literal["network", "stage", "layer"]
 Units = Annotated[list[Unit], Field(min_length=1), AfterValidator(_ever_finer)]
 Paths = Annotated[
@@ -127,7 +130,7 @@ class BlendFile(Section):
     """A blend's file, and the name it stands under; null: that of the file, or of its folder for `blend.json`."""
 
     file: Text
-    name: Text | None = None
+    name: TableName | None = None
 
     @property
     def label(self) -> str:

@@ -237,3 +237,17 @@ def test_wrong_ratings_are_one_clear_line(model, loader, ratings, words):
 def test_without_ratings_subjective_says_so(model, loader):
     with pytest.raises(BlendsearchError, match="criterion 'subjective': no ratings"):
         blendsearch.prune(model, loader, by="subjective")
+
+
+def test_a_blend_may_be_given_by_its_file(trained, digits, tmp_path):
+    batches = list(digits.calibration.batches(125))
+    blend = blendsearch.Blend("network", {"network": {"l1": 1.0, "taylor": 0.5}})
+    blend.save(tmp_path / "blend.json")
+    wanted = blendsearch.prune(trained, batches, by=blend).plan
+    for by in (tmp_path / "blend.json", str(tmp_path / "blend.json")):
+        assert blendsearch.prune(trained, batches, by=by).plan == wanted
+
+
+def test_a_budget_that_is_no_mapping_is_one_line(trained, digits):
+    with pytest.raises(BudgetError, match=r"budget: 0\.5 given, allowed: a Budget, or a mapping"):
+        blendsearch.prune(trained, list(digits.calibration.batches(125)), by="l1", budget=0.5)
