@@ -1,12 +1,16 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON from outside."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+DEEPEST = 50
 
 
 @contextlib.contextmanager
@@ -31,3 +35,25 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def parsed_json(text: str | bytes, object_of: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Return the data of a JSON text; object_of: makes an object of its pairs.
+
+    Raises ValueError for what is no JSON and for what is nested deeper than DEEPEST: code that walks through the data
+    level by level may trust that it gets to the end.
+    """
+    try:
+        data = json.loads(text, object_pairs_hook=object_of)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    level = [data]
+    for _ in range(DEEPEST):
+        level = [child for one in level for child in _children(one)]
+        if not level:
+            return data
+    raise ValueError(f"nested too deeply (at most {DEEPEST} levels)")
+
+
+def _children(data: Any) -> list[Any]:
+    return list(data.values()) if isinstance(data, dict) else data if isinstance(data, list) else []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from blendsearch.errors import BlendsearchError, nearest
-from blendsearch.files import atomic
+from blendsearch.files import atomic, parsed_json
 
 SCHEMA = 1
 UNITS = ("network", "stage", "layer")
@@ -82,7 +82,7 @@ def _check_weights(weights: Any, where: str) -> None:
 
 def _check_factor(factor: Any, where: str) -> None:
     number = isinstance(factor, int | float) and not isinstance(factor, bool)
-    if not number or not math.isfinite(factor) or factor < 0:
+    if not number or not 0 <= factor <= sys.float_info.max:  # nan and integers beyond all floats are neither
         raise BlendsearchError(f"{where}: factor {factor!r} given, a finite number of 0 or more expected")
 
 
@@ -114,13 +114,15 @@ def _hint(given: Any, allowed: Iterable[str]) -> str:
 def read(path: Path) -> Any:
     """Return the parsed JSON of a file; raises BlendsearchError when it is missing or no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BlendsearchError(f"{path}: cannot read the blend ({error.strerror or error})") from None
     except UnicodeDecodeError:
         raise BlendsearchError(f"{path}: not a blend file (no UTF-8 text)") from None
     except json.JSONDecodeError as error:
         raise BlendsearchError(f"{path}:{error.lineno}: not a blend file (no JSON: {error.msg})") from None
+    except ValueError as error:
+        raise BlendsearchError(f"{path}: not a blend file ({error})") from None
 
 
 def write(record: Mapping[str, Any], path: Path) -> None:

@@ -51,7 +51,9 @@ def review(
     how the criteria rank them. Marks are saved as you go in ratings.json of the run folder, which
     `prune --by subjective ratings=FILE` reads. The page is for this machine alone; Ctrl-C ends it.
     """
-    options = [*(["--progressive"] if progressive else []), "--rater", rater]
+    options = ["--progressive"] if progressive else []
+    wanted = {"--rater": rater, "--layer": layer, "--blend": blend, "--port": None if port == PORT else str(port)}
+    options += [word for option, value in wanted.items() if value is not None for word in (option, value)]
     with plain_errors(how_to_resume("review", space, overrides, run_dir, options)):
         settings = read_space(space, overrides)
         from blendsearch.review.opening import Wishes, opened_loop, opened_review
@@ -62,6 +64,7 @@ def review(
         with contextlib.ExitStack() as held:  # the folder stays ours while the page is open
             with session.progress() as progress:
                 found = held.enter_context(opened(settings, wishes, progress))
+            session.print(*([f"blend: {found.rule}"] if found.rule else []))
             _serve(found, port)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from blendsearch.errors import BlendsearchError
+from blendsearch.files import parsed_json
 from blendsearch.reports.building import TEMPLATES as REPORTS
 from blendsearch.review.pages import layer_page, state
 from blendsearch.review.review import Review
@@ -166,9 +166,9 @@ def _seed(given: str) -> int:
 
 async def _body(request: Request, keys: set[str]) -> dict[str, Any]:
     try:
-        given = json.loads(await request.body())
+        given = parsed_json(await request.body())
     except ValueError:
-        raise HTTPException(400, "this is no JSON") from None
+        raise HTTPException(400, "this is no JSON, or nested too deeply") from None
     if not isinstance(given, dict) or set(given) != keys:
         raise HTTPException(400, f"an object with {', '.join(sorted(keys)) or 'no keys'} is expected")
     return given

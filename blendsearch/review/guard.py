@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import cookie_parser
@@ -11,6 +10,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 10_000
+NAMES = ("127.0.0.1", "localhost")
+HTTP = 80
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -35,7 +36,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self._app, self._token = app, token
-        self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        self._hosts = {host: name for name in NAMES for host in _written(name, port)}
         self._cookie = f"blendsearch-{port}"  # cookies know no ports; two servers must not take each other's
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,8 +70,8 @@ class Guard:
         return response
 
     def _objection(self, headers: Headers) -> Response | None:
-        origin = urlsplit(headers.get("origin", ""))
-        if origin.scheme != "http" or origin.netloc != headers["host"]:
+        scheme, _, origin = headers.get("origin", "").partition("://")
+        if scheme != "http" or self._hosts.get(origin) != self._hosts[headers["host"]]:
             return _refused("another origin may not change anything here", 403)
         if headers.get("content-type", "").split(";")[0].strip() != "application/json":
             return _refused("only JSON is taken", 415)
@@ -81,6 +82,11 @@ class Guard:
 
     def _is_token(self, given: str) -> bool:
         return secrets.compare_digest(given.encode(), self._token.encode())
+
+
+def _written(name: str, port: int) -> list[str]:
+    """Return how a Host or an Origin may write this server: clients leave out the port that is the scheme's own."""
+    return [f"{name}:{port}", *([name] if port == HTTP else [])]
 
 
 def _refused(reason: str, status: int) -> Response:

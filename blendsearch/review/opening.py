@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blendsearch.blending import Blend, Scores
+from blendsearch.blending import Blend, Fitted, Scores, fit_blend
 from blendsearch.campaigns.checking import checked_from_dict
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
 from blendsearch.campaigns.workbench import (
@@ -33,6 +33,8 @@ from blendsearch.statistics import gather
 from blendsearch.structure import Plan
 
 JOB, LOOP_JOB = "review", "review --progressive"
+NAMES = {JOB: "review", LOOP_JOB: "review-progressive"}
+"""How the folders of a job are called by default, after the space's name."""
 SHARED = ("search", "score", "train")
 """Jobs in whose finished folders a review may stand: all train the space's network and keep it."""
 LONGEST_NAME = 60
@@ -53,35 +55,41 @@ class Wishes:
 def opened_review(space: Space, wishes: Wishes, progress: Progress = silent) -> Iterator[Review]:
     """Train and score a space's network, or read both from the run folder, and open it for marks.
 
-    Marks lie in ratings.json of the folder, which other processes cannot work in meanwhile.
+    Marks lie in ratings.json of the folder, which other processes cannot work in meanwhile. A blend of another
+    network is fitted to this one, as `prune --by` does. A wrong wish leaves no folder behind.
     """
     _check_name(wishes.rater)
-    given = Blend.load(wishes.by) if wishes.by else None
-    with _opened_folder(space, wishes, JOB, progress) as (bench, folder):
-        first = _number(bench, wishes.layer)
+    given, bench = Blend.load(wishes.by) if wishes.by else None, _workbench(space, progress)
+    first = _number(bench, wishes.layer)
+    wanted = fit_blend(given, bench.structure) if given is not None else None
+    with _opened_folder(bench, wishes, JOB) as folder:
         trained_baseline(bench, folder)
         scores, _ = criteria_scores(bench, folder)
-        blend = given if given is not None else _found_blend(folder)
-        if blend is not None:
-            blend.check_covers(list(bench.structure.widths))
+        fitted = wanted if wanted is not None else _found_blend(bench, folder)
+        blend, rule = (fitted.blend, fitted.rule) if fitted is not None else (None, "")
         book = Book(folder, bench.structure, wishes.rater)
         desk = Desk(
             bench.network, bench.structure, scores, _gallery(bench), bench.compute, blend=blend, progress=progress
         )
-        estimator = Estimator(bench)
-        yield Review(space.name, data_name(bench), bench.structure, desk, book, estimator=estimator, first=first)
+        yield Review(
+            space.name, data_name(bench), bench.structure, desk, book, estimator=Estimator(bench), first=first,
+            rule=rule,
+        )  # fmt: skip
 
 
 @contextlib.contextmanager
 def opened_loop(space: Space, wishes: Wishes, progress: Progress = silent) -> Iterator[Review]:
     """Open the progressive loop: marks, pruning and training by turns, from the first layer to the last.
 
-    A stopped one goes on where it was. Raises ConfigError when the space's schedule is not `progressive`.
+    A stopped one goes on where it was. Raises ConfigError when the space's schedule is not `progressive`, and for
+    wishes that the loop cannot grant: it begins with the first layer, and shows no blend.
     """
     _check_name(wishes.rater)
+    _check_loop_wishes(wishes)
     if space.schedule.name != "progressive":
         raise ConfigError(f"schedule: '{space.schedule.name}' given; --progressive needs schedule=progressive")
-    with _opened_folder(space, wishes, LOOP_JOB, progress) as (bench, folder):
+    bench = _workbench(space, progress)
+    with _opened_folder(bench, wishes, LOOP_JOB) as folder:
         if folder.has("summary.json"):
             raise RunError(f"{folder.path}: the loop is finished; its network is network.safetensors there")
         trained_baseline(bench, folder)
@@ -119,11 +127,10 @@ def opened_choice(run_dir: Path, progress: Progress = silent) -> Review:
 
 
 @contextlib.contextmanager
-def _opened_folder(space: Space, wishes: Wishes, job: str, progress: Progress) -> Iterator[tuple[Workbench, RunFolder]]:
+def _opened_folder(bench: Workbench, wishes: Wishes, job: str) -> Iterator[RunFolder]:
     """Open the job's folder, or, for a plain review, that of a job which trained the same network."""
-    bench = Workbench(space, progress)
-    _ = bench.splits, bench.structure  # missing data or an impossible budget leave no folder behind
-    folder = choose_folder(wishes.run_dir, f"{space.name}-{JOB}", wishes.resume)
+    space = bench.space
+    folder = choose_folder(wishes.run_dir, f"{space.name}-{NAMES[job]}", wishes.resume)
     with folder.locked():
         shared = job == JOB and folder.has("space.json") and folder.job in SHARED
         if not shared:
@@ -133,7 +140,13 @@ def _opened_folder(space: Space, wishes: Wishes, job: str, progress: Progress) -
             folder.write_json("job.json", {"job": job, "by": None})
             folder.write_text("space.yaml", space.to_yaml())
             folder.write_json("space.json", space.to_dict())
-        yield bench, folder
+        yield folder
+
+
+def _workbench(space: Space, progress: Progress) -> Workbench:
+    bench = Workbench(space, progress)
+    _ = bench.splits, bench.structure  # missing data or an impossible budget leave no folder behind
+    return bench
 
 
 def _gallery(bench: Workbench) -> Gallery:
@@ -145,8 +158,8 @@ def _number(bench: Workbench, layer: str | None) -> int:
     return 0 if layer is None else groups.index(bench.structure.group(layer).name)
 
 
-def _found_blend(folder: RunFolder) -> Blend | None:
-    return Blend.load(folder / "blend.json") if folder.has("blend.json") else None
+def _found_blend(bench: Workbench, folder: RunFolder) -> Fitted | None:
+    return fit_blend(Blend.load(folder / "blend.json"), bench.structure) if folder.has("blend.json") else None
 
 
 def _scores_now(bench: Workbench, place: Place) -> Scores:
@@ -166,3 +179,11 @@ def _scores_now(bench: Workbench, place: Place) -> Scores:
 def _check_name(rater: str) -> None:
     if not rater.isprintable() or not rater.strip() or len(rater) > LONGEST_NAME:
         raise ConfigError(f"--rater: {rater!r} given; a printable name of at most {LONGEST_NAME} characters is allowed")
+
+
+def _check_loop_wishes(wishes: Wishes) -> None:
+    given = [option for option, wish in (("--layer", wishes.layer), ("--blend", wishes.by)) if wish is not None]
+    if given:
+        raise ConfigError(
+            f"{given[0]}: not with --progressive, which goes from the first layer to the last and shows no blend"
+        )

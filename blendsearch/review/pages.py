@@ -39,6 +39,7 @@ def layer_page(review: Review, number: int, seed: int) -> dict[str, Any]:
         "cards": _cards(review, number),
         "markable": review.markable(number),
         "proxy": review.estimator.name if review.estimator is not None else "",
+        "rule": review.rule,
         "facts": _facts(review, number, seed),
     }
 

@@ -22,7 +22,8 @@ class Review:
 
     book: where marks are kept; None where nothing is marked. choice: of a finished campaign, to be explained.
     estimator: the accuracy as marked, on request. loop: pruning and retraining layer by layer. first: the number of
-    the layer to begin with. data: the data set's name.
+    the layer to begin with. data: the data set's name. rule: by which the blend on the desk was made to fit; ""
+    without a blend.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Review:
     estimator: Estimator | None = None
     loop: Loop | None = None
     first: int = 0
+    rule: str = ""
 
     @property
     def desk(self) -> Desk:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from blendsearch.errors import DataError, nearest
+from blendsearch.files import parsed_json
 from blendsearch.statistics.kappa import fleiss_kappa
 from blendsearch.structure import Structure
 
@@ -21,6 +23,8 @@ Marks = Mapping[str, Mapping[int, float]]
 
 SCHEMA = 2
 WORDS = {"keep": 1.0, "unsure": 0.5, "drop": 0.0}
+INDEX = re.compile("0|[1-9][0-9]{0,8}")
+LONGEST_SHOWN = 20
 NOBODY = "rater"
 """The name of the one rater of a file of schema 1, and of ratings given from Python."""
 
@@ -83,7 +87,7 @@ def read_ratings(path: str | Path, fallback: str | None = None) -> Ratings:
     "raters". Raises DataError with one line for a file that is missing or holds anything else.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+        data = parsed_json(Path(path).read_text(encoding="utf-8"), _without_repeats)
     except OSError as error:
         raise DataError(f"{path}: the ratings cannot be read ({error.strerror or error})") from error
     except ValueError as error:
@@ -134,8 +138,9 @@ def _group(where: str, rated: object) -> dict[int, float]:
         raise DataError(f"{where}: {json.dumps(rated)} given; a mapping from filter index to rating is expected")
     result = {}
     for index, rating in rated.items():
-        if not (index.isascii() and index.isdigit() and str(int(index)) == index):
-            raise DataError(f'{where}: \'{index}\' is no filter index; allowed: "0", "1", ...')
+        if not INDEX.fullmatch(index):
+            shown = index if len(index) <= LONGEST_SHOWN else f"{index[:LONGEST_SHOWN]}..."
+            raise DataError(f'{where}: \'{shown}\' is no filter index; allowed: "0", "1", ...')
         result[int(index)] = _rating(f"{where}.{index}", rating)
     return result
 
@@ -143,7 +148,7 @@ def _group(where: str, rated: object) -> dict[int, float]:
 def _rating(where: str, rating: object) -> float:
     if isinstance(rating, str) and rating in WORDS:
         return WORDS[rating]
-    number = isinstance(rating, int | float) and not isinstance(rating, bool) and math.isfinite(rating)
+    number = isinstance(rating, int | float) and not isinstance(rating, bool)
     if not number or not 0 <= rating <= 1:  # type: ignore[operator]
         words = ", ".join(f'"{word}"' for word in WORDS)
         raise DataError(f"{where}: {json.dumps(rating)} given; allowed: a number from 0 to 1, {words}")

@@ -141,12 +141,22 @@ def test_mistakes_of_a_file_are_one_clear_line(record, message, tmp_path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00"], ids=["half", "binary"])
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"members": ' * 60 + b"1" + b"}" * 60, b"7" * 5000],
+    ids=["half", "binary", "endless", "deep", "long"],
+)
 def test_what_is_no_json_is_said(content, tmp_path):
     path = tmp_path / "blend.json"
     path.write_bytes(content)
-    with pytest.raises(BlendsearchError, match="not a blend file"):
+    with pytest.raises(BlendsearchError, match="not a blend file") as caught:
         Blend.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_integer_beyond_all_floats_is_no_factor():
+    with pytest.raises(BlendsearchError, match="a finite number of 0 or more expected"):
+        Blend("network", {"network": {"l1": 10**400}})
 
 
 def test_missing_file_is_said(tmp_path):

@@ -88,7 +88,8 @@ def test_undo_takes_back_one_mark_after_the_other(client, structure):
         ({"layer": 0, "filter": 99, "mark": "keep"}, 400), ({"layer": 0, "filter": True, "mark": "keep"}, 400),
         ({"layer": 0, "filter": "0", "mark": "keep"}, 400), ({"layer": "conv1", "filter": 0, "mark": "keep"}, 404),
         ({"layer": -1, "filter": 0, "mark": "keep"}, 404), ({"layer": True, "filter": 0, "mark": "keep"}, 404),
-        ({"layer": 0, "filter": 0, "mark": ["keep"]}, 400),
+        ({"layer": 0, "filter": 0, "mark": ["keep"]}, 400), ("[" * 9000, 400),
+        ('{"layer": ' * 60 + "0" + "}" * 60, 400),
     ],
 )  # fmt: skip
 def test_wrong_marks_are_refused(client, review, body, status):

@@ -7,10 +7,11 @@ import socket
 import pytest
 from reviewing import ORIGIN, PORT, TOKEN, opened, post
 from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from blendsearch.errors import RunError
 from blendsearch.review.app import application
-from blendsearch.review.guard import HEADERS, LARGEST_BODY
+from blendsearch.review.guard import HEADERS, LARGEST_BODY, Guard
 from blendsearch.review.serving import serve
 
 MARK = {"layer": 0, "filter": 1, "mark": "keep"}
@@ -68,11 +69,26 @@ def test_localhost_is_this_machine_too(client):
 @pytest.mark.parametrize(
     "origin",
     ["https://evil.example", "null", "", f"https://127.0.0.1:{PORT}", f"http://127.0.0.1:{PORT + 1}",
-     f"http://localhost:{PORT}", f"http://127.0.0.1:{PORT}.evil.example"],
+     f"http://localhost:{PORT}", f"http://127.0.0.1:{PORT}.evil.example", "http://127.0.0.1", "http://["],
 )  # fmt: skip
 def test_another_origin_changes_nothing(client, review, origin):
     assert post(client, "/mark", MARK, origin=origin).status_code == 403
     assert review.book.version == 0
+
+
+def test_port_80_goes_unsaid(review):
+    """Clients leave the port of http itself out of Host and Origin."""
+    site = "http://127.0.0.1"
+    browser = TestClient(Guard(application(review), TOKEN, 80), base_url=f"{site}:80", follow_redirects=False)
+    assert browser.get(f"/?token={TOKEN}").status_code == 303
+    assert browser.get("/layer/0").status_code == 200
+    for number, origin in enumerate([site, f"{site}:80"]):
+        assert post(browser, "/mark", {**MARK, "filter": number}, origin=origin).status_code == 200
+        assert post(browser, "/mark", MARK, origin=origin, host="127.0.0.1:80").status_code == 200
+    for origin in ("http://localhost", "https://127.0.0.1", f"{site}:8080", "http://evil.example"):
+        assert post(browser, "/mark", MARK, origin=origin).status_code == 403
+    for host in ("evil.example", "127.0.0.1:8080"):
+        assert browser.get("/layer/0", headers={"host": host}).status_code == 421
 
 
 def test_a_request_without_an_origin_changes_nothing(client, review):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from reviewing import TOKEN, opened, post
 from safetensors.torch import load_file
 
+from blendsearch.blending import Blend, fit_blend
 from blendsearch.campaigns.checking import checked_from_dict
 from blendsearch.campaigns.single import prune_once, score_criteria, train_baseline
 from blendsearch.errors import ConfigError, DataError, RunError, StructureError
@@ -145,12 +147,47 @@ def test_wrong_wishes_are_one_clear_line(tmp_path):
         opened_loop(tiny(schedule="one_shot"), Wishes(run_dir=run)),
     ):
         pass
+    assert not run.exists()
+    run.mkdir()
     (tmp_path / "run/ratings.json").write_text("{")
     with (
         pytest.raises(DataError, match="these are no ratings"),
         opened_review(tiny(), Wishes(run_dir=run, resume=True)),
     ):
         pass
+
+
+@pytest.mark.parametrize(("wish", "option"), [({"layer": "conv3"}, "--layer"), ({"by": "blend.json"}, "--blend")])
+def test_the_loop_refuses_what_it_cannot_grant(tmp_path, wish, option):
+    with (
+        pytest.raises(ConfigError, match=f"^{option}: not with --progressive"),
+        opened_loop(tiny(), Wishes(run_dir=tmp_path / "run", **wish)),
+    ):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_loop_and_the_plain_review_are_resumed_each_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        for opened_one in (opened_review, opened_loop):
+            with opened_one(tiny(), Wishes(resume=True)):
+                pass
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny-review", "tiny-review-progressive"]
+
+
+def test_a_blend_of_another_network_is_fitted_and_says_how(tmp_path):
+    blend = Blend("layer", {"stem": {"l1": 1.0}, "head": {"taylor": 3.0}}, {"stem": ("stem",), "head": ("head",)})
+    blend.save(tmp_path / "blend.json")
+    with opened_review(tiny(), Wishes(by=str(tmp_path / "blend.json"), run_dir=tmp_path / "run")) as review:
+        expected = fit_blend(blend, review.whole)
+        assert review.rule == expected.rule
+        assert review.rule.startswith("another network: the mean over the layers")
+        ranks, name = review.desk.ranks, review.whole.groups[0].name
+        mean = expected.blend.weights["network"]
+        scored = mean["l1"] * ranks["l1"][name] + mean["taylor"] * ranks["taylor"][name]
+        assert torch.equal(ranks["blend"][name].argsort(), scored.argsort())
+        assert f"The blend: {review.rule}." in browser_of(review).get("/layer/0").text
 
 
 def test_only_a_finished_search_is_explained(tmp_path):
