@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.blending import Blend
 from blendsearch.campaigns.blend_files import labels, mistakes_in_blends
+from blendsearch.campaigns.idle import idle_options
 from blendsearch.campaigns.options import wrong_types
 from blendsearch.compute import Compute
 from blendsearch.config import KeyPath, Space, load_space, space_from_dict
@@ -88,6 +89,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _known(("model", "name"), data, check_name)
     yield from _search(data)
     yield from _rungs(data.get("search"))
+    yield from idle_options(data)
     criteria = data.get("criteria")
     listed = dict(enumerate(criteria)) if isinstance(criteria, list) else {}
     for position in listed:
