@@ -89,6 +89,7 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _known(("model", "name"), data, check_name)
     yield from _search(data)
     yield from _rungs(data.get("search"))
+    yield from _audited(data.get("audit"))
     yield from idle_options(data)
     criteria = data.get("criteria")
     listed = dict(enumerate(criteria)) if isinstance(criteria, list) else {}
@@ -135,6 +136,13 @@ def _rungs(section: Any) -> Mistakes:
         if isinstance(rung, Mapping):
             for path, what in _named("proxy", rung.get("proxy"), PROXIES):
                 yield ("search", "rungs", position, *path), what
+
+
+def _audited(section: Any) -> Mistakes:
+    proxies = section.get("proxies") if isinstance(section, Mapping) else None
+    for position, proxy in enumerate(proxies if isinstance(proxies, list) else []):
+        for path, what in _named("proxy", proxy, PROXIES):
+            yield ("audit", "proxies", position, *path[1:]), what
 
 
 def _settings(section: Any) -> Mistakes:

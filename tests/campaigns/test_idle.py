@@ -62,6 +62,15 @@ def test_what_is_of_use_is_let_be(data):
     assert not list(mistakes_in_names(data))
 
 
+def test_proxies_of_an_audit_are_known():
+    proxies = ["zero_shott", {"name": "compensated", "image": 3}, {"name": "zero_shot", "search_images": 0}]
+    found = dict(mistakes_in_names({"audit": {"proxies": proxies}}))
+    assert found[("audit", "proxies", 0)].startswith("unknown proxy 'zero_shott'; did you mean 'zero_shot'")
+    assert found[("audit", "proxies", 1, "image")].startswith("unknown option of proxy 'compensated'")
+    assert found[("audit", "proxies", 2, "search_images")].startswith("0 given")
+    assert len(found) == 3
+
+
 @pytest.mark.parametrize("name", PROXIES.names())
 def test_a_proxy_is_the_same_as_another_with_its_options(name):
     proxy = PROXIES.get(name)

@@ -33,7 +33,7 @@ def test_what_an_algorithm_cannot_work_with_is_told_where_it_is_chosen():
     assert not mistakes(crossover=0.8)
     assert not mistakes(backend="optuna", sampler="gp", algorithm="mu_plus_lambda", crossover=0.8)
     ((_, what),) = mistakes(backend="optuna", sampler="cmaes", population=3)
-    assert what == "search.population: 3 given, sampler 'cmaes' needs 4 or more"
+    assert what == "population 3 given, sampler 'cmaes' needs 4 or more"
     assert not mistakes(backend="optuna", sampler="cmaes", population=4)
 
 

@@ -69,7 +69,7 @@ class Sampling(Backend):
             raise unknown_name("sampler", settings.sampler, SAMPLERS, "search.sampler")
         if settings.sampler == "cmaes" and settings.population < FEWEST_FOR_CMA_ES:
             raise BlendsearchError(
-                f"search.population: {settings.population} given, sampler 'cmaes' needs {FEWEST_FOR_CMA_ES} or more"
+                f"population {settings.population} given, sampler 'cmaes' needs {FEWEST_FOR_CMA_ES} or more"
             )
         if settings.sampler != "nsgaii":
             only_one_objective(settings, f"sampler '{settings.sampler}'")
