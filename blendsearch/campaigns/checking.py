@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.blending import Blend
 from blendsearch.campaigns.blend_files import labels, mistakes_in_blends
+from blendsearch.campaigns.idle import idle_options
 from blendsearch.campaigns.options import wrong_types
 from blendsearch.compute import Compute
 from blendsearch.config import KeyPath, Space, load_space, space_from_dict
@@ -113,6 +114,8 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     yield from _known(("model", "name"), data, check_name)
     yield from _search(data)
     yield from _rungs(data.get("search"))
+    yield from _audited(data.get("audit"))
+    yield from idle_options(data)
     criteria = data.get("criteria")
     listed = dict(enumerate(criteria)) if isinstance(criteria, list) else {}
     for position in listed:
@@ -157,6 +160,13 @@ def _rungs(section: Any) -> Mistakes:
         if isinstance(rung, Mapping):
             for path, what in _named("proxy", rung.get("proxy"), PROXIES):
                 yield ("search", "rungs", position, *path), what
+
+
+def _audited(section: Any) -> Mistakes:
+    proxies = section.get("proxies") if isinstance(section, Mapping) else None
+    for position, proxy in enumerate(proxies if isinstance(proxies, list) else []):
+        for path, what in _named("proxy", proxy, PROXIES):
+            yield ("audit", "proxies", position, *path[1:]), what
 
 
 def _settings(section: Any) -> Mistakes:

@@ -68,8 +68,10 @@ def drawn_by_chance(
     passes = {evaluation.plan.digest: evaluation.passes for evaluation in found}
     record["passes"] = sum(passes.values())
     if bench.space.search.finals is not None:
-        first = best_distinct(values, bench.space.search.finals.candidates)
-        record["finalists"] = [[position, values[position][1]] for position in first]
+        # What a rung dropped has a translated fitness, so it stands in no finals.
+        judged = [position for position, evaluation in enumerate(found) if not evaluation.dropped]
+        first = best_distinct([values[position] for position in judged], bench.space.search.finals.candidates)
+        record["finalists"] = [[judged[place], values[judged[place]][1]] for place in first]
     return record
 
 

@@ -35,7 +35,7 @@ from blendsearch.search.evolve import Generation, Search, stopped_by
 from blendsearch.search.fitness import Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.search.ledger import Ledger, Trial
-from blendsearch.search.rungs import Fitness
+from blendsearch.search.rungs import JUDGED, Fitness
 
 BLEND = "blend"
 CONTROL = "random search"
@@ -147,22 +147,27 @@ def _trials(bench: Workbench, folder: RunFolder) -> list[Trial]:
 def _winner(bench: Workbench, folder: RunFolder, planner: Planner, search: Found) -> tuple[Blend, float]:
     """Return blend and proxy of the best: by the proxy, or, where the space has finals, of those who win them.
 
-    With several objectives it is the best at the full budget.
+    With several objectives it is the best at the full budget. A plan that a rung dropped has no place in finals.
     """
     if bench.space.search.objectives:
         genome, value = best_at_full_budget(_trials(bench, folder), search.finest)
         return search.finest.decode(genome), value
     if bench.space.search.finals is None:
         return search.winner()
-    trials = _trials(bench, folder)
+    trials = judged(_trials(bench, folder))
     values = [(trial.attrs["plan"], trial.value) for trial in trials]
-    finalists = []
-    for position in best_distinct(values, bench.space.search.finals.candidates):
-        trial = trials[position]
-        plan = planner.plan(search.blend_of(trial))
-        finalists.append(Finalist(position, trial.params, plan, trial.value))
-    won = trials[_finals(bench, folder, finalists, "finals")]
+    best = [trials[place] for place in best_distinct(values, bench.space.search.finals.candidates)]
+    finalists = [Finalist(one.number, one.params, planner.plan(search.blend_of(one)), one.value) for one in best]
+    number = _finals(bench, folder, finalists, "finals")
+    won = next(trial for trial in best if trial.number == number)
     return search.blend_of(won), won.value
+
+
+def judged(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials of plans that the deciding proxy has judged; the fitness of others is a translation."""
+    # Only the first trial of a plan tells why it stopped; those after it are known plans.
+    plans = {trial.attrs["plan"] for trial in trials if trial.attrs["stopped"] == JUDGED}
+    return [trial for trial in trials if trial.attrs["plan"] in plans]
 
 
 def _finals(bench: Workbench, folder: RunFolder, finalists: Sequence[Finalist], name: str) -> int:

@@ -31,6 +31,14 @@ class Average(Proxy):
         if not isinstance(proxies, Sequence) or isinstance(proxies, str) or len(proxies) < 2:
             raise ConfigError(f"proxy.proxies: {proxies!r} given, a list of at least two proxies expected")
         self.proxies = [_made(entry) for entry in proxies]
+        for position, proxy in enumerate(self.proxies):
+            if any(proxy.same_as(other) for other in self.proxies[:position]):
+                raise ConfigError(f"proxy.proxies: '{proxy.name}' with the same options is named twice; leave one out")
+
+    def same_as(self, other: Proxy) -> bool:
+        if not isinstance(other, Average) or len(self.proxies) != len(other.proxies):
+            return False
+        return all(any(own.same_as(one) for one in other.proxies) for own in self.proxies)
 
     def prepare(self, bench: Bench) -> None:
         super().prepare(bench)

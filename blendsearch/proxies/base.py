@@ -71,6 +71,11 @@ class Proxy:
         self.bench = bench
         self.search = bench.search.take(min(self.search_images or len(bench.search), len(bench.search)))
 
+    def same_as(self, other: Proxy) -> bool:
+        """Return whether another one has the same class and options, before either is prepared."""
+        own, others = vars(self), vars(other)
+        return type(self) is type(other) and own.keys() == others.keys() and all(_same(own[k], others[k]) for k in own)
+
     def adapt(self, network: nn.Module, plan: Plan) -> None:
         """Change the candidate's network in place before its accuracy is read."""
 
@@ -90,6 +95,10 @@ class Proxy:
         """Return the estimate in [0, 1] from the adapted network: its accuracy on the search split."""
         self.right = right(network, self.search.batches(500), self.bench.compute).numpy()
         return float(self.right.mean())
+
+
+def _same(value: object, other: object) -> bool:
+    return value.same_as(other) if isinstance(value, Proxy) and isinstance(other, Proxy) else value == other
 
 
 def positive(**options: float | None) -> None:

@@ -11,7 +11,9 @@ from optuna.trial import TrialState
 
 from blendsearch.campaigns.checking import checked_from_dict
 from blendsearch.campaigns.search import run_search
+from blendsearch.campaigns.searching import judged
 from blendsearch.errors import ConfigError
+from blendsearch.search.ledger import Trial
 
 RUNGS = [
     {"proxy": {"name": "bn_recalibrated", "images": 20, "search_images": 60}, "keep": 0.5},
@@ -106,12 +108,12 @@ def test_every_trial_tells_what_it_cost_and_why_it_stopped(finished):
 
 def test_the_blend_and_its_rivals_have_the_deciding_proxys_values(finished):
     trials = trials_of(finished)
-    judged = {trial.user_attrs["plan"]: trial.value for trial in trials if trial.state == TrialState.COMPLETE}
+    values = {trial.user_attrs["plan"]: trial.value for trial in trials if trial.state == TrialState.COMPLETE}
     proxies = record_of(finished, "proxies")
-    assert proxies["blend"] == max(judged.values())
+    assert proxies["blend"] == max(values.values())
     for name in ("l1", "taylor", "random"):
         (first,) = [trial for trial in trials if trial.user_attrs.get("criterion") == name]
-        assert proxies[name] == judged.get(first.user_attrs["plan"], proxies[name])
+        assert proxies[name] == values.get(first.user_attrs["plan"], proxies[name])
         assert 0 <= proxies[name] <= 1
 
 
@@ -120,6 +122,32 @@ def test_chance_is_given_at_least_as_many_passes_on_the_same_rungs(finished):
     assert control["passes"] >= finished.summary["search"]["passes"]
     assert control["evaluations"] >= finished.summary["trials"]
     assert control["proxy"] == record_of(finished, "proxies")["random search"]
+
+
+def test_what_a_rung_dropped_is_in_no_finals():
+    def trial(number, plan, stopped, value=0.5):
+        return Trial(number, 0, {}, value, 0.0, {"plan": plan, "stopped": stopped})
+
+    trials = [
+        trial(0, "a", "proxy"), trial(1, "b", "rung 1 of 3: pruned by median", 0.9), trial(2, "b", "known plan", 0.9),
+        trial(3, "a", "known plan"), trial(4, "c", "proxy"),
+    ]  # fmt: skip
+    assert [one.number for one in judged(trials)] == [0, 3, 4]
+
+
+def test_finalists_of_a_search_with_rungs_have_values_of_the_deciding_proxy(tmp_path):
+    finals = {"candidates": 50, "rungs": [0.5]}
+    campaign = run_search(tiny(generations=1, limit=None, finals=finals), tmp_path / "run")
+    candidates = record_of(campaign, "finals")["candidates"]
+    complete = {one.user_attrs["plan"] for one in trials_of(campaign) if one.state == TrialState.COMPLETE}
+    assert {one["digest"] for one in candidates} == complete
+    for one in candidates:
+        trial = trials_of(campaign)[one["trial"]]
+        assert (one["digest"], one["proxy"], one["genome"]) == (trial.user_attrs["plan"], trial.value, trial.params)
+    lucky, control = record_of(campaign, "finals-control")["candidates"], record_of(campaign, "control")
+    assert 0 < len(lucky) < control["evaluations"]
+    assert [[one["trial"], one["proxy"]] for one in lucky] == control["finalists"]
+    assert all(one["proxy"] > 0 for one in lucky)
 
 
 class Kill(Exception):

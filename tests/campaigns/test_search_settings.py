@@ -31,7 +31,10 @@ def test_what_an_algorithm_cannot_work_with_is_told_where_it_is_chosen():
     assert path == ("search",)
     assert what.startswith("crossover 0.8 and mutation 0.3 given, at most 1 together")
     assert not mistakes(crossover=0.8)
-    assert not mistakes(backend="optuna", algorithm="mu_plus_lambda", crossover=0.8)
+    assert not mistakes(backend="optuna", sampler="gp", algorithm="mu_plus_lambda", crossover=0.8)
+    ((_, what),) = mistakes(backend="optuna", sampler="cmaes", population=3)
+    assert what == "population 3 given, sampler 'cmaes' needs 4 or more"
+    assert not mistakes(backend="optuna", sampler="cmaes", population=4)
 
 
 def test_what_the_section_itself_refuses_is_not_told_twice():

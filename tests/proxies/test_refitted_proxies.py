@@ -96,6 +96,7 @@ def test_average_is_the_mean_of_its_proxies_each_on_a_network_of_its_own(bench, 
         (["compensated", 3], "proxy.proxies: 3 given, a name or a mapping"),
         (["compensated", {"name": "zero_shot", "imges": 3}], "imges"),
         (["compensated", {"name": "short_finetune", "steps": 0}], "proxy.steps: 0"),
+        (["zero_shot", {"name": "zero_shot"}], "proxy.proxies: 'zero_shot' with the same options is named twice"),
     ],
 )
 def test_an_average_of_what_is_no_proxy_is_one_line(proxies, words):

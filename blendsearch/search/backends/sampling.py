@@ -26,6 +26,9 @@ SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
     "cmaes": lambda seed, settings: WarmCmaEs(seed, settings.population),
 }
 
+FEWEST_FOR_CMA_ES = 4
+"""Of fewer genomes its better half is one alone, from which the library can learn no shape: it divides by zero."""
+
 REPLAYED = frozenset({"cmaes"})
 """Samplers that note pickles; no state may hold one, so theirs is what was asked and told, to be done again."""
 
@@ -61,9 +64,13 @@ class Sampling(Backend):
 
     @classmethod
     def check(cls, settings: Settings) -> None:
-        """Raise BlendsearchError for an unknown sampler, or several objectives for one that has one."""
+        """Raise BlendsearchError for an unknown sampler, too small a population, or several objectives for one."""
         if settings.sampler not in SAMPLERS:
             raise unknown_name("sampler", settings.sampler, SAMPLERS, "search.sampler")
+        if settings.sampler == "cmaes" and settings.population < FEWEST_FOR_CMA_ES:
+            raise BlendsearchError(
+                f"population {settings.population} given, sampler 'cmaes' needs {FEWEST_FOR_CMA_ES} or more"
+            )
         if settings.sampler != "nsgaii":
             only_one_objective(settings, f"sampler '{settings.sampler}'")
 
