@@ -36,9 +36,11 @@ def check_board(board: Board) -> None:
         raise ConfigError("\n".join(lines))
 
 
-def load_checked_space_or_board(path: str | Path, overrides: Sequence[str] = ()) -> Space | Board:
+def load_checked_space_or_board(
+    path: str | Path, overrides: Sequence[str] = (), *, resumed: bool = False
+) -> Space | Board:
     """Read a space or a board file, whichever it is, with every mistake told at once."""
-    return load_checked_board(path, overrides) if is_board(path) else load_checked(path, overrides)
+    return load_checked_board(path, overrides) if is_board(path) else load_checked(path, overrides, resumed=resumed)
 
 
 def mistakes_in_board(data: Mapping[str, Any]) -> Mistakes:

@@ -34,7 +34,7 @@ def test_every_command_in_the_comments_can_be_typed(file):
             at = words.index(option)
             del words[at : at + 2]
         words = [word for word in words if word != "--resume"]
-        load_checked_space_or_board(file, [*words, "compute.workers=1"])
+        load_checked_space_or_board(file, [*words, "compute.workers=1"], resumed=True)  # its files need not be here
     for script, named in SCRIPT.findall(text):
         assert Path(script).is_file()
         assert Path(named) == file
