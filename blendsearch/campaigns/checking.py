@@ -46,9 +46,9 @@ def load_checked(path: str | Path, overrides: Sequence[str] = (), *, resumed: bo
     return load_space(path, overrides, mistakes_in_names if resumed else mistakes_in)
 
 
-def checked_from_dict(data: Mapping[str, Any]) -> Space:
+def checked_from_dict(data: Mapping[str, Any], *, resumed: bool = False) -> Space:
     """Do as `load_checked` does with a space given as a mapping."""
-    return space_from_dict(data, mistakes_in_names)
+    return space_from_dict(data, mistakes_in_names if resumed else mistakes_in)
 
 
 def check_files(space: Space) -> None:

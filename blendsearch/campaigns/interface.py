@@ -147,9 +147,9 @@ def search(
     space: a Space, the same as a dict, or the path of a space file.
     """
     if isinstance(space, str | Path):
-        space = load_checked(space)
+        space = load_checked(space, resumed=resume)
     elif not isinstance(space, Space):
-        space = checked_from_dict(space)
+        space = checked_from_dict(space, resumed=resume)
     return run_search(space, Path(run_dir) if run_dir is not None else None, resume, progress)
 
 

@@ -109,7 +109,7 @@ def opened_loop(space: Space, wishes: Wishes, progress: Progress = silent) -> It
 def opened_choice(run_dir: Path, progress: Progress = silent) -> Review:
     """Open what a finished search campaign chose; nothing is written."""
     folder = RunFolder(run_dir)
-    space = checked_from_dict(folder.read_json("space.json"))
+    space = checked_from_dict(folder.read_json("space.json"), resumed=True)
     if folder.job != "search":
         raise RunError(f"{run_dir}: was made by 'blendsearch {folder.job}'; only a search has a choice to explain")
     needed = ("summary.json", "blend.json", "plan.json", "records/baseline.json", "records/scores.json")

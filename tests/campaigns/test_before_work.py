@@ -33,7 +33,7 @@ RATINGS = {"schema": 1, "groups": {"conv1": {"0": "keep"}}}
 
 
 def tiny(**changes):
-    return checked_from_dict({**TINY, **changes})
+    return checked_from_dict({**TINY, **changes}, resumed=True)  # files are for the jobs to look at
 
 
 @pytest.mark.parametrize("job", [run_search, run_audit, lambda space, folder: prune_once(space, "l1", folder)])
