@@ -147,7 +147,7 @@ def test_sorting_filtering_and_looking(chrome, served):
         playwright.expect(page.locator("details dl dt")).to_have_count(2)
         page.get_by_role("link", name="Other images").click()
         assert page.url.endswith("/layer/2?images=1")
-        assert page.input_value("#sort") == "high taylor"  # kept in this tab
+        playwright.expect(page.locator("#sort")).to_have_value("high taylor")  # kept in this tab
         page.wait_for_function("[...document.images].filter(i => i.complete && i.naturalWidth).length > 4")
         page.get_by_role("button", name="Estimate accuracy").click()
         playwright.expect(page.locator("#estimated")).to_contain_text("% by compensated, as marked")
