@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -57,3 +58,8 @@ def parsed_json(text: str | bytes, object_of: Callable[[list[tuple[str, Any]]], 
 
 def _children(data: Any) -> list[Any]:
     return list(data.values()) if isinstance(data, dict) else data if isinstance(data, list) else []
+
+
+def content_digest(path: Path) -> str:
+    """Return 16 hexadecimal digits that stand for a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

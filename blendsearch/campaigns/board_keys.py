@@ -18,6 +18,7 @@ from blendsearch.campaigns.workbench import Workbench
 from blendsearch.config import Board, NetworkConfig
 from blendsearch.config.models import BudgetConfig, NamedSection
 from blendsearch.criteria import CRITERIA
+from blendsearch.files import content_digest
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES
 from blendsearch.version import __version__
@@ -103,4 +104,4 @@ def _content(file: str | None) -> str | None:
     """Return a digest of a file's content, or the text itself where it names no file, as `DEFAULT` weights do."""
     if file is None or not Path(file).is_file():
         return file
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    return content_digest(Path(file))

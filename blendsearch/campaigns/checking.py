@@ -51,18 +51,21 @@ def checked_from_dict(data: Mapping[str, Any], *, resumed: bool = False) -> Spac
     return space_from_dict(data, mistakes_in_names if resumed else mistakes_in)
 
 
-def check_files(space: Space) -> None:
-    """Raise one ConfigError with a line for every file that a new search reads and that is missing or amiss."""
-    lines = [f"{'.'.join(map(str, path))}: {what}" for path, what in _files(space.to_dict())]
+def _refuse(mistakes: Mistakes) -> None:
+    """Raise one ConfigError with a line for every mistake, if there is any."""
+    lines = [f"{'.'.join(map(str, path))}: {what}" for path, what in mistakes]
     if lines:
         raise ConfigError("\n".join(lines))
+
+
+def check_files(space: Space) -> None:
+    """Raise one ConfigError with a line for every file that a new search reads and that is missing or amiss."""
+    _refuse(_files(space.to_dict()))
 
 
 def check_space(space: Space) -> None:
     """Raise one ConfigError with a line for every name or option of a space that no registry entry knows."""
-    lines = [f"{'.'.join(map(str, path))}: {what}" for path, what in mistakes_in_names(space.to_dict())]
-    if lines:
-        raise ConfigError("\n".join(lines))
+    _refuse(mistakes_in_names(space.to_dict()))
     schedule = make(SCHEDULES, space.schedule)
     if isinstance(schedule, TrainingSchedule):
         schedule.check(space.training)

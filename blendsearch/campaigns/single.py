@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +32,7 @@ from blendsearch.compute import child_seed
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, score_groups
 from blendsearch.errors import ConfigError, RunError, unknown_name
+from blendsearch.files import content_digest
 from blendsearch.progress import Progress, silent
 from blendsearch.schedules import SCHEDULES, Schedule, TrainingSchedule
 from blendsearch.structure import Plan
@@ -76,7 +76,7 @@ def _content(file: str | None) -> str | None:
     """Return a digest of a file's content; None where nothing is named, or a criterion and no file."""
     if file is None or not Path(file).is_file():
         return None
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    return content_digest(Path(file))
 
 
 def train_baseline(

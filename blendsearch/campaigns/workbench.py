@@ -172,8 +172,7 @@ def trained_baseline(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
         record: dict[str, Any] = folder.read_json("records/baseline.json")
         return record
     start = time.perf_counter()
-    _ = bench.compensation  # too few images to refit on
-    check_wanted(bench, before_training(bench))  # as do ratings of another network and criteria of other layers
+    check_before_work(bench)
     checkpoint = folder.checkpoint("baseline")
     history = _train(bench, checkpoint)
     accuracy = evaluate(bench.network, bench.splits.search.batches(500), bench.compute).accuracy

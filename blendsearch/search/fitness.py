@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +64,17 @@ class Planner:
         return self.allocation_of(blend).plan(self.structure, self.group_scores(blend), self.budget)
 
 
+def new_plans(plans: Sequence[Plan], known: Container[str]) -> tuple[dict[str, Plan], set[int]]:
+    """Return the plans of unknown digest, digest -> plan, each once, and the positions at which they come first."""
+    fresh: dict[str, Plan] = {}
+    first = set()
+    for position, plan in enumerate(plans):
+        if plan.digest not in known and plan.digest not in fresh:
+            fresh[plan.digest] = plan
+            first.add(position)
+    return fresh, first
+
+
 class FitnessFunction:
     """Evaluates plans by a proxy, side by side, and remembers every plan it has seen.
 
@@ -80,12 +91,7 @@ class FitnessFunction:
         self, plans: Sequence[Plan], done: Callable[[int, float], None] = lambda n, v: None
     ) -> list[Evaluation]:
         """Return the evaluations in the order of `plans`; `done(count, value)` is called as new ones finish."""
-        fresh: dict[str, Plan] = {}
-        first = set()
-        for position, plan in enumerate(plans):
-            if plan.digest not in self.known and plan.digest not in fresh:
-                fresh[plan.digest] = plan
-                first.add(position)
+        fresh, first = new_plans(plans, self.known)
         digests = list(fresh)
         for count, (position, estimate) in enumerate(self.pool.map(list(fresh.values())), start=1):
             self.known[digests[position]] = (estimate.value, estimate.seconds, estimate.passes)

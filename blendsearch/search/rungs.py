@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.linear_model import LinearRegression
 
 from blendsearch.proxies import Bench, Estimate, Proxy
-from blendsearch.search.fitness import Evaluation, FitnessFunction
+from blendsearch.search.fitness import Evaluation, FitnessFunction, new_plans
 from blendsearch.search.parallel import WorkerPool
 from blendsearch.search.screening import Judge
 from blendsearch.structure import Plan
@@ -71,12 +71,7 @@ class RungFitness:
         self, plans: Sequence[Plan], done: Callable[[int, float], None] = lambda n, v: None
     ) -> list[Evaluation]:
         """Return the evaluations in the order of `plans`; `done(count, value)` is called as new ones are settled."""
-        fresh: dict[str, Plan] = {}
-        first = set()
-        for position, plan in enumerate(plans):
-            if plan.digest not in self.known and plan.digest not in fresh:
-                fresh[plan.digest] = plan
-                first.add(position)
+        fresh, first = new_plans(plans, self.known)
         if fresh:
             self._climb(fresh, done)
         return [self._evaluation(plan, position not in first) for position, plan in enumerate(plans)]
