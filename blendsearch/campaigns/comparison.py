@@ -58,7 +58,7 @@ def compare(records: Records) -> dict[str, Any]:
     pairs = {name: paired(records, name) for name in names}
     difference, bounds = statistics.fmean(pairs[best]), interval(pairs[best])
     verdict = verdict_of(bounds)
-    sentence = _sentence(f"the best criterion ({best})", difference, bounds, verdict, len(pairs[best]))
+    sentence = sentence_of(f"the best criterion ({best})", difference, bounds, verdict, len(pairs[best]))
     twins = same_filters(records)
     if twins:
         sentence += f" The blend keeps the same filters as {' and '.join(twins)}: the search found nothing better."
@@ -86,7 +86,7 @@ def _control(records: Records) -> dict[str, Any] | None:
     difference, bounds = statistics.fmean(values), interval(values)
     verdict = verdict_of(bounds)
     rival = "the best of a random search of equal cost, which starts from the criteria too"
-    sentence = _sentence(rival, difference, bounds, verdict, len(values))
+    sentence = sentence_of(rival, difference, bounds, verdict, len(values))
     if name in same_filters(records, "control"):
         sentence = f"{rival[0].upper()}{rival[1:]}, keeps the same filters as the blend."
     return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}
@@ -112,7 +112,8 @@ def verdict_of(bounds: Sequence[float] | None) -> str:
     return "worse" if bounds[1] < 0 else "no difference shown"
 
 
-def _sentence(rival: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int) -> str:
+def sentence_of(rival: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int) -> str:
+    """Return what a paired difference between the blend and a rival says, in one sentence with its numbers."""
     points = f"{100 * difference:+.2f} points"
     if bounds is None:
         return f"After equal retraining the blend is {points} from {rival}; one seed tests nothing."

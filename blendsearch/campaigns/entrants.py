@@ -16,8 +16,8 @@ from blendsearch.structure import Plan
 class Entrant:
     """What is to be retrained: a blend (a criterion is a blend of one), what shares out its budget, its proxy.
 
-    kind: "blend", "criterion", "control", or of a front "front" and "front criterion". budget: that of the campaign
-    or, on a front, its own.
+    kind: "blend", "criterion", "control", "ablation", or of a front "front" and "front criterion". budget: that of
+    the campaign or, on a front, its own.
     """
 
     blend: Blend
@@ -35,11 +35,16 @@ def entrant(allocation: str, planner: Planner, blend: Blend, value: float, kind:
 
 def rival(planner: Planner, fitness: Fitness, name: str, allocation_name: str, kind: str) -> Entrant:
     """Return a criterion under the space's allocation; under "evolved", with that start which the proxy prefers."""
+    return suited(planner, fitness, Blend.single(name), allocation_name, kind)
+
+
+def suited(planner: Planner, fitness: Fitness, blend: Blend, allocation_name: str, kind: str) -> Entrant:
+    """Return a blend without shares of its own under the space's allocation, or the start that the proxy prefers."""
     choices = _choices(planner, allocation_name)
-    values = fitness.deciding(_plans(planner, name, choices))
+    values = fitness.deciding(_plans(planner, blend, choices))
     best = max(range(len(values)), key=values.__getitem__)
     chosen = list(choices)[best]
-    return Entrant(Blend.single(name), choices[chosen], chosen, values[best], kind, planner.budget)
+    return Entrant(blend, choices[chosen], chosen, values[best], kind, planner.budget)
 
 
 def first_rival(
@@ -47,7 +52,9 @@ def first_rival(
 ) -> tuple[str, Entrant]:
     """Return the criterion, of those named, that the proxy puts first under the planner's budget."""
     choices = _choices(planner, allocation_name)
-    fitness.deciding([plan for name in names for plan in _plans(planner, name, choices)])  # all at once, side by side
+    fitness.deciding(
+        [plan for name in names for plan in _plans(planner, Blend.single(name), choices)]
+    )  # all at once, side by side
     rivals = {name: rival(planner, fitness, name, allocation_name, kind) for name in names}
     first = max(rivals, key=lambda name: rivals[name].proxy)
     return first, rivals[first]
@@ -62,6 +69,6 @@ def _choices(planner: Planner, allocation_name: str) -> dict[str, Allocation]:
     )
 
 
-def _plans(planner: Planner, name: str, choices: Mapping[str, Allocation]) -> list[Plan]:
-    scores = planner.scores[name]
+def _plans(planner: Planner, blend: Blend, choices: Mapping[str, Allocation]) -> list[Plan]:
+    scores = planner.group_scores(blend)
     return [allocation.plan(planner.structure, scores, planner.budget) for allocation in choices.values()]

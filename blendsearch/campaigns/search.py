@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.blending import Blend, Clusters, Scores, agreement, rank_all
+from blendsearch.campaigns.ablation import part_results
 from blendsearch.campaigns.checking import check_files, pruning_schedule
 from blendsearch.campaigns.comparison import averages, compare, fidelity, same_filters
 from blendsearch.campaigns.entrants import Entrant
@@ -219,6 +220,7 @@ def summarise(
         **measured,
         "criteria": criteria,
         "control": {"proxy": proxies[CONTROL], **averages(records, CONTROL, "control")} if CONTROL in proxies else None,
+        "ablation": part_results(entrants, records),
         "left_out": scored["left_out"],
         "refused": bench.structure.refused,
         "comparison": compare(records),

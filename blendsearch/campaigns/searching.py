@@ -12,6 +12,7 @@ import numpy as np
 
 from blendsearch.allocation import Evolved, weights_of
 from blendsearch.blending import Blend, Clusters, Scores
+from blendsearch.campaigns.ablation import parts
 from blendsearch.campaigns.control import chance, drawn_by_chance, fitness_of
 from blendsearch.campaigns.entrants import Entrant, entrant, rival
 from blendsearch.campaigns.finals import Finalist, best_distinct, finals
@@ -42,7 +43,7 @@ CONTROL = "random search"
 
 
 def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clusters) -> dict[str, Entrant]:
-    """Evolve the blend; return name -> entrant: the blend, every criterion, and the control where there is one."""
+    """Evolve the blend; return name -> entrant: the blend, every criterion, the blend's parts, the control."""
     space = bench.space
     planner = Planner(bench.structure, scores, bench.allocation, bench.budget)
     fitness = fitness_of(bench)
@@ -53,6 +54,8 @@ def searched(bench: Workbench, folder: RunFolder, scores: Scores, clusters: Clus
     blend, value = _winner(bench, folder, planner, search)
     found = {BLEND: entrant(space.allocation.name, planner, blend, value, "blend")}
     found |= {name: rival(planner, fitness, name, space.allocation.name, "criterion") for name in scores}
+    if space.search.ablation and blend.keep:
+        found |= parts(planner, fitness, blend, space.allocation.name)
     if space.search.control:
         finest = phases[-1]
         starts = [*starting_genomes(planner, finest.genomes).values(), *given[finest.unit].values()]

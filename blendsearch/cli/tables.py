@@ -27,6 +27,8 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     table.add_row(*_result_cells("blend", summary["blend"]), style="bold")
     if summary.get("control"):
         table.add_row(*_result_cells("random search", summary["control"]))
+    for name, result in (summary.get("ablation") or {}).items():
+        table.add_row(*_result_cells(name, result))
     for name, result in sorted(summary["criteria"].items(), key=lambda item: -item[1]["test_accuracy"]):
         own = result.get("allocation")
         label = f"{name} ({own})" if own and own != summary.get("allocation") else name

@@ -361,7 +361,8 @@ class RungConfig(Section):
 class SearchConfig(Section):
     """The evolutionary (deap) or model-based (optuna) search; `algorithm` is for deap alone, `sampler` for optuna.
 
-    control: also draw as many blends at random, and retrain the best of them beside the blend. limit: the search
+    control: also draw as many blends at random, and retrain the best of them beside the blend. ablation: where shares
+    evolve with the blend, also retrain each without the other, which tells what the gain comes from. limit: the search
     ends with the generation that reaches it; null for all generations. finals: null takes the proxy's best.
     start_from: files of blends that join the first population.
     rungs: cheap proxies that screen a generation's new plans before the space's proxy judges those left. pruner: who
@@ -380,6 +381,7 @@ class SearchConfig(Section):
     algorithm: Text = "generational"
     sampler: Text = "tpe"
     control: bool = True
+    ablation: bool = True
     limit: Annotated[LimitConfig | None, Allowed(f"a mapping with one of {', '.join(LIMIT_KINDS)}, or null")] = None
     rungs: Annotated[list[RungConfig], Allowed("a list of mappings with proxy and keep")] = Field(default_factory=list)
     pruner: Literal["paired", "median", "percentile", "successive_halving"] = "paired"

@@ -61,6 +61,12 @@ class Control(BaseModel):
     sentence: str | None = None
 
 
+class Part(Outcome):
+    """The blend without its shares, or its shares without the blend."""
+
+    sentence: str | None = None
+
+
 class Latency(BaseModel):
     """What a latency budget came to: shares of the original's, by the table and measured side by side."""
 
@@ -136,6 +142,7 @@ class Summary(BaseModel):
     latency: Latency | None = None
     criteria: dict[str, Outcome] = Field(default_factory=dict)
     control: Outcome | None = None
+    ablation: dict[str, Part] = Field(default_factory=dict)
     front: list[FrontPoint] = Field(default_factory=list)
     seconds: dict[str, Number] = Field(default_factory=dict)
     trials: int | None = None

@@ -21,6 +21,7 @@ class Result:
 
     std: sample standard deviation of the test accuracy over seeds, None below two seeds. accuracies: seed ->
     test accuracy. losses: training loss by epoch, mean over seeds. steps: optimiser steps, mean over seeds.
+    is_criterion: whether this is a base criterion, and neither the blend nor one of its parts nor the control.
     """
 
     name: str
@@ -36,16 +37,12 @@ class Result:
     losses: tuple[float, ...]
     steps: float | None
     allocation: str | None = None
+    is_criterion: bool = True
 
     @property
     def is_blend(self) -> bool:
         """Whether this is the blend and not a base criterion."""
         return self.name == BLEND
-
-    @property
-    def is_criterion(self) -> bool:
-        """Whether this is a base criterion, and neither the blend nor the control."""
-        return self.name not in (BLEND, CONTROL)
 
 
 @dataclass(frozen=True)
@@ -60,15 +57,20 @@ class Difference:
 
 
 def results(run: Run) -> list[Result]:
-    """Return the blend, every base criterion and the control, best mean test accuracy first, unfinished ones last."""
+    """Return blend, parts, base criteria and control, best mean test accuracy first, unfinished ones last."""
     rows = defaultdict(list)
     for row in run.retrained:
         rows[BLEND if row.kind == "blend" else row.name].append(row)
     outcomes = {BLEND: run.summary.blend, **run.summary.criteria}
     if run.summary.control is not None:
         outcomes[CONTROL] = run.summary.control
+    outcomes |= run.summary.ablation
+    others = {BLEND, CONTROL, *run.summary.ablation}
     names = list(dict.fromkeys([*outcomes, *rows]))
-    every = [_result(name, rows[name], outcomes.get(name, Outcome()), run.summary.seeds) for name in names]
+    every = [
+        _result(name, rows[name], outcomes.get(name, Outcome()), run.summary.seeds, name not in others)
+        for name in names
+    ]
     return sorted(every, key=lambda result: (-_or_minus_one(result.test_accuracy), result.name))
 
 
@@ -92,7 +94,7 @@ def differences(run: Run) -> list[Difference]:
     return sorted(found, key=lambda difference: difference.mean)
 
 
-def _result(name: str, rows: list[Retrained], outcome: Outcome, seeds: int | None) -> Result:
+def _result(name: str, rows: list[Retrained], outcome: Outcome, seeds: int | None, is_criterion: bool) -> Result:
     accuracies = {row.seed: row.test_accuracy for row in rows if row.test_accuracy is not None}
     values = list(accuracies.values())
     measured = outcome.test_accuracy is not None
@@ -109,7 +111,8 @@ def _result(name: str, rows: list[Retrained], outcome: Outcome, seeds: int | Non
         latency_ms=outcome.latency_ms,
         losses=_mean_curve([row.loss for row in rows]),
         steps=_mean([row.steps for row in rows], outcome.steps),
-        allocation=outcome.allocation,
+        allocation=outcome.allocation if is_criterion else None,
+        is_criterion=is_criterion,
     )
 
 

@@ -93,6 +93,7 @@ def tell(run: Run) -> dict[str, Any]:
         "symbol": symbol,
         "tone": tone,
         "control": summary.comparison.control.sentence if summary.comparison.control else "",
+        "parts": " ".join(part.sentence for part in summary.ablation.values() if part.sentence),
         "own_allocations": own_allocations(run),
         "sentence": summary.comparison.sentence or _unfinished_sentence(ranked),
         "setting": _setting(run, ranked),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -248,3 +249,45 @@ def test_an_impossible_latency_is_told_before_training(tmp_path):
     with pytest.raises(BudgetError, match=r"latency 0\.01 cannot be met; at least 0\.\d+ of the latency stays"):
         run_search(tiny(budget={"latency": 0.01}), tmp_path / "run", progress=lambda task, *rest: tasks.add(task))
     assert "training" not in tasks
+
+
+def test_the_blend_and_its_shares_each_stand_alone(evolved, tmp_path):
+    _, campaign = evolved
+    (shares, first), (plain, second) = campaign.summary["ablation"].items()
+    criterion, start = shares.removesuffix(" with blend shares"), plain.split()[2]
+    assert (first["allocation"], second["allocation"]) == ("evolved", start)
+    records = campaign.run_dir / "records" / "retrained"
+
+    def plan_of(name):
+        record = json.loads((records / f"{name.replace(' ', '_')}-seed0.json").read_text())
+        return {group: list(kept) for group, kept in Plan.from_dict(record["plan"]).keep.items()}
+
+    own, by_shares, by_blend = (plan_of(name) for name in ("blend-blend", f"ablation-{shares}", f"ablation-{plain}"))
+    scores = load_file(campaign.run_dir / "scores.safetensors")
+    for group, kept in by_shares.items():  # as many filters of each layer as the blend keeps, those of one criterion
+        best = scores[f"{criterion}/{group}"].argsort(descending=True)[: len(own[group])]
+        assert kept == sorted(best.tolist())
+    replace(campaign.blend, keep={}).save(tmp_path / "plain.json")
+    pruned = prune_once(tiny(allocation=start), str(tmp_path / "plain.json"), tmp_path / "plain")
+    assert {group: kept for group, (kept, _) in pruned["kept"].items()} == {g: len(k) for g, k in by_blend.items()}
+
+
+def test_the_parts_are_compared_with_the_whole(evolved):
+    _, campaign = evolved
+    page = (campaign.run_dir / "report.html").read_text()
+    for name, part in campaign.summary["ablation"].items():
+        whole = campaign.summary["blend"]["test_accuracy"]
+        assert part["difference"] == pytest.approx(whole - part["test_accuracy"])
+        assert part["sentence"] in page
+        assert name.lower() in part["sentence"].lower()
+
+
+def test_without_shares_of_its_own_a_blend_has_no_parts(finished):
+    assert finished.summary["ablation"] == {}
+    assert "Shares or blend?" not in finished.report.read_text()
+
+
+@pytest.mark.usefixtures("without_report")
+def test_the_parts_can_be_left_out(tmp_path):
+    search = {"population": 6, "generations": 0, "control": False, "ablation": False}
+    assert run_search(tiny(allocation="evolved", search=search), tmp_path / "run").summary["ablation"] == {}

@@ -1,0 +1,56 @@
+"""What a blend with evolved shares owes to each of its two parts: each is retrained beside it without the other."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from blendsearch.blending import Blend
+from blendsearch.campaigns.comparison import averages, interval, paired, same_filters, sentence_of, verdict_of
+from blendsearch.campaigns.entrants import Entrant, entrant, suited
+from blendsearch.search.fitness import Planner
+from blendsearch.search.rungs import Fitness
+
+ABLATION = "ablation"
+"""The kind of these entrants."""
+
+
+def parts(planner: Planner, fitness: Fitness, blend: Blend, allocation_name: str) -> dict[str, Entrant]:
+    """Return name -> entrant: the blend's shares under a single criterion, and the blend under given shares.
+
+    The criterion is the one that the proxy puts first under those shares, the allocation that of the evolved one's
+    starts which the proxy prefers for the blend: the strongest rivals that cost no search.
+    """
+    singles = {name: replace(Blend.single(name), keep=blend.keep) for name in planner.scores}
+    values = dict(zip(singles, fitness.deciding([planner.plan(single) for single in singles.values()]), strict=True))
+    first = max(values, key=values.__getitem__)
+    plain = suited(planner, fitness, replace(blend, keep={}), allocation_name, ABLATION)
+    return {
+        f"{first} with blend shares": entrant(allocation_name, planner, singles[first], values[first], ABLATION),
+        f"blend with {plain.allocation_name} shares": plain,
+    }
+
+
+def part_results(entrants: Mapping[str, Entrant], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return each part's proxy, allocation, averages over the seeds, and how the blend compares with it.
+
+    Keys of the comparison: difference (blend minus part, in [0, 1]), interval, verdict, sentence.
+    """
+    found = {}
+    for name, one in entrants.items():
+        if one.kind == ABLATION:
+            measured = {"proxy": one.proxy, "allocation": one.allocation_name, **averages(records, name, ABLATION)}
+            found[name] = {**measured, **_against(records, name)}
+    return found
+
+
+def _against(records: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    values = paired(records, name, ABLATION)
+    difference, bounds = statistics.fmean(values), interval(values)
+    verdict = verdict_of(bounds)
+    sentence = sentence_of(name, difference, bounds, verdict, len(values))
+    if name in same_filters(records, ABLATION):
+        sentence = f"{name[0].upper()}{name[1:]} keeps the same filters as the blend."
+    return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}
