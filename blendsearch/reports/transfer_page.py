@@ -12,7 +12,7 @@ from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures.style import Drawing, Theme
 from blendsearch.reports.figures.transfer import SEARCHED, draw_transfer
 from blendsearch.reports.story import VERDICTS
-from blendsearch.reports.transfer_records import Against, Reached, SpaceRecord, TransferRun, read_transfer
+from blendsearch.reports.transfer_records import Against, FoundResults, Reached, SpaceRecord, TransferRun, read_transfer
 from blendsearch.reports.transfer_words import headline, origin_of, rule_of, setting_of, verdicts_of
 from blendsearch.reports.words import DASH, interval, percent, points
 
@@ -99,12 +99,12 @@ def _figure_of(row: SpaceRecord) -> Callable[[TransferRun, Theme], Drawing]:
 def tell_transfer(run: TransferRun) -> dict[str, Any]:
     """Return the template's words for a run."""
     summary = run.summary
-    spaces = summary.spaces
+    spaces, found_on = summary.spaces, summary.blend.found_on
     return {
         "summary": summary,
         "headline": headline(spaces),
-        "origin": origin_of(summary.blend.file, summary.blend.found_on),
-        "found": found_there(summary.blend.found_on),
+        "origin": origin_of(summary.blend.file, found_on.model_dump(exclude_none=True)),
+        "found": found_there(found_on.results),
         "lines": [space_line(row, summary.searches) for row in spaces],
         "stories": [story_of(run, row) for row in spaces],
         "sources": [(name, what, (run.folder / name).exists()) for name, what in SOURCES.items()],
@@ -112,15 +112,13 @@ def tell_transfer(run: TransferRun) -> dict[str, Any]:
     }
 
 
-def found_there(found_on: dict[str, Any]) -> str:
-    """Return what the blend came to where it was found, as its file says; nothing where it does not."""
-    results = found_on.get("results")
-    if not isinstance(results, dict) or not {"test_accuracy", "best_criterion", "difference"} <= set(results):
+def found_there(results: FoundResults | None) -> str:
+    """Return what the blend came to where it was found; nothing where its file does not say."""
+    if results is None:
         return ""
-    own, best = results["test_accuracy"]["mean"], results["best_criterion"]
-    other, verdict = best["test_accuracy"]["mean"], results.get("verdict", "")
-    compared = f"{percent(own)} against {percent(other)} of {best['name']}, the best criterion there"
-    return f"Where it was found it came to {compared}" + (f": {verdict}." if verdict else ".")
+    own, best = results.test_accuracy.mean, results.best_criterion
+    other = f"{percent(best.test_accuracy.mean)} of {best.name}, the best criterion there"
+    return f"Where it was found it came to {percent(own)} against {other}: {results.verdict}."
 
 
 def space_line(row: SpaceRecord, searches: bool) -> SpaceLine:

@@ -62,13 +62,43 @@ class SpaceRecord(BaseModel):
         return sorted(self.criteria, key=lambda name: (-self.criteria[name].test_accuracy, name))
 
 
+class Mean(BaseModel):
+    """A mean over seeds."""
+
+    mean: float
+
+
+class FoundBest(BaseModel):
+    """The best criterion of the campaign that found a blend."""
+
+    name: str
+    test_accuracy: Mean
+
+
+class FoundResults(BaseModel):
+    """What a blend came to in the campaign that found it."""
+
+    test_accuracy: Mean
+    best_criterion: FoundBest
+    verdict: str
+
+
+class FoundOn(BaseModel):
+    """Where a blend was found, as far as its file says; budget: kind -> ratio."""
+
+    model: str | None = None
+    data: str | None = None
+    budget: dict[str, float] = Field(default_factory=dict)
+    results: FoundResults | None = None
+
+
 class BlendRecord(BaseModel):
     """The blend that was transferred: its file as it was given, and what it was found on, as far as known."""
 
     file: str
     criteria: list[str]
     unit: str
-    found_on: dict[str, Any] = Field(default_factory=dict)
+    found_on: FoundOn = FoundOn()
 
 
 class TransferSummary(BaseModel):
