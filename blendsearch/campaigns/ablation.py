@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from blendsearch.blending import Blend
-from blendsearch.campaigns.comparison import averages, interval, paired, same_filters, sentence_of, verdict_of
+from blendsearch.campaigns.comparison import averages, interval, paired, same_filters, verdict_of
 from blendsearch.campaigns.entrants import Entrant, entrant, suited
+from blendsearch.reports.words import verdict_sentence
 from blendsearch.search.fitness import Planner
 from blendsearch.search.rungs import Fitness
 
@@ -50,7 +51,7 @@ def _against(records: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     values = paired(records, name, ABLATION)
     difference, bounds = statistics.fmean(values), interval(values)
     verdict = verdict_of(bounds)
-    sentence = sentence_of(name, difference, bounds, verdict, len(values))
+    sentence = verdict_sentence("the blend", name, difference, bounds, verdict, len(values))
     if name in same_filters(records, ABLATION):
         sentence = f"{name[0].upper()}{name[1:]} keeps the same filters as the blend."
     return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}

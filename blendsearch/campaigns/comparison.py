@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from blendsearch.reports.words import verdict_sentence
+
 Records = Sequence[Mapping[str, Any]]
 MEASURED = ("search_accuracy", "test_accuracy", "flops_ratio", "params_ratio")
 
@@ -58,7 +60,9 @@ def compare(records: Records) -> dict[str, Any]:
     pairs = {name: paired(records, name) for name in names}
     difference, bounds = statistics.fmean(pairs[best]), interval(pairs[best])
     verdict = verdict_of(bounds)
-    sentence = sentence_of(f"the best criterion ({best})", difference, bounds, verdict, len(pairs[best]))
+    sentence = verdict_sentence(
+        "the blend", f"the best criterion ({best})", difference, bounds, verdict, len(pairs[best])
+    )
     twins = same_filters(records)
     if twins:
         sentence += f" The blend keeps the same filters as {' and '.join(twins)}: the search found nothing better."
@@ -86,7 +90,7 @@ def _control(records: Records) -> dict[str, Any] | None:
     difference, bounds = statistics.fmean(values), interval(values)
     verdict = verdict_of(bounds)
     rival = "the best of a random search of equal cost, which starts from the criteria too"
-    sentence = sentence_of(rival, difference, bounds, verdict, len(values))
+    sentence = verdict_sentence("the blend", rival, difference, bounds, verdict, len(values))
     if name in same_filters(records, "control"):
         sentence = f"{rival[0].upper()}{rival[1:]}, keeps the same filters as the blend."
     return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}
@@ -110,20 +114,6 @@ def verdict_of(bounds: Sequence[float] | None) -> str:
     if bounds[0] > 0:
         return "beats"
     return "worse" if bounds[1] < 0 else "no difference shown"
-
-
-def sentence_of(rival: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int) -> str:
-    """Return what a paired difference between the blend and a rival says, in one sentence with its numbers."""
-    points = f"{100 * difference:+.2f} points"
-    if bounds is None:
-        return f"After equal retraining the blend is {points} from {rival}; one seed tests nothing."
-    range_ = f"95 % interval {100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f}, {seeds} paired seeds"
-    words = {
-        "beats": f"The blend beats {rival}",
-        "worse": f"The blend is worse than {rival}",
-        "no difference shown": f"No difference shown between the blend and {rival}",
-    }
-    return f"{words[verdict]}: {points} of test accuracy ({range_})."
 
 
 def fidelity(proxies: Mapping[str, float], truths: Mapping[str, float], *, draws: int = 2000) -> dict[str, Any] | None:

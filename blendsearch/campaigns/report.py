@@ -7,20 +7,27 @@ from pathlib import Path
 from blendsearch.campaigns.folder import RunFolder
 from blendsearch.errors import RunError
 from blendsearch.progress import Progress, silent
-from blendsearch.reports import build_audit_report, build_curves_report, build_leaderboard_report, build_report
+from blendsearch.reports import (
+    build_audit_report,
+    build_curves_report,
+    build_leaderboard_report,
+    build_report,
+    build_transfer_report,
+)
 
 BUILDERS = {
     "search": build_report,
     "curves": build_curves_report,
     "audit": build_audit_report,
     "leaderboard": build_leaderboard_report,
+    "transfer": build_transfer_report,
 }
 
 
 def write_report(run_dir: Path, progress: Progress = silent) -> Path:
     """Write the page and figures/ from the files of a run folder; RunError when there is no such run.
 
-    The page is report.html, or leaderboard.html of a leaderboard.
+    The page is report.html, leaderboard.html of a leaderboard, transfer.html of a transfer.
     """
     if not Path(run_dir).is_dir():
         raise RunError(f"{run_dir}: no such run folder")

@@ -2,80 +2,48 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blendsearch.allocation import Evolved
-from blendsearch.blending import Blend, Fitted, Scores
+from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.board_tables import csv_text
-from blendsearch.campaigns.checking import checked_from_dict, load_checked, pruning_schedule
-from blendsearch.campaigns.comparison import averages, interval, paired, same_filters, verdict_of
+from blendsearch.campaigns.checking import checked_from_dict, load_checked
 from blendsearch.campaigns.control import fitness_of
 from blendsearch.campaigns.entrants import Entrant, entrant, rival
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
 from blendsearch.campaigns.members import self_contained
+from blendsearch.campaigns.report import write_report
 from blendsearch.campaigns.retraining import Candidate
 from blendsearch.campaigns.search import retrained_entrants, run_search, tested_baseline
-from blendsearch.campaigns.single import SHARES_UNUSED, fitted_to
+from blendsearch.campaigns.transfer_record import JOB, TRANSFERRED, Records, Target, record_of
 from blendsearch.campaigns.transfer_tables import flat_row, markdown_text
 from blendsearch.campaigns.versions import versions
 from blendsearch.campaigns.workbench import (
-    Workbench,
-    before_training,
     calibration_statistics,
     criteria_scores,
-    data_name,
     prepared_allocation,
     trained_baseline,
 )
 from blendsearch.config import Space
-from blendsearch.criteria import CRITERIA, applicable, score_groups
-from blendsearch.errors import BlendsearchError, RunError, unknown_name
+from blendsearch.criteria import CRITERIA, score_groups
+from blendsearch.errors import RunError, unknown_name
 from blendsearch.progress import Progress, silent
 from blendsearch.search.fitness import Planner
 
-JOB = "transfer"
-TRANSFERRED = "transferred"
-"""Name and kind of the blend from the file, beside the kinds of a campaign."""
 SEARCH = "search"
 """The folder of the campaign that searches a blend in a space, below that of the space."""
 RECORD = "result.json"
 
-Records = Sequence[Mapping[str, Any]]
-
 
 @dataclass(frozen=True)
 class Transfer:
-    """A finished transfer: its folder, and the record as in transfer.json."""
+    """A finished transfer: its folder, the record as in transfer.json, and the page."""
 
     run_dir: Path
     summary: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A space that the blend is applied to; added: the blend's criteria that the space does not have itself."""
-
-    bench: Workbench
-    fitted: Fitted
-    added: tuple[str, ...]
-
-    @classmethod
-    def opened(cls, space: Space, blend: Blend, progress: Progress) -> Target:
-        """Fit the blend to the space's network; BlendsearchError, naming the space, before any work is done."""
-        try:
-            pruning_schedule(space, JOB)
-            bench = Workbench(space, progress)
-            fitted = fitted_to(bench, blend)
-            for name, reason in applicable(blend.criteria, bench.structure, before_training(bench)).items():
-                raise BlendsearchError(f"the blend's criterion '{name}': {reason}")
-        except BlendsearchError as error:
-            raise type(error)(f"{space.name}: {error}") from None
-        own = CRITERIA.names() if space.criteria == "all" else space.criteria
-        return cls(bench, fitted, tuple(name for name in blend.criteria if name not in own))
+    report: Path
 
 
 def run_transfer(
@@ -110,7 +78,7 @@ def run_transfer(
         folder.write_text("transfer.csv", csv_text([flat_row(row) for row in rows]))
         folder.write_text("transfer.md", markdown_text(summary))
         folder.event("finished", spaces=len(rows))
-    return Transfer(folder.path, summary)
+        return Transfer(folder.path, summary, write_report(folder.path, progress))
 
 
 def transfer(
@@ -122,7 +90,7 @@ def transfer(
     progress: Progress = silent,
     searches: bool = True,
 ) -> Transfer:
-    """Apply the blend of a file in spaces and compare it there; the result has .summary and .run_dir.
+    """Apply the blend of a file in spaces and compare it there; the result has .summary, .run_dir and .report.
 
     spaces: each a Space, the same as a dict, or the path of a space file. searches: also search a blend in each.
     """
@@ -212,7 +180,7 @@ def _applied(target: Target, folder: RunFolder, searches: bool) -> dict[str, Any
         proxies = {**source.read_json("records/proxies.json"), **proxies}
     folder.write_json("records/proxies.json", proxies)
     baseline = {**baseline, "test_accuracy": tested_baseline(bench, source)}
-    return _record(target, baseline, records, proxies, list(own))
+    return record_of(target, baseline, records, proxies, list(own))
 
 
 def _added_scores(target: Target, folder: RunFolder, own: Scores) -> Scores:
@@ -246,65 +214,3 @@ def _of_campaign(source: RunFolder) -> list[dict[str, Any]]:
     kept = [record for record in source.read_json("records/retrained.json") if record["kind"] in ("blend", "criterion")]
     candidates = [Candidate(record["name"], record["kind"], record["seed"]) for record in kept]
     return [source.read_json(candidate.record) for candidate in candidates]
-
-
-def _record(
-    target: Target,
-    baseline: Mapping[str, Any],
-    records: Records,
-    proxies: Mapping[str, float],
-    names: Sequence[str],
-) -> dict[str, Any]:
-    """Return the row of a space; accuracies in [0, 1].
-
-    Keys: space, network, network_arguments, data, budget, allocation, schedule, seeds, rule, matched (layer here ->
-    layer there, where these differ), notes, baseline (test accuracy), transferred, searched (None without a search),
-    criteria (each with proxy and averages over the seeds), best_criterion, against_criterion, against_searched
-    (difference, interval, verdict), differences (against every criterion), same_filters.
-    """
-    bench, space = target.bench, target.bench.space
-    searched = any(record["kind"] == "blend" for record in records)
-    criteria = {name: {"proxy": proxies[name], **averages(records, name, "criterion")} for name in names}
-    best = max(sorted(criteria), key=lambda name: criteria[name]["test_accuracy"])
-    return {
-        "space": space.name,
-        "network": space.model.name,
-        "network_arguments": dict(space.model.arguments),
-        "data": data_name(bench),
-        "budget": {"kind": bench.budget.kind, "ratio": bench.budget.ratio},
-        "allocation": space.allocation.name,
-        "schedule": space.schedule.name,
-        "seeds": space.retraining.seeds,
-        "rule": target.fitted.rule,
-        "matched": target.fitted.matched,
-        "notes": _notes(target),
-        "baseline": baseline["test_accuracy"],
-        TRANSFERRED: {"proxy": proxies[TRANSFERRED], **averages(records, TRANSFERRED, TRANSFERRED)},
-        "searched": {"proxy": proxies["blend"], **averages(records, "blend", "blend")} if searched else None,
-        "criteria": criteria,
-        "best_criterion": best,
-        "against_criterion": _against(records, best, "criterion"),
-        "against_searched": _against(records, "blend", "blend") if searched else None,
-        "differences": {name: _against(records, name, "criterion") for name in names},
-        "same_filters": [
-            *same_filters(records, "criterion", TRANSFERRED),
-            *(["the blend searched there"] if same_filters(records, "blend", TRANSFERRED) else []),
-        ],
-    }
-
-
-def _against(records: Records, name: str, kind: str) -> dict[str, Any]:
-    """Return the transferred blend's test accuracy minus another's, paired over the seeds."""
-    values = paired(records, name, kind, TRANSFERRED)
-    bounds = interval(values)
-    return {"difference": statistics.fmean(values), "interval": bounds, "verdict": verdict_of(bounds)}
-
-
-def _notes(target: Target) -> list[str]:
-    notes = []
-    if target.added:
-        names, are = ", ".join(target.added), "is" if len(target.added) == 1 else "are"
-        notes.append(f"{names} of the blend {are} not among the space's criteria and scored for the blend alone.")
-    if target.fitted.blend.keep and not isinstance(target.bench.allocation, Evolved):
-        notes.append(SHARES_UNUSED)
-    return notes

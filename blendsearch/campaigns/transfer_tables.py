@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blendsearch.campaigns.board_tables import markdown_table, percent
+from blendsearch.reports.transfer_words import origin_of, rule_of, twins_of
+from blendsearch.reports.words import budget_words
 
 COLUMNS = (
     "space", "network", "data", "budget", "rule", "transferred", "searched there", "best criterion",
@@ -58,31 +60,21 @@ def _or_nothing(value: Any) -> Any:
 
 def markdown_text(summary: Mapping[str, Any]) -> str:
     """Return the table of all spaces, then what stood behind each line: the rule, notes, and every criterion."""
-    rows = summary["spaces"]
+    rows, blend = summary["spaces"], summary["blend"]
     lines = [
         "# A blend found here, applied there",
         "",
-        f"{origin_of(summary['blend'])} Test accuracy in % after equal retraining, mean ± standard deviation over "
-        "the seeds; differences are the transferred blend minus the other in points, paired over the seeds, with the "
-        "95 % interval. The best criterion is chosen by the very numbers compared, which favours it. From "
-        "transfer.json; one line a space in transfer.csv.",
+        f"{origin_of(blend['file'], blend['found_on'])} Test accuracy in % after equal retraining, mean ± "
+        "standard deviation over the seeds; differences are the transferred blend minus the other in points, paired "
+        "over the seeds, with the 95 % interval. The best criterion is chosen by the very numbers compared, which "
+        "favours it. From transfer.json; one line a space in transfer.csv.",
         "",
         *markdown_table(COLUMNS, [_line(row) for row in rows]),
     ]
     for row in rows:
-        lines += ["", f"## {row['space']}", "", f"{row['rule'][0].upper()}{row['rule'][1:]}.", *row["notes"]]
-        lines += [f"Keeps the same filters as {' and '.join(row['same_filters'])}."] if row["same_filters"] else []
-        lines += [f"Unpruned: {percent(row['baseline'])} %.", "", *_against_all(row)]
+        lines += ["", f"## {row['space']}", "", rule_of(row["rule"]), *row["notes"]]
+        lines += [*twins_of(row["same_filters"]), f"Unpruned: {percent(row['baseline'])} %.", "", *_against_all(row)]
     return "\n".join(lines) + "\n"
-
-
-def origin_of(blend: Mapping[str, Any]) -> str:
-    """Return a sentence on where a blend was found, as far as its file says."""
-    found = blend["found_on"]
-    if "model" not in found:
-        return f"{blend['file']} does not say where its blend was found."
-    budget = ", ".join(f"{100 * ratio:g} % of {kind}" for kind, ratio in found.get("budget", {}).items())
-    return f"Found on {found['model']}, {found.get('data', 'unknown data')}{', ' + budget if budget else ''}."
 
 
 def mean_and_deviation(result: Mapping[str, Any] | None) -> str:
@@ -102,15 +94,10 @@ def difference(against: Mapping[str, Any] | None) -> str:
     return f"{100 * against['difference']:+.2f}{range_}"
 
 
-def budget_text(budget: Mapping[str, Any]) -> str:
-    """Return for example '50 % of flops'."""
-    return f"{100 * budget['ratio']:g} % of {budget['kind']}"
-
-
 def _line(row: Mapping[str, Any]) -> Sequence[str]:
     best, searched = row["criteria"][row["best_criterion"]], row["against_searched"]
     return [
-        row["space"], row["network"], row["data"], budget_text(row["budget"]), row["rule"],
+        row["space"], row["network"], row["data"], budget_words(**row["budget"]), row["rule"],
         mean_and_deviation(row["transferred"]), mean_and_deviation(row["searched"]),
         f"{mean_and_deviation(best)} ({row['best_criterion']})",
         difference(row["against_criterion"]), row["against_criterion"]["verdict"],

@@ -339,7 +339,7 @@ def transfer(
         with session.progress() as progress:
             result = run_transfer(blend, settings, run_dir, resume, progress, not no_search)
         session.print(tables.transfer_table(result.summary), *tables.transfer_lines(result.summary), "")
-        session.print(f"transfer: {result.run_dir / 'transfer.md'}")
+        session.print(f"transfer: {result.report}")
 
 
 @app.command(epilog="Example: blendsearch report runs/digits")

@@ -5,6 +5,7 @@ from blendsearch.reports.board_page import build_leaderboard_report
 from blendsearch.reports.compare_page import build_compare_page
 from blendsearch.reports.curve_page import build_curves_report
 from blendsearch.reports.page import build_report
+from blendsearch.reports.transfer_page import build_transfer_report
 
 __all__ = [
     "build_audit_report",
@@ -12,4 +13,5 @@ __all__ = [
     "build_curves_report",
     "build_leaderboard_report",
     "build_report",
+    "build_transfer_report",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 DASH = "–"
 
 
@@ -24,6 +26,28 @@ def points(difference: float) -> str:
 def interval(bounds: tuple[float, float] | None) -> str:
     """Return a 95 % interval of percentage points, or nothing."""
     return f"[{points(bounds[0])}, {points(bounds[1])}]" if bounds else ""
+
+
+def budget_words(kind: str, ratio: float) -> str:
+    """Return what a budget keeps, for example '50 % of FLOPs'."""
+    return f"{100 * ratio:g} % of {cost_name(kind)}"
+
+
+def verdict_sentence(
+    who: str, rival: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int
+) -> str:
+    """Return what a paired difference of test accuracies (who - rival, in [0, 1]) says, as a sentence."""
+    difference_words = f"{100 * difference:+.2f} points"
+    if bounds is None:
+        return f"After equal retraining {who} is {difference_words} from {rival}; one seed tests nothing."
+    range_ = f"95 % interval {100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f}, {seeds} paired seeds"
+    subject = who[0].upper() + who[1:]
+    words = {
+        "beats": f"{subject} beats {rival}",
+        "worse": f"{subject} is worse than {rival}",
+        "no difference shown": f"No difference shown between {who} and {rival}",
+    }
+    return f"{words[verdict]}: {difference_words} of test accuracy ({range_})."
 
 
 def count(number: float | None) -> str:

@@ -49,7 +49,8 @@ def blend(tmp_path):
 @pytest.fixture
 def no_report(monkeypatch):
     """Reports have tests of their own; here they would only take time."""
-    monkeypatch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
+    for job in ("search", "transfer"):
+        monkeypatch.setattr(f"blendsearch.campaigns.{job}.write_report", lambda run_dir, progress: run_dir / "no.html")
 
 
 class Kill(Exception):
@@ -69,6 +70,7 @@ def results(folder):
     return {name: (folder / name).read_text() for name in ("transfer.json", "transfer.csv", "transfer.md")}
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_tables_agree_with_the_records_of_each_retraining(blend, tmp_path):
     result = run_transfer(blend, [tiny()], tmp_path / "run", searches=False)
     assert result.summary == json.loads((tmp_path / "run/transfer.json").read_text())
@@ -134,6 +136,7 @@ def test_killed_and_resumed_ends_the_same(blend, tmp_path):
     assert results(tmp_path / "run") == results(whole)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_transfer_grows_by_a_space_on_other_terms(blend, tmp_path):
     run_transfer(blend, [tiny()], tmp_path / "run", searches=False)
     kept = (tmp_path / "run/here/result.json").read_bytes()
@@ -152,6 +155,7 @@ def test_a_transfer_grows_by_a_space_on_other_terms(blend, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
 def test_a_blend_of_a_resnet_goes_to_a_deeper_one_by_stage_and_depth(tmp_path):
     small = {
         "data": {"name": "digits", "test": 60, "calibration": 20, "search": 20, "limit": 64},
@@ -169,6 +173,7 @@ def test_a_blend_of_a_resnet_goes_to_a_deeper_one_by_stage_and_depth(tmp_path):
     assert row["rule"] in text
 
 
+@pytest.mark.usefixtures("no_report")
 def test_folders_of_other_blends_spaces_and_jobs_are_left_alone(blend, tmp_path):
     run = tmp_path / "run"
     run_transfer(blend, [tiny()], run, searches=False)
@@ -219,10 +224,15 @@ def test_the_command_line(blend, tmp_path, monkeypatch):
 
     words = ["mix.json", "space.yaml", "retraining.seeds=1", "retraining.epochs=0.1", "--no-search"]
     printed = typed(*words)
-    assert "transfer: runs/transfer/transfer.md" in printed
+    assert "transfer: runs/transfer/transfer.html" in printed
+    assert "After equal retraining the transferred blend is" in (tmp_path / "runs/transfer/transfer.html").read_text()
     assert "here: one blend for the whole network" in printed
     assert "not tested (one seed)" in printed
-    assert typed(*words, "--resume") == printed[printed.index("a blend found elsewhere") :]  # nothing is done again
+    tables = printed[printed.index("a blend found elsewhere") :]
+    again = typed(*words, "--resume")
+    assert again.endswith(tables)
+    # Nothing is done again but the page.
+    assert all("report" in line for line in again.removesuffix(tables).splitlines())
     assert "transfer: here given twice" in typed("mix.json", "space.yaml", "space.yaml", code=2)
     assert "no space given" in typed("mix.json", "seed=3", code=2)
     assert "spac.yaml: no such space file; did you mean 'space.yaml'?" in typed("mix.json", "spac.yaml", code=2)

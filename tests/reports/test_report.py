@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 
 import matplotlib
 import pytest
 from fake_run import make_run
+from page_reading import parsed
 
 from blendsearch.errors import RunError
 from blendsearch.reports import build_report
@@ -18,31 +18,6 @@ from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.records import read_run
 from blendsearch.reports.results import results
 from blendsearch.reports.story import gaps
-
-
-class Links(HTMLParser):
-    """Collects what a page refers to, and complains about tags that are not closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.targets: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.targets += [value for name, value in attrs if name in ("href", "src") and value]
-        if tag not in ("meta", "link", "img", "br", "hr", "source", "col", "input"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-
-def parsed(page):
-    links = Links()
-    links.feed(page.read_text(encoding="utf-8"))
-    assert links.open == []
-    return links
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import blended_transform_factory
 
+from blendsearch.reports.figures.forest import Bar, forest
 from blendsearch.reports.figures.labels import place
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
 from blendsearch.reports.records import Run
-from blendsearch.reports.results import BLEND, Difference, Result, best_criterion, differences, results
-from blendsearch.reports.words import duration, points
+from blendsearch.reports.results import BLEND, Result, best_criterion, differences, results
+from blendsearch.reports.words import duration
 
 STAGES = ("train", "statistics", "search", "retrain")
 
@@ -23,28 +23,11 @@ def draw_differences(run: Run, theme: Theme) -> Drawing:
     if not found:
         raise NotDrawn("The blend and the criteria have no retraining seed in common yet.")
     best = best_criterion(run)
-    labels = 0.3 + 0.08 * max(len(difference.criterion) for difference in found)
-    figure = new_figure(6.4, 1.15 + 0.26 * len(found))
-    axes = placed_axes(figure, labels, 0.55, 1.65, 0.35)
-    axes.axvline(0, color=theme.ink, linewidth=1.1, zorder=1)
-    for row, difference in enumerate(found):
-        _draw_difference(axes, row, difference, difference.criterion == best, theme)
-    axes.set_ylim(len(found) - 0.4, -0.6)
-    axes.set_yticks(range(len(found)), [difference.criterion for difference in found])
-    for label in axes.get_yticklabels():
-        if label.get_text() == best:
-            label.set(fontweight="bold", color=theme.best)
-    axes.tick_params(length=0)
-    axes.grid(axis="x")
-    axes.spines["bottom"].set_visible(False)
-    axes.margins(x=0.06)
-    _keep_zero_inside(axes)
-    axes.set_xlabel("test accuracy, blend − the other, percentage points")
-    sides = blended_transform_factory(axes.transData, axes.transAxes)
-    axes.annotate("blend better →", (0, 1), (6, 6), sides, "offset points", fontsize=8, color=theme.muted)
-    axes.annotate(
-        "← the other better", (0, 1), (-6, 6), sides, "offset points", ha="right", fontsize=8, color=theme.muted
-    )
+    bars = [
+        Bar(item.criterion, item.mean, item.low, item.high, "best" if item.criterion == best else "other", item.single)
+        for item in found
+    ]
+    figure = forest(bars, "blend", theme)
     ahead = sum(difference.mean > 0 for difference in found)
     return Drawing(figure, f"The blend's mean test accuracy is above that of {ahead} of {len(found)} others.")
 
@@ -118,42 +101,6 @@ def draw_time(run: Run, theme: Theme) -> Drawing:
     axes.spines["bottom"].set_visible(False)
     longest = max(stages, key=lambda stage: stages[stage])
     return Drawing(figure, f"Of {duration(whole)} in all, {longest} took {duration(stages[longest])}.")
-
-
-def _draw_difference(axes: Axes, row: int, difference: Difference, is_best: bool, theme: Theme) -> None:
-    colour = theme.best if is_best else theme.ink
-    axes.scatter(
-        [100 * value for value in difference.single],
-        [row] * len(difference.single),
-        s=9,
-        color=theme.muted,
-        alpha=0.6,
-        linewidth=0,
-        zorder=2,
-    )
-    numbers = points(difference.mean)
-    if difference.low is not None and difference.high is not None:
-        axes.plot([100 * difference.low, 100 * difference.high], [row, row], color=colour, linewidth=1.8, zorder=3)
-        numbers += f"  [{points(difference.low)}, {points(difference.high)}]"
-    axes.scatter(100 * difference.mean, row, marker="s" if is_best else "o", s=38, color=colour, zorder=4)
-    across = axes.get_yaxis_transform()
-    axes.text(
-        1.03,
-        row,
-        numbers,
-        transform=across,
-        va="center",
-        fontsize=8,
-        color=colour,
-        fontweight="bold" if is_best else "normal",
-    )
-
-
-def _keep_zero_inside(axes: Axes) -> None:
-    """Widen the axis so that the line of no difference has room on both sides."""
-    low, high = axes.get_xlim()
-    room = 0.25 * (high - low)
-    axes.set_xlim(min(low, -room), max(high, room))
 
 
 def _point(item: Result) -> tuple[float, float]:

@@ -1,0 +1,111 @@
+"""A space that a blend is applied to, and the record of what it came to there."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blendsearch.allocation import Evolved
+from blendsearch.blending import Blend, Fitted
+from blendsearch.campaigns.checking import pruning_schedule
+from blendsearch.campaigns.comparison import averages, interval, paired, same_filters, verdict_of
+from blendsearch.campaigns.single import SHARES_UNUSED, fitted_to
+from blendsearch.campaigns.workbench import Workbench, before_training, data_name
+from blendsearch.config import Space
+from blendsearch.criteria import CRITERIA, applicable
+from blendsearch.errors import BlendsearchError
+from blendsearch.progress import Progress
+
+JOB = "transfer"
+TRANSFERRED = "transferred"
+"""Name and kind of the blend from the file, beside the kinds of a campaign."""
+
+Records = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A space that the blend is applied to; added: the blend's criteria that the space does not have itself."""
+
+    bench: Workbench
+    fitted: Fitted
+    added: tuple[str, ...]
+
+    @classmethod
+    def opened(cls, space: Space, blend: Blend, progress: Progress) -> Target:
+        """Fit the blend to the space's network; BlendsearchError, naming the space, before any work is done."""
+        try:
+            pruning_schedule(space, JOB)
+            bench = Workbench(space, progress)
+            fitted = fitted_to(bench, blend)
+            for name, reason in applicable(blend.criteria, bench.structure, before_training(bench)).items():
+                raise BlendsearchError(f"the blend's criterion '{name}': {reason}")
+        except BlendsearchError as error:
+            raise type(error)(f"{space.name}: {error}") from None
+        own = CRITERIA.names() if space.criteria == "all" else space.criteria
+        return cls(bench, fitted, tuple(name for name in blend.criteria if name not in own))
+
+
+def record_of(
+    target: Target,
+    baseline: Mapping[str, Any],
+    records: Records,
+    proxies: Mapping[str, float],
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """Return the row of a space; accuracies in [0, 1].
+
+    Keys: space, network, network_arguments, data, budget, allocation, schedule, seeds, rule, matched (layer here ->
+    layer there, where these differ), notes, baseline (test accuracy), transferred, searched (None without a search),
+    criteria (each with proxy and averages over the seeds), best_criterion, against_criterion, against_searched
+    (difference, interval, verdict), differences (against every criterion), same_filters.
+    """
+    bench, space = target.bench, target.bench.space
+    searched = any(record["kind"] == "blend" for record in records)
+    criteria = {name: {"proxy": proxies[name], **averages(records, name, "criterion")} for name in names}
+    best = max(sorted(criteria), key=lambda name: criteria[name]["test_accuracy"])
+    return {
+        "space": space.name,
+        "network": space.model.name,
+        "network_arguments": dict(space.model.arguments),
+        "data": data_name(bench),
+        "budget": {"kind": bench.budget.kind, "ratio": bench.budget.ratio},
+        "allocation": space.allocation.name,
+        "schedule": space.schedule.name,
+        "seeds": space.retraining.seeds,
+        "rule": target.fitted.rule,
+        "matched": target.fitted.matched,
+        "notes": notes_of(target),
+        "baseline": baseline["test_accuracy"],
+        TRANSFERRED: {"proxy": proxies[TRANSFERRED], **averages(records, TRANSFERRED, TRANSFERRED)},
+        "searched": {"proxy": proxies["blend"], **averages(records, "blend", "blend")} if searched else None,
+        "criteria": criteria,
+        "best_criterion": best,
+        "against_criterion": _against(records, best, "criterion"),
+        "against_searched": _against(records, "blend", "blend") if searched else None,
+        "differences": {name: _against(records, name, "criterion") for name in names},
+        "same_filters": [
+            *same_filters(records, "criterion", TRANSFERRED),
+            *(["the blend searched there"] if same_filters(records, "blend", TRANSFERRED) else []),
+        ],
+    }
+
+
+def _against(records: Records, name: str, kind: str) -> dict[str, Any]:
+    """Return the transferred blend's test accuracy minus another's, paired over the seeds."""
+    values = paired(records, name, kind, TRANSFERRED)
+    bounds = interval(values)
+    return {"difference": statistics.fmean(values), "interval": bounds, "verdict": verdict_of(bounds)}
+
+
+def notes_of(target: Target) -> list[str]:
+    """Return what is to be known beside the numbers: criteria scored for the blend alone, shares not used."""
+    notes = []
+    if target.added:
+        names, are = ", ".join(target.added), "is" if len(target.added) == 1 else "are"
+        notes.append(f"{names} of the blend {are} not among the space's criteria and scored for the blend alone.")
+    if target.fitted.blend.keep and not isinstance(target.bench.allocation, Evolved):
+        notes.append(SHARES_UNUSED)
+    return notes
