@@ -348,3 +348,29 @@ def test_lists_of_a_board_hold_something_and_each_once(write, extra, expected):
 def test_a_missing_board_is_called_a_board(tmp_path):
     with pytest.raises(ConfigError, match="no such board file"):
         load_board(tmp_path / "none.yaml")
+
+
+def test_a_board_is_no_space_and_the_message_says_where_it_goes(write):
+    file = write(BOARD + "searhc: {}\n")  # its own mistakes are not the matter
+    (line,) = mistakes_of(file, "sed=3")
+    assert line == "FILE: a board (it has 'networks') given, a space expected; 'blendsearch leaderboard' takes boards"
+    with pytest.raises(ConfigError, match=r"^space: a board \(it has 'networks'\) given, a space expected"):
+        space_from_dict(load_board(write(BOARD)).to_dict())
+
+
+def test_a_space_is_no_board_and_the_message_says_where_it_goes(write):
+    file = write(GOOD + "searhc: {}\n")
+    with pytest.raises(ConfigError) as error:
+        load_board(file, ["sed=3"])
+    (line,) = lines_of(error, file)
+    assert line == (
+        "FILE: a space (it has 'data' and no 'networks') given, a board expected; "
+        "'blendsearch search' and other commands take spaces"
+    )
+    with pytest.raises(ConfigError, match=r"^board: a space \(it has 'data' and no 'networks'\) given"):
+        board_from_dict(load_space(write(GOOD)).to_dict())
+
+
+def test_a_board_without_networks_is_a_board_with_a_mistake(write):
+    with pytest.raises(ConfigError, match="networks: missing key"):
+        load_board(write("name: board\nbudgets: [{flops: 0.5}]\nretraining: {epochs: 1}\n"))
