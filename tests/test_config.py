@@ -374,3 +374,23 @@ def test_a_space_is_no_board_and_the_message_says_where_it_goes(write):
 def test_a_board_without_networks_is_a_board_with_a_mistake(write):
     with pytest.raises(ConfigError, match="networks: missing key"):
         load_board(write("name: board\nbudgets: [{flops: 0.5}]\nretraining: {epochs: 1}\n"))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("networks.1.data.root=x", "networks.1.data.root: networks has 1 item, counted from 0 (given 1, allowed 0)"),
+        ("networks.5=x", "networks.5: networks has 1 item, counted from 0 (given 5, allowed 0)"),
+        ("networks.-1.name=x", "networks.-1.name: networks has 1 item, counted from 0 (given -1, allowed 0)"),
+        ("networks.x.name=x", "networks.x.name: networks has 1 item, counted from 0 (given x, allowed 0)"),
+        ("budgets.2.flops=0.3", "budgets.2.flops: budgets has 2 items, counted from 0 (given 2, allowed 0 to 1)"),
+        ("blends.0.name=x", "blends.0.name: blends has 0 items, counted from 0 (given 0, allowed none)"),
+        ("networks.0.data.mean.3=1", "networks.0.data.mean.3: networks.0.data.mean has 1 item, "),
+    ],
+)
+def test_an_override_beyond_a_list_says_how_many_items_there_are(write, override, expected):
+    file = write(BOARD.replace("{name: digits}", "{name: digits, mean: [0.5], std: [0.5]}") + "blends: []\n")
+    with pytest.raises(ConfigError) as error:
+        load_board(file, [override])
+    (line,) = lines_of(error, file)
+    assert line.startswith(f"override {override}: {expected}")

@@ -121,6 +121,11 @@ def _named(key: str, value: Any) -> Any:
     return {"name": name} if isinstance(name, str) else value
 
 
+def _no_such_item(key: str, items: int, given: str) -> str:
+    allowed = {0: "none", 1: "0"}.get(items, f"0 to {items - 1}")
+    return f"{key} has {items} item{'' if items == 1 else 's'}, counted from 0 (given {given}, allowed {allowed})"
+
+
 class _Draft(Generic[M]):
     """Data on its way to a Space or Board, knowing for every key path where it was written."""
 
@@ -148,6 +153,10 @@ class _Draft(Generic[M]):
             value = read_yaml(value_text)
         except YamlSyntaxError as error:
             self._note(order, place, path, f"the value is not valid YAML: {error.problem}")
+            return
+        missing = self._missing_item(path)
+        if missing:
+            self._note(order, place, path, missing)
             return
         holder = self._holder(path)
         if holder is None:
@@ -190,6 +199,15 @@ class _Draft(Generic[M]):
             path.append(int(key) if item else key)
             value = value[path[-1]] if item else value.get(key) if isinstance(value, dict) else None
         return tuple(path)
+
+    def _missing_item(self, path: KeyPath) -> str | None:
+        """Say which list on the way has no such item; None where the path leads through the items that there are."""
+        value = self.data
+        for depth, key in enumerate(path):
+            if isinstance(value, list) and not isinstance(key, int):
+                return _no_such_item(".".join(map(str, path[:depth])), len(value), key)
+            value = value[key] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
+        return None
 
     def _holder(self, path: KeyPath) -> Any:
         """Return the mapping or list that holds the last key, made where missing; None when a value is in the way."""
