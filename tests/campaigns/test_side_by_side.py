@@ -84,7 +84,7 @@ def test_rows_are_the_summaries(campaigns):
 
 
 def test_the_command_prints_and_writes_a_page_without_scripts(campaigns, tmp_path):
-    page = tmp_path / "new" / "compared.html"
+    page = tmp_path / "compared.html"
     runs = [str(campaigns / name) for name in ("layers", "network", "smaller")]
     result = CliRunner().invoke(app, ["compare", *runs, "--page", str(page)])
     assert result.exit_code == 0, result.output
@@ -95,6 +95,21 @@ def test_the_command_prints_and_writes_a_page_without_scripts(campaigns, tmp_pat
     assert "data:image/svg+xml" in text
     assert "<script" not in text
     assert "budget.flops" in text
+
+
+def test_a_page_in_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "runs").mkdir()
+    for page, words in {
+        "some/missing/page.html": "there is no folder some/missing for the page; make it first or name another file",
+        "file/page.html": "there is no folder file for the page; make it first or name another file",
+        "runs": "is a folder; name a file for the page, such as runs/compared.html",
+    }.items():
+        result = CliRunner().invoke(app, ["compare", "no run", "none either", "--page", page])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"{page}: {words}\n"
+    assert not (tmp_path / "some").exists()
 
 
 @pytest.mark.parametrize(
