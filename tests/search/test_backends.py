@@ -215,6 +215,29 @@ def test_optunas_cma_es_starts_around_the_best_it_was_told():
     drawn = np.stack(backend.ask(40))
     assert np.abs(drawn.mean(0) - 0.9).max() < 0.12  # clipped at 1, so a little below
     assert drawn.std() < 0.15
-    few = Sampling(SPACE, seed=0, sampler="cmaes", population=40)
-    few.tell([best], [1.0])
-    assert np.abs(np.stack(few.ask(40)).mean(0) - 0.5).max() < 0.15
+
+
+WIDE = GenomeSpace(
+    Clusters(
+        "layer",
+        {str(n): (str(n),) for n in range(40)},
+        {str(n): (("l1", "l2"), ("fpgm", "taylor")) for n in range(40)},
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("space", "others"), [(SPACE, 0), (SPACE, 1), (SPACE, 8), (WIDE, 1)], ids=["alone", "two", "nine", "many genes"]
+)
+def test_optunas_cma_es_starts_around_the_best_of_few_starts(space, others, recwarn):
+    best = np.tile([0.3, 0.7], space.size // 2)
+    initial = [*[np.full(space.size, 0.5 - 0.05 * number) for number in range(others)], best]
+    backend = Sampling(space, seed=0, sampler="cmaes", population=4, initial=initial)
+    first = backend.ask(len(initial))
+    assert np.array_equal(np.stack(first), np.stack(initial))  # the starts are evaluated as they are
+    backend.tell(first, [0.1] * others + [1.0])
+    drawn = np.stack(backend.ask(480 // space.size))
+    for gene in (0, 1):
+        assert drawn[:, gene::2].mean() == pytest.approx(best[gene], abs=0.03)
+        assert drawn[:, gene::2].std() < 0.18
+    assert not recwarn.list
