@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from blendsearch.blending import Clusters
+from blendsearch.config import SearchConfig
 from blendsearch.errors import BlendsearchError
-from blendsearch.search.backends import BACKENDS, Evolution, Sampling
+from blendsearch.search.backends import BACKENDS, Evolution, Sampling, Settings, backend_of
 from blendsearch.search.backends.sampling import SAMPLERS
 from blendsearch.search.backends.variation import cross, mutate
 from blendsearch.search.genome import GenomeSpace
@@ -177,6 +179,24 @@ def test_unknown_sampler_is_named():
 def test_impossible_settings(settings, message):
     with pytest.raises(BlendsearchError, match=message):
         BACKENDS.get("deap")(SPACE, seed=0, **settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"backend": "deap", "algorithm": "nsga2", "objectives": ["flops"], "lowest": 0.2}, Evolution),
+        ({"backend": "optuna", "sampler": "random"}, Sampling),
+    ],
+)
+def test_a_search_section_makes_its_backend_with_every_setting(given, kind):
+    others = {"population": 5, "crossover": 0.6, "mutation": 0.2, "elite": 1, "tournament": 4}
+    search = SearchConfig(**others, **given)
+    backend = backend_of(search, SPACE, seed=3, initial=[SPACE.base("l1")])
+    assert type(backend) is kind
+    assert backend.seed == 3
+    assert np.array_equal(backend.ask(1), [SPACE.base("l1")])
+    for name in (field.name for field in fields(Settings)):
+        assert getattr(backend.settings, name) == getattr(search, name), name
 
 
 def cmaes(**changes):
