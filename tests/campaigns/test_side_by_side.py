@@ -7,9 +7,9 @@ import shutil
 import statistics
 
 import pytest
+from tiny_campaign import tiny_space
 from typer.testing import CliRunner
 
-from blendsearch.campaigns.checking import checked_from_dict
 from blendsearch.campaigns.search import run_search
 from blendsearch.campaigns.side_by_side import compare_runs
 from blendsearch.cli.commands import app
@@ -17,37 +17,21 @@ from blendsearch.errors import RunError
 
 
 def tiny(**changes):
-    data = {
-        "name": "tiny",
-        "seed": 3,
-        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150, "limit": 400},
-        "model": {"name": "conv4", "arguments": {"width": 6}},
-        "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
-        "criteria": ["l1", "taylor", "random"],
-        "budget": {"flops": 0.3},
-        "clusters": {"count": 2},
-        "blend": {"unit": "layer"},
-        "proxy": {"name": "compensated", "images": 64, "positions": 1000},
-        "search": {"population": 6, "generations": 1, "control": False},
-        "retraining": {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 2},
-        "compute": {"device": "cpu", "workers": 1},
-    }
-    return checked_from_dict({**data, **changes})
+    twice = {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 2}
+    return tiny_space({"control": False}, retraining=twice, **changes)
 
 
 @pytest.fixture(scope="module")
-def campaigns(tmp_path_factory):
+def campaigns(tmp_path_factory, without_report):
     """The same campaign three times: as it is, with another blend unit, and at another budget."""
     root = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
-        spaces = {
-            "layers": tiny(),
-            "network": tiny(blend={"unit": "network"}),
-            "smaller": tiny(budget={"flops": 0.2}),
-        }
-        for name, space in spaces.items():
-            run_search(space, root / name)
+    spaces = {
+        "layers": tiny(),
+        "network": tiny(blend={"unit": "network"}),
+        "smaller": tiny(budget={"flops": 0.2}),
+    }
+    for name, space in spaces.items():
+        run_search(space, root / name)
     return root
 
 
