@@ -121,6 +121,19 @@ def test_mistakes_of_a_space_file_are_told_without_starting(space):
     assert run("train", "no_such.yaml").stderr.startswith("no_such.yaml: no such space file")
 
 
+def test_a_file_of_the_other_kind_is_one_line(space):
+    Path("board.yaml").write_text("name: board\nnetworks: []\nbudgets: []\n")
+    for command in ("search", "train", "score", "audit", "curves", "sensitivity", "review"):
+        result = run(command, "board.yaml", "sed=3")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == (
+            "board.yaml: a board (it has 'networks') given, a space expected; 'blendsearch leaderboard' takes boards\n"
+        )
+    result = run("leaderboard", space)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("space.yaml: a space (it has 'data' and no 'networks') given, a board expected; ")
+
+
 def test_interrupt_says_how_to_continue(space, stand_in):
     stand_in("search", run_search=fails_with(KeyboardInterrupt()))
     result = run("search", space, "criteria=[l1, l2]", "--run-dir", "my run")

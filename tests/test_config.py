@@ -348,3 +348,49 @@ def test_lists_of_a_board_hold_something_and_each_once(write, extra, expected):
 def test_a_missing_board_is_called_a_board(tmp_path):
     with pytest.raises(ConfigError, match="no such board file"):
         load_board(tmp_path / "none.yaml")
+
+
+def test_a_board_is_no_space_and_the_message_says_where_it_goes(write):
+    file = write(BOARD + "searhc: {}\n")  # its own mistakes are not the matter
+    (line,) = mistakes_of(file, "sed=3")
+    assert line == "FILE: a board (it has 'networks') given, a space expected; 'blendsearch leaderboard' takes boards"
+    with pytest.raises(ConfigError, match=r"^space: a board \(it has 'networks'\) given, a space expected"):
+        space_from_dict(load_board(write(BOARD)).to_dict())
+
+
+def test_a_space_is_no_board_and_the_message_says_where_it_goes(write):
+    file = write(GOOD + "searhc: {}\n")
+    with pytest.raises(ConfigError) as error:
+        load_board(file, ["sed=3"])
+    (line,) = lines_of(error, file)
+    assert line == (
+        "FILE: a space (it has 'data' and no 'networks') given, a board expected; "
+        "'blendsearch search' and other commands take spaces"
+    )
+    with pytest.raises(ConfigError, match=r"^board: a space \(it has 'data' and no 'networks'\) given"):
+        board_from_dict(load_space(write(GOOD)).to_dict())
+
+
+def test_a_board_without_networks_is_a_board_with_a_mistake(write):
+    with pytest.raises(ConfigError, match="networks: missing key"):
+        load_board(write("name: board\nbudgets: [{flops: 0.5}]\nretraining: {epochs: 1}\n"))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("networks.1.data.root=x", "networks.1.data.root: networks has 1 item, counted from 0 (given 1, allowed 0)"),
+        ("networks.5=x", "networks.5: networks has 1 item, counted from 0 (given 5, allowed 0)"),
+        ("networks.-1.name=x", "networks.-1.name: networks has 1 item, counted from 0 (given -1, allowed 0)"),
+        ("networks.x.name=x", "networks.x.name: networks has 1 item, counted from 0 (given x, allowed 0)"),
+        ("budgets.2.flops=0.3", "budgets.2.flops: budgets has 2 items, counted from 0 (given 2, allowed 0 to 1)"),
+        ("blends.0.name=x", "blends.0.name: blends has 0 items, counted from 0 (given 0, allowed none)"),
+        ("networks.0.data.mean.3=1", "networks.0.data.mean.3: networks.0.data.mean has 1 item, "),
+    ],
+)
+def test_an_override_beyond_a_list_says_how_many_items_there_are(write, override, expected):
+    file = write(BOARD.replace("{name: digits}", "{name: digits, mean: [0.5], std: [0.5]}") + "blends: []\n")
+    with pytest.raises(ConfigError) as error:
+        load_board(file, [override])
+    (line,) = lines_of(error, file)
+    assert line.startswith(f"override {override}: {expected}")

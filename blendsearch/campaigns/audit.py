@@ -37,7 +37,7 @@ from blendsearch.errors import ConfigError
 from blendsearch.progress import Progress, silent
 from blendsearch.proxies import PROXIES
 from blendsearch.schedules import SCHEDULES
-from blendsearch.search.backends import BACKENDS
+from blendsearch.search.backends import backend_of
 from blendsearch.search.fitness import FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.structure import Plan
@@ -160,13 +160,9 @@ def _evolved(bench: Workbench, planner: Planner, genomes: GenomeSpace, starts: S
 
     So they range from where a search begins to where it ends; its last few alone would hardly differ.
     """
-    settings = bench.space.search
-    backend = BACKENDS.get(settings.backend)(
-        genomes, seed=child_seed(bench.space.seed, "audit", "search"), initial=starts,
-        population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
-        elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
-        sampler=settings.sampler,
-    )  # fmt: skip
+    settings = bench.space.search.model_copy(update={"objectives": []})
+    seed = child_seed(bench.space.seed, "audit", "search")
+    backend = backend_of(settings, genomes, seed=seed, initial=starts)
     fitness = _fitness(bench, bench.space.proxy)
     places: dict[str, tuple[int, int]] = {}
     plans: dict[str, Plan] = {}

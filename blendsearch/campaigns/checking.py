@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,11 +174,11 @@ def _audited(section: Any) -> Mistakes:
 def _settings(section: Any) -> Mistakes:
     """Yield what the chosen algorithm cannot work with though each value alone is allowed."""
     try:
-        given = SearchConfig.model_validate(section or {}).model_dump()
+        search = SearchConfig.model_validate(section or {})
     except ValidationError:
         return  # told as mistakes of the section
-    settings = Settings(**{field.name: given[field.name] for field in fields(Settings)})
-    yield from _message(("search",), lambda: BACKENDS.get(given["backend"]).check(settings))
+    settings = Settings.of(search)
+    yield from _message(("search",), lambda: BACKENDS.get(search.backend).check(settings))
 
 
 def _among(kind: str, name: str, allowed: Collection[str]) -> None:

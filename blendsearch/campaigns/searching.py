@@ -31,7 +31,7 @@ from blendsearch.campaigns.starting import given_starts
 from blendsearch.campaigns.workbench import Workbench
 from blendsearch.config import SearchConfig
 from blendsearch.progress import Progress
-from blendsearch.search.backends import BACKENDS
+from blendsearch.search.backends import backend_of
 from blendsearch.search.evolve import Generation, Search, stopped_by
 from blendsearch.search.fitness import Planner
 from blendsearch.search.genome import GenomeSpace
@@ -103,12 +103,7 @@ def _evolved(
     start_names = [Path(path).name for path in given[phases[0].unit]]
 
     def search_of(phase: Phase, initial: Genomes, save: Save) -> Search:
-        backend = BACKENDS.get(settings.backend)(
-            phase.genomes, seed=phase.seed, initial=initial,
-            population=settings.population, crossover=settings.crossover, mutation=settings.mutation,
-            elite=settings.elite, tournament=settings.tournament, algorithm=settings.algorithm,
-            sampler=settings.sampler, objectives=settings.objectives,
-        )  # fmt: skip
+        backend = backend_of(settings, phase.genomes, seed=phase.seed, initial=initial)
         return Search(
             phase.genomes, backend, planner, fitness, ledger, save, _whole(bench, phase.unit), list(bases), start_names,
             objectives_of(bench),

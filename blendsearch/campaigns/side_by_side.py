@@ -50,8 +50,10 @@ def compare_runs(run_dirs: Sequence[Path], page: Path | None = None) -> SideBySi
     A row holds: label, folder, model, data, budget, allocation, proxy, search, trials, baseline, blend (mean), std,
     best_criterion, best (its mean), difference and interval (blend minus it, paired), verdict, control (mean of the
     random search's best, or None), tau, seconds. Accuracies in [0, 1]. Raises RunError for fewer than two folders,
-    one given twice, and folders of unfinished campaigns or other jobs.
+    one given twice, folders of unfinished campaigns or other jobs, and a page that is a folder or in none.
     """
+    if page is not None:
+        _check_place(page)
     if len(run_dirs) < 2:
         raise RunError(f"compare: {len(run_dirs)} run folder given, at least two expected")
     campaigns = _labelled([Path(run_dir) for run_dir in run_dirs])
@@ -66,6 +68,14 @@ def compare_runs(run_dirs: Sequence[Path], page: Path | None = None) -> SideBySi
     if page is not None:
         build_compare_page(result.to_dict(), page)
     return result
+
+
+def _check_place(page: Path) -> None:
+    """Raise RunError when a page cannot be there; folders are made for runs alone, elsewhere they may be misspelt."""
+    if page.is_dir():
+        raise RunError(f"{page}: is a folder; name a file for the page, such as {page / 'compared.html'}")
+    if not page.parent.is_dir():
+        raise RunError(f"{page}: there is no folder {page.parent} for the page; make it first or name another file")
 
 
 def _labelled(folders: Sequence[Path]) -> list[_Campaign]:

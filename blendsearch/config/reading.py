@@ -19,6 +19,9 @@ M = TypeVar("M", bound=Section)
 Check = Callable[[Mapping[str, Any]], Iterable[tuple[KeyPath, str]]]
 """Looks at the data of a space and yields (key path, what is wrong), as the rooms above know it."""
 
+BOARD_KEY = "networks"
+"""The key that every board has and no space."""
+
 SHORTHANDS = ("allocation", "proxy", "schedule")
 OVERRIDES_FROM = 1_000_000  # mistakes are told in the order of lines, those of overrides after them
 
@@ -45,22 +48,29 @@ def load_board(path: str | Path, overrides: Sequence[str] = (), check: Check = n
 
 def space_from_dict(data: Mapping[str, Any], check: Check = no_check) -> Space:
     """Validate a space given as a mapping; raises ConfigError with one line a mistake."""
-    return _Draft(Space, "space", Document(copy.deepcopy(dict(data)))).valid(check)
+    return _given(Space, "space", data).valid(check)
 
 
 def board_from_dict(data: Mapping[str, Any], check: Check = no_check) -> Board:
     """Validate a board given as a mapping; raises ConfigError with one line a mistake."""
-    return _Draft(Board, "board", Document(copy.deepcopy(dict(data)))).valid(check)
+    return _given(Board, "board", data).valid(check)
 
 
 def is_board(path: str | Path) -> bool:
     """Tell whether a file holds a board and not a space; ConfigError when it holds neither."""
-    return "networks" in _read(Path(path), "space").data
+    return BOARD_KEY in _read(Path(path), "space").data
+
+
+def _given(model: type[M], source: str, data: Mapping[str, Any]) -> _Draft[M]:
+    _refuse_other_kind(model, source, data)
+    return _Draft(model, source, Document(copy.deepcopy(dict(data))))
 
 
 def _loaded(model: type[M], kind: str, path: str | Path, overrides: Sequence[str], check: Check) -> M:
     file = Path(path)
-    draft = _Draft(model, str(file), _read(file, kind))
+    document = _read(file, kind)
+    _refuse_other_kind(model, str(file), document.data)
+    draft = _Draft(model, str(file), document)
     for override in overrides:
         draft.override(override)
     return draft.valid(check)
@@ -83,6 +93,20 @@ def _read(file: Path, kind: str) -> Document:
     return document
 
 
+def _refuse_other_kind(model: type[Section], source: str, data: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a board where a space is wanted, and a space where a board is."""
+    if model is Space and BOARD_KEY in data:
+        raise ConfigError(
+            f"{source}: a board (it has '{BOARD_KEY}') given, a space expected; 'blendsearch leaderboard' takes boards"
+        )
+    of_a_space = [key for key in data if key in Space.model_fields and key not in Board.model_fields]
+    if model is Board and BOARD_KEY not in data and of_a_space:
+        raise ConfigError(
+            f"{source}: a space (it has '{of_a_space[0]}' and no '{BOARD_KEY}') given, a board expected; "
+            "'blendsearch search' and other commands take spaces"
+        )
+
+
 def _near_file(file: Path) -> str:
     if not file.parent.is_dir():
         return ""
@@ -95,6 +119,11 @@ def _named(key: str, value: Any) -> Any:
     """Return the mapping that a name alone, or nothing, stands for."""
     name = Space.model_fields[key].default.name if value is None else value
     return {"name": name} if isinstance(name, str) else value
+
+
+def _no_such_item(key: str, items: int, given: str) -> str:
+    allowed = {0: "none", 1: "0"}.get(items, f"0 to {items - 1}")
+    return f"{key} has {items} item{'' if items == 1 else 's'}, counted from 0 (given {given}, allowed {allowed})"
 
 
 class _Draft(Generic[M]):
@@ -124,6 +153,10 @@ class _Draft(Generic[M]):
             value = read_yaml(value_text)
         except YamlSyntaxError as error:
             self._note(order, place, path, f"the value is not valid YAML: {error.problem}")
+            return
+        missing = self._missing_item(path)
+        if missing:
+            self._note(order, place, path, missing)
             return
         holder = self._holder(path)
         if holder is None:
@@ -166,6 +199,15 @@ class _Draft(Generic[M]):
             path.append(int(key) if item else key)
             value = value[path[-1]] if item else value.get(key) if isinstance(value, dict) else None
         return tuple(path)
+
+    def _missing_item(self, path: KeyPath) -> str | None:
+        """Say which list on the way has no such item; None where the path leads through the items that there are."""
+        value = self.data
+        for depth, key in enumerate(path):
+            if isinstance(value, list) and not isinstance(key, int):
+                return _no_such_item(".".join(map(str, path[:depth])), len(value), key)
+            value = value[key] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
+        return None
 
     def _holder(self, path: KeyPath) -> Any:
         """Return the mapping or list that holds the last key, made where missing; None when a value is in the way."""

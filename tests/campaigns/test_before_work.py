@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from blendsearch.blending import Blend
 from blendsearch.campaigns.audit import run_audit
+from blendsearch.campaigns.board_checking import load_checked_board
 from blendsearch.campaigns.checking import checked_from_dict, load_checked
 from blendsearch.campaigns.search import run_search
 from blendsearch.campaigns.single import prune_once
@@ -34,6 +35,15 @@ RATINGS = {"schema": 1, "groups": {"conv1": {"0": "keep"}}}
 
 def tiny(**changes):
     return checked_from_dict({**TINY, **changes}, resumed=True)  # files are for the jobs to look at
+
+
+def test_the_interface_tells_spaces_from_boards(tmp_path):
+    (tmp_path / "space.yaml").write_text(tiny(criteria=["l1"], clusters={"count": 1}).to_yaml())
+    (tmp_path / "board.yaml").write_text("networks: []\n")
+    with pytest.raises(ConfigError, match=r"^\S+board\.yaml: a board .* 'blendsearch leaderboard' takes boards$"):
+        load_checked(tmp_path / "board.yaml")
+    with pytest.raises(ConfigError, match=r"^\S+space\.yaml: a space .* 'blendsearch search' and other commands "):
+        load_checked_board(tmp_path / "space.yaml")
 
 
 @pytest.mark.parametrize("job", [run_search, run_audit, lambda space, folder: prune_once(space, "l1", folder)])

@@ -8,10 +8,10 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from tiny_campaign import tiny_space
 
 from blendsearch.allocation import Budget
 from blendsearch.campaigns import finals as module
-from blendsearch.campaigns.checking import checked_from_dict
 from blendsearch.campaigns.finals import Climb, Court, Finalist, Heat, best_distinct, shortened
 from blendsearch.campaigns.search import run_search
 from blendsearch.compute import Compute
@@ -24,31 +24,11 @@ from blendsearch.training.evaluation import recalibrate, right
 FINALS = {"candidates": 5, "rungs": [0.4, 1.0]}
 
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
+
 def tiny(search=None, **changes):
-    data = {
-        "name": "tiny",
-        "seed": 3,
-        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150, "limit": 400},
-        "model": {"name": "conv4", "arguments": {"width": 6}},
-        "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
-        "criteria": ["l1", "taylor", "random"],
-        "budget": {"flops": 0.3},
-        "clusters": {"count": 2},
-        "blend": {"unit": "layer"},
-        "proxy": {"name": "compensated", "images": 64, "positions": 1000},
-        "search": {"population": 6, "generations": 1, "finals": FINALS, **(search or {})},
-        "retraining": {"epochs": 1, "batch_size": 64, "lr": 0.05},
-        "compute": {"device": "cpu", "workers": 1},
-    }
-    return checked_from_dict({**data, **changes})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_report():
-    """Reports have tests of their own; here they would only take time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
-        yield
+    return tiny_space({"finals": FINALS, **(search or {})}, **changes)
 
 
 @pytest.fixture(scope="module")

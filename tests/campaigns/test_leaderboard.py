@@ -313,4 +313,4 @@ def test_the_command_line_from_start_to_a_grown_board(run, tmp_path):
     printed = run("leaderboard", "board.yaml", "networks.0.data.nam=x", code=2)
     assert "networks.0.data.nam: unknown key" in printed
     assert "did you mean 'name'?" in printed
-    assert "networks: unknown key" in run("search", "board.yaml", code=2)
+    assert "board.yaml: a board (it has 'networks') given, a space expected" in run("search", "board.yaml", code=2)

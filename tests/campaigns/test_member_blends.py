@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_campaign import TINIER
 
 from blendsearch.allocation import Budget
 from blendsearch.allocation.uniform import Uniform
@@ -23,21 +24,7 @@ from blendsearch.campaigns.transfer import run_transfer
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BlendsearchError, ConfigError
 
-TINY = {
-    "name": "tiny",
-    "seed": 3,
-    "data": {"name": "digits", "test": 200, "calibration": 100, "search": 100, "limit": 300},
-    "model": {"name": "conv4", "arguments": {"width": 8}},
-    "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
-    "criteria": ["l1", "taylor"],
-    "budget": {"flops": 0.4},
-    "blend": {"unit": "network"},
-    "proxy": {"name": "compensated", "images": 64, "positions": 500},
-    "schedule": {"name": "iterative", "steps": 2},
-    "search": {"population": 4, "generations": 1, "elite": 1},
-    "retraining": {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 1},
-    "compute": {"device": "cpu", "workers": 1},
-}
+TINY = {**TINIER, "schedule": {"name": "iterative", "steps": 2}}
 MIX = Blend("network", {"network": {"l1": 1.0, "apoz": 0.6}})
 
 

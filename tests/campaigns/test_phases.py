@@ -7,9 +7,9 @@ import json
 import numpy as np
 import optuna
 import pytest
+from tiny_campaign import tiny_space
 
 from blendsearch.blending import Blend, Clusters
-from blendsearch.campaigns.checking import checked_from_dict
 from blendsearch.campaigns.phases import _share
 from blendsearch.campaigns.search import run_search
 from blendsearch.config import LimitConfig
@@ -20,31 +20,17 @@ from blendsearch.search.lifting import encoded
 CRITERIA = ["l1", "taylor", "apoz", "random"]
 
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
+
 def tiny(search=None, unit=("network", "stage", "layer"), **changes):
-    data = {
-        "name": "tiny",
-        "seed": 3,
-        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150, "limit": 400},
-        "model": {"name": "conv4", "arguments": {"width": 6}},
-        "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
+    own = {
         "criteria": CRITERIA,
-        "budget": {"flops": 0.3},
-        "clusters": {"count": 2},
         "blend": {"unit": unit if isinstance(unit, str) else list(unit)},
         "proxy": "bn_recalibrated",
-        "search": {"population": 6, "generations": 4, "control": False, **(search or {})},
         "retraining": {"epochs": 0.3, "batch_size": 64, "lr": 0.05},
-        "compute": {"device": "cpu", "workers": 1},
     }
-    return checked_from_dict({**data, **changes})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_report():
-    """Reports have tests of their own; here they would only take time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
-        yield
+    return tiny_space({"generations": 4, "control": False, **(search or {})}, **{**own, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from itertools import pairwise
 import optuna
 import pytest
 from optuna.trial import TrialState
+from tiny_campaign import TINY, tiny_space
 
-from blendsearch.campaigns.checking import checked_from_dict
 from blendsearch.campaigns.search import run_search
 from blendsearch.campaigns.searching import judged
 from blendsearch.errors import ConfigError
@@ -22,35 +22,19 @@ RUNGS = [
 LIMIT = 3900
 
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
+
 def tiny(**search):
-    return checked_from_dict(
-        {
-            "name": "tiny",
-            "seed": 3,
-            "data": {"name": "digits", "test": 200, "calibration": 64, "search": 100, "limit": 400},
-            "model": {"name": "conv4", "arguments": {"width": 12}},
-            "training": {"epochs": 3, "batch_size": 64, "lr": 0.1},
-            "criteria": ["l1", "taylor", "random"],
-            "budget": {"flops": 0.4},
-            "clusters": {"count": 2},
-            "blend": {"unit": "layer"},
-            "proxy": {"name": "compensated", "images": 64, "positions": 1000},
-            "search": {
-                "population": 6, "generations": 30, "rungs": RUNGS, "pruner": "median",
-                "limit": {"forward_passes": LIMIT}, **search,
-            },
-            "retraining": {"epochs": 0.2, "batch_size": 64, "lr": 0.05},
-            "compute": {"device": "cpu", "workers": 1},
-        }
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_report():
-    """Reports have tests of their own; here they would only take time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
-        yield
+    rungs = {"generations": 30, "rungs": RUNGS, "pruner": "median", "limit": {"forward_passes": LIMIT}}
+    return tiny_space(
+        {**rungs, **search},
+        data={**TINY["data"], "calibration": 64, "search": 100},
+        model={"name": "conv4", "arguments": {"width": 12}},
+        training={**TINY["training"], "epochs": 3},
+        budget={"flops": 0.4},
+        retraining={**TINY["retraining"], "epochs": 0.2},
+    )
 
 
 @pytest.fixture(scope="module")

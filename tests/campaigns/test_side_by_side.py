@@ -7,9 +7,9 @@ import shutil
 import statistics
 
 import pytest
+from tiny_campaign import tiny_space
 from typer.testing import CliRunner
 
-from blendsearch.campaigns.checking import checked_from_dict
 from blendsearch.campaigns.search import run_search
 from blendsearch.campaigns.side_by_side import compare_runs
 from blendsearch.cli.commands import app
@@ -17,37 +17,21 @@ from blendsearch.errors import RunError
 
 
 def tiny(**changes):
-    data = {
-        "name": "tiny",
-        "seed": 3,
-        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150, "limit": 400},
-        "model": {"name": "conv4", "arguments": {"width": 6}},
-        "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
-        "criteria": ["l1", "taylor", "random"],
-        "budget": {"flops": 0.3},
-        "clusters": {"count": 2},
-        "blend": {"unit": "layer"},
-        "proxy": {"name": "compensated", "images": 64, "positions": 1000},
-        "search": {"population": 6, "generations": 1, "control": False},
-        "retraining": {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 2},
-        "compute": {"device": "cpu", "workers": 1},
-    }
-    return checked_from_dict({**data, **changes})
+    twice = {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 2}
+    return tiny_space({"control": False}, retraining=twice, **changes)
 
 
 @pytest.fixture(scope="module")
-def campaigns(tmp_path_factory):
+def campaigns(tmp_path_factory, without_report):
     """The same campaign three times: as it is, with another blend unit, and at another budget."""
     root = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
-        spaces = {
-            "layers": tiny(),
-            "network": tiny(blend={"unit": "network"}),
-            "smaller": tiny(budget={"flops": 0.2}),
-        }
-        for name, space in spaces.items():
-            run_search(space, root / name)
+    spaces = {
+        "layers": tiny(),
+        "network": tiny(blend={"unit": "network"}),
+        "smaller": tiny(budget={"flops": 0.2}),
+    }
+    for name, space in spaces.items():
+        run_search(space, root / name)
     return root
 
 
@@ -84,7 +68,7 @@ def test_rows_are_the_summaries(campaigns):
 
 
 def test_the_command_prints_and_writes_a_page_without_scripts(campaigns, tmp_path):
-    page = tmp_path / "new" / "compared.html"
+    page = tmp_path / "compared.html"
     runs = [str(campaigns / name) for name in ("layers", "network", "smaller")]
     result = CliRunner().invoke(app, ["compare", *runs, "--page", str(page)])
     assert result.exit_code == 0, result.output
@@ -95,6 +79,21 @@ def test_the_command_prints_and_writes_a_page_without_scripts(campaigns, tmp_pat
     assert "data:image/svg+xml" in text
     assert "<script" not in text
     assert "budget.flops" in text
+
+
+def test_a_page_in_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "runs").mkdir()
+    for page, words in {
+        "some/missing/page.html": "there is no folder some/missing for the page; make it first or name another file",
+        "file/page.html": "there is no folder file for the page; make it first or name another file",
+        "runs": "is a folder; name a file for the page, such as runs/compared.html",
+    }.items():
+        result = CliRunner().invoke(app, ["compare", "no run", "none either", "--page", page])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"{page}: {words}\n"
+    assert not (tmp_path / "some").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import statistics
 
 import pytest
 import yaml
+from tiny_campaign import TINIER
 from typer.testing import CliRunner
 
 import blendsearch
@@ -19,20 +20,7 @@ from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, RunError, UnknownNameError
 
-TINY = {
-    "name": "here",
-    "seed": 3,
-    "data": {"name": "digits", "test": 200, "calibration": 100, "search": 100, "limit": 300},
-    "model": {"name": "conv4", "arguments": {"width": 8}},
-    "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
-    "criteria": ["l1", "taylor"],
-    "budget": {"flops": 0.4},
-    "blend": {"unit": "network"},
-    "proxy": {"name": "compensated", "images": 64, "positions": 500},
-    "search": {"population": 4, "generations": 1, "elite": 1},
-    "retraining": {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 2},
-    "compute": {"device": "cpu", "workers": 1},
-}
+TINY = {**TINIER, "name": "here", "retraining": {**TINIER["retraining"], "seeds": 2}}
 
 
 def tiny(**changes):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from blendsearch.blending import Clusters
+from blendsearch.config import SearchConfig
 from blendsearch.errors import BlendsearchError
-from blendsearch.search.backends import BACKENDS, Evolution, Sampling
+from blendsearch.search.backends import BACKENDS, Evolution, Sampling, Settings, backend_of
 from blendsearch.search.backends.sampling import SAMPLERS
 from blendsearch.search.backends.variation import cross, mutate
 from blendsearch.search.genome import GenomeSpace
@@ -179,6 +181,24 @@ def test_impossible_settings(settings, message):
         BACKENDS.get("deap")(SPACE, seed=0, **settings)
 
 
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"backend": "deap", "algorithm": "nsga2", "objectives": ["flops"], "lowest": 0.2}, Evolution),
+        ({"backend": "optuna", "sampler": "random"}, Sampling),
+    ],
+)
+def test_a_search_section_makes_its_backend_with_every_setting(given, kind):
+    others = {"population": 5, "crossover": 0.6, "mutation": 0.2, "elite": 1, "tournament": 4}
+    search = SearchConfig(**others, **given)
+    backend = backend_of(search, SPACE, seed=3, initial=[SPACE.base("l1")])
+    assert type(backend) is kind
+    assert backend.seed == 3
+    assert np.array_equal(backend.ask(1), [SPACE.base("l1")])
+    for name in (field.name for field in fields(Settings)):
+        assert getattr(backend.settings, name) == getattr(search, name), name
+
+
 def cmaes(**changes):
     initial = [SPACE.base(criterion) for criterion in ("l1", "l2", "fpgm", "taylor")]
     return Sampling(SPACE, seed=4, initial=initial, sampler="cmaes", population=6, **changes)
@@ -215,6 +235,29 @@ def test_optunas_cma_es_starts_around_the_best_it_was_told():
     drawn = np.stack(backend.ask(40))
     assert np.abs(drawn.mean(0) - 0.9).max() < 0.12  # clipped at 1, so a little below
     assert drawn.std() < 0.15
-    few = Sampling(SPACE, seed=0, sampler="cmaes", population=40)
-    few.tell([best], [1.0])
-    assert np.abs(np.stack(few.ask(40)).mean(0) - 0.5).max() < 0.15
+
+
+WIDE = GenomeSpace(
+    Clusters(
+        "layer",
+        {str(n): (str(n),) for n in range(40)},
+        {str(n): (("l1", "l2"), ("fpgm", "taylor")) for n in range(40)},
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("space", "others"), [(SPACE, 0), (SPACE, 1), (SPACE, 8), (WIDE, 1)], ids=["alone", "two", "nine", "many genes"]
+)
+def test_optunas_cma_es_starts_around_the_best_of_few_starts(space, others, recwarn):
+    best = np.tile([0.3, 0.7], space.size // 2)
+    initial = [*[np.full(space.size, 0.5 - 0.05 * number) for number in range(others)], best]
+    backend = Sampling(space, seed=0, sampler="cmaes", population=4, initial=initial)
+    first = backend.ask(len(initial))
+    assert np.array_equal(np.stack(first), np.stack(initial))  # the starts are evaluated as they are
+    backend.tell(first, [0.1] * others + [1.0])
+    drawn = np.stack(backend.ask(480 // space.size))
+    for gene in (0, 1):
+        assert drawn[:, gene::2].mean() == pytest.approx(best[gene], abs=0.03)
+        assert drawn[:, gene::2].std() < 0.18
+    assert not recwarn.list

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
+from blendsearch.config import SearchConfig
 from blendsearch.errors import BlendsearchError
 from blendsearch.registry import Registry
 from blendsearch.search.genome import GenomeSpace
@@ -36,6 +37,11 @@ class Settings:
     algorithm: str = "generational"
     sampler: str = "tpe"
     objectives: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, search: SearchConfig) -> Settings:
+        """Return the settings that the search section of a space gives."""
+        return cls(**{field.name: getattr(search, field.name) for field in fields(cls)})
 
     @property
     def values(self) -> int:
@@ -181,3 +187,8 @@ class Backend(ABC):
 
 
 BACKENDS: Registry[type[Backend]] = Registry("backend", "backends")
+
+
+def backend_of(search: SearchConfig, space: GenomeSpace, *, seed: int, initial: Sequence[np.ndarray] = ()) -> Backend:
+    """Return the backend that the search section of a space names, with the settings given there."""
+    return BACKENDS.get(search.backend)(space, seed=seed, initial=initial, **asdict(Settings.of(search)))

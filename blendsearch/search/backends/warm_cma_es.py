@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna import Study
@@ -11,7 +12,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler
 from optuna.trial import FrozenTrial, TrialState
 
 FEWEST = 10
-"""Of fewer trials the best tenth, which the warm start takes, is none."""
+"""Of fewer trials the best tenth, which the warm start takes, is none; they count several times then."""
 
 MOST_GENES = 150
 """With more, the determinant that the warm start divides by is too small for a float."""
@@ -20,9 +21,9 @@ MOST_GENES = 150
 class WarmCmaEs(BaseSampler):
     """Optuna's sampler; where it starts is decided by the study's trials that it did not draw itself.
 
-    That is around the best tenth of them, with a deviation of at least 0.1. Without enough of them, or with more than
-    MOST_GENES genes, it starts in the middle of the cube with a deviation of 1/6. population: genomes it learns from at
-    once. For one study.
+    That is around the best tenth of them (of few the best alone), with a deviation of at least 0.1; with more than
+    MOST_GENES genes around the best alone, with a deviation of 1/6. population: genomes it learns from at once. For one
+    study.
     Source: Hansen and Ostermeier, Evolutionary Computation 2001; Nomura et al., AAAI 2021 (warm start).
     """
 
@@ -32,12 +33,11 @@ class WarmCmaEs(BaseSampler):
 
     def _started(self, study: Study) -> CmaEsSampler:
         if self.inner is None:
-            options: dict[str, Any] = {"seed": self.seed, "popsize": self.population}
             trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             start = [trial for trial in trials if "cma:generation" not in trial.system_attrs]
-            if len(start) >= FEWEST and len(start[0].params) <= MOST_GENES:
-                options["source_trials"] = start
-            self.inner = CmaEsSampler(**options, warn_independent_sampling=False)
+            self.inner = CmaEsSampler(
+                seed=self.seed, popsize=self.population, warn_independent_sampling=False, **_start_around(start)
+            )
         return self.inner
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -55,3 +55,12 @@ class WarmCmaEs(BaseSampler):
     ) -> Any:
         """Return a gene drawn at random, before any trial was told."""
         return self._started(study).sample_independent(study, trial, param_name, param_distribution)
+
+
+def _start_around(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """Return the sampler's options that make it start around the best of trials; none before there are any."""
+    if not trials:
+        return {}
+    if len(trials[0].params) > MOST_GENES:
+        return {"x0": max(trials, key=lambda trial: trial.values[0]).params}
+    return {"source_trials": [*trials] * math.ceil(FEWEST / len(trials))}
