@@ -36,6 +36,7 @@ from blendsearch.config.models import NamedSection
 from blendsearch.errors import ConfigError
 from blendsearch.progress import Progress, silent
 from blendsearch.proxies import PROXIES
+from blendsearch.proxies.passes import TRAINING_PASSES
 from blendsearch.schedules import SCHEDULES
 from blendsearch.search.backends import backend_of
 from blendsearch.search.fitness import FitnessFunction, Planner
@@ -103,7 +104,7 @@ def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, p
             "model": space.model.name,
             "data": {"name": data_name(bench), "fingerprint": bench.splits.fingerprint},
             "baseline": baseline,
-            **judged(plans, estimates, records),
+            **judged(plans, estimates, records, space.retraining.batch_size),
             "seconds": folder.read_json("records/seconds.json"),
             "versions": versions(),
         }
@@ -201,7 +202,7 @@ def _words(value: Any) -> str:
 
 
 def estimated(bench: Workbench, folder: RunFolder, plans: list[Drawn]) -> dict[str, dict[str, list[float]]]:
-    """Return proxy -> plan name -> [value, seconds]."""
+    """Return proxy -> plan name -> [value, seconds, passes]; an older version's records have no passes."""
     result = {}
     for proxy in bench.space.audit.proxies:
         title = label(proxy)
@@ -214,7 +215,7 @@ def estimated(bench: Workbench, folder: RunFolder, plans: list[Drawn]) -> dict[s
 
             found = fitness([one.plan for one in plans], done)
             pairs = zip(plans, found, strict=True)
-            folder.write_json(name, {one.name: [value.value, value.seconds] for one, value in pairs})
+            folder.write_json(name, {one.name: [value.value, value.seconds, value.passes] for one, value in pairs})
         result[title] = folder.read_json(name)
     return result
 
@@ -235,11 +236,16 @@ def retrained(bench: Workbench, folder: RunFolder, plans: list[Drawn]) -> list[d
 
 
 def judged(
-    plans: list[Drawn], estimates: Mapping[str, Mapping[str, list[float]]], records: list[dict[str, Any]]
+    plans: list[Drawn],
+    estimates: Mapping[str, Mapping[str, list[float]]],
+    records: list[dict[str, Any]],
+    batch_size: int,
 ) -> dict[str, Any]:
     """Return proxies (tau, interval, of the ceiling, cost, regret), the noise ceiling, and every plan's numbers.
 
-    cost: mean seconds of an estimate over those of a retraining. regret: how much accuracy is lost by taking the
+    cost: mean seconds of an estimate over those of a retraining. passes_cost: the same of images run through the
+    network, one trained on counting three, which does not depend on what else the machine did; without closed-form
+    solutions, which run no image. regret: how much accuracy is lost by taking the
     plan that the proxy puts first instead of the best of all, in [0, 1].
     """
     names = [one.name for one in plans]
@@ -251,8 +257,12 @@ def judged(
     ceiling = _ceiling(list(by_seed.values()))
     values = {proxy: {name: found[name][0] for name in names} for proxy, found in estimates.items()}
     costs = {proxy: statistics.fmean(found[name][1] for name in names) for proxy, found in estimates.items()}
+    passes = {proxy: _mean_passes([found[name] for name in names]) for proxy, found in estimates.items()}
+    trained = statistics.fmean(record["steps"] for record in records) * batch_size * TRAINING_PASSES
     if len(values) > 1:
         values[COMBINED], costs[COMBINED] = _mean_ranks(values, names), sum(costs.values())
+        known = [count for count in passes.values() if count is not None]
+        passes[COMBINED] = sum(known) if len(known) == len(passes) else None
     best = max(truth.values())
     proxies = {}
     for proxy, own in values.items():
@@ -263,6 +273,7 @@ def judged(
             "of_ceiling": found["tau"] / ceiling["tau"] if found and ceiling and ceiling["tau"] > 0 else None,
             "seconds": costs[proxy],
             "cost": costs[proxy] / seconds if seconds else None,
+            "passes_cost": _share(passes[proxy], trained),
             "regret": best - truth[max(names, key=lambda name: own[name])],
         }
     rows = [
@@ -276,6 +287,15 @@ def judged(
         for one in plans
     ]
     return {"ceiling": ceiling, "retraining_seconds": seconds, "proxies": proxies, "plans": rows}
+
+
+def _mean_passes(found: Sequence[Sequence[float]]) -> float | None:
+    """Return the mean passes of estimates, None where an older version did not record them."""
+    return statistics.fmean(one[2] for one in found) if all(len(one) > 2 for one in found) else None
+
+
+def _share(part: float | None, whole: float) -> float | None:
+    return None if part is None or not whole else part / whole
 
 
 def _ceiling(by_seed: list[dict[str, float]]) -> dict[str, Any] | None:

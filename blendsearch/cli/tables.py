@@ -75,14 +75,17 @@ def areas_table(summary: Mapping[str, Any]) -> Table:
 def proxies_table(summary: Mapping[str, Any]) -> Table:
     """Return each proxy's tau with the accuracy after retraining, its interval, cost and regret, and the ceiling."""
     title = f"{summary['name']}: {len(summary['plans'])} plans, {plural(len(summary['plans'][0]['seeds']), 'seed')}"
-    table = plain_table(title, "proxy", "tau", "95 % interval", "of a retraining's cost", "regret, points")
+    table = plain_table(
+        title, "proxy", "tau", "95 % interval", "of a retraining's cost", "of its passes", "regret, points"
+    )
     ceiling = summary["ceiling"]
     if ceiling:
-        table.add_row("noise ceiling", f"{ceiling['tau']:.2f}", _bounds(ceiling["interval"]), "", "")
+        table.add_row("noise ceiling", f"{ceiling['tau']:.2f}", _bounds(ceiling["interval"]), "", "", "")
     for name, proxy in sorted(summary["proxies"].items(), key=lambda item: -(item[1]["tau"] or 0)):
         tau = "-" if proxy["tau"] is None else f"{proxy['tau']:.2f}"
         cost = "-" if proxy["cost"] is None else percent(proxy["cost"])
-        table.add_row(name, tau, _bounds(proxy["interval"]), cost, f"{100 * proxy['regret']:.2f}")
+        passes = "-" if proxy.get("passes_cost") is None else percent(proxy["passes_cost"])
+        table.add_row(name, tau, _bounds(proxy["interval"]), cost, passes, f"{100 * proxy['regret']:.2f}")
     return table
 
 

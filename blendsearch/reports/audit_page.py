@@ -18,7 +18,7 @@ SOURCES = {
     "summary.json": "every number of this page",
     "space.yaml": "every setting of the run, resolved",
     "records/plans.json": "the plans: which filters each keeps",
-    "records/estimates": "one file a proxy: value and seconds for each plan",
+    "records/estimates": "one file a proxy: value, seconds and image passes for each plan",
     "records/retrained": "one file a retraining",
     "events.jsonl": "what happened when",
 }
@@ -35,6 +35,7 @@ class ProxyRow:
     of_ceiling: str
     seconds: str
     cost: str
+    passes_cost: str
     regret: str
 
 
@@ -103,5 +104,6 @@ def _row(name: str, proxy: ProxyRecord, number: int) -> ProxyRow:
         of_ceiling=DASH if proxy.of_ceiling is None else f"{100 * proxy.of_ceiling:.0f} %",
         seconds=duration(proxy.seconds),
         cost=percent(proxy.cost, 1),
+        passes_cost=percent(proxy.passes_cost, 1),
         regret=DASH if proxy.regret is None else f"{100 * proxy.regret:.2f}",
     )

@@ -27,6 +27,7 @@ class ProxyRecord(BaseModel):
     of_ceiling: Number = None
     seconds: Number = None
     cost: Number = None
+    passes_cost: Number = None
     regret: Number = None
 
 

@@ -73,13 +73,19 @@ def test_taus_are_those_of_scipy(finished):
 def test_cost_and_regret_worked_by_hand():
     plans = [Drawn(name, "random", Plan({"g": (0,)}, {"g": 2})) for name in "abcd"]
     tests = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
-    records = [{"name": n, "seed": s, "test_accuracy": t, "seconds": 50.0} for s in (0, 1) for n, t in tests.items()]
-    good = {"a": [0.5, 1.0], "b": [0.4, 2.0], "c": [0.3, 3.0], "d": [0.2, 4.0]}
-    bad = {"a": [0.1, 1.0], "b": [0.4, 1.0], "c": [0.9, 1.0], "d": [0.2, 1.0]}
-    found = judged(plans, {"good": good, "bad": bad}, records)
+    records = [
+        {"name": n, "seed": s, "test_accuracy": t, "seconds": 50.0, "steps": 20}
+        for s in (0, 1)
+        for n, t in tests.items()
+    ]
+    good = {"a": [0.5, 1.0, 60], "b": [0.4, 2.0, 60], "c": [0.3, 3.0, 90], "d": [0.2, 4.0, 90]}
+    bad = {"a": [0.1, 1.0], "b": [0.4, 1.0], "c": [0.9, 1.0], "d": [0.2, 1.0]}  # of a version that counted no passes
+    found = judged(plans, {"good": good, "bad": bad}, records, batch_size=50)
     assert found["ceiling"]["tau"] == 1.0
     assert found["proxies"]["good"]["tau"] == found["proxies"]["good"]["of_ceiling"] == 1.0
     assert found["proxies"]["good"]["cost"] == pytest.approx(2.5 / 50)
+    assert found["proxies"]["good"]["passes_cost"] == pytest.approx(75 / (20 * 50 * 3))
+    assert found["proxies"]["bad"]["passes_cost"] is found["proxies"][COMBINED]["passes_cost"] is None
     assert found["proxies"]["good"]["regret"] == 0.0
     assert found["proxies"]["bad"]["regret"] == pytest.approx(0.2)
     assert found["proxies"]["bad"]["tau"] == pytest.approx(-1 / 3)
@@ -109,6 +115,15 @@ def without_times(part):
     if not isinstance(part, dict):
         return part
     return {key: without_times(value) for key, value in part.items() if key not in ("seconds", "cost")}
+
+
+def test_passes_of_an_estimate_are_counted(finished):
+    record = json.loads(next((finished.run_dir / "records/retrained").glob("*.json")).read_text())
+    retraining = record["steps"] * 64 * 3
+    assert finished.summary["proxies"]["zero_shot"]["passes_cost"] == pytest.approx(
+        150 / retraining
+    )  # the search split
+    assert finished.summary["proxies"]["compensated images=50"]["passes_cost"] > 150 / retraining
 
 
 def test_the_page_names_every_proxy_and_can_be_written_again(finished):
