@@ -51,7 +51,8 @@ def _against(records: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     values = paired(records, name, ABLATION)
     difference, bounds = statistics.fmean(values), interval(values)
     verdict = verdict_of(bounds)
-    sentence = verdict_sentence("the blend", name, difference, bounds, verdict, len(values))
+    rival = f"the {name}" if name.startswith("blend ") else name
+    sentence = verdict_sentence("the blend", rival, difference, bounds, verdict, len(values))
     if name in same_filters(records, ABLATION):
-        sentence = f"{name[0].upper()}{name[1:]} keeps the same filters as the blend."
+        sentence = f"The blend keeps the same filters as {rival}."
     return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from blendsearch.blending import Scores
+from blendsearch.campaigns.audit_judgement import Drawn, judged
 from blendsearch.campaigns.checking import make
-from blendsearch.campaigns.comparison import fidelity
 from blendsearch.campaigns.folder import RunFolder, check_same_job, check_same_space, choose_folder
 from blendsearch.campaigns.given_plans import PlanCounts, PlanScorer
 from blendsearch.campaigns.report import write_report
@@ -42,13 +39,12 @@ from blendsearch.search.backends import backend_of
 from blendsearch.search.fitness import FitnessFunction, Planner
 from blendsearch.search.genome import GenomeSpace
 from blendsearch.structure import Plan
+from blendsearch.training.loop import steps_per_epoch
 
 JOB = "audit"
 
 TRIES = 50
 """Draws in vain, one after the other, after which there are taken to be no more different plans."""
-
-COMBINED = "mean rank of all"
 
 
 @dataclass(frozen=True)
@@ -60,28 +56,19 @@ class Audit:
     report: Path
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A plan to be audited; kind: "criterion", "random" or "evolved"."""
-
-    name: str
-    kind: str
-    plan: Plan
-
-
 def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, progress: Progress = silent) -> Audit:
     """Draw different plans, estimate each by every proxy, retrain each on equal terms, and compare.
 
     The plans are pruned at once and retrained, whatever schedule the space names: a plan fixes what any schedule
     would decide. Truth is the test accuracy after retraining, mean over seeds; nothing is chosen by it. A finished
-    audit is resumed with further proxies at the cost of their estimates: the plans and retrainings are kept.
+    audit is resumed with further proxies or seeds at their cost alone: the plans and retrainings are kept.
     """
     bench = Workbench(space, progress)
     check_before_work(bench)
     folder = choose_folder(run_dir, f"{space.name}-{JOB}", resume)
     with folder.locked():
         check_same_job(folder, JOB)
-        check_same_space(folder, space.to_dict(), free=("audit.proxies",))
+        check_same_space(folder, space.to_dict(), free=("audit.proxies", "audit.seeds"))
         folder.write_json("job.json", {"job": JOB})
         folder.write_text("space.yaml", space.to_yaml())
         folder.write_json("space.json", space.to_dict())
@@ -104,7 +91,7 @@ def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, p
             "model": space.model.name,
             "data": {"name": data_name(bench), "fingerprint": bench.splits.fingerprint},
             "baseline": baseline,
-            **judged(plans, estimates, records, space.retraining.batch_size),
+            **judged(plans, estimates, records, passes_of_training(bench)),
             "seconds": folder.read_json("records/seconds.json"),
             "versions": versions(),
         }
@@ -235,81 +222,13 @@ def retrained(bench: Workbench, folder: RunFolder, plans: list[Drawn]) -> list[d
     )
 
 
-def judged(
-    plans: list[Drawn],
-    estimates: Mapping[str, Mapping[str, list[float]]],
-    records: list[dict[str, Any]],
-    batch_size: int,
-) -> dict[str, Any]:
-    """Return proxies (tau, interval, of the ceiling, cost, regret), the noise ceiling, and every plan's numbers.
+def passes_of_training(bench: Workbench) -> Callable[[float], float]:
+    """Return a function from optimiser steps of a retraining to passes; the last batch of an epoch may be smaller."""
+    images, batch_size = len(bench.splits.train), bench.space.retraining.batch_size
+    whole = steps_per_epoch(images, batch_size)
 
-    cost: mean seconds of an estimate over those of a retraining. passes_cost: the same of images run through the
-    network, one trained on counting three, which does not depend on what else the machine did; without closed-form
-    solutions, which run no image. regret: how much accuracy is lost by taking the
-    plan that the proxy puts first instead of the best of all, in [0, 1].
-    """
-    names = [one.name for one in plans]
-    by_seed: dict[int, dict[str, float]] = {}
-    for record in records:
-        by_seed.setdefault(record["seed"], {})[record["name"]] = record["test_accuracy"]
-    truth = {name: statistics.fmean(tests[name] for tests in by_seed.values()) for name in names}
-    seconds = statistics.fmean(record["seconds"] for record in records)
-    ceiling = _ceiling(list(by_seed.values()))
-    values = {proxy: {name: found[name][0] for name in names} for proxy, found in estimates.items()}
-    costs = {proxy: statistics.fmean(found[name][1] for name in names) for proxy, found in estimates.items()}
-    passes = {proxy: _mean_passes([found[name] for name in names]) for proxy, found in estimates.items()}
-    trained = statistics.fmean(record["steps"] for record in records) * batch_size * TRAINING_PASSES
-    if len(values) > 1:
-        values[COMBINED], costs[COMBINED] = _mean_ranks(values, names), sum(costs.values())
-        known = [count for count in passes.values() if count is not None]
-        passes[COMBINED] = sum(known) if len(known) == len(passes) else None
-    best = max(truth.values())
-    proxies = {}
-    for proxy, own in values.items():
-        found = fidelity(own, truth)
-        proxies[proxy] = {
-            "tau": found["tau"] if found else None,
-            "interval": found["interval"] if found else None,
-            "of_ceiling": found["tau"] / ceiling["tau"] if found and ceiling and ceiling["tau"] > 0 else None,
-            "seconds": costs[proxy],
-            "cost": costs[proxy] / seconds if seconds else None,
-            "passes_cost": _share(passes[proxy], trained),
-            "regret": best - truth[max(names, key=lambda name: own[name])],
-        }
-    rows = [
-        {
-            "name": one.name,
-            "kind": one.kind,
-            "test_accuracy": truth[one.name],
-            "seeds": [tests[one.name] for tests in by_seed.values()],
-            "estimates": {proxy: own[one.name] for proxy, own in values.items()},
-        }
-        for one in plans
-    ]
-    return {"ceiling": ceiling, "retraining_seconds": seconds, "proxies": proxies, "plans": rows}
+    def passes(steps: float) -> float:
+        epochs, rest = divmod(steps, whole)
+        return TRAINING_PASSES * (epochs * images + rest * batch_size)
 
-
-def _mean_passes(found: Sequence[Sequence[float]]) -> float | None:
-    """Return the mean passes of estimates, None where an older version did not record them."""
-    return statistics.fmean(one[2] for one in found) if all(len(one) > 2 for one in found) else None
-
-
-def _share(part: float | None, whole: float) -> float | None:
-    return None if part is None or not whole else part / whole
-
-
-def _ceiling(by_seed: list[dict[str, float]]) -> dict[str, Any] | None:
-    """Return Kendall's tau between two retrainings that differ in the seed alone, the mean over pairs of seeds."""
-    pairs = [fidelity(first, second) for first, second in itertools.combinations(by_seed, 2)]
-    found = [pair for pair in pairs if pair]
-    if not found:
-        return None
-    bounds = [statistics.fmean(pair["interval"][end] for pair in found) for end in (0, 1)]
-    return {"tau": statistics.fmean(pair["tau"] for pair in found), "interval": bounds, "pairs": len(found)}
-
-
-def _mean_ranks(values: Mapping[str, Mapping[str, float]], names: list[str]) -> dict[str, float]:
-    """Return each plan's rank in [0, 1], averaged over the proxies."""
-    ranks = [stats.rankdata([own[name] for name in names]) for own in values.values()]
-    mean = (np.mean(ranks, axis=0) - 1) / max(1, len(names) - 1)
-    return dict(zip(names, mean.tolist(), strict=True))
+    return passes

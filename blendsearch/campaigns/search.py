@@ -49,10 +49,17 @@ class Campaign:
     report: Path
 
 
+ADDED_LATER = ("search.control", "search.ablation", "retraining.seeds")
+"""What a finished campaign may get more of, or less: none of them touches the search or a retraining that is there."""
+
+
 def run_search(
     space: Space, run_dir: Path | None = None, resume: bool = False, progress: Progress = silent
 ) -> Campaign:
-    """Run a search campaign, or go on with a stopped one; same space, same result, however often it was stopped."""
+    """Run a search campaign, or go on with a stopped one; same space, same result, however often it was stopped.
+
+    On resuming, `retraining.seeds`, `search.control` and `search.ablation` may differ: what is missing is added.
+    """
     pruning_schedule(space, "search")  # one that does not prune is refused before any work
     bench = Workbench(space, progress)
     if not resume:
@@ -66,7 +73,7 @@ def run_search(
 def _run(bench: Workbench, folder: RunFolder) -> Campaign:
     space = bench.space
     check_same_job(folder, "search")
-    check_same_space(folder, space.to_dict())
+    check_same_space(folder, space.to_dict(), ADDED_LATER)
     event = "resumed" if folder.has("space.json") else "started"
     folder.write_text("space.yaml", space.to_yaml())
     folder.write_json("space.json", space.to_dict())

@@ -148,7 +148,7 @@ def search(
         with session.progress() as progress:
             campaign = run_search(settings, run_dir, resume, progress)
         summary = campaign.summary
-        session.print(tables.result_table(summary), summary["comparison"]["sentence"])
+        session.print(tables.result_table(summary), *tables.verdicts(summary))
         session.print(*tables.front_table(summary))
         session.print(*tables.latency_line(summary.get("latency")), "")
         session.print(tables.stage_times(summary["seconds"]), f"report: {campaign.report}")

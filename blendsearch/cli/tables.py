@@ -36,6 +36,13 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def verdicts(summary: Mapping[str, Any]) -> list[str]:
+    """Return what follows from the differences: against the best criterion, by chance, and of the blend's parts."""
+    control = summary["comparison"].get("control")
+    against = [summary["comparison"], *([control] if control else []), *summary.get("ablation", {}).values()]
+    return [one["sentence"] for one in against]
+
+
 def _result_cells(name: str, result: Mapping[str, Any]) -> list[str]:
     return [name, _spread(result), percent(result["flops_ratio"]), percent(result["params_ratio"])]
 

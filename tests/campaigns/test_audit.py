@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from blendsearch.campaigns.audit import COMBINED, Drawn, judged, run_audit
+from blendsearch.campaigns.audit import passes_of_training, run_audit
+from blendsearch.campaigns.audit_judgement import COMBINED, Drawn, judged
 from blendsearch.campaigns.report import write_report
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
@@ -80,7 +82,7 @@ def test_cost_and_regret_worked_by_hand():
     ]
     good = {"a": [0.5, 1.0, 60], "b": [0.4, 2.0, 60], "c": [0.3, 3.0, 90], "d": [0.2, 4.0, 90]}
     bad = {"a": [0.1, 1.0], "b": [0.4, 1.0], "c": [0.9, 1.0], "d": [0.2, 1.0]}  # of a version that counted no passes
-    found = judged(plans, {"good": good, "bad": bad}, records, batch_size=50)
+    found = judged(plans, {"good": good, "bad": bad}, records, lambda steps: 150 * steps)
     assert found["ceiling"]["tau"] == 1.0
     assert found["proxies"]["good"]["tau"] == found["proxies"]["good"]["of_ceiling"] == 1.0
     assert found["proxies"]["good"]["cost"] == pytest.approx(2.5 / 50)
@@ -119,7 +121,9 @@ def without_times(part):
 
 def test_passes_of_an_estimate_are_counted(finished):
     record = json.loads(next((finished.run_dir / "records/retrained").glob("*.json")).read_text())
-    retraining = record["steps"] * 64 * 3
+    # 500 images to train on, half an epoch: four whole batches of 64, each image counting three
+    retraining = 4 * 64 * 3
+    assert record["steps"] == 4
     assert finished.summary["proxies"]["zero_shot"]["passes_cost"] == pytest.approx(
         150 / retraining
     )  # the search split
@@ -151,3 +155,13 @@ def test_the_command_prints_a_table_and_the_reports_path(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "noise ceiling" in result.output
     assert "report: runs/tiny-audit/report.html" in result.output
+
+
+def test_the_last_batch_of_an_epoch_may_be_smaller():
+    bench = SimpleNamespace(
+        splits=SimpleNamespace(train=range(300)), space=SimpleNamespace(retraining=SimpleNamespace(batch_size=128))
+    )
+    passes = passes_of_training(bench)
+    assert passes(1) == 3 * 128
+    assert passes(3) == 3 * 300  # 128 + 128 + 44
+    assert passes(7) == 3 * (300 + 300 + 128)

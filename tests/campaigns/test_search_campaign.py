@@ -291,3 +291,18 @@ def test_without_shares_of_its_own_a_blend_has_no_parts(finished):
 def test_the_parts_can_be_left_out(tmp_path):
     search = {"population": 6, "generations": 0, "control": False, "ablation": False}
     assert run_search(tiny(allocation="evolved", search=search), tmp_path / "run").summary["ablation"] == {}
+
+
+def test_a_finished_campaign_grows_by_seeds_parts_and_the_random_search(evolved, tmp_path):
+    space, campaign = evolved
+    search = {**space.to_dict()["search"], "control": False, "ablation": False}
+    less = {**space.to_dict(), "search": search, "retraining": {**space.to_dict()["retraining"], "seeds": 1}}
+    small = run_search(space_from_dict(less), tmp_path / "run")
+    assert small.summary["ablation"] == {}
+    assert small.summary["control"] is None
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run/records/retrained").iterdir()}
+    grown = run_search(space, tmp_path / "run", resume=True)
+    after = {file.name: file.read_bytes() for file in (tmp_path / "run/records/retrained").iterdir()}
+    assert before.items() <= after.items()
+    for part in ("ablation", "control", "criteria", "comparison"):
+        assert grown.summary[part] == campaign.summary[part]

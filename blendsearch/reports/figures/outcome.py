@@ -34,7 +34,9 @@ def draw_differences(run: Run, theme: Theme) -> Drawing:
 
 def draw_fidelity(run: Run, theme: Theme) -> Drawing:
     """Draw accuracy after retraining against the proxy, one point a candidate, named where there is room."""
-    shown = [item for item in results(run) if item.proxy is not None and item.test_accuracy is not None]
+    # Those that tau is worked out over; the blend's parts and the random search are variants of the blend.
+    candidates = [item for item in results(run) if item.is_blend or item.is_criterion]
+    shown = [item for item in candidates if item.proxy is not None and item.test_accuracy is not None]
     if len(shown) < 3:
         raise NotDrawn("Fewer than three candidates have both a proxy and a test accuracy.")
     best = best_criterion(run)
