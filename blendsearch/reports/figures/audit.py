@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 from matplotlib.axes import Axes
 
@@ -11,14 +12,19 @@ from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figu
 
 KINDS = {"criterion": ("o", 20), "random": ("x", 18), "evolved": ("D", 22)}
 
+LABEL = 30
+"""Letters in a line of a proxy's name with its options."""
+
 
 def draw_taus(run: AuditRun, theme: Theme) -> Drawing:
     """Draw Kendall's tau of every proxy with its interval, and the noise ceiling as an upright line with a band."""
     ranked = [(name, proxy) for name, proxy in run.ranked if proxy.tau is not None]
     if not ranked:
         raise NotDrawn("No proxy orders the plans at all: all estimates or all accuracies are equal.")
-    labels = 0.3 + 0.075 * max(len(name) for name, _ in ranked)
-    figure = new_figure(6.4, 1.1 + 0.3 * len(ranked))
+    names = [_wrapped(name) for name, _ in ranked]
+    labels = 0.3 + 0.075 * max(len(line) for name in names for line in name.splitlines())
+    lines = max(len(name.splitlines()) for name in names)
+    figure = new_figure(6.4, 1.1 + (0.16 + 0.14 * lines) * len(ranked))
     axes = placed_axes(figure, labels, 0.55, 0.55, 0.35)
     axes.axvline(0, color=theme.line, linewidth=1)
     ceiling = run.summary.ceiling
@@ -33,14 +39,21 @@ def draw_taus(run: AuditRun, theme: Theme) -> Drawing:
     for row, (_, proxy) in enumerate(ranked):
         _draw_tau(axes, row, proxy, theme)
     axes.set_ylim(len(ranked) - 0.4, -0.6)
-    axes.set_yticks(range(len(ranked)), [name for name, _ in ranked])
+    axes.set_yticks(range(len(ranked)), names)
     axes.tick_params(length=0)
     axes.grid(axis="x")
     axes.spines["bottom"].set_visible(False)
     axes.set_xlim(min(-0.3, *(proxy.tau or 0 for _, proxy in ranked)) - 0.05, 1.02)
-    axes.set_xlabel("Kendall's tau with the accuracy after retraining")
+    axes.set_xlabel("Kendall's tau with the accuracy after retraining", loc="right")
     best, first = ranked[0]
     return Drawing(figure, f"Kendall's tau of {len(ranked)} proxies; {best} has the highest, {first.tau:.2f}.")
+
+
+def _wrapped(name: str) -> str:
+    # A line may also end behind "+", which joins the proxies of an average.
+    loose = name.replace("+", "+ ")
+    filled = textwrap.fill(loose, LABEL, break_long_words=False, break_on_hyphens=False)
+    return filled.replace("+ ", "+")
 
 
 def _draw_tau(axes: Axes, row: int, proxy: ProxyRecord, theme: Theme) -> None:
@@ -57,13 +70,14 @@ def draw_estimates(run: AuditRun, theme: Theme) -> Drawing:
     ranked = run.ranked
     columns = min(3, len(ranked))
     rows = math.ceil(len(ranked) / columns)
-    width, height = 3.1, 2.7
+    lines = max(len(_wrapped(_title(name, proxy)).splitlines()) for name, proxy in ranked)
+    width, height = 3.1, 2.55 + 0.15 * lines
     figure = new_figure(width * columns, height * rows + 0.3)
     for number, (name, proxy) in enumerate(ranked):
         row, column = divmod(number, columns)
         axes = placed_axes(
             figure, 0.5 + width * column, 0.5 + height * (rows - 1 - row), width * (columns - 1 - column) + 0.15,
-            0.65 + height * row,
+            0.5 + 0.15 * lines + height * row,
         )  # fmt: skip
         _draw_panel(axes, run.summary.plans, name, proxy, theme)
     shown = {plan.kind for plan in run.summary.plans}
@@ -77,6 +91,10 @@ def draw_estimates(run: AuditRun, theme: Theme) -> Drawing:
         figure,
         f"Accuracy after retraining against the estimate of {len(ranked)} proxies, {len(run.summary.plans)} plans.",
     )
+
+
+def _title(name: str, proxy: ProxyRecord) -> str:
+    return f"{name}, {'no tau' if proxy.tau is None else f'tau {proxy.tau:.2f}'}"
 
 
 def _colour(kind: str, theme: Theme) -> str:
@@ -93,6 +111,5 @@ def _draw_panel(axes: Axes, plans: list[PlanRecord], name: str, proxy: ProxyReco
     axes.grid()
     axes.margins(0.08)
     axes.tick_params(length=0, labelcolor=theme.muted, labelsize=8)
-    tau = "no tau" if proxy.tau is None else f"tau {proxy.tau:.2f}"
-    axes.set_title(f"{name}, {tau}", fontsize=9, fontweight="bold", loc="left")
+    axes.set_title(_wrapped(_title(name, proxy)), fontsize=9, fontweight="bold", loc="left")
     axes.set_xlabel("estimate", fontsize=8.5, color=theme.muted)
