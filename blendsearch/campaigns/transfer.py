@@ -174,13 +174,13 @@ def _applied(target: Target, folder: RunFolder, searches: bool) -> dict[str, Any
     scores = {**own, **_added_scores(target, folder, own)}
     entrants = self_contained(source, _entrants(target, scores, () if searches else list(own)))
     retrained = retrained_entrants(bench, folder, scores, entrants)
-    proxies = {name: one.proxy for name, one in entrants.items()}
+    planned = {name: {"proxy": one.proxy, "allocation": one.allocation_name} for name, one in entrants.items()}
     records: Records = [*retrained, *(_of_campaign(source) if searches else ())]
     if searches:
-        proxies = {**source.read_json("records/proxies.json"), **proxies}
-    folder.write_json("records/proxies.json", proxies)
+        planned = {**_planned_in_campaign(source), **planned}
+    folder.write_json("records/proxies.json", {name: one["proxy"] for name, one in planned.items()})
     baseline = {**baseline, "test_accuracy": tested_baseline(bench, source)}
-    return record_of(target, baseline, records, proxies, list(own))
+    return record_of(target, baseline, records, planned, list(own))
 
 
 def _added_scores(target: Target, folder: RunFolder, own: Scores) -> Scores:
@@ -207,6 +207,14 @@ def _entrants(target: Target, scores: Scores, criteria: Sequence[str]) -> dict[s
     value = fitness.deciding([planner.plan(blend)])[0]
     found = {TRANSFERRED: entrant(allocation, planner, blend, value, TRANSFERRED)}
     return found | {name: rival(planner, fitness, name, allocation, "criterion") for name in criteria}
+
+
+def _planned_in_campaign(source: RunFolder) -> dict[str, dict[str, Any]]:
+    """Return proxy and allocation of a finished campaign's blend and of each of its criteria."""
+    summary = source.read_json("summary.json")
+    blend = {"proxy": summary["blend"]["proxy"], "allocation": summary["allocation"]}
+    criteria = summary["criteria"].items()
+    return {"blend": blend, **{name: {key: one[key] for key in ("proxy", "allocation")} for name, one in criteria}}
 
 
 def _of_campaign(source: RunFolder) -> list[dict[str, Any]]:

@@ -153,11 +153,12 @@ def transfer_table(summary: Mapping[str, Any]) -> Table:
     )  # fmt: skip
     for row in summary["spaces"]:
         best, searched, rival = row["criteria"][row["best_criterion"]], row["searched"], row["against_searched"]
-        against = row["against_criterion"]
+        against, own = row["against_criterion"], best.get("allocation")
+        name = row["best_criterion"] + ("" if own in (None, row["allocation"]) else f" ({own})")
         table.add_row(
             row["space"], f"{row['budget']['kind']} {100 * row['budget']['ratio']:g} %",
             _spread(row["transferred"]), _spread(searched) if searched else "-",
-            f"{_spread(best)} {row['best_criterion']}", _points(against["difference"], against["interval"]),
+            f"{_spread(best)} {name}", _points(against["difference"], against["interval"]),
             against["verdict"], _points(rival["difference"], rival["interval"]) if rival else "-",
             rival["verdict"] if rival else "-",
         )  # fmt: skip

@@ -15,9 +15,13 @@ SUMMARY = "transfer.json"
 
 
 class Reached(BaseModel):
-    """What a network came to, means over the seeds: accuracies and ratios in [0, 1]; no deviation for one seed."""
+    """What a network came to, means over the seeds: accuracies and ratios in [0, 1]; no deviation for one seed.
+
+    allocation: how its budget was shared out; None in a record of an older version.
+    """
 
     proxy: Number = None
+    allocation: str | None = None
     test_accuracy: float
     test_accuracy_std: Number = None
     flops_ratio: Number = None

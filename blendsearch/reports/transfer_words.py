@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from blendsearch.reports.transfer_records import SpaceRecord
@@ -57,6 +57,21 @@ def verdicts_of(row: SpaceRecord) -> list[str]:
 def twins_of(same_filters: Sequence[str]) -> list[str]:
     """Return a sentence on what keeps the same filters as the transferred blend, or nothing."""
     return [f"The transferred blend keeps the same filters as {' and '.join(same_filters)}."] if same_filters else []
+
+
+def allocated(criterion: str, allocation: str | None, of_space: str) -> str:
+    """Return a criterion's name, with its allocation in brackets where it is known and not that of the space."""
+    return criterion if allocation in (None, of_space) else f"{criterion} ({allocation})"
+
+
+def own_allocations(given: Iterable[str | None], of_space: str) -> list[str]:
+    """Return a sentence on criteria allocated otherwise than the blends, or nothing; given: what each criterion has."""
+    if all(allocation in (None, of_space) for allocation in given):
+        return []
+    return [
+        f"The {of_space} shares of the layers belong to a blend; each criterion has the allocation that the proxy "
+        "preferred for it, in brackets."
+    ]
 
 
 def rule_of(rule: str) -> str:

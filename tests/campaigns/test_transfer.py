@@ -102,6 +102,28 @@ def test_the_criteria_and_the_search_are_those_of_a_campaign_alone(blend, tmp_pa
 
 
 @pytest.mark.usefixtures("no_report")
+def test_the_record_says_how_the_shares_of_the_layers_came_about(tmp_path):
+    keep = {"conv1": 0.9, "conv2": 0.8, "conv3": 0.5, "conv4": 0.3}
+    Blend("network", {"network": {"l1": 1.0, "taylor": 0.6}}, keep=keep).save(tmp_path / "mix.json")
+    own = {"allocation": {"name": "evolved", "start": ["uniform", "global_threshold"]}}
+    space = tiny(**own, search={**TINY["search"], "control": False}, retraining={**TINY["retraining"], "seeds": 1})
+    searched = run_transfer(tmp_path / "mix.json", [space], tmp_path / "run").summary["spaces"][0]
+    plain = run_transfer(tmp_path / "mix.json", [space], tmp_path / "plain", searches=False).summary["spaces"][0]
+    campaign = json.loads((tmp_path / "run/here/search/summary.json").read_text())
+    assert (searched["transferred"]["allocation"], searched["searched"]["allocation"]) == ("evolved", "evolved")
+    given = {name: one["allocation"] for name, one in searched["criteria"].items()}
+    assert given == {name: one["allocation"] for name, one in campaign["criteria"].items()}
+    assert set(given.values()) <= {"uniform", "global_threshold"}
+    assert {name: one["allocation"] for name, one in plain["criteria"].items()} == given
+    best = plain["best_criterion"]
+    text = (tmp_path / "plain/transfer.md").read_text()
+    assert f"{best} ({given[best]}) |" in text
+    assert "each criterion has the allocation that the proxy preferred for it, in brackets." in text
+    line = next(csv.DictReader((tmp_path / "plain/transfer.csv").open()))
+    assert (line["allocation"], line["criterion_allocation"]) == ("evolved", given[best])
+
+
+@pytest.mark.usefixtures("no_report")
 def test_a_blend_transferred_to_where_it_was_found_is_the_blend_searched_there(tmp_path):
     found = run_search(tiny(), tmp_path / "found")
     row = run_transfer(found.run_dir / "blend.json", [tiny()], tmp_path / "run").summary["spaces"][0]

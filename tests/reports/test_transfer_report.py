@@ -155,6 +155,22 @@ def test_one_seed_is_said_to_test_nothing_and_no_search_leaves_no_column(once):
     assert "once/space.yaml --no-search --run-dir again" in text
 
 
+def test_criteria_without_evolved_shares_show_the_allocation_that_they_have(tmp_path, once):
+    criteria = {
+        "l1": {**reached(0.9321), "allocation": "uniform"},
+        "taylor": {**reached(0.9543), "allocation": "global_threshold"},
+    }
+    evolved = space(allocation="evolved", criteria=criteria, transferred={**reached(0.9432), "allocation": "evolved"})
+    page = build_transfer_report(saved(tmp_path, [evolved], searches=False))
+    names = [row[0] for row in rows(page)]
+    assert names.index("taylor (global_threshold)") == names.index("l1 (uniform)") - 1
+    assert "transferred blend" in names
+    text = words(page)
+    assert "each criterion has the allocation that the proxy preferred for it, in brackets." in text
+    assert "Allocation evolved, schedule one_shot, 1 seed." in text
+    assert "in brackets" not in words(once)  # of one allocation, and with a record that does not name any
+
+
 def test_the_headline_counts_every_verdict():
     every = [("beats", 0.01, 0.02), ("no difference shown", -0.01, 0.01), ("worse", -0.02, -0.01)]
     records = [SpaceRecord(**with_seeds(verdict, verdict, low, high)) for verdict, low, high in every]
