@@ -35,6 +35,11 @@ from blendsearch.search.fitness import Planner
 SEARCH = "search"
 """The folder of the campaign that searches a blend in a space, below that of the space."""
 RECORD = "result.json"
+OWN_NAMES = frozenset(
+    ("blend.json", "events.jsonl", "figures", "job.json", "transfer.csv", "transfer.html", "transfer.json",
+     "transfer.md")
+)  # fmt: skip
+"""What a transfer writes beside the folders of its spaces."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,17 @@ def _check_names(spaces: Sequence[Space]) -> None:
     if twice:
         raise RunError(
             f"transfer: {', '.join(twice)} given twice; each space needs a name of its own, which names its folder"
+        )
+    _check_folders(names)
+
+
+def _check_folders(names: Sequence[str]) -> None:
+    """Raise RunError for a space whose folder would be in the place of a file; some systems take A and a for one."""
+    taken = [name for name in names if name.lower() in OWN_NAMES]
+    if taken:
+        raise RunError(
+            f"transfer: no space can be called '{taken[0]}': a space's name is that of its folder, and the transfer "
+            f"writes {', '.join(sorted(OWN_NAMES))} beside it; give it another name"
         )
 
 

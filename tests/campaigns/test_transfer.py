@@ -15,7 +15,7 @@ import blendsearch
 from blendsearch.blending import Blend
 from blendsearch.campaigns.comparison import interval
 from blendsearch.campaigns.search import run_search
-from blendsearch.campaigns.transfer import run_transfer
+from blendsearch.campaigns.transfer import OWN_NAMES, run_transfer
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, RunError, UnknownNameError
@@ -206,6 +206,9 @@ def test_what_cannot_be_transferred_is_said_before_any_work(blend, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(RunError, match="here given twice; each space needs a name of its own"):
         run_transfer(blend, [tiny(), tiny(seed=5)], run)
+    for name in ("blend.json", "figures", "Transfer.html", "job.json"):
+        with pytest.raises(RunError, match=rf"^transfer: no space can be called '{name}': a space's name is"):
+            run_transfer(blend, [tiny(), tiny(name=name)], run)
     with pytest.raises(BlendsearchError, match=r"none\.json: cannot read the blend"):
         run_transfer(tmp_path / "none.json", [tiny()], run)
     with pytest.raises(BudgetError, match=r"^here: "):
@@ -235,6 +238,8 @@ def test_the_command_line(blend, tmp_path, monkeypatch):
     words = ["mix.json", "space.yaml", "retraining.seeds=1", "retraining.epochs=0.1", "--no-search"]
     printed = typed(*words)
     assert "transfer: runs/transfer/transfer.html" in printed
+    written = {file.name for file in (tmp_path / "runs/transfer").iterdir()}
+    assert written - {".lock"} == {*OWN_NAMES, "here"}  # so that no space can have the name of another file
     assert "After equal retraining the transferred blend is" in (tmp_path / "runs/transfer/transfer.html").read_text()
     assert "here: one blend for the whole network" in printed
     assert "not tested (one seed)" in printed
