@@ -30,6 +30,7 @@ from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, score_groups
 from blendsearch.errors import RunError, unknown_name
 from blendsearch.progress import Progress, silent
+from blendsearch.reports.transfer_records import read_found_on
 from blendsearch.search.fitness import Planner
 
 SEARCH = "search"
@@ -111,6 +112,7 @@ def _space(given: Space | Mapping[str, Any] | str | Path) -> Space:
 
 def _read(file: Path) -> Blend:
     blend = Blend.load(file)
+    read_found_on(str(file), blend.found_on)
     for name in blend.criteria:
         if name not in CRITERIA:
             raise unknown_name("criterion", name, CRITERIA.names(), str(file))

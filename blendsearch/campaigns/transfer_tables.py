@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blendsearch.campaigns.board_tables import markdown_table, percent
+from blendsearch.reports.transfer_records import read_found_on
 from blendsearch.reports.transfer_words import allocated, origin_of, own_allocations, rule_of, twins_of
 from blendsearch.reports.words import budget_words
 
@@ -62,10 +63,11 @@ def _or_nothing(value: Any) -> Any:
 def markdown_text(summary: Mapping[str, Any]) -> str:
     """Return the table of all spaces, then what stood behind each line: the rule, notes, and every criterion."""
     rows, blend = summary["spaces"], summary["blend"]
+    found_on = read_found_on(blend["file"], blend["found_on"])
     lines = [
         "# A blend found here, applied there",
         "",
-        f"{origin_of(blend['file'], blend['found_on'])} Test accuracy in % after equal retraining, mean ± "
+        f"{origin_of(blend['file'], found_on)} Test accuracy in % after equal retraining, mean ± "
         "standard deviation over the seeds; differences are the transferred blend minus the other in points, paired "
         "over the seeds, with the 95 % interval. The best criterion is chosen by the very numbers compared, which "
         "favours it. From transfer.json; one line a space in transfer.csv.",

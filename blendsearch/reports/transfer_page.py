@@ -112,7 +112,7 @@ def tell_transfer(run: TransferRun) -> dict[str, Any]:
     return {
         "summary": summary,
         "headline": headline(spaces),
-        "origin": origin_of(summary.blend.file, found_on.model_dump(exclude_none=True)),
+        "origin": origin_of(summary.blend.file, found_on),
         "found": found_there(found_on.results),
         "lines": [space_line(row, summary.searches) for row in spaces],
         "stories": [story_of(run, row) for row in spaces],

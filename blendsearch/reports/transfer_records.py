@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from blendsearch.errors import RunError
-from blendsearch.reports.records import Budget, Number, parse, read_text
+from blendsearch.reports.records import Budget, Number, first_mistake, parse, read_text
 
 SUMMARY = "transfer.json"
 
@@ -94,6 +95,14 @@ class FoundOn(BaseModel):
     data: str | None = None
     budget: dict[str, float] = Field(default_factory=dict)
     results: FoundResults | None = None
+
+
+def read_found_on(file: str, found_on: Mapping[str, Any]) -> FoundOn:
+    """Return what a blend's file says of where it was found; RunError for what the page could not tell."""
+    try:
+        return FoundOn.model_validate(found_on, strict=True)
+    except ValidationError as error:
+        raise RunError(f"{file}: found_on.{first_mistake(error)}; correct it or leave it out") from error
 
 
 class BlendRecord(BaseModel):

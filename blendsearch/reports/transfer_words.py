@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from blendsearch.reports.transfer_records import SpaceRecord
+from blendsearch.reports.transfer_records import FoundOn, SpaceRecord
 from blendsearch.reports.words import budget_words, verdict_sentence
 
 WHO = "the transferred blend"
@@ -18,12 +17,12 @@ OUTCOMES = {
 """Verdict -> what the blend then does to a rival, in the order in which a headline counts them."""
 
 
-def origin_of(file: str, found_on: Mapping[str, Any]) -> str:
+def origin_of(file: str, found_on: FoundOn) -> str:
     """Return a sentence on where a blend was found, as far as its file says."""
-    if "model" not in found_on:
+    if found_on.model is None:
         return f"{file} does not say where its blend was found."
-    budget = "".join(f", {budget_words(kind, ratio)}" for kind, ratio in found_on.get("budget", {}).items())
-    return f"Found on {found_on['model']}, {found_on.get('data', 'unknown data')}{budget}."
+    budget = "".join(f", {budget_words(kind, ratio)}" for kind, ratio in found_on.budget.items())
+    return f"Found on {found_on.model}, {found_on.data or 'unknown data'}{budget}."
 
 
 def headline(spaces: Sequence[SpaceRecord]) -> str:

@@ -226,6 +226,25 @@ def test_what_cannot_be_transferred_is_said_before_any_work(blend, tmp_path):
     assert not run.exists()
 
 
+@pytest.mark.parametrize(
+    ("found_on", "what"),
+    [
+        ({"model": 3}, "model: input should be a valid string (given 3)"),
+        ({"model": "x", "budget": "half"}, "budget: input should be a valid dictionary (given 'half')"),
+        ({"model": "x", "budget": {"flops": None}}, "budget.flops: input should be a valid number (given None)"),
+        ({"model": "x", "budget": {"flops": "0.5"}}, "budget.flops: input should be a valid number (given '0.5')"),
+        ({"results": {"verdict": "beats"}}, "results.test_accuracy: field required (given {'verdict': 'beats'})"),
+    ],
+)
+def test_what_the_page_cannot_tell_of_a_blend_is_said_before_any_work(tmp_path, found_on, what):
+    file = tmp_path / "odd.json"
+    Blend("network", {"network": {"l1": 1.0}}, found_on=found_on).save(file)
+    with pytest.raises(RunError) as caught:
+        run_transfer(file, [tiny()], tmp_path / "run")
+    assert str(caught.value) == f"{file}: found_on.{what}; correct it or leave it out"
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_line(blend, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(TINY, sort_keys=False))

@@ -14,8 +14,8 @@ from blendsearch.errors import RunError
 from blendsearch.reports import build_transfer_report
 from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.figures.transfer import draw_transfer
-from blendsearch.reports.transfer_records import SpaceRecord
-from blendsearch.reports.transfer_words import headline, verdicts_of
+from blendsearch.reports.transfer_records import FoundOn, SpaceRecord
+from blendsearch.reports.transfer_words import headline, origin_of, verdicts_of
 
 
 def reached(accuracy, std=None):
@@ -219,6 +219,11 @@ def test_a_folder_that_holds_no_finished_transfer_is_one_line(tmp_path):
     (tmp_path / "transfer.json").unlink()
     with pytest.raises(RunError, match=r"transfer\.json is missing"):
         write_report(tmp_path)
+
+
+def test_a_blend_that_says_little_of_where_it_was_found():
+    assert origin_of("x.json", FoundOn(model="conv4", data=None)) == "Found on conv4, unknown data."
+    assert origin_of("x.json", FoundOn(data="digits")) == "x.json does not say where its blend was found."
 
 
 def test_names_are_escaped(tmp_path):
