@@ -11,8 +11,17 @@ from blendsearch.progress import Progress, silent
 from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures.style import Drawing, Theme
 from blendsearch.reports.figures.transfer import SEARCHED, draw_transfer
+from blendsearch.reports.repeating import place_of
 from blendsearch.reports.story import VERDICTS
-from blendsearch.reports.transfer_records import Against, FoundResults, Reached, SpaceRecord, TransferRun, read_transfer
+from blendsearch.reports.transfer_records import (
+    Against,
+    FoundResults,
+    Reached,
+    SpaceRecord,
+    TransferRun,
+    read_spaces,
+    read_transfer,
+)
 from blendsearch.reports.transfer_words import (
     allocated,
     headline,
@@ -117,6 +126,7 @@ def tell_transfer(run: TransferRun) -> dict[str, Any]:
         "lines": [space_line(row, summary.searches) for row in spaces],
         "stories": [story_of(run, row) for row in spaces],
         "sources": [(name, what, (run.folder / name).exists()) for name, what in SOURCES.items()],
+        "place": place_of(read_spaces(run)),
         "several_seeds": any(row.seeds > 1 for row in spaces),
     }
 

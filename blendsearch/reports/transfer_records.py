@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from blendsearch.errors import RunError
-from blendsearch.reports.records import Budget, Number, first_mistake, parse, read_text
+from blendsearch.reports.records import Budget, Number, first_mistake, parse, read_text, read_yaml
 
 SUMMARY = "transfer.json"
 
@@ -138,3 +138,13 @@ def read_transfer(folder: Path) -> TransferRun:
     if not (folder / SUMMARY).is_file() and (folder.parent / "job.json").is_file():
         raise RunError(f"{folder}: is one space of a transfer; the report is of the whole: {folder.resolve().parent}")
     return TransferRun(folder, parse(folder / SUMMARY, read_text(folder, SUMMARY), TransferSummary))
+
+
+def read_spaces(run: TransferRun) -> list[dict[str, Any]]:
+    """Return the settings of each space that the folder still has; RunError for a space.yaml that is broken."""
+    folders = [run.folder / row.space for row in run.summary.spaces]
+    return [
+        read_yaml(folder / "space.yaml", read_text(folder, "space.yaml"))
+        for folder in folders
+        if (folder / "space.yaml").is_file()
+    ]

@@ -171,6 +171,19 @@ def test_criteria_without_evolved_shares_show_the_allocation_that_they_have(tmp_
     assert "in brackets" not in words(once)  # of one allocation, and with a record that does not name any
 
 
+def test_the_command_is_typed_where_the_paths_of_the_spaces_count_from(tmp_path):
+    folder = saved(tmp_path, [space()], searches=False)
+    (folder / "once/space.yaml").write_text("data: {name: digits}")
+    assert "same versions, in this folder: blendsearch transfer blend.json once/space.yaml" in words(
+        build_transfer_report(folder)
+    )
+    (folder / "once/space.yaml").write_text("data: {name: folder, root: images}")
+    text = words(build_transfer_report(folder))
+    assert "in the folder where the run was started (from there the settings name data.root; RUN stands for" in text
+    assert "blendsearch transfer RUN/blend.json RUN/once/space.yaml --no-search --run-dir again" in text
+    assert "blendsearch report RUN " in text
+
+
 def test_the_headline_counts_every_verdict():
     every = [("beats", 0.01, 0.02), ("no difference shown", -0.01, 0.01), ("worse", -0.02, -0.01)]
     records = [SpaceRecord(**with_seeds(verdict, verdict, low, high)) for verdict, low, high in every]
