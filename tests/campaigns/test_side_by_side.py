@@ -88,12 +88,15 @@ def test_a_page_in_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
     for page, words in {
         "some/missing/page.html": "there is no folder some/missing for the page; make it first or name another file",
         "file/page.html": "there is no folder file for the page; make it first or name another file",
+        "runs/summary.json": "is no name for a page; it must end in .html or .htm",
+        "page": "is no name for a page; it must end in .html or .htm",
         "runs": "is a folder; name a file for the page, such as runs/compared.html",
     }.items():
         result = CliRunner().invoke(app, ["compare", "no run", "none either", "--page", page])
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr == f"{page}: {words}\n"
     assert not (tmp_path / "some").exists()
+    assert not (tmp_path / "page").exists()
 
 
 @pytest.mark.parametrize(
