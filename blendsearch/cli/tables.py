@@ -124,8 +124,10 @@ def campaigns_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def settings_table(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Sequence[Any]]) -> Table:
-    """Return the keys in which the spaces of campaigns differ, with the value of each."""
+def settings_table(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Sequence[Any]]) -> Table | str:
+    """Return the keys in which the spaces of campaigns differ, with the value of each, or a line that none does."""
+    if not settings:
+        return "their spaces are the same, names aside"
     table = plain_table("where their spaces differ", "key", *(row["label"] for row in rows))
     for key, values in settings.items():
         table.add_row(key, *(_cell(value) for value in values))

@@ -81,6 +81,18 @@ def test_the_command_prints_and_writes_a_page_without_scripts(campaigns, tmp_pat
     assert "budget.flops" in text
 
 
+def test_the_same_space_twice_is_said_to_be_the_same(campaigns, tmp_path):
+    shutil.copytree(campaigns / "layers", tmp_path / "again")
+    page = tmp_path / "compared.HTML"
+    result = CliRunner().invoke(
+        app, ["compare", str(campaigns / "layers"), str(tmp_path / "again"), "--page", str(page)]
+    )
+    assert result.exit_code == 0, result.output
+    assert "\ntheir spaces are the same, names aside\n" in result.output
+    assert "where their spaces differ" not in result.output
+    assert "Nowhere: the spaces are the same, names aside." in page.read_text()
+
+
 def test_a_page_in_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
