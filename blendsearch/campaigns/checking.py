@@ -32,7 +32,11 @@ from blendsearch.search.parallel import resolve_workers
 from blendsearch.statistics.ratings import read_ratings
 
 Mistakes = Iterator[tuple[KeyPath, str]]
-RESERVED = {"blend": "what the campaign finds", "transferred": "the blend of a transfer"}
+RESERVED = {
+    "blend": "what the campaign finds",
+    "random_search": "what the campaign finds by chance",
+    "transferred": "the blend of a transfer",
+}
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 WITH_OPTIONS: dict[str, Registry[Any]] = {"allocation": ALLOCATIONS, "proxy": PROXIES, "schedule": SCHEDULES}
 
@@ -137,8 +141,11 @@ def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
 
 
 def _space_blends(section: Any) -> Mistakes:
-    """Yield what is wrong with blends among the criteria; their names are parts of file names."""
-    yield from mistakes_in_blends(section, RESERVED)
+    """Yield what is wrong with blends among the criteria.
+
+    Their names are parts of file names, and of the names of a blend's parts: 'blend with uniform shares'.
+    """
+    yield from mistakes_in_blends(section, {**dict.fromkeys(ALLOCATIONS.names(), "an allocation"), **RESERVED})
     for position, label in enumerate(labels(section)):
         if not re.fullmatch(NAME, label):
             allowed = "allowed letters, digits, '.', '_' and '-'; give another: {file: ..., name: ...}"

@@ -16,6 +16,8 @@ from blendsearch.reports import build_compare_page
 EQUAL_TERMS = ("data", "model", "training", "structure", "budget", "schedule", "compensation", "retraining", "seed")
 """Sections of a space that must be equal for the accuracies after retraining of two campaigns to be comparable."""
 
+PAGE_SUFFIXES = (".html", ".htm")
+
 
 @dataclass(frozen=True)
 class SideBySide:
@@ -50,7 +52,7 @@ def compare_runs(run_dirs: Sequence[Path], page: Path | None = None) -> SideBySi
     A row holds: label, folder, model, data, budget, allocation, proxy, search, trials, baseline, blend (mean), std,
     best_criterion, best (its mean), difference and interval (blend minus it, paired), verdict, control (mean of the
     random search's best, or None), tau, seconds. Accuracies in [0, 1]. Raises RunError for fewer than two folders,
-    one given twice, folders of unfinished campaigns or other jobs, and a page that is a folder or in none.
+    one given twice, folders of unfinished campaigns or other jobs, and a page that is a folder, in none, or no .html.
     """
     if page is not None:
         _check_place(page)
@@ -71,9 +73,14 @@ def compare_runs(run_dirs: Sequence[Path], page: Path | None = None) -> SideBySi
 
 
 def _check_place(page: Path) -> None:
-    """Raise RunError when a page cannot be there; folders are made for runs alone, elsewhere they may be misspelt."""
+    """Raise RunError when a page cannot be there, or would take the place of what is no page, such as a summary.json.
+
+    Folders are made for runs alone, elsewhere they may be misspelt.
+    """
     if page.is_dir():
         raise RunError(f"{page}: is a folder; name a file for the page, such as {page / 'compared.html'}")
+    if page.suffix.lower() not in PAGE_SUFFIXES:
+        raise RunError(f"{page}: is no name for a page; it must end in {' or '.join(PAGE_SUFFIXES)}")
     if not page.parent.is_dir():
         raise RunError(f"{page}: there is no folder {page.parent} for the page; make it first or name another file")
 

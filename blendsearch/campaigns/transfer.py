@@ -30,11 +30,17 @@ from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, score_groups
 from blendsearch.errors import RunError, unknown_name
 from blendsearch.progress import Progress, silent
+from blendsearch.reports.transfer_records import read_found_on
 from blendsearch.search.fitness import Planner
 
 SEARCH = "search"
 """The folder of the campaign that searches a blend in a space, below that of the space."""
 RECORD = "result.json"
+OWN_NAMES = frozenset(
+    ("blend.json", "events.jsonl", "figures", "job.json", "transfer.csv", "transfer.html", "transfer.json",
+     "transfer.md")
+)  # fmt: skip
+"""What a transfer writes beside the folders of its spaces."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ def _space(given: Space | Mapping[str, Any] | str | Path) -> Space:
 
 def _read(file: Path) -> Blend:
     blend = Blend.load(file)
+    read_found_on(str(file), blend.found_on)
     for name in blend.criteria:
         if name not in CRITERIA:
             raise unknown_name("criterion", name, CRITERIA.names(), str(file))
@@ -120,6 +127,17 @@ def _check_names(spaces: Sequence[Space]) -> None:
     if twice:
         raise RunError(
             f"transfer: {', '.join(twice)} given twice; each space needs a name of its own, which names its folder"
+        )
+    _check_folders(names)
+
+
+def _check_folders(names: Sequence[str]) -> None:
+    """Raise RunError for a space whose folder would be in the place of a file; some systems take A and a for one."""
+    taken = [name for name in names if name.lower() in OWN_NAMES]
+    if taken:
+        raise RunError(
+            f"transfer: no space can be called '{taken[0]}': a space's name is that of its folder, and the transfer "
+            f"writes {', '.join(sorted(OWN_NAMES))} beside it; give it another name"
         )
 
 
@@ -174,13 +192,13 @@ def _applied(target: Target, folder: RunFolder, searches: bool) -> dict[str, Any
     scores = {**own, **_added_scores(target, folder, own)}
     entrants = self_contained(source, _entrants(target, scores, () if searches else list(own)))
     retrained = retrained_entrants(bench, folder, scores, entrants)
-    proxies = {name: one.proxy for name, one in entrants.items()}
+    planned = {name: {"proxy": one.proxy, "allocation": one.allocation_name} for name, one in entrants.items()}
     records: Records = [*retrained, *(_of_campaign(source) if searches else ())]
     if searches:
-        proxies = {**source.read_json("records/proxies.json"), **proxies}
-    folder.write_json("records/proxies.json", proxies)
+        planned = {**_planned_in_campaign(source), **planned}
+    folder.write_json("records/proxies.json", {name: one["proxy"] for name, one in planned.items()})
     baseline = {**baseline, "test_accuracy": tested_baseline(bench, source)}
-    return record_of(target, baseline, records, proxies, list(own))
+    return record_of(target, baseline, records, planned, list(own))
 
 
 def _added_scores(target: Target, folder: RunFolder, own: Scores) -> Scores:
@@ -207,6 +225,14 @@ def _entrants(target: Target, scores: Scores, criteria: Sequence[str]) -> dict[s
     value = fitness.deciding([planner.plan(blend)])[0]
     found = {TRANSFERRED: entrant(allocation, planner, blend, value, TRANSFERRED)}
     return found | {name: rival(planner, fitness, name, allocation, "criterion") for name in criteria}
+
+
+def _planned_in_campaign(source: RunFolder) -> dict[str, dict[str, Any]]:
+    """Return proxy and allocation of a finished campaign's blend and of each of its criteria."""
+    summary = source.read_json("summary.json")
+    blend = {"proxy": summary["blend"]["proxy"], "allocation": summary["allocation"]}
+    criteria = summary["criteria"].items()
+    return {"blend": blend, **{name: {key: one[key] for key in ("proxy", "allocation")} for name, one in criteria}}
 
 
 def _of_campaign(source: RunFolder) -> list[dict[str, Any]]:

@@ -52,19 +52,20 @@ def record_of(
     target: Target,
     baseline: Mapping[str, Any],
     records: Records,
-    proxies: Mapping[str, float],
+    planned: Mapping[str, Mapping[str, Any]],
     names: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the row of a space; accuracies in [0, 1].
+    """Return the row of a space; accuracies in [0, 1]. planned: name -> proxy and allocation.
 
     Keys: space, network, network_arguments, data, budget, allocation, schedule, seeds, rule, matched (layer here ->
     layer there, where these differ), notes, baseline (test accuracy), transferred, searched (None without a search),
-    criteria (each with proxy and averages over the seeds), best_criterion, against_criterion, against_searched
-    (difference, interval, verdict), differences (against every criterion), same_filters.
+    criteria (each, as the two before, with proxy, allocation and averages over the seeds), best_criterion,
+    against_criterion, against_searched (difference, interval, verdict), differences (against every criterion),
+    same_filters.
     """
     bench, space = target.bench, target.bench.space
     searched = any(record["kind"] == "blend" for record in records)
-    criteria = {name: {"proxy": proxies[name], **averages(records, name, "criterion")} for name in names}
+    criteria = {name: {**planned[name], **averages(records, name, "criterion")} for name in names}
     best = max(sorted(criteria), key=lambda name: criteria[name]["test_accuracy"])
     return {
         "space": space.name,
@@ -79,8 +80,8 @@ def record_of(
         "matched": target.fitted.matched,
         "notes": notes_of(target),
         "baseline": baseline["test_accuracy"],
-        TRANSFERRED: {"proxy": proxies[TRANSFERRED], **averages(records, TRANSFERRED, TRANSFERRED)},
-        "searched": {"proxy": proxies["blend"], **averages(records, "blend", "blend")} if searched else None,
+        TRANSFERRED: {**planned[TRANSFERRED], **averages(records, TRANSFERRED, TRANSFERRED)},
+        "searched": {**planned["blend"], **averages(records, "blend", "blend")} if searched else None,
         "criteria": criteria,
         "best_criterion": best,
         "against_criterion": _against(records, best, "criterion"),

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blendsearch.campaigns.board_tables import markdown_table, percent
-from blendsearch.reports.transfer_words import origin_of, rule_of, twins_of
+from blendsearch.reports.transfer_records import read_found_on
+from blendsearch.reports.transfer_words import allocated, origin_of, own_allocations, rule_of, twins_of
 from blendsearch.reports.words import budget_words
 
 COLUMNS = (
@@ -28,6 +29,7 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
         **_measured("searched", searched),
         "best_criterion": row["best_criterion"],
         **_measured("criterion", best),
+        "criterion_allocation": best.get("allocation", ""),
         **_compared("criterion", row["against_criterion"]),
         **_compared("searched", row["against_searched"]),
         "same_filters": ", ".join(row["same_filters"]),
@@ -61,10 +63,11 @@ def _or_nothing(value: Any) -> Any:
 def markdown_text(summary: Mapping[str, Any]) -> str:
     """Return the table of all spaces, then what stood behind each line: the rule, notes, and every criterion."""
     rows, blend = summary["spaces"], summary["blend"]
+    found_on = read_found_on(blend["file"], blend["found_on"])
     lines = [
         "# A blend found here, applied there",
         "",
-        f"{origin_of(blend['file'], blend['found_on'])} Test accuracy in % after equal retraining, mean ± "
+        f"{origin_of(blend['file'], found_on)} Test accuracy in % after equal retraining, mean ± "
         "standard deviation over the seeds; differences are the transferred blend minus the other in points, paired "
         "over the seeds, with the 95 % interval. The best criterion is chosen by the very numbers compared, which "
         "favours it. From transfer.json; one line a space in transfer.csv.",
@@ -72,7 +75,9 @@ def markdown_text(summary: Mapping[str, Any]) -> str:
         *markdown_table(COLUMNS, [_line(row) for row in rows]),
     ]
     for row in rows:
+        given = [one.get("allocation") for one in row["criteria"].values()]
         lines += ["", f"## {row['space']}", "", rule_of(row["rule"]), *row["notes"]]
+        lines += own_allocations(given, row["allocation"])
         lines += [*twins_of(row["same_filters"]), f"Unpruned: {percent(row['baseline'])} %.", "", *_against_all(row)]
     return "\n".join(lines) + "\n"
 
@@ -99,17 +104,22 @@ def _line(row: Mapping[str, Any]) -> Sequence[str]:
     return [
         row["space"], row["network"], row["data"], budget_words(**row["budget"]), row["rule"],
         mean_and_deviation(row["transferred"]), mean_and_deviation(row["searched"]),
-        f"{mean_and_deviation(best)} ({row['best_criterion']})",
+        f"{mean_and_deviation(best)} {_named(row, row['best_criterion'])}",
         difference(row["against_criterion"]), row["against_criterion"]["verdict"],
         difference(searched), searched["verdict"] if searched else "",
     ]  # fmt: skip
+
+
+def _named(row: Mapping[str, Any], criterion: str) -> str:
+    """Return a criterion's name, with its allocation where that is not the space's."""
+    return allocated(criterion, row["criteria"][criterion].get("allocation"), row["allocation"])
 
 
 def _against_all(row: Mapping[str, Any]) -> list[str]:
     """Return the transferred blend's table against every criterion, the best of these first."""
     ordered = sorted(row["criteria"].items(), key=lambda item: -item[1]["test_accuracy"])
     others = ([("blend searched there", row["searched"], row["against_searched"])] if row["searched"] else []) + [
-        (name, result, row["differences"][name]) for name, result in ordered
+        (_named(row, name), result, row["differences"][name]) for name, result in ordered
     ]
     own = row["transferred"]
     return markdown_table(

@@ -131,8 +131,10 @@ def campaigns_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def settings_table(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Sequence[Any]]) -> Table:
-    """Return the keys in which the spaces of campaigns differ, with the value of each."""
+def settings_table(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Sequence[Any]]) -> Table | str:
+    """Return the keys in which the spaces of campaigns differ, with the value of each, or a line that none does."""
+    if not settings:
+        return "their spaces are the same, names aside"
     table = plain_table("where their spaces differ", "key", *(row["label"] for row in rows))
     for key, values in settings.items():
         table.add_row(key, *(_cell(value) for value in values))
@@ -160,11 +162,12 @@ def transfer_table(summary: Mapping[str, Any]) -> Table:
     )  # fmt: skip
     for row in summary["spaces"]:
         best, searched, rival = row["criteria"][row["best_criterion"]], row["searched"], row["against_searched"]
-        against = row["against_criterion"]
+        against, own = row["against_criterion"], best.get("allocation")
+        name = row["best_criterion"] + ("" if own in (None, row["allocation"]) else f" ({own})")
         table.add_row(
             row["space"], f"{row['budget']['kind']} {100 * row['budget']['ratio']:g} %",
             _spread(row["transferred"]), _spread(searched) if searched else "-",
-            f"{_spread(best)} {row['best_criterion']}", _points(against["difference"], against["interval"]),
+            f"{_spread(best)} {name}", _points(against["difference"], against["interval"]),
             against["verdict"], _points(rival["difference"], rival["interval"]) if rival else "-",
             rival["verdict"] if rival else "-",
         )  # fmt: skip

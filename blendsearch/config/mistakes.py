@@ -175,6 +175,17 @@ def _item_type(annotation: Any) -> Any:
     return next((item for item in found if item is not Any), Any)
 
 
+def list_field(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
+    """Return the field that a key path leads to where it may hold a list; None for all others and unknown keys."""
+    annotation: Any = model
+    info = None
+    for key in path:
+        owner = _submodel(annotation)
+        info = owner.model_fields.get(key) if owner is not None and isinstance(key, str) else None
+        annotation = info.annotation if info else _item_type(annotation) if isinstance(key, int) else None
+    return info if _item_type(annotation) is not Any else None
+
+
 def _submodel(annotation: Any) -> type[BaseModel] | None:
     """Return the model that a value is a mapping of, also where null may stand in its place."""
     if get_origin(annotation) in (Union, types.UnionType):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from blendsearch.config.board import Board
-from blendsearch.config.mistakes import Mistake, mistakes
+from blendsearch.config.mistakes import Mistake, list_field, mistakes, show
 from blendsearch.config.models import Section, Space
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
 from blendsearch.errors import ConfigError, nearest
@@ -123,7 +125,20 @@ def _named(key: str, value: Any) -> Any:
 
 def _no_such_item(key: str, items: int, given: str) -> str:
     allowed = {0: "none", 1: "0"}.get(items, f"0 to {items - 1}")
-    return f"{key} has {items} item{'' if items == 1 else 's'}, counted from 0 (given {given}, allowed {allowed})"
+    counted = f"{key} has {items} item{'' if items == 1 else 's'}, counted from 0"
+    if re.fullmatch(r"-?\d+", given):
+        return f"{counted} (given {given}, allowed {allowed})"
+    return f"{counted}, and '{given}' is no index (allowed {allowed})"
+
+
+def _no_item_of_default(key: str, field: FieldInfo, given: str) -> str:
+    """Say why no item can be set of a list that nobody gave."""
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, list) and default:
+        return f"{key} is left at its default of {len(default)} items, none of which can be set alone; give all of it"
+    if isinstance(default, str):
+        return f"{key} is left at its default {show(default)}, which has no items; give all of it"
+    return _no_such_item(key, 0, given)
 
 
 class _Draft(Generic[M]):
@@ -206,6 +221,9 @@ class _Draft(Generic[M]):
         for depth, key in enumerate(path):
             if isinstance(value, list) and not isinstance(key, int):
                 return _no_such_item(".".join(map(str, path[:depth])), len(value), key)
+            field = list_field(self.model, path[:depth]) if value is None else None
+            if field is not None:
+                return _no_item_of_default(".".join(map(str, path[:depth])), field, str(key))
             value = value[key] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
         return None
 

@@ -10,6 +10,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.reports.audit_records import AuditRun, AuditSummary, ProxyRecord, read_audit
 from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures.audit import draw_estimates, draw_taus
+from blendsearch.reports.repeating import place_of
 from blendsearch.reports.story import KeyNumber
 from blendsearch.reports.words import DASH, duration, percent
 
@@ -68,6 +69,7 @@ def tell_audit(run: AuditRun) -> dict[str, Any]:
         "sources": [(name, what, (run.folder / name).exists()) for name, what in SOURCES.items()],
         "seconds": duration(summary.seconds.get("total")),
         "space_text": run.space_text,
+        "place": place_of([run.space]),
     }
 
 

@@ -14,6 +14,8 @@ from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures.agreement import draw_compact_agreement, draw_mean_agreement
 from blendsearch.reports.figures.board import draw_accuracy, draw_means, draw_ranks
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme
+from blendsearch.reports.records import read_yaml
+from blendsearch.reports.repeating import place_of
 from blendsearch.reports.story import KeyNumber
 from blendsearch.reports.words import DASH, count, duration, percent, points
 
@@ -98,6 +100,7 @@ def tell_leaderboard(run: BoardRun) -> dict[str, Any]:
         "seconds": duration(summary.seconds.get("total")),
         "p": f"{summary.test.p:.2g}" if summary.test else DASH,
         "board_text": run.board_text,
+        "place": place_of([read_yaml(run.folder / "board.yaml", run.board_text)]),
     }
 
 

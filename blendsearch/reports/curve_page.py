@@ -10,6 +10,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.curve_records import Compared, Curve, CurvesRun, FamilyRecord, read_curves
 from blendsearch.reports.figures.curves import UNITS, draw_areas, draw_curves
+from blendsearch.reports.repeating import place_of
 from blendsearch.reports.story import KeyNumber
 from blendsearch.reports.words import DASH, count, duration, percent, points
 
@@ -77,6 +78,7 @@ def tell_curves(run: CurvesRun) -> dict[str, Any]:
         "sources": [(name, what, (run.folder / name).exists()) for name, what in SOURCES.items()],
         "seconds": duration(summary.seconds.get("total")),
         "space_text": run.space_text,
+        "place": place_of([run.space]),
     }
 
 

@@ -9,6 +9,7 @@ from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures import FIGURES, OF_A_FRONT
 from blendsearch.reports.figures.agreement import shown_groups
 from blendsearch.reports.records import read_run
+from blendsearch.reports.repeating import place_of
 from blendsearch.reports.story import paired_seeds, tell
 
 
@@ -24,7 +25,7 @@ def build_report(run_dir: Path, progress: Progress = silent) -> Path:
     groups = list(run.agreement.groups) if run.agreement else []
     text = fill(
         "report.html.j2", figures, **tell(run), paired_seeds=paired_seeds(run), panels=len(shown_groups(groups)),
-        panel_groups=len(groups),
+        panel_groups=len(groups), place=place_of([run.space]),
     )  # fmt: skip
     page = write_page(run.folder, [*FIGURES, *OF_A_FRONT], figures, text)
     progress("report", len(wanted) + 1, len(wanted) + 1, page.name)

@@ -348,6 +348,11 @@ def parse(path: Path, text: str, kind: Any) -> Any:
     except json.JSONDecodeError as error:
         raise RunError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise RunError(f"{path}: {place}: {first['msg'].lower()} (given {first['input']!r:.60})") from error
+        raise RunError(f"{path}: {first_mistake(error)}") from error
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Return the place of the first thing that is wrong, what is wrong with it, and what was given."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "top level"
+    return f"{place}: {first['msg'].lower()} (given {first['input']!r:.60})"

@@ -11,9 +11,26 @@ from blendsearch.progress import Progress, silent
 from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures.style import Drawing, Theme
 from blendsearch.reports.figures.transfer import SEARCHED, draw_transfer
+from blendsearch.reports.repeating import place_of
 from blendsearch.reports.story import VERDICTS
-from blendsearch.reports.transfer_records import Against, FoundResults, Reached, SpaceRecord, TransferRun, read_transfer
-from blendsearch.reports.transfer_words import headline, origin_of, rule_of, setting_of, verdicts_of
+from blendsearch.reports.transfer_records import (
+    Against,
+    FoundResults,
+    Reached,
+    SpaceRecord,
+    TransferRun,
+    read_spaces,
+    read_transfer,
+)
+from blendsearch.reports.transfer_words import (
+    allocated,
+    headline,
+    origin_of,
+    own_allocations,
+    rule_of,
+    setting_of,
+    verdicts_of,
+)
 from blendsearch.reports.words import DASH, interval, percent, points
 
 PAGE = "transfer.html"
@@ -65,6 +82,7 @@ class SpaceStory:
     rule: str
     notes: list[str]
     allocation: str
+    own_allocations: list[str]
     schedule: str
     seeds: int
     lines: list[RivalLine]
@@ -103,11 +121,12 @@ def tell_transfer(run: TransferRun) -> dict[str, Any]:
     return {
         "summary": summary,
         "headline": headline(spaces),
-        "origin": origin_of(summary.blend.file, found_on.model_dump(exclude_none=True)),
+        "origin": origin_of(summary.blend.file, found_on),
         "found": found_there(found_on.results),
         "lines": [space_line(row, summary.searches) for row in spaces],
         "stories": [story_of(run, row) for row in spaces],
         "sources": [(name, what, (run.folder / name).exists()) for name, what in SOURCES.items()],
+        "place": place_of(read_spaces(run)),
         "several_seeds": any(row.seeds > 1 for row in spaces),
     }
 
@@ -127,7 +146,7 @@ def space_line(row: SpaceRecord, searches: bool) -> SpaceLine:
     cells = [
         (_number(row.baseline), ""),
         (_spread(row.transferred), "main"),
-        (row.best_criterion, "name"),
+        (_named(row, row.best_criterion), "name"),
         (_spread(best), "whole"),
         *_compared(row.against_criterion),
     ]
@@ -140,10 +159,11 @@ def story_of(run: TransferRun, row: SpaceRecord) -> SpaceStory:
     """Return what the section of a space tells."""
     files = {f"{row.space}/{name}": what for name, what in SOURCES_OF_A_SPACE.items()}
     sources = {name: what for name, what in files.items() if (run.folder / name).exists()}
+    given = [result.allocation for result in row.criteria.values()]
     return SpaceStory(
         row.space, figure_name(row), setting_of(row), verdicts_of(row), rule_of(row.rule), row.notes, row.allocation,
-        row.schedule, row.seeds, rival_lines(row), _number(row.baseline), row.matched, sources,
-        [name for name in sources if name.endswith("records/retrained")],
+        own_allocations(given, row.allocation), row.schedule, row.seeds, rival_lines(row), _number(row.baseline),
+        row.matched, sources, [name for name in sources if name.endswith("records/retrained")],
     )  # fmt: skip
 
 
@@ -154,8 +174,13 @@ def rival_lines(row: SpaceRecord) -> list[RivalLine]:
         lines.append(RivalLine(f"blend {SEARCHED}", "criterion", _reached(row.searched, row.against_searched)))
     for name in row.ranked:
         css = "best" if name == row.best_criterion else "criterion"
-        lines.append(RivalLine(name, css, _reached(row.criteria[name], row.differences[name])))
+        lines.append(RivalLine(_named(row, name), css, _reached(row.criteria[name], row.differences[name])))
     return lines
+
+
+def _named(row: SpaceRecord, criterion: str) -> str:
+    """Return a criterion's name, with its allocation where that is not the space's."""
+    return allocated(criterion, row.criteria[criterion].allocation, row.allocation)
 
 
 def _reached(result: Reached, against: Against | None) -> list[tuple[str, str]]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from blendsearch.errors import RunError
-from blendsearch.reports.records import Budget, Number, parse, read_text
+from blendsearch.reports.records import Budget, Number, first_mistake, parse, read_text, read_yaml
 
 SUMMARY = "transfer.json"
 
 
 class Reached(BaseModel):
-    """What a network came to, means over the seeds: accuracies and ratios in [0, 1]; no deviation for one seed."""
+    """What a network came to, means over the seeds: accuracies and ratios in [0, 1]; no deviation for one seed.
+
+    allocation: how its budget was shared out; None in a record of an older version.
+    """
 
     proxy: Number = None
+    allocation: str | None = None
     test_accuracy: float
     test_accuracy_std: Number = None
     flops_ratio: Number = None
@@ -92,6 +97,14 @@ class FoundOn(BaseModel):
     results: FoundResults | None = None
 
 
+def read_found_on(file: str, found_on: Mapping[str, Any]) -> FoundOn:
+    """Return what a blend's file says of where it was found; RunError for what the page could not tell."""
+    try:
+        return FoundOn.model_validate(found_on, strict=True)
+    except ValidationError as error:
+        raise RunError(f"{file}: found_on.{first_mistake(error)}; correct it or leave it out") from error
+
+
 class BlendRecord(BaseModel):
     """The blend that was transferred: its file as it was given, and what it was found on, as far as known."""
 
@@ -125,3 +138,13 @@ def read_transfer(folder: Path) -> TransferRun:
     if not (folder / SUMMARY).is_file() and (folder.parent / "job.json").is_file():
         raise RunError(f"{folder}: is one space of a transfer; the report is of the whole: {folder.resolve().parent}")
     return TransferRun(folder, parse(folder / SUMMARY, read_text(folder, SUMMARY), TransferSummary))
+
+
+def read_spaces(run: TransferRun) -> list[dict[str, Any]]:
+    """Return the settings of each space that the folder still has; RunError for a space.yaml that is broken."""
+    folders = [run.folder / row.space for row in run.summary.spaces]
+    return [
+        read_yaml(folder / "space.yaml", read_text(folder, "space.yaml"))
+        for folder in folders
+        if (folder / "space.yaml").is_file()
+    ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from blendsearch.reports.transfer_records import SpaceRecord
+from blendsearch.reports.transfer_records import FoundOn, SpaceRecord
 from blendsearch.reports.words import budget_words, verdict_sentence
 
 WHO = "the transferred blend"
@@ -18,12 +17,12 @@ OUTCOMES = {
 """Verdict -> what the blend then does to a rival, in the order in which a headline counts them."""
 
 
-def origin_of(file: str, found_on: Mapping[str, Any]) -> str:
+def origin_of(file: str, found_on: FoundOn) -> str:
     """Return a sentence on where a blend was found, as far as its file says."""
-    if "model" not in found_on:
+    if found_on.model is None:
         return f"{file} does not say where its blend was found."
-    budget = "".join(f", {budget_words(kind, ratio)}" for kind, ratio in found_on.get("budget", {}).items())
-    return f"Found on {found_on['model']}, {found_on.get('data', 'unknown data')}{budget}."
+    budget = "".join(f", {budget_words(kind, ratio)}" for kind, ratio in found_on.budget.items())
+    return f"Found on {found_on.model}, {found_on.data or 'unknown data'}{budget}."
 
 
 def headline(spaces: Sequence[SpaceRecord]) -> str:
@@ -57,6 +56,21 @@ def verdicts_of(row: SpaceRecord) -> list[str]:
 def twins_of(same_filters: Sequence[str]) -> list[str]:
     """Return a sentence on what keeps the same filters as the transferred blend, or nothing."""
     return [f"The transferred blend keeps the same filters as {' and '.join(same_filters)}."] if same_filters else []
+
+
+def allocated(criterion: str, allocation: str | None, of_space: str) -> str:
+    """Return a criterion's name, with its allocation in brackets where it is known and not that of the space."""
+    return criterion if allocation in (None, of_space) else f"{criterion} ({allocation})"
+
+
+def own_allocations(given: Iterable[str | None], of_space: str) -> list[str]:
+    """Return a sentence on criteria allocated otherwise than the blends, or nothing; given: what each criterion has."""
+    if all(allocation in (None, of_space) for allocation in given):
+        return []
+    return [
+        f"The {of_space} shares of the layers belong to a blend; each criterion has the allocation that the proxy "
+        "preferred for it, in brackets."
+    ]
 
 
 def rule_of(rule: str) -> str:

@@ -106,6 +106,8 @@ def test_a_score_job_lists_blends_as_such(finished, tmp_path):
     [
         ("none.json", "blends.0: none.json: cannot read the blend"),
         ({"file": "mix.json", "name": "l1"}, "blends.0: 'l1' is the name of a criterion; give another"),
+        ({"file": "mix.json", "name": "uniform"}, "blends.0: 'uniform' is the name of an allocation; give another"),
+        ({"file": "mix.json", "name": "random_search"}, "blends.0: 'random_search' is the name of what the campaign"),
         ({"file": "mix.json", "name": "blend"}, "blends.0: 'blend' is the name of what the campaign finds"),
         ({"file": "mix.json", "name": "a/b"}, "blends.0: the name 'a/b' cannot be used"),
         ({"file": "odd.json"}, "blends.0: odd.json blends criteria that are not registered: tailor"),

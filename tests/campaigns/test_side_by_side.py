@@ -81,6 +81,18 @@ def test_the_command_prints_and_writes_a_page_without_scripts(campaigns, tmp_pat
     assert "budget.flops" in text
 
 
+def test_the_same_space_twice_is_said_to_be_the_same(campaigns, tmp_path):
+    shutil.copytree(campaigns / "layers", tmp_path / "again")
+    page = tmp_path / "compared.HTML"
+    result = CliRunner().invoke(
+        app, ["compare", str(campaigns / "layers"), str(tmp_path / "again"), "--page", str(page)]
+    )
+    assert result.exit_code == 0, result.output
+    assert "\ntheir spaces are the same, names aside\n" in result.output
+    assert "where their spaces differ" not in result.output
+    assert "Nowhere: the spaces are the same, names aside." in page.read_text()
+
+
 def test_a_page_in_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
@@ -88,12 +100,15 @@ def test_a_page_in_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
     for page, words in {
         "some/missing/page.html": "there is no folder some/missing for the page; make it first or name another file",
         "file/page.html": "there is no folder file for the page; make it first or name another file",
+        "runs/summary.json": "is no name for a page; it must end in .html or .htm",
+        "page": "is no name for a page; it must end in .html or .htm",
         "runs": "is a folder; name a file for the page, such as runs/compared.html",
     }.items():
         result = CliRunner().invoke(app, ["compare", "no run", "none either", "--page", page])
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr == f"{page}: {words}\n"
     assert not (tmp_path / "some").exists()
+    assert not (tmp_path / "page").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import blendsearch
 from blendsearch.blending import Blend
 from blendsearch.campaigns.comparison import interval
 from blendsearch.campaigns.search import run_search
-from blendsearch.campaigns.transfer import run_transfer
+from blendsearch.campaigns.transfer import OWN_NAMES, run_transfer
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, RunError, UnknownNameError
@@ -102,6 +102,28 @@ def test_the_criteria_and_the_search_are_those_of_a_campaign_alone(blend, tmp_pa
 
 
 @pytest.mark.usefixtures("no_report")
+def test_the_record_says_how_the_shares_of_the_layers_came_about(tmp_path):
+    keep = {"conv1": 0.9, "conv2": 0.8, "conv3": 0.5, "conv4": 0.3}
+    Blend("network", {"network": {"l1": 1.0, "taylor": 0.6}}, keep=keep).save(tmp_path / "mix.json")
+    own = {"allocation": {"name": "evolved", "start": ["uniform", "global_threshold"]}}
+    space = tiny(**own, search={**TINY["search"], "control": False}, retraining={**TINY["retraining"], "seeds": 1})
+    searched = run_transfer(tmp_path / "mix.json", [space], tmp_path / "run").summary["spaces"][0]
+    plain = run_transfer(tmp_path / "mix.json", [space], tmp_path / "plain", searches=False).summary["spaces"][0]
+    campaign = json.loads((tmp_path / "run/here/search/summary.json").read_text())
+    assert (searched["transferred"]["allocation"], searched["searched"]["allocation"]) == ("evolved", "evolved")
+    given = {name: one["allocation"] for name, one in searched["criteria"].items()}
+    assert given == {name: one["allocation"] for name, one in campaign["criteria"].items()}
+    assert set(given.values()) <= {"uniform", "global_threshold"}
+    assert {name: one["allocation"] for name, one in plain["criteria"].items()} == given
+    best = plain["best_criterion"]
+    text = (tmp_path / "plain/transfer.md").read_text()
+    assert f"{best} ({given[best]}) |" in text
+    assert "each criterion has the allocation that the proxy preferred for it, in brackets." in text
+    line = next(csv.DictReader((tmp_path / "plain/transfer.csv").open()))
+    assert (line["allocation"], line["criterion_allocation"]) == ("evolved", given[best])
+
+
+@pytest.mark.usefixtures("no_report")
 def test_a_blend_transferred_to_where_it_was_found_is_the_blend_searched_there(tmp_path):
     found = run_search(tiny(), tmp_path / "found")
     row = run_transfer(found.run_dir / "blend.json", [tiny()], tmp_path / "run").summary["spaces"][0]
@@ -184,6 +206,9 @@ def test_what_cannot_be_transferred_is_said_before_any_work(blend, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(RunError, match="here given twice; each space needs a name of its own"):
         run_transfer(blend, [tiny(), tiny(seed=5)], run)
+    for name in ("blend.json", "figures", "Transfer.html", "job.json"):
+        with pytest.raises(RunError, match=rf"^transfer: no space can be called '{name}': a space's name is"):
+            run_transfer(blend, [tiny(), tiny(name=name)], run)
     with pytest.raises(BlendsearchError, match=r"none\.json: cannot read the blend"):
         run_transfer(tmp_path / "none.json", [tiny()], run)
     with pytest.raises(BudgetError, match=r"^here: "):
@@ -201,6 +226,25 @@ def test_what_cannot_be_transferred_is_said_before_any_work(blend, tmp_path):
     assert not run.exists()
 
 
+@pytest.mark.parametrize(
+    ("found_on", "what"),
+    [
+        ({"model": 3}, "model: input should be a valid string (given 3)"),
+        ({"model": "x", "budget": "half"}, "budget: input should be a valid dictionary (given 'half')"),
+        ({"model": "x", "budget": {"flops": None}}, "budget.flops: input should be a valid number (given None)"),
+        ({"model": "x", "budget": {"flops": "0.5"}}, "budget.flops: input should be a valid number (given '0.5')"),
+        ({"results": {"verdict": "beats"}}, "results.test_accuracy: field required (given {'verdict': 'beats'})"),
+    ],
+)
+def test_what_the_page_cannot_tell_of_a_blend_is_said_before_any_work(tmp_path, found_on, what):
+    file = tmp_path / "odd.json"
+    Blend("network", {"network": {"l1": 1.0}}, found_on=found_on).save(file)
+    with pytest.raises(RunError) as caught:
+        run_transfer(file, [tiny()], tmp_path / "run")
+    assert str(caught.value) == f"{file}: found_on.{what}; correct it or leave it out"
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_line(blend, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(TINY, sort_keys=False))
@@ -213,6 +257,8 @@ def test_the_command_line(blend, tmp_path, monkeypatch):
     words = ["mix.json", "space.yaml", "retraining.seeds=1", "retraining.epochs=0.1", "--no-search"]
     printed = typed(*words)
     assert "transfer: runs/transfer/transfer.html" in printed
+    written = {file.name for file in (tmp_path / "runs/transfer").iterdir()}
+    assert written - {".lock"} == {*OWN_NAMES, "here"}  # so that no space can have the name of another file
     assert "After equal retraining the transferred blend is" in (tmp_path / "runs/transfer/transfer.html").read_text()
     assert "here: one blend for the whole network" in printed
     assert "not tested (one seed)" in printed

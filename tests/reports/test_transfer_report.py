@@ -14,8 +14,8 @@ from blendsearch.errors import RunError
 from blendsearch.reports import build_transfer_report
 from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.figures.transfer import draw_transfer
-from blendsearch.reports.transfer_records import SpaceRecord
-from blendsearch.reports.transfer_words import headline, verdicts_of
+from blendsearch.reports.transfer_records import FoundOn, SpaceRecord
+from blendsearch.reports.transfer_words import headline, origin_of, verdicts_of
 
 
 def reached(accuracy, std=None):
@@ -155,6 +155,35 @@ def test_one_seed_is_said_to_test_nothing_and_no_search_leaves_no_column(once):
     assert "once/space.yaml --no-search --run-dir again" in text
 
 
+def test_criteria_without_evolved_shares_show_the_allocation_that_they_have(tmp_path, once):
+    criteria = {
+        "l1": {**reached(0.9321), "allocation": "uniform"},
+        "taylor": {**reached(0.9543), "allocation": "global_threshold"},
+    }
+    evolved = space(allocation="evolved", criteria=criteria, transferred={**reached(0.9432), "allocation": "evolved"})
+    page = build_transfer_report(saved(tmp_path, [evolved], searches=False))
+    names = [row[0] for row in rows(page)]
+    assert names.index("taylor (global_threshold)") == names.index("l1 (uniform)") - 1
+    assert "transferred blend" in names
+    text = words(page)
+    assert "each criterion has the allocation that the proxy preferred for it, in brackets." in text
+    assert "Allocation evolved, schedule one_shot, 1 seed." in text
+    assert "in brackets" not in words(once)  # of one allocation, and with a record that does not name any
+
+
+def test_the_command_is_typed_where_the_paths_of_the_spaces_count_from(tmp_path):
+    folder = saved(tmp_path, [space()], searches=False)
+    (folder / "once/space.yaml").write_text("data: {name: digits}")
+    assert "same versions, in this folder: blendsearch transfer blend.json once/space.yaml" in words(
+        build_transfer_report(folder)
+    )
+    (folder / "once/space.yaml").write_text("data: {name: folder, root: images}")
+    text = words(build_transfer_report(folder))
+    assert "in the folder where the run was started (from there the settings name data.root; RUN stands for" in text
+    assert "blendsearch transfer RUN/blend.json RUN/once/space.yaml --no-search --run-dir again" in text
+    assert "blendsearch report RUN " in text
+
+
 def test_the_headline_counts_every_verdict():
     every = [("beats", 0.01, 0.02), ("no difference shown", -0.01, 0.01), ("worse", -0.02, -0.01)]
     records = [SpaceRecord(**with_seeds(verdict, verdict, low, high)) for verdict, low, high in every]
@@ -203,6 +232,11 @@ def test_a_folder_that_holds_no_finished_transfer_is_one_line(tmp_path):
     (tmp_path / "transfer.json").unlink()
     with pytest.raises(RunError, match=r"transfer\.json is missing"):
         write_report(tmp_path)
+
+
+def test_a_blend_that_says_little_of_where_it_was_found():
+    assert origin_of("x.json", FoundOn(model="conv4", data=None)) == "Found on conv4, unknown data."
+    assert origin_of("x.json", FoundOn(data="digits")) == "x.json does not say where its blend was found."
 
 
 def test_names_are_escaped(tmp_path):

@@ -1,0 +1,83 @@
+"""From where a run can be repeated: its space keeps paths as they were given, some from the folder of the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torchvision", "timm")
+STAND_IN = "RUN"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to type a command, in words, and what the run folder is called from there."""
+
+    words: str
+    folder: str
+
+    def path(self, name: str) -> str:
+        """Return a file of the run folder as it is to be typed."""
+        return name if self.folder == "." else f"{self.folder}/{name}"
+
+
+def place_of(spaces: Iterable[Mapping[str, Any]]) -> Place:
+    """Return where commands with these spaces (or boards) must be typed: in the run folder where nothing is relative.
+
+    A page cannot know the folder in which its run was started, so it says which one that is, and why.
+    """
+    keys = list(dict.fromkeys(key for space in spaces for key in relative_paths(space)))
+    if not keys:
+        return Place("in this folder", ".")
+    words = f"in the folder where the run was started (from there the settings name {', '.join(keys)}; "
+    return Place(f"{words}{STAND_IN} stands for the path of this folder)", STAND_IN)
+
+
+def relative_paths(space: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of a space, or of a board and its networks, under which a path or own code is looked for.
+
+    Values of a wrong form are passed over.
+    """
+    for network in _listed(space.get("networks")):
+        yield from relative_paths(network)
+    model = _section(space.get("model"))
+    if _relative(_section(space.get("data")).get("root")):
+        yield "data.root"
+    if _own_code(model.get("name")):
+        yield "model.name"
+    if _relative(model.get("weights")):
+        yield "model.weights"
+    if _relative(_file(space.get("ratings"))):
+        yield "ratings"
+    if any(_relative(_file(one)) for one in _all(space.get("blends"))):
+        yield "blends"
+    if any(_relative(one) for one in _all(_section(space.get("search")).get("start_from"))):
+        yield "search.start_from"
+
+
+def _relative(path: object) -> bool:
+    return isinstance(path, str) and not path.startswith("~") and not Path(path).is_absolute()
+
+
+def _own_code(name: object) -> bool:
+    """Tell whether a network is built by a function of the user's, which is looked for in the current folder too."""
+    library, colon, _ = name.partition(":") if isinstance(name, str) else ("", "", "")
+    return bool(colon) and library not in LIBRARIES
+
+
+def _section(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _file(value: object) -> object:
+    return value.get("file") if isinstance(value, Mapping) else value
+
+
+def _all(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _listed(value: object) -> list[Mapping[str, Any]]:
+    return [one for one in _all(value) if isinstance(one, Mapping)]
