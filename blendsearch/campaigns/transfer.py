@@ -185,7 +185,7 @@ def _applied(target: Target, folder: RunFolder, searches: bool) -> dict[str, Any
     bench, place = target.bench, SEARCH if searches else ""
     source = RunFolder(folder / place)
     if searches:
-        run_search(bench.space, source.path, resume=True, progress=bench.progress)
+        run_search(_search_alone(bench.space), source.path, resume=True, progress=bench.progress)
     baseline = trained_baseline(bench, source)
     own, _ = criteria_scores(bench, source)
     prepared_allocation(bench, source)
@@ -199,6 +199,12 @@ def _applied(target: Target, folder: RunFolder, searches: bool) -> dict[str, Any
     folder.write_json("records/proxies.json", {name: one["proxy"] for name, one in planned.items()})
     baseline = {**baseline, "test_accuracy": tested_baseline(bench, source)}
     return record_of(target, baseline, records, planned, list(own))
+
+
+def _search_alone(space: Space) -> Space:
+    """Return a space without the random search and the ablation, which a transfer does not show."""
+    search = space.search.model_copy(update={"control": False, "ablation": False})
+    return space.model_copy(update={"search": search})
 
 
 def _added_scores(target: Target, folder: RunFolder, own: Scores) -> Scores:

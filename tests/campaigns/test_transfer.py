@@ -95,6 +95,9 @@ def test_the_criteria_and_the_search_are_those_of_a_campaign_alone(blend, tmp_pa
         assert row["searched"][key] == alone["blend"][key]
         assert row["criteria"]["l1"][key] == alone["criteria"]["l1"][key]
     assert row["baseline"] == alone["baseline"]["test_accuracy"]
+    files = (tmp_path / "run").glob("*/search/records/retrained/*.json")
+    kinds = {json.loads(file.read_text())["kind"] for file in files}
+    assert kinds == {"blend", "criterion"}  # nothing that a transfer does not show
     without = run_transfer(blend, [tiny()], tmp_path / "without", searches=False).summary["spaces"][0]
     for key in ("transferred", "criteria", "differences", "against_criterion", "baseline"):
         assert without[key] == row[key], key
@@ -137,7 +140,7 @@ def test_a_blend_transferred_to_where_it_was_found_is_the_blend_searched_there(t
 def test_killed_and_resumed_ends_the_same(blend, tmp_path):
     whole = tmp_path / "whole"
     run_transfer(blend, [tiny()], whole)
-    for task, at in (("training", 5), ("search", 3), ("retraining", 3), ("retraining", 8)):
+    for task, at in (("training", 5), ("search", 3), ("retraining", 3), ("retraining", 5)):
         with pytest.raises(Kill):
             run_transfer(blend, [tiny()], tmp_path / "run", resume=True, progress=killer(task, at))
     run_transfer(blend, [tiny()], tmp_path / "run", resume=True)
