@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from blendsearch.blending import Blend
-from blendsearch.campaigns.comparison import averages, interval, paired, same_filters, verdict_of
+from blendsearch.campaigns.comparison import averages, paired, same_filters, told
 from blendsearch.campaigns.entrants import Entrant, entrant, suited
-from blendsearch.reports.words import verdict_sentence
 from blendsearch.search.fitness import Planner
 from blendsearch.search.rungs import Fitness
 
@@ -48,11 +46,8 @@ def part_results(entrants: Mapping[str, Entrant], records: Sequence[Mapping[str,
 
 
 def _against(records: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    values = paired(records, name, ABLATION)
-    difference, bounds = statistics.fmean(values), interval(values)
-    verdict = verdict_of(bounds)
     rival = f"the {name}" if name.startswith("blend ") else name
-    sentence = verdict_sentence("the blend", rival, difference, bounds, verdict, len(values))
+    found = told(paired(records, name, ABLATION), rival)
     if name in same_filters(records, ABLATION):
-        sentence = f"The blend keeps the same filters as {rival}."
-    return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}
+        found["sentence"] = f"The blend keeps the same filters as {rival}."
+    return found

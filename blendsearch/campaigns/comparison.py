@@ -58,20 +58,14 @@ def compare(records: Records) -> dict[str, Any]:
     means = {name: averages(records, name, "criterion")["test_accuracy"] for name in names}
     best = max(names, key=lambda name: means[name])
     pairs = {name: paired(records, name) for name in names}
-    difference, bounds = statistics.fmean(pairs[best]), interval(pairs[best])
-    verdict = verdict_of(bounds)
-    sentence = verdict_sentence(
-        "the blend", f"the best criterion ({best})", difference, bounds, verdict, len(pairs[best])
-    )
+    found = told(pairs[best], f"the best criterion ({best})")
     twins = same_filters(records)
     if twins:
-        sentence += f" The blend keeps the same filters as {' and '.join(twins)}: the search found nothing better."
+        same = f"The blend keeps the same filters as {' and '.join(twins)}: the search found nothing better."
+        found["sentence"] += f" {same}"
     return {
         "best_criterion": best,
-        "difference": difference,
-        "interval": bounds,
-        "verdict": verdict,
-        "sentence": sentence,
+        **found,
         "same_filters": twins,
         "differences": {
             name: {"difference": statistics.fmean(values), "interval": interval(values)}
@@ -86,14 +80,25 @@ def _control(records: Records) -> dict[str, Any] | None:
     name = next((record["name"] for record in records if record["kind"] == "control"), None)
     if name is None:
         return None
-    values = paired(records, name, "control")
-    difference, bounds = statistics.fmean(values), interval(values)
-    verdict = verdict_of(bounds)
     rival = "the best of a random search of equal cost, which starts from the criteria too"
-    sentence = verdict_sentence("the blend", rival, difference, bounds, verdict, len(values))
+    found = told(paired(records, name, "control"), rival)
     if name in same_filters(records, "control"):
-        sentence = f"{rival[0].upper()}{rival[1:]}, keeps the same filters as the blend."
-    return {"difference": difference, "interval": bounds, "verdict": verdict, "sentence": sentence}
+        found["sentence"] = f"{rival[0].upper()}{rival[1:]}, keeps the same filters as the blend."
+    return found
+
+
+def tested(differences: Sequence[float]) -> dict[str, Any]:
+    """Return difference (the mean of paired ones), interval and verdict."""
+    bounds = interval(differences)
+    return {"difference": statistics.fmean(differences), "interval": bounds, "verdict": verdict_of(bounds)}
+
+
+def told(differences: Sequence[float], rival: str) -> dict[str, Any]:
+    """Return what `tested` does for the blend minus a rival, and the sentence that follows from it."""
+    found = tested(differences)
+    difference, bounds, verdict = found["difference"], found["interval"], found["verdict"]
+    sentence = verdict_sentence("the blend", rival, difference, bounds, verdict, len(differences))
+    return {**found, "sentence": sentence}
 
 
 def same_filters(records: Records, kind: str = "criterion", of: str = "blend") -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from blendsearch.allocation import Evolved
 from blendsearch.blending import Blend, Fitted
 from blendsearch.campaigns.checking import pruning_schedule
-from blendsearch.campaigns.comparison import averages, interval, paired, same_filters, verdict_of
+from blendsearch.campaigns.comparison import averages, paired, same_filters, tested
 from blendsearch.campaigns.single import SHARES_UNUSED, fitted_to
 from blendsearch.campaigns.workbench import Workbench, before_training, data_name
 from blendsearch.config import Space
@@ -96,9 +95,7 @@ def record_of(
 
 def _against(records: Records, name: str, kind: str) -> dict[str, Any]:
     """Return the transferred blend's test accuracy minus another's, paired over the seeds."""
-    values = paired(records, name, kind, TRANSFERRED)
-    bounds = interval(values)
-    return {"difference": statistics.fmean(values), "interval": bounds, "verdict": verdict_of(bounds)}
+    return tested(paired(records, name, kind, TRANSFERRED))
 
 
 def notes_of(target: Target) -> list[str]:
