@@ -10,12 +10,12 @@ from blendsearch.version import __version__
 if TYPE_CHECKING:
     from blendsearch import criteria as criteria
     from blendsearch.blending import Blend as Blend
-    from blendsearch.campaigns.interface import Pruned as Pruned
-    from blendsearch.campaigns.interface import prune as prune
-    from blendsearch.campaigns.interface import score as score
-    from blendsearch.campaigns.interface import search as search
-    from blendsearch.campaigns.leaderboard import leaderboard as leaderboard
-    from blendsearch.campaigns.transfer import transfer as transfer
+    from blendsearch.campaigns.api import Pruned as Pruned
+    from blendsearch.campaigns.api import prune as prune
+    from blendsearch.campaigns.api import score as score
+    from blendsearch.campaigns.api import search as search
+    from blendsearch.campaigns.leaderboard.run import leaderboard as leaderboard
+    from blendsearch.campaigns.transfer.run import transfer as transfer
     from blendsearch.criteria import Criterion as Criterion
     from blendsearch.criteria import register_criterion as register_criterion
     from blendsearch.structure import Plan as Plan
@@ -25,20 +25,21 @@ _HOMES = {
     "Blend": "blendsearch.blending",
     "Criterion": "blendsearch.criteria",
     "Plan": "blendsearch.structure",
-    "Pruned": "blendsearch.campaigns.interface",
-    "leaderboard": "blendsearch.campaigns.leaderboard",
-    "prune": "blendsearch.campaigns.interface",
+    "Pruned": "blendsearch.campaigns.api",
+    "leaderboard": "blendsearch.campaigns.leaderboard.run",
+    "prune": "blendsearch.campaigns.api",
     "register_criterion": "blendsearch.criteria",
-    "score": "blendsearch.campaigns.interface",
-    "transfer": "blendsearch.campaigns.transfer",
+    "score": "blendsearch.campaigns.api",
+    "search": "blendsearch.campaigns.api",
+    "transfer": "blendsearch.campaigns.transfer.run",
 }
 
-__all__ = ["__version__", "criteria", "search", *_HOMES]
+__all__ = ["__version__", "criteria", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("criteria", "search"):  # modules; that of the search can be called
-        return importlib.import_module(f"blendsearch.{name}")
+    if name == "criteria":
+        return importlib.import_module("blendsearch.criteria")
     raise AttributeError(f"module 'blendsearch' has no attribute '{name}'")

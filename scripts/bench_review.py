@@ -21,15 +21,15 @@ from typing import Any
 import torch
 from playwright.sync_api import sync_playwright
 
-from blendsearch.campaigns.folder import RunFolder
 from blendsearch.compute import Compute
 from blendsearch.criteria import names
 from blendsearch.data.batches import GivenBatches
 from blendsearch.models.zoo import MODELS
-from blendsearch.review.book import Book
-from blendsearch.review.desk import Desk
-from blendsearch.review.gallery import Gallery
+from blendsearch.results.run_folder import RunFolder
+from blendsearch.review.inspector import Desk
+from blendsearch.review.marks import Book
 from blendsearch.review.review import Review
+from blendsearch.review.sample_images import Gallery
 from blendsearch.review.serving import serve
 from blendsearch.structure import Structure
 

@@ -26,22 +26,22 @@ from matplotlib.ticker import MultipleLocator
 from scipy.stats import rankdata
 
 from blendsearch.allocation import Evolved
-from blendsearch.campaigns.checking import load_checked, make
-from blendsearch.campaigns.comparison import interval
-from blendsearch.campaigns.folder import RunFolder, check_same_space
-from blendsearch.campaigns.search import clustered
-from blendsearch.campaigns.versions import versions
-from blendsearch.campaigns.workbench import Workbench, criteria_scores, prepared_allocation, trained_baseline
+from blendsearch.campaigns.search.run import cluster_criteria
 from blendsearch.compute import child_seed, threads
 from blendsearch.config import Space
 from blendsearch.errors import BlendsearchError, unknown_name
+from blendsearch.evolution.algorithms import BACKENDS, Backend
+from blendsearch.evolution.fitness import FitnessFunction, Planner
+from blendsearch.evolution.genome import GenomeSpace
+from blendsearch.experiment.experiment import Experiment, prepare_allocation, score_criteria, train_unpruned
 from blendsearch.progress import silent
 from blendsearch.proxies import PROXIES
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes, render
-from blendsearch.search.backends import BACKENDS, Backend
-from blendsearch.search.fitness import FitnessFunction, Planner
-from blendsearch.search.genome import GenomeSpace
+from blendsearch.results.paired import interval
+from blendsearch.results.run_folder import RunFolder, check_same_space
+from blendsearch.results.versions import versions
+from blendsearch.validation.space import load_checked, make
 
 CHANCE = "control"
 Variant = Callable[..., Backend]
@@ -72,17 +72,20 @@ class Problem:
     """A trained and scored network, a space of blends, and a proxy whose values are kept in the folder."""
 
     def __init__(self, space: Space, folder: RunFolder) -> None:
-        bench = Workbench(space, silent)
-        trained_baseline(bench, folder)
-        scores, _ = criteria_scores(bench, folder)
-        allocation = prepared_allocation(bench, folder)
+        experiment = Experiment(space, silent)
+        train_unpruned(experiment, folder)
+        scores, _ = score_criteria(experiment, folder)
+        allocation = prepare_allocation(experiment, folder)
         self.folder = folder
-        self.planner = Planner(bench.structure, scores, allocation, bench.budget)
-        kept = list(bench.structure.widths) if isinstance(allocation, Evolved) else ()
-        self.genomes = GenomeSpace(clustered(bench, folder, scores), kept)
+        self.planner = Planner(experiment.structure, scores, allocation, experiment.budget)
+        kept = list(experiment.structure.widths) if isinstance(allocation, Evolved) else ()
+        self.genomes = GenomeSpace(cluster_criteria(experiment, folder, scores), kept)
         self.initial = [self.genomes.base(name) for name in scores]
         self.fitness = FitnessFunction(
-            make(PROXIES, space.proxy), bench.bench(bench.network), workers=bench.workers, threads=space.compute.threads
+            make(PROXIES, space.proxy),
+            experiment.proxy_context(experiment.network),
+            workers=experiment.workers,
+            threads=space.compute.threads,
         )
         if folder.has("records/known.json"):
             self.fitness.load_state_dict(folder.read_json("records/known.json"))

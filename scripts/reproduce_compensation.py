@@ -19,23 +19,23 @@ from typing import Any
 
 from torch import nn
 
-from blendsearch.campaigns.checking import load_checked
-from blendsearch.campaigns.folder import RunFolder
-from blendsearch.campaigns.versions import versions
-from blendsearch.campaigns.workbench import (
-    Workbench,
-    calibration_statistics,
-    prepared_allocation,
-    trained_baseline,
-    unlabelled,
-)
 from blendsearch.compute import child_seed, threads
 from blendsearch.criteria import score_groups
 from blendsearch.errors import BlendsearchError
+from blendsearch.experiment.experiment import (
+    Experiment,
+    calibration_statistics,
+    prepare_allocation,
+    train_unpruned,
+    unlabelled,
+)
 from blendsearch.progress import silent
+from blendsearch.results.run_folder import RunFolder
+from blendsearch.results.versions import versions
 from blendsearch.schedules import Refit
 from blendsearch.structure import Plan
 from blendsearch.training import evaluate, recalibrate, train
+from blendsearch.validation.space import load_checked
 
 COUNTS = (100, 300, 1000, 3000, 10_000)
 
@@ -43,8 +43,8 @@ COUNTS = (100, 300, 1000, 3000, 10_000)
 class Measured:
     """Rows of the table: what was done to the pruned network, how many images it saw, seconds, test accuracy."""
 
-    def __init__(self, bench: Workbench) -> None:
-        self.bench = bench
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
         self.rows: list[dict[str, Any]] = []
 
     def add(self, by: str, what: str, images: int, network: nn.Module, action: Callable[[], object]) -> None:
@@ -52,8 +52,10 @@ class Measured:
         start = time.perf_counter()
         action()
         seconds = time.perf_counter() - start
-        bench = self.bench
-        accuracy = evaluate(bench.compute.place(network), bench.splits.test.batches(500), bench.compute).accuracy
+        experiment = self.experiment
+        accuracy = evaluate(
+            experiment.compute.place(network), experiment.splits.test.batches(500), experiment.compute
+        ).accuracy
         row = {"by": by, "what": what, "images": images, "test_accuracy": accuracy, "seconds": round(seconds, 2)}
         self.rows.append(row)
         print(f"{by:20s} {what:14s} {images:7d} {100 * accuracy:8.2f} % {seconds:9.1f} s", flush=True)
@@ -61,11 +63,16 @@ class Measured:
 
 def measure(measured: Measured, by: str, plan: Plan, counts: list[int], positions: int) -> None:
     """Fill the rows of one criterion."""
-    bench = measured.bench
-    structure, splits, compute, seed = bench.structure, bench.splits, bench.compute, bench.space.seed
+    experiment = measured.experiment
+    structure, splits, compute, seed = (
+        experiment.structure,
+        experiment.splits,
+        experiment.compute,
+        experiment.space.seed,
+    )
 
     def cut() -> nn.Module:
-        return compute.place(structure.slice(bench.network, plan)).eval()
+        return compute.place(structure.slice(experiment.network, plan)).eval()
 
     measured.add(by, "sliced", 0, cut(), lambda: None)
     one = cut()
@@ -75,10 +82,10 @@ def measure(measured: Measured, by: str, plan: Plan, counts: list[int], position
     for count in counts:
         pruned = cut()
         refit = Refit(images[:count], positions)
-        arguments = (bench.network, structure, pruned, plan, compute, seed)
+        arguments = (experiment.network, structure, pruned, plan, compute, seed)
         measured.add(by, "compensated", count, pruned, lambda refit=refit, given=arguments: refit(*given))
     trained = cut()
-    config = bench.space.retraining
+    config = experiment.space.retraining
     shown = round(config.epochs * len(splits.train))
     measured.add(
         by, "retrained", shown, trained,
@@ -98,22 +105,22 @@ def main() -> None:
     space = load_checked(arguments.space, arguments.overrides)
     names = arguments.by.split(",")
     folder = RunFolder(arguments.out or Path("runs") / "compensation" / space.name)
-    bench = Workbench(space, silent)
+    experiment = Experiment(space, silent)
     with threads(space.compute.threads):
-        baseline = trained_baseline(bench, folder)
-        bench.compute.place(bench.network)
-        unpruned = evaluate(bench.network, bench.splits.test.batches(500), bench.compute).accuracy
-        scores = score_groups(bench.structure, calibration_statistics(bench, names), names)
-        allocation = prepared_allocation(bench, folder)
-        available = len(bench.splits.calibration) + len(bench.splits.train)
+        baseline = train_unpruned(experiment, folder)
+        experiment.compute.place(experiment.network)
+        unpruned = evaluate(experiment.network, experiment.splits.test.batches(500), experiment.compute).accuracy
+        scores = score_groups(experiment.structure, calibration_statistics(experiment, names), names)
+        allocation = prepare_allocation(experiment, folder)
+        available = len(experiment.splits.calibration) + len(experiment.splits.train)
         counts = [count for count in COUNTS if count < available] + ([available] if available < COUNTS[-1] else [])
         print(
-            f"{space.name}: {100 * unpruned:.2f} % before pruning, {bench.budget.ratio:g} of {bench.budget.kind} kept"
+            f"{space.name}: {100 * unpruned:.2f} % before pruning, {experiment.budget.ratio:g} of {experiment.budget.kind} kept"
         )
         print(f"{'criterion':20s} {'what':14s} {'images':>7s} {'test accuracy':>10s}")
-        measured = Measured(bench)
+        measured = Measured(experiment)
         for name in names:
-            plan = allocation.plan(bench.structure, scores[name], bench.budget)
+            plan = allocation.plan(experiment.structure, scores[name], experiment.budget)
             measure(measured, name, plan, counts, arguments.positions)
     folder.write_json(
         "compensation.json",

@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from blendsearch.campaigns.checking import load_checked
-from blendsearch.campaigns.comparison import interval
-from blendsearch.campaigns.single import train_baseline
-from blendsearch.campaigns.versions import versions
+from blendsearch.campaigns.single import run_train
+from blendsearch.results.paired import interval
+from blendsearch.results.versions import versions
+from blendsearch.validation.space import load_checked
 
 DIGITS = Path(__file__).parent.parent / "search_spaces" / "repr_digits.yaml"
 
@@ -27,7 +27,7 @@ DIGITS = Path(__file__).parent.parent / "search_spaces" / "repr_digits.yaml"
 def trained(space: Path, overrides: list[str]) -> dict[str, Any]:
     """Train once; the run folder is not kept."""
     with tempfile.TemporaryDirectory() as folder:
-        return train_baseline(load_checked(space, overrides), Path(folder) / "run")
+        return run_train(load_checked(space, overrides), Path(folder) / "run")
 
 
 def one_seed(space: Path, overrides: list[str], seed: int) -> dict[str, Any]:

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.blending import Blend
-from blendsearch.campaigns.checking import check_space, load_checked, make
-from blendsearch.campaigns.comparison import interval
-from blendsearch.campaigns.folder import RunFolder
-from blendsearch.campaigns.retraining import Candidate, Terms, retrain
-from blendsearch.campaigns.scorers import BlendScorer
-from blendsearch.campaigns.versions import versions
-from blendsearch.campaigns.workbench import Workbench, calibration_statistics, prepared_allocation, trained_baseline
 from blendsearch.compute import child_seed, threads
 from blendsearch.config import Space
 from blendsearch.criteria import score_groups
 from blendsearch.errors import BlendsearchError
+from blendsearch.experiment.experiment import Experiment, calibration_statistics, prepare_allocation, train_unpruned
+from blendsearch.experiment.retraining import Candidate, Terms, retrain
+from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.progress import silent
+from blendsearch.results.paired import interval
+from blendsearch.results.run_folder import RunFolder
+from blendsearch.results.versions import versions
 from blendsearch.schedules import SCHEDULES
 from blendsearch.training.evaluation import evaluate
+from blendsearch.validation.space import check_space, load_checked, make
 
 FIRST = "one_shot"
 
@@ -52,27 +52,27 @@ def spaces_of(space: Space, names: list[str], seed: int) -> dict[str, Space]:
 
 def one_seed(spaces: dict[str, Space], by: str, folder: RunFolder) -> list[dict[str, Any]]:
     """Train one network, prune and retrain it under every schedule; return a record for each."""
-    bench = Workbench(next(iter(spaces.values())), silent)
-    trained_baseline(bench, folder)
-    bench.compute.place(bench.network)
-    unpruned = evaluate(bench.network, bench.splits.test.batches(500), bench.compute).accuracy
-    known = score_groups(bench.structure, calibration_statistics(bench, [by]), [by])
-    seed = bench.space.seed
+    experiment = Experiment(next(iter(spaces.values())), silent)
+    train_unpruned(experiment, folder)
+    experiment.compute.place(experiment.network)
+    unpruned = evaluate(experiment.network, experiment.splits.test.batches(500), experiment.compute).accuracy
+    known = score_groups(experiment.structure, calibration_statistics(experiment, [by]), [by])
+    seed = experiment.space.seed
     scorer = BlendScorer(
         Blend.single(by),
         known,
-        bench.structure,
-        bench.splits.calibration,
-        bench.compute,
+        experiment.structure,
+        experiment.splits.calibration,
+        experiment.compute,
         child_seed(seed, "statistics"),
     )
-    allocation = prepared_allocation(bench, folder)
+    allocation = prepare_allocation(experiment, folder)
     records = []
     for name, space in spaces.items():
         terms = Terms(
-            bench.network, bench.structure, {by: scorer}, {by: allocation}, bench.budget,
-            make(SCHEDULES, space.schedule), space.retraining, bench.splits, bench.compute, seed,
-            compensation=bench.compensation,
+            experiment.network, experiment.structure, {by: scorer}, {by: allocation}, experiment.budget,
+            make(SCHEDULES, space.schedule), space.retraining, experiment.splits, experiment.compute, seed,
+            compensation=experiment.compensation,
         )  # fmt: skip
         result, _ = retrain(terms, Candidate(by, "criterion", 0))
         record = {key: getattr(result, key) for key in ("test_accuracy", "search_accuracy", "flops_ratio", "seconds")}

@@ -24,13 +24,13 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from blendsearch.allocation.sensitivity import Sensitivity
-from blendsearch.campaigns.checking import load_checked
-from blendsearch.campaigns.workbench import Workbench
 from blendsearch.compute import child_seed
+from blendsearch.experiment.experiment import Experiment
 from blendsearch.models.weights import load_weights
 from blendsearch.progress import silent
 from blendsearch.training import train
 from blendsearch.training.evaluation import evaluate
+from blendsearch.validation.space import load_checked
 
 DEFAULT = Path(__file__).parent.parent / "search_spaces" / "sbpf_digits.yaml"
 
@@ -51,38 +51,42 @@ class KeptAt:
             self.weights = copy.deepcopy(state["network"])
 
 
-def trained(bench: Workbench, share: float) -> tuple[nn.Module, nn.Module]:
+def trained(experiment: Experiment, share: float) -> tuple[nn.Module, nn.Module]:
     """Train the bench's network; return it as it was after a share of the epochs and at the end."""
-    settings = bench.space.training
+    settings = experiment.space.training
     store = KeptAt(max(1, round(share * settings.epochs)))
-    seed = child_seed(bench.space.seed, "training")
-    train(bench.network, bench.splits.train, settings, seed=seed, compute=bench.compute, checkpoint=store)
-    early = copy.deepcopy(bench.network)
+    seed = child_seed(experiment.space.seed, "training")
+    train(
+        experiment.network, experiment.splits.train, settings, seed=seed, compute=experiment.compute, checkpoint=store
+    )
+    early = copy.deepcopy(experiment.network)
     early.load_state_dict(store.weights)
-    return early, bench.network
+    return early, experiment.network
 
 
-def loaded(bench: Workbench, files: list[str]) -> tuple[nn.Module, nn.Module]:
+def loaded(experiment: Experiment, files: list[str]) -> tuple[nn.Module, nn.Module]:
     """Return the bench's network with the weights of each of two files."""
-    early, final = copy.deepcopy(bench.network), bench.network
+    early, final = copy.deepcopy(experiment.network), experiment.network
     load_weights(early, files[0])
     load_weights(final, files[1])
     return early, final
 
 
-def compared(bench: Workbench, early: nn.Module, final: nn.Module) -> dict[str, Any]:
+def compared(experiment: Experiment, early: nn.Module, final: nn.Module) -> dict[str, Any]:
     """Measure both networks; return accuracies on the search split, sensitiveness of both, and rho."""
     measured, accuracies = [], []
     for name, network in (("early", early), ("final", final)):
-        network = bench.compute.place(network).eval()
-        allocation = bench.allocation if isinstance(bench.allocation, Sensitivity) else Sensitivity()
-        seed = child_seed(bench.space.seed, "allocation", name)
-        allocation.prepare(network, bench.structure, bench.splits.search, compute=bench.compute, seed=seed)
+        network = experiment.compute.place(network).eval()
+        allocation = experiment.allocation if isinstance(experiment.allocation, Sensitivity) else Sensitivity()
+        seed = child_seed(experiment.space.seed, "allocation", name)
+        allocation.prepare(
+            network, experiment.structure, experiment.splits.search, compute=experiment.compute, seed=seed
+        )
         measured.append(allocation.sensitiveness)
-        accuracies.append(evaluate(network, bench.splits.search.batches(500), bench.compute).accuracy)
+        accuracies.append(evaluate(network, experiment.splits.search.batches(500), experiment.compute).accuracy)
     rho = float(spearmanr(list(measured[0].values()), list(measured[1].values())).statistic)
     return {
-        "seed": bench.space.seed,
+        "seed": experiment.space.seed,
         "accuracy": dict(zip(("early", "final"), accuracies, strict=True)),
         "early": measured[0],
         "final": measured[1],
@@ -116,9 +120,9 @@ def main() -> None:
     seeds = [space.seed] if given.weights else list(range(space.seed, space.seed + given.seeds))
     results = []
     for seed in seeds:
-        bench = Workbench(space.model_copy(update={"seed": seed}), silent)
-        pair = loaded(bench, given.weights) if given.weights else trained(bench, given.share)
-        results.append(compared(bench, *pair))
+        experiment = Experiment(space.model_copy(update={"seed": seed}), silent)
+        pair = loaded(experiment, given.weights) if given.weights else trained(experiment, given.share)
+        results.append(compared(experiment, *pair))
         show(results[-1])
     known = [result["spearman"] for result in results if result["spearman"] is not None]
     mean = statistics.fmean(known) if known else None

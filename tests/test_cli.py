@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-import blendsearch.campaigns.checking  # noqa: F401  (before stand_in puts another module in its parent's place)
+import blendsearch.validation.space  # noqa: F401  (before stand_in puts another module in its parent's place)
 from blendsearch.cli import app, tables
 from blendsearch.cli.display import Bars, Lines, clock, rate_text
 from blendsearch.errors import RunError
@@ -140,7 +140,7 @@ def test_interrupt_says_how_to_continue(space, stand_in):
     assert result.exit_code == 130
     command = "blendsearch search space.yaml 'criteria=[l1, l2]' --run-dir 'my run' --resume"
     assert result.stderr == f"stopped; continue with: {command}\n"
-    stand_in("single", train_baseline=fails_with(KeyboardInterrupt()))
+    stand_in("single", run_train=fails_with(KeyboardInterrupt()))
     result = run("train", space)
     assert result.exit_code == 130
     assert result.stderr == "stopped; continue with: blendsearch train space.yaml --resume\n"
@@ -160,7 +160,7 @@ def test_train(space, stand_in):
         "seconds": 3,
         "steps": 1480,
     }
-    stand_in("single", train_baseline=lambda *given: found)
+    stand_in("single", run_train=lambda *given: found)
     result = run("train", space)
     assert result.exit_code == 0
     assert all(text in result.stdout for text in ("97.50 %", "1,480", "1,234,567", "9,876", "3.00 s", "runs"))
@@ -174,7 +174,7 @@ def test_score_is_not_cut_when_piped(space, stand_in):
         "agreement": {"criteria": names, "mean": [[-0.25] * 14] * 14},
         "clusters": {"stage1": [names[:7], names[7:]]},
     }
-    stand_in("single", score_criteria=lambda *given: found)
+    stand_in("single", run_score=lambda *given: found)
     result = run("score", space)
     assert result.exit_code == 0
     assert "…" not in result.stdout
@@ -190,7 +190,7 @@ def test_prune(space, stand_in):
         "pruned": {"test_accuracy": 0.9, "search_accuracy": 0.9, "flops_ratio": 0.5, "params_ratio": 0.4},
         "kept": {"features.0": [8, 16]},
     }
-    calls = stand_in("single", prune_once=lambda *given: found)
+    calls = stand_in("single", run_prune=lambda *given: found)
     result = run("prune", space, "--by", "l1", "budget.flops=0.4")
     assert result.exit_code == 0
     assert (calls[0][1], calls[0][0].budget.flops) == ("l1", 0.4)

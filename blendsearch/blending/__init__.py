@@ -2,7 +2,7 @@
 
 from blendsearch.blending.blend import Blend
 from blendsearch.blending.clusters import Clusters, cluster
-from blendsearch.blending.mapping import Fitted, fit_blend
+from blendsearch.blending.mapping import AdaptedBlend, adapt_blend
 from blendsearch.blending.ranks import Scores, agreement, rank_all, spearman
 from blendsearch.blending.units import with_unit
 from blendsearch.criteria.ranking import rank
@@ -10,11 +10,11 @@ from blendsearch.criteria.ranking import rank
 __all__ = [
     "Blend",
     "Clusters",
-    "Fitted",
+    "AdaptedBlend",
     "Scores",
     "agreement",
     "cluster",
-    "fit_blend",
+    "adapt_blend",
     "rank",
     "rank_all",
     "spearman",

@@ -24,7 +24,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class AdaptedBlend:
     """A blend that covers a network's groups, by which rule, and target group -> source group where these differ."""
 
     blend: Blend
@@ -32,7 +32,7 @@ class Fitted:
     matched: dict[str, str] = field(default_factory=dict)
 
 
-def fit_blend(blend: Blend, structure: Structure) -> Fitted:
+def adapt_blend(blend: Blend, structure: Structure) -> AdaptedBlend:
     """Return the blend for the groups of a network, with the rule that made it fit.
 
     The same layers: as it is. The same stages with other depths (ResNet-20 and ResNet-56): each group takes the
@@ -44,24 +44,24 @@ def fit_blend(blend: Blend, structure: Structure) -> Fitted:
     fitted = _fitted(blend, structure)
     if not blend.members:
         return fitted
-    members = {name: fit_blend(member, structure) for name, member in blend.members.items()}
+    members = {name: adapt_blend(member, structure) for name, member in blend.members.items()}
     whole = replace(fitted.blend, members={name: member.blend for name, member in members.items()})
     moved = [
         f"; its member {name}: {member.rule}" for name, member in members.items() if member.rule not in (SAME, ANY)
     ]
-    return Fitted(whole, fitted.rule + "".join(moved), fitted.matched)
+    return AdaptedBlend(whole, fitted.rule + "".join(moved), fitted.matched)
 
 
-def _fitted(blend: Blend, structure: Structure) -> Fitted:
+def _fitted(blend: Blend, structure: Structure) -> AdaptedBlend:
     """Fit the blend's own factors."""
     targets = [Place(group.name, group.stage, group.inner) for group in structure.groups]
     sources = places(blend)
     if _same_layers(blend, sources, structure):
-        return Fitted(blend, SAME if blend.groups or blend.keep else ANY)
+        return AdaptedBlend(blend, SAME if blend.groups or blend.keep else ANY)
     matched = _matched(sources, targets)
     if matched is None:
-        return Fitted(_for_any_network(blend, targets), _why_network(blend, sources, targets))
-    return Fitted(_moved(blend, matched), _by_depth(sources, targets), matched)
+        return AdaptedBlend(_for_any_network(blend, targets), _why_network(blend, sources, targets))
+    return AdaptedBlend(_moved(blend, matched), _by_depth(sources, targets), matched)
 
 
 def places(blend: Blend) -> list[Place]:

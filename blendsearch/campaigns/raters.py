@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from blendsearch.campaigns.workbench import Workbench
 from blendsearch.criteria import CRITERIA
+from blendsearch.experiment.experiment import Experiment
 
 
-def raters_record(bench: Workbench, criteria: Sequence[str]) -> dict[str, Any]:
+def raters_record(experiment: Experiment, criteria: Sequence[str]) -> dict[str, Any]:
     """Return {"ratings": ...} where some of the criteria read ratings, else nothing.
 
     Keys: raters (name -> filters rated), shared (filters that all rated), kappa (Fleiss', or None), fallback.
     """
-    ratings = bench.ratings
+    ratings = experiment.ratings
     if ratings is None or not any("ratings" in CRITERIA.get(name).needs for name in criteria):
         return {}
     counts = {name: sum(len(rated) for rated in marks.values()) for name, marks in ratings.raters.items()}

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.allocation.sensitivity import Sensitivity
-from blendsearch.campaigns.folder import RunFolder
 from blendsearch.campaigns.single import opened
-from blendsearch.campaigns.versions import versions
-from blendsearch.campaigns.workbench import Workbench, trained_baseline
 from blendsearch.compute import child_seed
 from blendsearch.config import Space
+from blendsearch.experiment.experiment import Experiment, train_unpruned
 from blendsearch.files import atomic
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures import render
 from blendsearch.reports.figures.sensitivity import draw_sensitivity
+from blendsearch.results.run_folder import RunFolder
+from blendsearch.results.versions import versions
 
 
-def measure_sensitivity(
+def run_sensitivity(
     space: Space, run_dir: Path | None = None, progress: Progress = silent, resume: bool = False
 ) -> dict[str, Any]:
     """Train (or load) the network, damage its groups one by one, and leave sensitivity.json and a figure.
@@ -28,22 +28,22 @@ def measure_sensitivity(
     (undamaged, on the search split), strengths, groups (name, width, drops at each strength, sensitiveness, rank: 1
     for the most sensitive), seed, versions, run_dir.
     """
-    with opened(space, run_dir, "sensitivity", progress, resume) as (bench, folder):
-        return _measured(bench, folder)
+    with opened(space, run_dir, "sensitivity", progress, resume) as (experiment, folder):
+        return _measured(experiment, folder)
 
 
-def _measured(bench: Workbench, folder: RunFolder) -> dict[str, Any]:
-    space = bench.space
-    trained_baseline(bench, folder)
-    allocation = bench.allocation if isinstance(bench.allocation, Sensitivity) else Sensitivity()
+def _measured(experiment: Experiment, folder: RunFolder) -> dict[str, Any]:
+    space = experiment.space
+    train_unpruned(experiment, folder)
+    allocation = experiment.allocation if isinstance(experiment.allocation, Sensitivity) else Sensitivity()
     allocation.prepare(
-        bench.network, bench.structure, bench.splits.search, compute=bench.compute,
-        seed=child_seed(space.seed, "allocation"), progress=bench.progress,
+        experiment.network, experiment.structure, experiment.splits.search, compute=experiment.compute,
+        seed=child_seed(space.seed, "allocation"), progress=experiment.progress,
     )  # fmt: skip
     record = {
         "accuracy": allocation.accuracy,
         "strengths": list(allocation.strengths),
-        "groups": rows(allocation, bench.structure.widths),
+        "groups": rows(allocation, experiment.structure.widths),
         "seed": space.seed,
         "versions": versions(),
     }

@@ -70,14 +70,14 @@ class Session:
 
 def read_space(space: Path, overrides: list[str] | None, resumed: bool = False) -> Space:
     """Read a space file with its overrides; every mistake at once."""
-    from blendsearch.campaigns.checking import load_checked
+    from blendsearch.validation.space import load_checked
 
     return load_checked(space, overrides or [], resumed=resumed)
 
 
 def read_board(board: Path, overrides: list[str] | None) -> Board:
     """Read a board file with its overrides; every mistake at once."""
-    from blendsearch.campaigns.board_checking import load_checked_board
+    from blendsearch.validation.board import load_checked_board
 
     return load_checked_board(board, overrides or [])
 
@@ -142,7 +142,7 @@ def search(
     """
     with plain_errors(how_to_resume("search", space, overrides, run_dir)):
         settings = read_space(space, overrides, resume)
-        from blendsearch.campaigns.search import run_search
+        from blendsearch.campaigns.search.run import run_search
 
         session = Session(quiet)
         with session.progress() as progress:
@@ -165,11 +165,11 @@ def train(
     """Train the network of a space, without pruning."""
     with plain_errors(how_to_resume("train", space, overrides, run_dir)):
         settings = read_space(space, overrides)
-        from blendsearch.campaigns.single import train_baseline
+        from blendsearch.campaigns.single import run_train
 
         session = Session(quiet)
         with session.progress() as progress:
-            result = train_baseline(settings, run_dir, progress, resume)
+            result = run_train(settings, run_dir, progress, resume)
         session.print(tables.baseline_table(result), f"run folder: {result['run_dir']}")
 
 
@@ -184,11 +184,11 @@ def score(
     """Score filters by each criterion; show which rank alike."""
     with plain_errors(how_to_resume("score", space, overrides, run_dir)):
         settings = read_space(space, overrides)
-        from blendsearch.campaigns.single import score_criteria
+        from blendsearch.campaigns.single import run_score
 
         session = Session(quiet)
         with session.progress() as progress:
-            result = score_criteria(settings, run_dir, progress, resume)
+            result = run_score(settings, run_dir, progress, resume)
         session.print(tables.criteria_table(result["criteria"]), tables.agreement_table(result["agreement"]))
         session.print(tables.clusters_table(result["clusters"]), *tables.raters_lines(result.get("ratings")))
         session.print(f"run folder: {result['run_dir']}")
@@ -206,11 +206,11 @@ def prune(
     """Prune by one criterion or a found blend, and retrain."""
     with plain_errors(how_to_resume("prune", space, overrides, run_dir, ["--by", by])):
         settings = read_space(space, overrides)
-        from blendsearch.campaigns.single import prune_once
+        from blendsearch.campaigns.single import run_prune
 
         session = Session(quiet)
         with session.progress() as progress:
-            result = prune_once(settings, by, run_dir, progress, resume)
+            result = run_prune(settings, by, run_dir, progress, resume)
         session.print(tables.kept_table(result["kept"]), tables.pruned_table(result))
         session.print(*tables.latency_line(result.get("latency")), *tables.raters_lines(result.get("ratings")))
         session.print(*filter(None, [result.get("rule"), result.get("note")]), f"run folder: {result['run_dir']}")
@@ -230,11 +230,11 @@ def sensitivity(
     """
     with plain_errors(how_to_resume("sensitivity", space, overrides, run_dir)):
         settings = read_space(space, overrides)
-        from blendsearch.campaigns.sensitivity import measure_sensitivity
+        from blendsearch.campaigns.sensitivity import run_sensitivity
 
         session = Session(quiet)
         with session.progress() as progress:
-            result = measure_sensitivity(settings, run_dir, progress, resume)
+            result = run_sensitivity(settings, run_dir, progress, resume)
         session.print(tables.sensitivity_table(result))
         session.print(f"undamaged: {tables.percent(result['accuracy'])} on the search split")
         session.print(f"run folder: {result['run_dir']}")
@@ -255,7 +255,7 @@ def curves(
     """
     with plain_errors(how_to_resume("curves", space, overrides, run_dir)):
         settings = read_space(space, overrides)
-        from blendsearch.campaigns.curves import run_curves
+        from blendsearch.campaigns.curves.run import run_curves
 
         session = Session(quiet)
         with session.progress() as progress:
@@ -279,7 +279,7 @@ def audit(
     """
     with plain_errors(how_to_resume("audit", space, overrides, run_dir)):
         settings = read_space(space, overrides)
-        from blendsearch.campaigns.audit import run_audit
+        from blendsearch.campaigns.audit.run import run_audit
 
         session = Session(quiet)
         with session.progress() as progress:
@@ -302,7 +302,7 @@ def leaderboard(
     """
     with plain_errors(how_to_resume("leaderboard", board, overrides, run_dir)):
         settings = read_board(board, overrides)
-        from blendsearch.campaigns.leaderboard import run_leaderboard
+        from blendsearch.campaigns.leaderboard.run import run_leaderboard
 
         session = Session(quiet)
         with session.progress() as progress:
@@ -333,7 +333,7 @@ def transfer(
     with plain_errors(how_to_resume("transfer", blend, given, run_dir, option)):
         files, overrides = files_and_overrides(given)
         settings = [read_space(file, overrides) for file in files]
-        from blendsearch.campaigns.transfer import run_transfer
+        from blendsearch.campaigns.transfer.run import run_transfer
 
         session = Session(quiet)
         with session.progress() as progress:
@@ -346,7 +346,7 @@ def transfer(
 def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")], quiet: Quiet = False) -> None:
     """Write the report of a campaign again."""
     with plain_errors():
-        from blendsearch.campaigns.report import write_report
+        from blendsearch.reports.report import write_report
 
         session = Session(quiet)
         with session.progress() as progress:
@@ -368,7 +368,7 @@ def compare(
     differs.
     """
     with plain_errors():
-        from blendsearch.campaigns.side_by_side import compare_runs
+        from blendsearch.campaigns.compare import compare_runs
 
         session = Session(quiet)
         result = compare_runs(runs, page)
@@ -385,7 +385,7 @@ def list_entries(
     with plain_errors():
         if kind is not None and kind not in KINDS:
             raise unknown_name("kind", kind, KINDS)
-        from blendsearch.campaigns.catalogue import catalogue
+        from blendsearch.validation.catalogue import catalogue
 
         session = Session(quiet=False)
         for one in [kind] if kind else KINDS:
@@ -396,7 +396,7 @@ def list_entries(
 def validate(space: SpaceOrBoardFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
     """Check a space or board file; print it with all defaults."""
     with plain_errors():
-        from blendsearch.campaigns.board_checking import load_checked_space_or_board
+        from blendsearch.validation.board import load_checked_space_or_board
 
         settings = load_checked_space_or_board(space, overrides or [])
         Session(quiet).print(settings.to_yaml().rstrip())

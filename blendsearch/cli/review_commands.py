@@ -56,7 +56,7 @@ def review(
     options += [word for option, value in wanted.items() if value is not None for word in (option, value)]
     with plain_errors(how_to_resume("review", space, overrides, run_dir, options)):
         settings = read_space(space, overrides)
-        from blendsearch.review.opening import Wishes, opened_loop, opened_review
+        from blendsearch.review.sessions import Wishes, opened_loop, opened_review
 
         wishes = Wishes(rater, layer, blend, run_dir, resume)
         session = Session(quiet)
@@ -80,7 +80,7 @@ def explain(
     and how the criteria with a say voted. Ctrl-C ends it.
     """
     with plain_errors():
-        from blendsearch.review.opening import opened_choice
+        from blendsearch.review.sessions import opened_choice
 
         session = Session(quiet)
         with session.progress() as progress:

@@ -9,6 +9,6 @@ from blendsearch.proxies import (  # noqa: F401  (registration)
     short_finetune,
     zero_shot,
 )
-from blendsearch.proxies.base import PROXIES, Bench, Estimate, Proxy, register_proxy
+from blendsearch.proxies.base import PROXIES, Estimate, Proxy, ProxyContext, register_proxy
 
-__all__ = ["PROXIES", "Bench", "Estimate", "Proxy", "register_proxy"]
+__all__ = ["PROXIES", "ProxyContext", "Estimate", "Proxy", "register_proxy"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blendsearch.proxies.base import Bench, register_proxy
+from blendsearch.proxies.base import ProxyContext, register_proxy
 from blendsearch.proxies.compensated import Compensated
 from blendsearch.training.evaluation import evaluating
 
@@ -24,9 +24,9 @@ class Agreement(Compensated):
     name = "agreement"
     source = "Hinton et al., Distilling the Knowledge in a Neural Network, 2015 (KL to the teacher), as a score"
 
-    def prepare(self, bench: Bench) -> None:
-        super().prepare(bench)
-        network = bench.compute.place(bench.network)
+    def prepare(self, context: ProxyContext) -> None:
+        super().prepare(context)
+        network = context.compute.place(context.network)
         self.wanted = torch.cat(self._log_probabilities(network))
 
     def value(self, network: nn.Module) -> float:
@@ -35,7 +35,7 @@ class Agreement(Compensated):
 
     def _log_probabilities(self, network: nn.Module) -> list[Tensor]:
         """Return the log-probabilities [B, classes] of each batch of search images."""
-        compute = self.bench.compute
+        compute = self.context.compute
         with evaluating(network), torch.no_grad(), compute.autocast():
             return [
                 network(compute.images(images)).float().log_softmax(1).cpu() for images, _ in self.search.batches(500)

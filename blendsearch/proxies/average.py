@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from blendsearch.errors import ConfigError, unknown_name
-from blendsearch.proxies.base import PROXIES, Bench, Estimate, Proxy, register_proxy
+from blendsearch.proxies.base import PROXIES, Estimate, Proxy, ProxyContext, register_proxy
 from blendsearch.structure import Plan
 
 
@@ -40,10 +40,10 @@ class Average(Proxy):
             return False
         return all(any(own.same_as(one) for one in other.proxies) for own in self.proxies)
 
-    def prepare(self, bench: Bench) -> None:
-        super().prepare(bench)
+    def prepare(self, context: ProxyContext) -> None:
+        super().prepare(context)
         for proxy in self.proxies:
-            proxy.prepare(bench)
+            proxy.prepare(context)
 
     def estimate(self, network: nn.Module, plan: Plan) -> Estimate:
         start = time.perf_counter()

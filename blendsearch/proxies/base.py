@@ -16,11 +16,11 @@ from blendsearch.errors import ConfigError
 from blendsearch.proxies.passes import counted
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
-from blendsearch.training.evaluation import right
+from blendsearch.training.evaluation import correct_mask
 
 
 @dataclass
-class Bench:
+class ProxyContext:
     """What proxies work with: the unpruned network, its structure, and the splits they may look at.
 
     calibration: images whose labels no proxy uses. search: accuracy is read here. train: for proxies that train.
@@ -48,7 +48,7 @@ class Estimate:
     value: float
     seconds: float
     passes: int = 0
-    right: np.ndarray | None = field(default=None, compare=False)
+    correct_mask: np.ndarray | None = field(default=None, compare=False)
 
 
 class Proxy:
@@ -60,16 +60,16 @@ class Proxy:
     name: ClassVar[str]
     source: ClassVar[str]
 
-    right: np.ndarray | None = None
+    correct_mask: np.ndarray | None = None
 
     def __init__(self, search_images: int | None = None) -> None:
         positive(search_images=search_images)
         self.search_images = search_images
 
-    def prepare(self, bench: Bench) -> None:
+    def prepare(self, context: ProxyContext) -> None:
         """Do once per campaign what does not depend on the candidate."""
-        self.bench = bench
-        self.search = bench.search.take(min(self.search_images or len(bench.search), len(bench.search)))
+        self.context = context
+        self.search = context.search.take(min(self.search_images or len(context.search), len(context.search)))
 
     def same_as(self, other: Proxy) -> bool:
         """Return whether another one has the same class and options, before either is prepared."""
@@ -82,19 +82,21 @@ class Proxy:
     def estimate(self, network: nn.Module, plan: Plan) -> Estimate:
         """Estimate a network that was sliced by `plan`; the network is used up (changed in place)."""
         start = time.perf_counter()
-        self.right = None
-        network = self.bench.compute.place(network)
+        self.correct_mask = None
+        network = self.context.compute.place(network)
         with counted(network) as passes:
             self.adapt(network, plan)
             value = self.value(network)
         # A proxy may read the accuracy and make something else of it.
-        answers = self.right if self.right is not None and float(self.right.mean()) == value else None
+        answers = (
+            self.correct_mask if self.correct_mask is not None and float(self.correct_mask.mean()) == value else None
+        )
         return Estimate(value, time.perf_counter() - start, passes(), answers)
 
     def value(self, network: nn.Module) -> float:
         """Return the estimate in [0, 1] from the adapted network: its accuracy on the search split."""
-        self.right = right(network, self.search.batches(500), self.bench.compute).numpy()
-        return float(self.right.mean())
+        self.correct_mask = correct_mask(network, self.search.batches(500), self.context.compute).numpy()
+        return float(self.correct_mask.mean())
 
 
 def _same(value: object, other: object) -> bool:

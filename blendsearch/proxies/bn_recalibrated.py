@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from blendsearch.proxies.base import Bench, Proxy, positive, register_proxy
+from blendsearch.proxies.base import Proxy, ProxyContext, positive, register_proxy
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import recalibrate
 
@@ -25,9 +25,9 @@ class BatchNormRecalibrated(Proxy):
         positive(images=images)
         self.images = images
 
-    def prepare(self, bench: Bench) -> None:
-        super().prepare(bench)
-        self.calibration = bench.calibration.take(min(self.images, len(bench.calibration)))
+    def prepare(self, context: ProxyContext) -> None:
+        super().prepare(context)
+        self.calibration = context.calibration.take(min(self.images, len(context.calibration)))
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:
-        recalibrate(network, self.calibration.batches(250), self.bench.compute)
+        recalibrate(network, self.calibration.batches(250), self.context.compute)

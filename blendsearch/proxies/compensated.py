@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from blendsearch.proxies.base import Bench, Proxy, positive, register_proxy
+from blendsearch.proxies.base import Proxy, ProxyContext, positive, register_proxy
 from blendsearch.structure import Plan
 from blendsearch.training.compensation import Compensation
 
@@ -29,13 +29,13 @@ class Compensated(Proxy):
         positive(images=images, positions=positions, ridge=ridge)
         self.images, self.positions, self.ridge = images, positions, ridge
 
-    def prepare(self, bench: Bench) -> None:
-        super().prepare(bench)
-        calibration = bench.calibration.take(min(self.images, len(bench.calibration)))
+    def prepare(self, context: ProxyContext) -> None:
+        super().prepare(context)
+        calibration = context.calibration.take(min(self.images, len(context.calibration)))
         images = torch.cat([images for images, _ in calibration.batches(500)])
         self.compensation = Compensation(
-            bench.network, bench.structure, images,
-            positions=self.positions, ridge=self.ridge, compute=bench.compute, seed=bench.seed,
+            context.network, context.structure, images,
+            positions=self.positions, ridge=self.ridge, compute=context.compute, seed=context.seed,
         )  # fmt: skip
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:

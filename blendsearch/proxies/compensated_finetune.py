@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from blendsearch.proxies.base import Bench, positive, register_proxy
+from blendsearch.proxies.base import ProxyContext, positive, register_proxy
 from blendsearch.proxies.compensated import Compensated
 from blendsearch.proxies.short_finetune import ShortFinetune
 from blendsearch.structure import Plan
@@ -35,9 +35,9 @@ class CompensatedFinetune(Compensated):
         positive(steps=steps)
         self.finetune = ShortFinetune(steps, images, lr_share, search_images)
 
-    def prepare(self, bench: Bench) -> None:
-        super().prepare(bench)
-        self.finetune.prepare(bench)
+    def prepare(self, context: ProxyContext) -> None:
+        super().prepare(context)
+        self.finetune.prepare(context)
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:
         super().adapt(network, plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from blendsearch.compute import child_seed
-from blendsearch.proxies.base import Bench, Proxy, positive, register_proxy
+from blendsearch.proxies.base import Proxy, ProxyContext, positive, register_proxy
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import recalibrate
 from blendsearch.training.loop import steps_per_epoch, train
@@ -30,17 +30,22 @@ class ShortFinetune(Proxy):
         positive(steps=steps, images=images, lr_share=lr_share)
         self.steps, self.images, self.lr_share = steps, images, lr_share
 
-    def prepare(self, bench: Bench) -> None:
-        super().prepare(bench)
-        self.calibration = bench.calibration.take(min(self.images, len(bench.calibration)))
+    def prepare(self, context: ProxyContext) -> None:
+        super().prepare(context)
+        self.calibration = context.calibration.take(min(self.images, len(context.calibration)))
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:
-        bench = self.bench
-        epochs = self.steps / steps_per_epoch(len(bench.train), bench.training.batch_size)
+        context = self.context
+        epochs = self.steps / steps_per_epoch(len(context.train), context.training.batch_size)
         # Too short to stop early, and every candidate must take the same steps.
-        changes = {"epochs": epochs, "warmup_epochs": 0.0, "early_stop": None, "lr": self.lr_share * bench.training.lr}
-        config = bench.training.model_copy(update=changes)
+        changes = {
+            "epochs": epochs,
+            "warmup_epochs": 0.0,
+            "early_stop": None,
+            "lr": self.lr_share * context.training.lr,
+        }
+        config = context.training.model_copy(update=changes)
         # The same images in the same order for every candidate: a paired comparison.
-        seed = child_seed(bench.seed, "short_finetune")
-        train(network, bench.train, config, seed=seed, compute=bench.compute, teacher=bench.network)
-        recalibrate(network, self.calibration.batches(250), bench.compute)
+        seed = child_seed(context.seed, "short_finetune")
+        train(network, context.train, config, seed=seed, compute=context.compute, teacher=context.network)
+        recalibrate(network, self.calibration.batches(250), context.compute)

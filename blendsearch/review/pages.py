@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blendsearch.review.desk import BLEND, Desk
-from blendsearch.review.gallery import HANDFUL
+from blendsearch.review.inspector import BLEND, Desk
 from blendsearch.review.review import Review
+from blendsearch.review.sample_images import HANDFUL
 
 BAR_WIDTH, BAR_HEIGHT, MOST_BARS = 8, 26, 20
 

@@ -6,14 +6,14 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from blendsearch.campaigns.checking import make
-from blendsearch.campaigns.workbench import Workbench
+from blendsearch.experiment.experiment import Experiment
 from blendsearch.proxies import PROXIES, Proxy
-from blendsearch.review.book import Book
-from blendsearch.review.choice import Choice
-from blendsearch.review.desk import Desk
-from blendsearch.review.loop import Loop
+from blendsearch.review.decision import Choice
+from blendsearch.review.inspector import Desk
+from blendsearch.review.marks import Book
+from blendsearch.review.progressive import Loop
 from blendsearch.structure import Plan, Structure
+from blendsearch.validation.space import make
 
 
 @dataclass
@@ -67,9 +67,9 @@ class Review:
 class Estimator:
     """Estimates the accuracy of the unpruned network without what is marked drop, by the space's proxy."""
 
-    def __init__(self, bench: Workbench) -> None:
-        self.name = bench.space.proxy.name
-        self._bench = bench
+    def __init__(self, experiment: Experiment) -> None:
+        self.name = experiment.space.proxy.name
+        self._bench = experiment
         self._proxy: Proxy | None = None
         self._turn = threading.Lock()
 
@@ -78,6 +78,6 @@ class Estimator:
         with self._turn:
             if self._proxy is None:
                 self._proxy = make(PROXIES, self._bench.space.proxy)
-                self._proxy.prepare(self._bench.bench(self._bench.network))
+                self._proxy.prepare(self._bench.proxy_context(self._bench.network))
             sliced = self._bench.structure.slice(self._bench.network, plan)
             return self._proxy.estimate(sliced, plan).value

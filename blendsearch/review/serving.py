@@ -10,7 +10,7 @@ import uvicorn
 
 from blendsearch.errors import RunError
 from blendsearch.review.app import application
-from blendsearch.review.guard import Guard
+from blendsearch.review.local_only import Guard
 from blendsearch.review.review import Review
 
 LOOPBACK = "127.0.0.1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from blendsearch.blending import Blend, fit_blend
+from blendsearch.blending import Blend, adapt_blend
 from blendsearch.errors import BlendsearchError
 from blendsearch.models.zoo import MODELS
 from blendsearch.structure import Structure
@@ -41,25 +41,25 @@ def layer_blend(structure):
 
 def test_the_same_layers_need_no_match(shallow):
     blend = layer_blend(shallow)
-    fitted = fit_blend(blend, shallow)
+    fitted = adapt_blend(blend, shallow)
     assert fitted.blend is blend
     assert not fitted.matched
     assert fitted.rule.startswith("same layers")
 
 
 def test_groups_that_the_space_leaves_out_do_not_make_another_network(shallow):
-    assert fit_blend(layer_blend(shallow), structure_of("resnet20", scope="inner")).rule.startswith("same layers")
+    assert adapt_blend(layer_blend(shallow), structure_of("resnet20", scope="inner")).rule.startswith("same layers")
 
 
 def test_one_blend_for_a_whole_network_goes_anywhere(shallow):
     blend = Blend.single("l1")
-    assert fit_blend(blend, shallow).blend is blend
+    assert adapt_blend(blend, shallow).blend is blend
 
 
 @pytest.mark.parametrize(("source", "target"), [("shallow", "deep"), ("deep", "shallow")])
 def test_another_depth_takes_the_nearest_relative_depth(source, target, request):
     there, here = (request.getfixturevalue(name) for name in (source, target))
-    fitted = fit_blend(layer_blend(there), here)
+    fitted = adapt_blend(layer_blend(there), here)
     assert set(fitted.matched) == set(here.widths)
     assert "nearest relative depth" in fitted.rule
     for stage in here.stages:
@@ -83,7 +83,7 @@ def test_another_depth_takes_the_nearest_relative_depth(source, target, request)
 def test_a_stage_level_blend_goes_by_stage_even_if_its_file_does_not_say_more(shallow, deep):
     weights = {stage: {"l1": float(number)} for number, stage in enumerate(shallow.stages, start=1)}
     for found_on in ({}, noted(shallow)):
-        fitted = fit_blend(Blend("stage", weights, shallow.stages, found_on=found_on), deep)
+        fitted = adapt_blend(Blend("stage", weights, shallow.stages, found_on=found_on), deep)
         assert fitted.blend.weights == weights
         assert {unit: set(groups) for unit, groups in fitted.blend.groups.items()} == {
             stage: set(groups) for stage, groups in deep.stages.items()
@@ -92,13 +92,13 @@ def test_a_stage_level_blend_goes_by_stage_even_if_its_file_does_not_say_more(sh
 
 def test_weights_of_a_network_level_blend_are_matched_too(shallow, deep):
     keep = layer_blend(shallow).keep
-    fitted = fit_blend(Blend("network", {"network": {"l1": 1.0}}, keep=keep, found_on=noted(shallow)), deep)
+    fitted = adapt_blend(Blend("network", {"network": {"l1": 1.0}}, keep=keep, found_on=noted(shallow)), deep)
     assert fitted.blend.keep == {group: keep[source] for group, source in fitted.matched.items()}
 
 
 def test_another_architecture_gets_the_mean(shallow):
     target = structure_of("conv4", width=4)
-    fitted = fit_blend(layer_blend(shallow), target)
+    fitted = adapt_blend(layer_blend(shallow), target)
     count = len(shallow.widths)
     assert fitted.blend.unit == "network"
     assert fitted.blend.weights == {"network": {"l1": pytest.approx((count + 1) / 2), "l2": 1.0}}
@@ -110,12 +110,12 @@ def test_another_architecture_gets_the_mean(shallow):
 
 def test_a_file_that_does_not_know_its_stages_gets_the_mean(shallow, deep):
     blend = Blend("layer", layer_blend(shallow).weights, layer_blend(shallow).groups)
-    assert "does not say in which stages" in fit_blend(blend, structure_of("conv4", width=4)).rule
-    assert fit_blend(blend, deep).blend.unit == "network"
+    assert "does not say in which stages" in adapt_blend(blend, structure_of("conv4", width=4)).rule
+    assert adapt_blend(blend, deep).blend.unit == "network"
 
 
 @pytest.mark.parametrize("groups", [["conv1"], {"conv1": "stage1"}, {"conv1": {"inner": True}}])
 def test_a_damaged_note_is_one_line(groups, deep):
     blend = Blend("layer", {"x": {"l1": 1.0}}, {"x": ("x",)}, found_on={"groups": groups})
     with pytest.raises(BlendsearchError, match=r"found_on\.groups: group -> \{stage, inner\} expected"):
-        fit_blend(blend, deep)
+        adapt_blend(blend, deep)

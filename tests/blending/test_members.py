@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from blendsearch.blending import Blend, fit_blend, rank
-from blendsearch.campaigns.scorers import blended
+from blendsearch.blending import Blend, adapt_blend, rank
 from blendsearch.errors import BlendsearchError
+from blendsearch.experiment.scoring import blended
 from blendsearch.models.zoo import MODELS
 from blendsearch.structure import Structure
 
@@ -78,7 +78,7 @@ def test_members_are_fitted_by_where_they_were_found():
     outer = Blend("network", {"network": {"mix": 1.0, "taylor": 0.5}}, members={"mix": inner})
     with pytest.raises(BlendsearchError, match="does not cover"):
         outer.check_covers(list(deep.widths))
-    fitted = fit_blend(outer, deep)
+    fitted = adapt_blend(outer, deep)
     fitted.blend.check_covers(list(deep.widths))
-    assert fitted.blend.members["mix"] == fit_blend(inner, deep).blend
+    assert fitted.blend.members["mix"] == adapt_blend(inner, deep).blend
     assert "its member mix: same stages, other depth" in fitted.rule

@@ -9,5 +9,7 @@ import pytest
 def without_report():
     """Leave out reports in a module: they have tests of their own, here they would only take time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
+        patch.setattr(
+            "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"
+        )
         yield

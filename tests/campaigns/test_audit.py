@@ -11,12 +11,12 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from blendsearch.campaigns.audit import passes_of_training, run_audit
-from blendsearch.campaigns.audit_judgement import COMBINED, Drawn, judged
-from blendsearch.campaigns.report import write_report
+from blendsearch.campaigns.audit.run import passes_of_training, run_audit
+from blendsearch.campaigns.audit.summary import COMBINED, Drawn, judged
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.errors import RunError
+from blendsearch.reports.report import write_report
 from blendsearch.structure import Plan
 
 
@@ -140,7 +140,7 @@ def test_the_page_names_every_proxy_and_can_be_written_again(finished):
 
 
 def test_another_job_does_not_go_on_in_its_folder(finished, tmp_path):
-    from blendsearch.campaigns.search import run_search
+    from blendsearch.campaigns.search.run import run_search
 
     copy = tmp_path / "copy"
     shutil.copytree(finished.run_dir, copy)
@@ -158,10 +158,10 @@ def test_the_command_prints_a_table_and_the_reports_path(tmp_path, monkeypatch):
 
 
 def test_the_last_batch_of_an_epoch_may_be_smaller():
-    bench = SimpleNamespace(
+    experiment = SimpleNamespace(
         splits=SimpleNamespace(train=range(300)), space=SimpleNamespace(retraining=SimpleNamespace(batch_size=128))
     )
-    passes = passes_of_training(bench)
+    passes = passes_of_training(experiment)
     assert passes(1) == 3 * 128
     assert passes(3) == 3 * 300  # 128 + 128 + 44
     assert passes(7) == 3 * (300 + 300 + 128)

@@ -8,13 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from blendsearch.blending import Blend
-from blendsearch.campaigns.audit import run_audit
-from blendsearch.campaigns.board_checking import load_checked_board
-from blendsearch.campaigns.checking import checked_from_dict, load_checked
-from blendsearch.campaigns.search import run_search
-from blendsearch.campaigns.single import prune_once
+from blendsearch.campaigns.audit.run import run_audit
+from blendsearch.campaigns.search.run import run_search
+from blendsearch.campaigns.single import run_prune
 from blendsearch.cli import app
 from blendsearch.errors import BlendsearchError, ConfigError, RunError
+from blendsearch.validation.board import load_checked_board
+from blendsearch.validation.space import checked_from_dict, load_checked
 
 TINY = {
     "name": "tiny",
@@ -46,7 +46,7 @@ def test_the_interface_tells_spaces_from_boards(tmp_path):
         load_checked_board(tmp_path / "space.yaml")
 
 
-@pytest.mark.parametrize("job", [run_search, run_audit, lambda space, folder: prune_once(space, "l1", folder)])
+@pytest.mark.parametrize("job", [run_search, run_audit, lambda space, folder: run_prune(space, "l1", folder)])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -66,7 +66,9 @@ def test_a_job_that_cannot_begin_leaves_no_folder(job, changes, tmp_path):
 
 
 def test_a_search_goes_on_without_the_files_it_started_from(tmp_path, monkeypatch):
-    monkeypatch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
+    monkeypatch.setattr(
+        "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"
+    )
     file = tmp_path / "given.json"
     Blend("network", {"network": {"l1": 1.0, "taylor": 0.5}}).save(file)
     space = tiny(criteria=["l1", "taylor"], search={**TINY["search"], "start_from": [str(file)]})
@@ -87,15 +89,15 @@ def test_a_pruning_does_not_go_on_by_a_blend_or_marks_that_have_changed(tmp_path
     Blend("network", {"network": {"l1": 1.0, "subjective": 0.5}}).save(file)
     marks.write_text(json.dumps(RATINGS))
     space = tiny(ratings=str(marks))
-    prune_once(space, str(file), tmp_path / "run")
-    prune_once(space, str(file), tmp_path / "run", resume=True)
+    run_prune(space, str(file), tmp_path / "run")
+    run_prune(space, str(file), tmp_path / "run", resume=True)
     marks.write_text(json.dumps({"schema": 1, "groups": {"conv1": {"0": "drop"}}}))
     with pytest.raises(RunError, match="the file of ratings has changed"):
-        prune_once(space, str(file), tmp_path / "run", resume=True)
+        run_prune(space, str(file), tmp_path / "run", resume=True)
     marks.write_text(json.dumps(RATINGS))
     Blend("network", {"network": {"taylor": 1.0}}).save(file)
     with pytest.raises(RunError, match="the file of --by has changed"):
-        prune_once(space, str(file), tmp_path / "run", resume=True)
+        run_prune(space, str(file), tmp_path / "run", resume=True)
 
 
 def test_validate_reads_the_ratings_and_prints_nothing_when_quiet(tmp_path):

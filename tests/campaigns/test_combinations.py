@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from blendsearch.allocation import ALLOCATIONS
 from blendsearch.blending import Blend
-from blendsearch.campaigns.single import prune_once
+from blendsearch.campaigns.single import run_prune
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BlendsearchError
 from blendsearch.schedules import SCHEDULES, Schedule
@@ -52,10 +52,10 @@ def test_schedules_and_allocations_go_together(weights, blend_file, tmp_path, sc
     for number, by in enumerate((blend_file, "taylor")):
         if (allocation, by) == ("evolved", "taylor"):
             with pytest.raises(BlendsearchError, match="a criterion or a blend without 'keep' has none") as error:
-                prune_once(space(weights, **terms), by, tmp_path / str(number))
+                run_prune(space(weights, **terms), by, tmp_path / str(number))
             assert len(str(error.value).splitlines()) == 1
             continue
-        summary = prune_once(space(weights, **terms), by, tmp_path / str(number))
+        summary = run_prune(space(weights, **terms), by, tmp_path / str(number))
         assert 0.4 < summary["pruned"]["flops_ratio"] <= 0.5
         if SCHEDULES.get(schedule).keeps_weights:  # the others have had seven steps in their life
             assert summary["pruned"]["test_accuracy"] > 0.2
@@ -66,7 +66,7 @@ def test_schedules_and_allocations_go_together(weights, blend_file, tmp_path, sc
 def test_schedules_keep_every_kind_of_budget(weights, tmp_path, schedule, kind):
     ratio = 0.97 if kind == "latency" else 0.5  # of so small a network most latency is overhead
     budget = {kind: ratio, "min_keep": 0.02}
-    summary = prune_once(space(weights, schedule=schedule, budget=budget), "l1", tmp_path / "run")
+    summary = run_prune(space(weights, schedule=schedule, budget=budget), "l1", tmp_path / "run")
     kept = [sum(numbers) for numbers in zip(*summary["kept"].values(), strict=True)]
     reached = {
         "params": summary["pruned"]["params_ratio"],
@@ -80,24 +80,24 @@ def test_schedules_keep_every_kind_of_budget(weights, tmp_path, schedule, kind):
 def test_compensation_goes_with_what_keeps_weights(weights, tmp_path, schedule):
     if SCHEDULES.get(schedule).keeps_weights:
         given = space(weights, schedule=schedule, compensation={"images": 60})
-        summary = prune_once(given, "l1", tmp_path / "run")
+        summary = run_prune(given, "l1", tmp_path / "run")
         assert summary["pruned"]["test_accuracy"] > 0.5
     else:
         with pytest.raises(BlendsearchError, match="keeps no weights") as error:
-            prune_once(space(weights, schedule=schedule, compensation={"images": 60}), "l1", tmp_path / "run")
+            run_prune(space(weights, schedule=schedule, compensation={"images": 60}), "l1", tmp_path / "run")
         assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("schedule", OTHERS)
 def test_training_schedules_prune_nothing(weights, tmp_path, schedule):
     with pytest.raises(BlendsearchError, match=f"'{schedule}'") as error:
-        prune_once(space(weights, schedule=schedule), "l1", tmp_path / "run")
+        run_prune(space(weights, schedule=schedule), "l1", tmp_path / "run")
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_shares_that_are_not_used_are_told(weights, blend_file, tmp_path):
-    assert "allocation=evolved would use them" in prune_once(space(weights), blend_file, tmp_path / "uniform")["note"]
-    assert prune_once(space(weights, allocation="evolved"), blend_file, tmp_path / "evolved")["note"] == ""
+    assert "allocation=evolved would use them" in run_prune(space(weights), blend_file, tmp_path / "uniform")["note"]
+    assert run_prune(space(weights, allocation="evolved"), blend_file, tmp_path / "evolved")["note"] == ""
 
 
 def test_a_blend_of_another_network_is_fitted_and_says_how(weights, tmp_path):
@@ -107,14 +107,14 @@ def test_a_blend_of_another_network_is_fitted_and_says_how(weights, tmp_path):
     kept = []
     for number, blend in enumerate((other, network_wide)):
         blend.save(path)
-        summary = prune_once(space(weights, allocation="evolved"), str(path), tmp_path / str(number))
+        summary = run_prune(space(weights, allocation="evolved"), str(path), tmp_path / str(number))
         assert summary["rule"].startswith("another network: the mean over the layers for all layers")
         assert summary["rule"] in (tmp_path / str(number) / "summary.json").read_text()
         kept.append(summary["kept"])
     assert kept[0] == kept[1]
-    same = prune_once(space(weights), str(path), tmp_path / "uniform")
+    same = run_prune(space(weights), str(path), tmp_path / "uniform")
     assert kept[0] == same["kept"]  # equal shares
 
 
 def test_a_criterion_needs_no_rule(weights, tmp_path):
-    assert prune_once(space(weights), "l1", tmp_path / "run")["rule"] == ""
+    assert run_prune(space(weights), "l1", tmp_path / "run")["rule"] == ""

@@ -10,13 +10,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from blendsearch.campaigns.curve_summary import area, compare_families, curves_of, evidence
-from blendsearch.campaigns.curves import drawn, looks_at_images, run_curves
-from blendsearch.campaigns.report import write_report
+from blendsearch.campaigns.curves.run import drawn, looks_at_images, run_curves
+from blendsearch.campaigns.curves.summary import area, compare_families, curves_of, evidence
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.criteria import names
 from blendsearch.errors import BudgetError, ConfigError, DataError
+from blendsearch.reports.report import write_report
 
 
 def tiny(**changes):

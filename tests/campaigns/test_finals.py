@@ -11,15 +11,15 @@ from optuna.trial import TrialState
 from tiny_campaign import tiny_space
 
 from blendsearch.allocation import Budget
-from blendsearch.campaigns import finals as module
-from blendsearch.campaigns.finals import Climb, Court, Finalist, Heat, best_distinct, shortened
-from blendsearch.campaigns.search import run_search
+from blendsearch.campaigns.search import finals as module
+from blendsearch.campaigns.search.finals import Climb, Finalist, HalvingSetup, HalvingTrial, best_distinct, shortened
+from blendsearch.campaigns.search.run import run_search
 from blendsearch.compute import Compute
 from blendsearch.config import EarlyStopConfig, RetrainingConfig
 from blendsearch.errors import ConfigError
-from blendsearch.search.halving import paired
+from blendsearch.evolution.halving import paired
 from blendsearch.structure import Plan, Structure
-from blendsearch.training.evaluation import recalibrate, right
+from blendsearch.training.evaluation import correct_mask, recalibrate
 
 FINALS = {"candidates": 5, "rungs": [0.4, 1.0]}
 
@@ -194,20 +194,20 @@ def test_a_rung_is_a_whole_training_of_its_length():
 
 
 def test_the_test_split_is_out_of_reach():
-    assert not {"splits", "test"} & set(Court.__dataclass_fields__)
+    assert not {"splits", "test"} & set(HalvingSetup.__dataclass_fields__)
 
 
 def test_batch_norm_is_recalibrated_before_a_rung_is_read(trained, digits, tmp_path):
     structure = Structure.of(trained, next(digits.calibration.batches(2))[0])
     plan = Plan({name: tuple(range(width // 2)) for name, width in structure.widths.items()}, dict(structure.widths))
-    court = Court(
+    court = HalvingSetup(
         trained, structure, Budget("flops", 1.0), RetrainingConfig(epochs=1, batch_size=64, lr=1e-9), digits.train,
         digits.calibration, digits.search, Compute(), 0, tmp_path,
     )  # fmt: skip
-    record = module.judge(court, Heat(plan, 1, 0.05, 2))
+    record = module.judge(court, HalvingTrial(plan, 1, 0.05, 2))
     pruned = structure.slice(trained, plan)
     recalibrate(pruned, digits.calibration.batches(100))  # the steps were too small to change a weight
-    expected = "".join("01"[one] for one in right(pruned, digits.search.batches(500)).int().tolist())
+    expected = "".join("01"[one] for one in correct_mask(pruned, digits.search.batches(500)).int().tolist())
     assert record["right"] == [expected, expected]
     assert record["steps"] > 0
 

@@ -17,16 +17,16 @@ from typer.testing import CliRunner
 
 import blendsearch
 from blendsearch.blending import Blend
-from blendsearch.campaigns import leaderboard as module
-from blendsearch.campaigns.board_checking import checked_board_from_dict
-from blendsearch.campaigns.leaderboard import run_leaderboard
-from blendsearch.campaigns.ranking import friedman, mean_ranks
-from blendsearch.campaigns.report import write_report
-from blendsearch.campaigns.single import train_baseline
+from blendsearch.campaigns.leaderboard import run as module
+from blendsearch.campaigns.leaderboard.run import run_leaderboard
+from blendsearch.campaigns.single import run_train
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.criteria import CRITERIA
 from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, RunError
+from blendsearch.reports.report import write_report
+from blendsearch.results.ranking import friedman, mean_ranks
+from blendsearch.validation.board import checked_board_from_dict
 
 NETWORK = {
     "name": "small",
@@ -251,8 +251,8 @@ def test_folders_of_other_jobs_and_boards_are_left_alone(finished, tmp_path):
          "budget": {"flops": 0.5}, "retraining": TINY["retraining"]}
     )  # fmt: skip
     with pytest.raises(RunError, match="made by 'blendsearch leaderboard'"):
-        train_baseline(space, finished.run_dir, resume=True)
-    train_baseline(space, tmp_path / "train")
+        run_train(space, finished.run_dir, resume=True)
+    run_train(space, tmp_path / "train")
     with pytest.raises(RunError, match="made by 'blendsearch train'"):
         run_leaderboard(tiny(), tmp_path / "train", resume=True)
 

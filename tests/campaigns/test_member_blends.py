@@ -12,17 +12,17 @@ from tiny_campaign import TINIER
 from blendsearch.allocation import Budget
 from blendsearch.allocation.uniform import Uniform
 from blendsearch.blending import Blend
-from blendsearch.campaigns.board_checking import checked_board_from_dict
-from blendsearch.campaigns.checking import checked_from_dict
-from blendsearch.campaigns.entrants import Entrant
-from blendsearch.campaigns.folder import RunFolder
-from blendsearch.campaigns.leaderboard import run_leaderboard
-from blendsearch.campaigns.members import self_contained
-from blendsearch.campaigns.search import run_search
-from blendsearch.campaigns.single import prune_once, score_criteria
-from blendsearch.campaigns.transfer import run_transfer
+from blendsearch.campaigns.leaderboard.run import run_leaderboard
+from blendsearch.campaigns.search.run import run_search
+from blendsearch.campaigns.single import run_prune, run_score
+from blendsearch.campaigns.transfer.run import run_transfer
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BlendsearchError, ConfigError
+from blendsearch.experiment.contenders import Contender
+from blendsearch.experiment.members import self_contained
+from blendsearch.results.run_folder import RunFolder
+from blendsearch.validation.board import checked_board_from_dict
+from blendsearch.validation.space import checked_from_dict
 
 TINY = {**TINIER, "schedule": {"name": "iterative", "steps": 2}}
 MIX = Blend("network", {"network": {"l1": 1.0, "apoz": 0.6}})
@@ -46,8 +46,8 @@ def outer(finished, tmp_path_factory):
     """The file that the campaign writes when `mix` is among the terms of its winner."""
     path = tmp_path_factory.mktemp("outer") / "outer.json"
     won = Blend("network", {"network": {"mix": 1.0, "taylor": 0.5}}, found_on=finished.blend.found_on)
-    entrant = Entrant(won, Uniform(), "uniform", 0.9, "blend", Budget("flops", 0.4))
-    self_contained(RunFolder(finished.run_dir), {"blend": entrant})["blend"].blend.save(path)
+    contender = Contender(won, Uniform(), "uniform", 0.9, "blend", Budget("flops", 0.4))
+    self_contained(RunFolder(finished.run_dir), {"blend": contender})["blend"].blend.save(path)
     assert Blend.load(path).members == {"mix": MIX}
     return path
 
@@ -73,14 +73,14 @@ def test_the_found_blend_holds_the_blends_among_its_terms(finished):
 
 def test_the_blend_alone_is_retrained_as_prune_by_its_file_does(finished, tmp_path):
     MIX.save(tmp_path / "mix.json")
-    result = prune_once(space_from_dict(TINY), str(tmp_path / "mix.json"), tmp_path / "run")
+    result = run_prune(space_from_dict(TINY), str(tmp_path / "mix.json"), tmp_path / "run")
     entry = finished.summary["criteria"]["mix"]
     assert result["pruned"]["test_accuracy"] == entry["test_accuracy"]
 
 
 def test_a_blend_with_a_member_prunes_and_stands_on_boards_and_in_transfers(outer, tmp_path):
     space = space_from_dict(TINY)
-    pruned = prune_once(space, str(outer), tmp_path / "prune")["pruned"]
+    pruned = run_prune(space, str(outer), tmp_path / "prune")["pruned"]
     row = run_transfer(outer, [space], tmp_path / "transfer", searches=False).summary["spaces"][0]
     assert row["transferred"]["test_accuracy"] == pruned["test_accuracy"]
     network = {"name": "small", **{key: TINY[key] for key in ("data", "model", "training")}}
@@ -97,7 +97,7 @@ def test_a_blend_with_a_member_prunes_and_stands_on_boards_and_in_transfers(oute
 def test_a_score_job_lists_blends_as_such(finished, tmp_path):
     MIX.save(tmp_path / "mix.json")
     space = space_from_dict({**TINY, "blends": [{"file": str(tmp_path / "mix.json"), "name": "other"}]})
-    rows = score_criteria(space, tmp_path / "run")["criteria"]
+    rows = run_score(space, tmp_path / "run")["criteria"]
     assert {row["name"]: row["family"] for row in rows}["other"] == "blend"
 
 

@@ -10,12 +10,12 @@ import pytest
 from tiny_campaign import tiny_space
 
 from blendsearch.blending import Blend, Clusters
-from blendsearch.campaigns.phases import _share
-from blendsearch.campaigns.search import run_search
+from blendsearch.campaigns.search.phases import _share
+from blendsearch.campaigns.search.run import run_search
 from blendsearch.config import LimitConfig
 from blendsearch.errors import ConfigError
-from blendsearch.search.genome import GenomeSpace
-from blendsearch.search.lifting import encoded
+from blendsearch.evolution.genome import GenomeSpace
+from blendsearch.evolution.refine import encoded
 
 CRITERIA = ["l1", "taylor", "apoz", "random"]
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from blendsearch.campaigns.checking import checked_from_dict
-from blendsearch.campaigns.single import prune_once, score_criteria
+from blendsearch.campaigns.single import run_prune, run_score
 from blendsearch.cli.tables import raters_lines
 from blendsearch.errors import ConfigError
+from blendsearch.validation.space import checked_from_dict
 
 RATERS = {
     "ann": {"conv1": {"0": "drop", "1": "keep", "2": "unsure", "3": "drop"}},
@@ -41,7 +41,7 @@ def tiny(path, **changes):
 
 
 def test_scoring_tells_who_rated_and_how_far_they_agree(tmp_path, ratings):
-    result = score_criteria(tiny(ratings), tmp_path / "run")["ratings"]
+    result = run_score(tiny(ratings), tmp_path / "run")["ratings"]
     assert result == {"raters": {"ann": 4, "bob": 4}, "shared": 4, "kappa": pytest.approx(0.2), "fallback": "taylor"}
     assert raters_lines(result) == [
         "rated by ann (4 filters), bob (4 filters); Fleiss' kappa 0.20 over 4; the others by taylor"
@@ -51,7 +51,7 @@ def test_scoring_tells_who_rated_and_how_far_they_agree(tmp_path, ratings):
 
 @pytest.mark.parametrize("schedule", ["one_shot", "progressive"])
 def test_pruning_by_ratings_with_a_fallback(tmp_path, ratings, schedule):
-    result = prune_once(tiny(ratings, schedule=schedule), "subjective", tmp_path / "run")
+    result = run_prune(tiny(ratings, schedule=schedule), "subjective", tmp_path / "run")
     assert result["ratings"]["fallback"] == "taylor"
     kept = json.loads((tmp_path / "run/plan.json").read_text())["groups"]
     first = kept["conv1"]["keep"]

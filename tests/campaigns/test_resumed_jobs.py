@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from blendsearch.campaigns.report import write_report
-from blendsearch.campaigns.sensitivity import measure_sensitivity
-from blendsearch.campaigns.single import prune_once, score_criteria, train_baseline
+from blendsearch.campaigns.sensitivity import run_sensitivity
+from blendsearch.campaigns.single import run_prune, run_score, run_train
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.errors import RunError
+from blendsearch.reports.report import write_report
 
 
 def tiny(**changes):
@@ -54,10 +54,10 @@ REPR = {"schedule": {"name": "repr", "cycles": 1, "full": 1, "sub": 1}}
 @pytest.mark.parametrize("changes", [{}, REPR], ids=["plain", "repr"])
 def test_training_goes_on(tmp_path, changes):
     space = tiny(**changes)
-    train_baseline(space, tmp_path / "whole")
+    run_train(space, tmp_path / "whole")
     with pytest.raises(Kill):
-        train_baseline(space, tmp_path / "run", progress=stopped("training", 9))
-    train_baseline(space, tmp_path / "run", resume=True)
+        run_train(space, tmp_path / "run", progress=stopped("training", 9))
+    run_train(space, tmp_path / "run", resume=True)
     one, other = (load_file(tmp_path / name / "baseline.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -65,10 +65,10 @@ def test_training_goes_on(tmp_path, changes):
 @pytest.mark.parametrize("schedule", ["one_shot", "progressive", "iterative", "from_scratch"])
 def test_pruning_goes_on(tmp_path, schedule):
     space = tiny(schedule=schedule)
-    whole = prune_once(space, "taylor", tmp_path / "whole")
+    whole = run_prune(space, "taylor", tmp_path / "whole")
     with pytest.raises(Kill):
-        prune_once(space, "taylor", tmp_path / "run", progress=stopped("retraining", 9))
-    resumed = prune_once(space, "taylor", tmp_path / "run", resume=True)
+        run_prune(space, "taylor", tmp_path / "run", progress=stopped("retraining", 9))
+    resumed = run_prune(space, "taylor", tmp_path / "run", resume=True)
     assert resumed["pruned"] == whole["pruned"]
     one, other = (load_file(tmp_path / name / "network.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(one[key], other[key]) for key in one)
@@ -76,7 +76,7 @@ def test_pruning_goes_on(tmp_path, schedule):
 
 
 def test_scoring_and_sensitivity_go_on(tmp_path):
-    for job in (score_criteria, measure_sensitivity):
+    for job in (run_score, run_sensitivity):
         whole = job(tiny(), tmp_path / job.__name__)
         with pytest.raises(Kill):
             job(tiny(), tmp_path / "run" / job.__name__, progress=stopped("training", 9))
@@ -85,12 +85,12 @@ def test_scoring_and_sensitivity_go_on(tmp_path):
 
 
 def test_a_folder_is_gone_on_with_by_its_own_job_space_and_criterion(tmp_path):
-    prune_once(tiny(), "l1", tmp_path / "run")
+    run_prune(tiny(), "l1", tmp_path / "run")
     wrong = [
-        (lambda: train_baseline(tiny(), tmp_path / "run", resume=True), "was made by 'blendsearch prune'"),
-        (lambda: prune_once(tiny(seed=4), "l1", tmp_path / "run", resume=True), "another space; differing: seed"),
-        (lambda: prune_once(tiny(), "taylor", tmp_path / "run", resume=True), "was made with --by l1"),
-        (lambda: prune_once(tiny(), "l1", tmp_path / "run"), "already holds files"),
+        (lambda: run_train(tiny(), tmp_path / "run", resume=True), "was made by 'blendsearch prune'"),
+        (lambda: run_prune(tiny(seed=4), "l1", tmp_path / "run", resume=True), "another space; differing: seed"),
+        (lambda: run_prune(tiny(), "taylor", tmp_path / "run", resume=True), "was made with --by l1"),
+        (lambda: run_prune(tiny(), "l1", tmp_path / "run"), "already holds files"),
         (lambda: write_report(tmp_path / "run"), "made by 'blendsearch prune', which writes no report"),
     ]
     for action, words in wrong:

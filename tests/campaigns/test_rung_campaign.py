@@ -10,10 +10,10 @@ import pytest
 from optuna.trial import TrialState
 from tiny_campaign import TINY, tiny_space
 
-from blendsearch.campaigns.search import run_search
-from blendsearch.campaigns.searching import judged
+from blendsearch.campaigns.search.evolve import judged
+from blendsearch.campaigns.search.run import run_search
 from blendsearch.errors import ConfigError
-from blendsearch.search.ledger import Trial
+from blendsearch.evolution.ledger import Trial
 
 RUNGS = [
     {"proxy": {"name": "bn_recalibrated", "images": 20, "search_images": 60}, "keep": 0.5},

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 import blendsearch
-from blendsearch.campaigns.search import run_search
-from blendsearch.campaigns.single import prune_once
+from blendsearch.campaigns.search.run import run_search
+from blendsearch.campaigns.single import run_prune
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BudgetError, RunError
 from blendsearch.models.loading import build
@@ -98,7 +98,9 @@ def test_the_blend_file_says_where_it_was_found(finished):
 @pytest.fixture
 def without_report(monkeypatch):
     """Reports have tests of their own; here they would only take time."""
-    monkeypatch.setattr("blendsearch.campaigns.search.write_report", lambda run_dir, progress: run_dir / "report.html")
+    monkeypatch.setattr(
+        "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"
+    )
 
 
 def same_result(run, reference):
@@ -195,7 +197,7 @@ def test_a_blend_keeps_its_shares_in_its_file(evolved, tmp_path):
     space, campaign = evolved
     plan = Plan.from_dict(json.loads((campaign.run_dir / "plan.json").read_text()))
     assert set(campaign.blend.keep) == set(plan.counts)
-    again = prune_once(space, str(campaign.run_dir / "blend.json"), tmp_path / "again")
+    again = run_prune(space, str(campaign.run_dir / "blend.json"), tmp_path / "again")
     assert {group: kept for group, (kept, _) in again["kept"].items()} == plan.counts
 
 
@@ -268,7 +270,7 @@ def test_the_blend_and_its_shares_each_stand_alone(evolved, tmp_path):
         best = scores[f"{criterion}/{group}"].argsort(descending=True)[: len(own[group])]
         assert kept == sorted(best.tolist())
     replace(campaign.blend, keep={}).save(tmp_path / "plain.json")
-    pruned = prune_once(tiny(allocation=start), str(tmp_path / "plain.json"), tmp_path / "plain")
+    pruned = run_prune(tiny(allocation=start), str(tmp_path / "plain.json"), tmp_path / "plain")
     assert {group: kept for group, (kept, _) in pruned["kept"].items()} == {g: len(k) for g, k in by_blend.items()}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from blendsearch.campaigns.catalogue import catalogue
-from blendsearch.campaigns.checking import mistakes_in_names
+from blendsearch.validation.catalogue import catalogue
+from blendsearch.validation.space import mistakes_in_names
 
 
 def mistakes(**search):

@@ -7,16 +7,16 @@ import dataclasses
 import pytest
 
 from blendsearch.allocation import ALLOCATIONS, Budget
-from blendsearch.campaigns import retraining
-from blendsearch.campaigns.checking import checked_from_dict
-from blendsearch.campaigns.retraining import Candidate, Terms, retrain
-from blendsearch.campaigns.single import train_baseline
+from blendsearch.campaigns.single import run_train
 from blendsearch.compute import Compute
 from blendsearch.config import DistillationConfig, EarlyStopConfig, RetrainingConfig
 from blendsearch.errors import ConfigError
+from blendsearch.experiment import retraining
+from blendsearch.experiment.retraining import Candidate, Terms, retrain
 from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Structure
 from blendsearch.training.loop import History
+from blendsearch.validation.space import checked_from_dict
 
 SPACE = {
     "name": "terms",
@@ -87,9 +87,9 @@ def test_the_baseline_stops_early_on_the_search_split(tmp_path, monkeypatch):
         seen.append(keys["validation"])
         return History()
 
-    monkeypatch.setattr("blendsearch.campaigns.workbench.train", noted)
-    train_baseline(space(training={"epochs": 4, "early_stop": {}}), tmp_path / "early")
-    train_baseline(space(), tmp_path / "whole")
+    monkeypatch.setattr("blendsearch.experiment.experiment.train", noted)
+    run_train(space(training={"epochs": 4, "early_stop": {}}), tmp_path / "early")
+    run_train(space(), tmp_path / "whole")
     assert [split and len(split) for split in seen] == [100, None]
 
 

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 import blendsearch
 from blendsearch.blending import Blend
-from blendsearch.campaigns.comparison import interval
-from blendsearch.campaigns.search import run_search
-from blendsearch.campaigns.transfer import OWN_NAMES, run_transfer
+from blendsearch.campaigns.search.run import run_search
+from blendsearch.campaigns.transfer.run import OWN_NAMES, run_transfer
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, RunError, UnknownNameError
+from blendsearch.results.paired import interval
 
 TINY = {**TINIER, "name": "here", "retraining": {**TINIER["retraining"], "seeds": 2}}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blendsearch.campaigns.checking import checked_from_dict
+from blendsearch.validation.space import checked_from_dict
 
 TINY = {
     "name": "tiny",

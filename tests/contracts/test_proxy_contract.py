@@ -11,7 +11,7 @@ import torch
 
 from blendsearch.config import TrainingConfig
 from blendsearch.errors import ConfigError
-from blendsearch.proxies import PROXIES, Bench, Estimate
+from blendsearch.proxies import PROXIES, Estimate, ProxyContext
 from blendsearch.structure import Plan, Structure
 from blendsearch.training import evaluate
 
@@ -40,9 +40,9 @@ class WithoutLabels:
 
 
 @pytest.fixture(scope="module")
-def bench(trained, digits) -> Bench:
+def context(trained, digits) -> ProxyContext:
     structure = Structure.of(trained, next(digits.calibration.batches(2))[0])
-    return Bench(trained, structure, digits.calibration, digits.search, digits.train, TRAINING, seed=3)
+    return ProxyContext(trained, structure, digits.calibration, digits.search, digits.train, TRAINING, seed=3)
 
 
 @pytest.fixture(params=PROXIES.names())
@@ -50,114 +50,116 @@ def proxy(request):
     return PROXIES.get(request.param)()
 
 
-def plan(bench: Bench, share: float) -> Plan:
-    network = bench.network
-    scores = {name: network.get_submodule(name).weight.detach().abs().sum((1, 2, 3)) for name in bench.structure.widths}
+def plan(context: ProxyContext, share: float) -> Plan:
+    network = context.network
+    scores = {
+        name: network.get_submodule(name).weight.detach().abs().sum((1, 2, 3)) for name in context.structure.widths
+    }
     return Plan.top(scores, {name: max(1, int(share * len(score))) for name, score in scores.items()})
 
 
-def estimate(proxy, bench: Bench, candidate: Plan) -> Estimate:
-    return proxy.estimate(bench.structure.slice(bench.network, candidate), candidate)
+def estimate(proxy, context: ProxyContext, candidate: Plan) -> Estimate:
+    return proxy.estimate(context.structure.slice(context.network, candidate), candidate)
 
 
-def test_an_estimate_is_an_accuracy_and_has_a_cost(proxy, bench):
-    proxy.prepare(bench)
+def test_an_estimate_is_an_accuracy_and_has_a_cost(proxy, context):
+    proxy.prepare(context)
     for share in (0.2, 0.5):
-        result = estimate(proxy, bench, plan(bench, share))
+        result = estimate(proxy, context, plan(context, share))
         assert 0 <= result.value <= 1
         assert result.seconds > 0
 
 
-def test_the_same_plan_is_always_worth_the_same(proxy, bench):
-    proxy.prepare(bench)
+def test_the_same_plan_is_always_worth_the_same(proxy, context):
+    proxy.prepare(context)
     torch.manual_seed(1)
-    first = estimate(proxy, bench, plan(bench, 0.5)).value
-    estimate(proxy, bench, plan(bench, 0.2))
+    first = estimate(proxy, context, plan(context, 0.5)).value
+    estimate(proxy, context, plan(context, 0.2))
     torch.manual_seed(2)
-    assert estimate(proxy, bench, plan(bench, 0.5)).value == first
+    assert estimate(proxy, context, plan(context, 0.5)).value == first
 
 
-def test_passes_are_counted_and_equal_for_equal_plans(proxy, bench):
-    proxy.prepare(bench)
-    found = [estimate(proxy, bench, plan(bench, share)).passes for share in (0.5, 0.5, 0.2)]
+def test_passes_are_counted_and_equal_for_equal_plans(proxy, context):
+    proxy.prepare(context)
+    found = [estimate(proxy, context, plan(context, share)).passes for share in (0.5, 0.5, 0.2)]
     assert found[0] == found[1] == found[2] > 0
     assert isinstance(found[0], int)
 
 
-def test_what_is_told_image_by_image_is_the_value(proxy, bench):
-    proxy.prepare(bench)
-    found = estimate(proxy, bench, plan(bench, 0.3))
-    if found.right is not None:
-        assert found.right.dtype == bool
-        assert found.right.shape == (len(proxy.search),)
-        assert found.right.mean() == found.value
-        pruned = bench.structure.slice(bench.network, plan(bench, 0.3))
-        assert proxy.name != "zero_shot" or found.value == evaluate(pruned, bench.search.batches(500)).accuracy
+def test_what_is_told_image_by_image_is_the_value(proxy, context):
+    proxy.prepare(context)
+    found = estimate(proxy, context, plan(context, 0.3))
+    if found.correct_mask is not None:
+        assert found.correct_mask.dtype == bool
+        assert found.correct_mask.shape == (len(proxy.search),)
+        assert found.correct_mask.mean() == found.value
+        pruned = context.structure.slice(context.network, plan(context, 0.3))
+        assert proxy.name != "zero_shot" or found.value == evaluate(pruned, context.search.batches(500)).accuracy
 
 
-def test_the_global_generator_is_left_alone(proxy, bench):
+def test_the_global_generator_is_left_alone(proxy, context):
     torch.manual_seed(4)
     expected = torch.rand(1)
     torch.manual_seed(4)
-    proxy.prepare(bench)
-    estimate(proxy, bench, plan(bench, 0.5))
+    proxy.prepare(context)
+    estimate(proxy, context, plan(context, 0.5))
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_the_unpruned_network_is_left_alone(proxy, bench):
-    before = copy.deepcopy(bench.network.state_dict())
-    flags = [module.training for module in bench.network.modules()]
-    proxy.prepare(bench)
-    estimate(proxy, bench, plan(bench, 0.5))
-    assert all(torch.equal(value, before[key]) for key, value in bench.network.state_dict().items())
-    assert [module.training for module in bench.network.modules()] == flags
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in bench.network.modules())
+def test_the_unpruned_network_is_left_alone(proxy, context):
+    before = copy.deepcopy(context.network.state_dict())
+    flags = [module.training for module in context.network.modules()]
+    proxy.prepare(context)
+    estimate(proxy, context, plan(context, 0.5))
+    assert all(torch.equal(value, before[key]) for key, value in context.network.state_dict().items())
+    assert [module.training for module in context.network.modules()] == flags
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in context.network.modules())
 
 
-def test_nothing_pruned_is_about_the_baseline(proxy, bench):
-    proxy.prepare(bench)
-    baseline = evaluate(bench.network, bench.search.batches(250)).accuracy
+def test_nothing_pruned_is_about_the_baseline(proxy, context):
+    proxy.prepare(context)
+    baseline = evaluate(context.network, context.search.batches(250)).accuracy
     assert baseline > 0.95
-    assert estimate(proxy, bench, plan(bench, 1.0)).value == pytest.approx(baseline, abs=0.03)
+    assert estimate(proxy, context, plan(context, 1.0)).value == pytest.approx(baseline, abs=0.03)
 
 
-def test_losing_nearly_everything_is_worse(proxy, bench):
-    proxy.prepare(bench)
-    assert estimate(proxy, bench, plan(bench, 0.01)).value < estimate(proxy, bench, plan(bench, 0.9)).value
+def test_losing_nearly_everything_is_worse(proxy, context):
+    proxy.prepare(context)
+    assert estimate(proxy, context, plan(context, 0.01)).value < estimate(proxy, context, plan(context, 0.9)).value
 
 
-def test_it_travels_to_a_worker_once_prepared(proxy, bench):
-    proxy.prepare(bench)
+def test_it_travels_to_a_worker_once_prepared(proxy, context):
+    proxy.prepare(context)
     there = pickle.loads(pickle.dumps(proxy))
-    here = estimate(proxy, bench, plan(bench, 0.5)).value
-    assert estimate(there, there.bench, plan(bench, 0.5)).value == here
+    here = estimate(proxy, context, plan(context, 0.5)).value
+    assert estimate(there, there.context, plan(context, 0.5)).value == here
 
 
-def test_labels_of_calibration_images_change_nothing(proxy, bench):
-    wrong = dataclasses.replace(bench, calibration=WithoutLabels(bench.calibration))
-    proxy.prepare(bench)
-    right = estimate(proxy, bench, plan(bench, 0.5)).value
+def test_labels_of_calibration_images_change_nothing(proxy, context):
+    wrong = dataclasses.replace(context, calibration=WithoutLabels(context.calibration))
+    proxy.prepare(context)
+    right = estimate(proxy, context, plan(context, 0.5)).value
     proxy.prepare(wrong)
-    assert estimate(proxy, wrong, plan(bench, 0.5)).value == right
+    assert estimate(proxy, wrong, plan(context, 0.5)).value == right
 
 
-def test_no_proxy_is_given_the_test_split(bench):
-    assert not [field.name for field in dataclasses.fields(bench) if "test" in field.name]
+def test_no_proxy_is_given_the_test_split(context):
+    assert not [field.name for field in dataclasses.fields(context) if "test" in field.name]
 
 
-def test_fewer_search_images_may_be_asked_for(bench):
+def test_fewer_search_images_may_be_asked_for(context):
     proxy = PROXIES.get("zero_shot")(search_images=50)
-    proxy.prepare(bench)
-    value = estimate(proxy, bench, plan(bench, 0.5)).value
+    proxy.prepare(context)
+    value = estimate(proxy, context, plan(context, 0.5)).value
     assert value * 50 == pytest.approx(round(value * 50), abs=1e-6)
     assert len(proxy.search) == 50
     more = PROXIES.get("zero_shot")(search_images=10_000)
-    more.prepare(bench)
-    assert len(more.search) == len(bench.search)
+    more.prepare(context)
+    assert len(more.search) == len(context.search)
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(64, 3), (100, 7), (500, 5), (2000, 2)])
-def test_short_finetune_takes_as_many_steps_as_it_says(bench, monkeypatch, batch_size, steps):
+def test_short_finetune_takes_as_many_steps_as_it_says(context, monkeypatch, batch_size, steps):
     taken = []
     module = "blendsearch.proxies.short_finetune.train"
     monkeypatch.setattr(module, lambda network, split, config, **rest: taken.append(count(network, split, config)))
@@ -169,8 +171,8 @@ def test_short_finetune_takes_as_many_steps_as_it_says(bench, monkeypatch, batch
 
     training = TRAINING.model_copy(update={"batch_size": batch_size})
     proxy = PROXIES.get("short_finetune")(steps=steps)
-    proxy.prepare(dataclasses.replace(bench, training=training))
-    estimate(proxy, bench, plan(bench, 0.2))
+    proxy.prepare(dataclasses.replace(context, training=training))
+    estimate(proxy, context, plan(context, 0.2))
     assert taken == [steps]
 
 

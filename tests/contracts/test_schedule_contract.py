@@ -10,10 +10,10 @@ import torch
 from small_networks import priced
 
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
-from blendsearch.campaigns.folder import Checkpoint
 from blendsearch.compute import Compute
 from blendsearch.config import DistillationConfig, EarlyStopConfig, TrainingConfig
 from blendsearch.errors import ConfigError
+from blendsearch.results.run_folder import Checkpoint
 from blendsearch.schedules import SCHEDULES, Job, Schedule
 from blendsearch.structure import Structure
 from blendsearch.training import evaluate, train

@@ -11,21 +11,23 @@ from scipy.special import log_softmax, rel_entr
 
 from blendsearch.config import TrainingConfig
 from blendsearch.errors import BlendsearchError
-from blendsearch.proxies import PROXIES, Bench
+from blendsearch.proxies import PROXIES, ProxyContext
 from blendsearch.structure import Plan, Structure
 from blendsearch.training import evaluate
 
 
 @pytest.fixture(scope="module")
-def bench(trained, digits) -> Bench:
+def context(trained, digits) -> ProxyContext:
     structure = Structure.of(trained, next(digits.calibration.batches(2))[0])
     training = TrainingConfig(epochs=1, batch_size=64, lr=0.02)
-    return Bench(trained, structure, digits.calibration, digits.search, digits.train, training, seed=3)
+    return ProxyContext(trained, structure, digits.calibration, digits.search, digits.train, training, seed=3)
 
 
 @pytest.fixture(scope="module")
-def plan(bench) -> Plan:
-    return Plan({g: tuple(range(0, width, 2)) for g, width in bench.structure.widths.items()}, bench.structure.widths)
+def plan(context) -> Plan:
+    return Plan(
+        {g: tuple(range(0, width, 2)) for g, width in context.structure.widths.items()}, context.structure.widths
+    )
 
 
 def logits(network, split):
@@ -33,59 +35,59 @@ def logits(network, split):
         return torch.cat([network.eval()(images) for images, _ in split.batches(100)]).double().numpy()
 
 
-def test_agreement_is_scipys_relative_entropy(bench, plan):
+def test_agreement_is_scipys_relative_entropy(context, plan):
     proxy, refitted = PROXIES.get("agreement")(), PROXIES.get("compensated")()
     for one in (proxy, refitted):
-        one.prepare(bench)
-    network = bench.structure.slice(bench.network, plan)
+        one.prepare(context)
+    network = context.structure.slice(context.network, plan)
     refitted.adapt(network, plan)
-    wanted, given = (np.exp(log_softmax(logits(one, bench.search), axis=1)) for one in (bench.network, network))
+    wanted, given = (np.exp(log_softmax(logits(one, context.search), axis=1)) for one in (context.network, network))
     divergence = rel_entr(wanted, given).sum(1).mean()
-    value = proxy.estimate(bench.structure.slice(bench.network, plan), plan).value
+    value = proxy.estimate(context.structure.slice(context.network, plan), plan).value
     assert value == pytest.approx(np.exp(-divergence), rel=1e-4)
 
 
-def test_agreement_of_the_unpruned_network_is_complete(bench):
+def test_agreement_of_the_unpruned_network_is_complete(context):
     proxy = PROXIES.get("agreement")()
-    proxy.prepare(bench)
-    whole = Plan.full(bench.structure.widths)
-    assert proxy.estimate(bench.structure.slice(bench.network, whole), whole).value == pytest.approx(1.0, abs=1e-5)
+    proxy.prepare(context)
+    whole = Plan.full(context.structure.widths)
+    assert proxy.estimate(context.structure.slice(context.network, whole), whole).value == pytest.approx(1.0, abs=1e-5)
 
 
-def test_compensated_finetune_is_the_refit_and_then_the_steps(bench, plan):
+def test_compensated_finetune_is_the_refit_and_then_the_steps(context, plan):
     both = PROXIES.get("compensated_finetune")(steps=6)
     parts = [PROXIES.get("compensated")(), PROXIES.get("short_finetune")(steps=6, images=512, lr_share=0.1)]
     for one in (both, *parts):
-        one.prepare(bench)
-    network = bench.structure.slice(bench.network, plan)
+        one.prepare(context)
+    network = context.structure.slice(context.network, plan)
     for one in parts:
         one.adapt(network, plan)
-    expected = evaluate(network, bench.search.batches(250)).accuracy
-    assert both.estimate(bench.structure.slice(bench.network, plan), plan).value == expected
+    expected = evaluate(network, context.search.batches(250)).accuracy
+    assert both.estimate(context.structure.slice(context.network, plan), plan).value == expected
 
 
-def test_short_finetune_reads_the_accuracy_with_batch_norms_of_the_trained_network(bench, plan):
+def test_short_finetune_reads_the_accuracy_with_batch_norms_of_the_trained_network(context, plan):
     proxy = PROXIES.get("short_finetune")(steps=3, images=200)
-    proxy.prepare(bench)
-    network = bench.structure.slice(bench.network, plan)
+    proxy.prepare(context)
+    network = context.structure.slice(context.network, plan)
     proxy.adapt(network, plan)
     norm, inputs = network.bn1, []
     handle = network.conv1.register_forward_hook(lambda module, given, output: inputs.append(output))
     with torch.no_grad():
-        for images, _ in bench.calibration.take(200).batches(250):
+        for images, _ in context.calibration.take(200).batches(250):
             network.eval()(images)
     handle.remove()
     torch.testing.assert_close(norm.running_mean, torch.cat(inputs).mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
 
 
-def test_average_is_the_mean_of_its_proxies_each_on_a_network_of_its_own(bench, plan):
+def test_average_is_the_mean_of_its_proxies_each_on_a_network_of_its_own(context, plan):
     options = [{"name": "short_finetune", "steps": 2}, "compensated", "zero_shot"]
     average = PROXIES.get("average")(proxies=options)
     single = [PROXIES.get("short_finetune")(steps=2), PROXIES.get("compensated")(), PROXIES.get("zero_shot")()]
     for one in (average, *single):
-        one.prepare(bench)
-    expected = np.mean([one.estimate(bench.structure.slice(bench.network, plan), plan).value for one in single])
-    assert average.estimate(bench.structure.slice(bench.network, plan), plan).value == pytest.approx(expected)
+        one.prepare(context)
+    expected = np.mean([one.estimate(context.structure.slice(context.network, plan), plan).value for one in single])
+    assert average.estimate(context.structure.slice(context.network, plan), plan).value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -106,12 +108,12 @@ def test_an_average_of_what_is_no_proxy_is_one_line(proxies, words):
     assert "\n" not in str(caught.value)
 
 
-def test_the_learning_rate_is_a_share_of_the_retrainings(bench, plan):
-    whole = dataclasses.replace(bench, training=bench.training.model_copy(update={"lr": 0.06}))
-    part = dataclasses.replace(bench, training=bench.training.model_copy(update={"lr": 0.3}))
+def test_the_learning_rate_is_a_share_of_the_retrainings(context, plan):
+    whole = dataclasses.replace(context, training=context.training.model_copy(update={"lr": 0.06}))
+    part = dataclasses.replace(context, training=context.training.model_copy(update={"lr": 0.3}))
     values = []
     for terms, share in ((whole, 1.0), (part, 0.2)):
         proxy = PROXIES.get("short_finetune")(steps=3, lr_share=share)
         proxy.prepare(terms)
-        values.append(proxy.estimate(bench.structure.slice(bench.network, plan), plan).value)
+        values.append(proxy.estimate(context.structure.slice(context.network, plan), plan).value)
     assert values[0] == values[1]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from blendsearch.reports.board_page import choices, key_numbers, standing_row, wins_rows
-from blendsearch.reports.board_records import BoardRun, BoardSummary
 from blendsearch.reports.figures.agreement import draw_compact_agreement
 from blendsearch.reports.figures.board import draw_accuracy, draw_means, draw_ranks
 from blendsearch.reports.figures.style import LIGHT, NotDrawn
+from blendsearch.reports.pages.leaderboard import choices, key_numbers, standing_row, wins_rows
+from blendsearch.results.records.leaderboard import BoardRun, BoardSummary
 
 
 def made_up(count, budgets=(0.5, 0.3), test=True):

@@ -14,8 +14,8 @@ from blendsearch.reports import build_report
 from blendsearch.reports.figures import FIGURES
 from blendsearch.reports.figures.front import draw_front
 from blendsearch.reports.figures.style import LIGHT, NotDrawn
-from blendsearch.reports.front_table import front_table
-from blendsearch.reports.records import read_run
+from blendsearch.reports.pages.front_table import front_table
+from blendsearch.results.records.search import read_run
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def other_figures_left_out(monkeypatch):
     def leave_out(run, theme):
         raise NotDrawn("left out")
 
-    monkeypatch.setattr("blendsearch.reports.page.FIGURES", dict.fromkeys(FIGURES, leave_out))
+    monkeypatch.setattr("blendsearch.reports.pages.search.FIGURES", dict.fromkeys(FIGURES, leave_out))
 
 
 def side(proxy, accuracy, share, std):

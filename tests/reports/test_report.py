@@ -15,9 +15,9 @@ from blendsearch.reports import build_report
 from blendsearch.reports.figures import FIGURES
 from blendsearch.reports.figures.searching import draw_evolution
 from blendsearch.reports.figures.style import LIGHT
-from blendsearch.reports.records import read_run
-from blendsearch.reports.results import results
-from blendsearch.reports.story import gaps
+from blendsearch.reports.pages.search_story import gaps
+from blendsearch.results.outcomes import results
+from blendsearch.results.records.search import read_run
 
 
 @pytest.fixture(scope="module")

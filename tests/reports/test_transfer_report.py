@@ -8,14 +8,14 @@ import pytest
 from page_reading import parsed, rows, words
 from typer.testing import CliRunner
 
-from blendsearch.campaigns.report import write_report
 from blendsearch.cli import app
 from blendsearch.errors import RunError
 from blendsearch.reports import build_transfer_report
 from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.figures.transfer import draw_transfer
-from blendsearch.reports.transfer_records import FoundOn, SpaceRecord
-from blendsearch.reports.transfer_words import headline, origin_of, verdicts_of
+from blendsearch.reports.pages.transfer_words import headline, origin_of, verdicts_of
+from blendsearch.reports.report import write_report
+from blendsearch.results.records.transfer import FoundOn, SpaceRecord
 
 
 def reached(accuracy, std=None):

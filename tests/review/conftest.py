@@ -6,13 +6,13 @@ import pytest
 from reviewing import TOKEN, Estimate, opened
 
 from blendsearch.blending import Blend
-from blendsearch.campaigns.folder import RunFolder
 from blendsearch.compute import Compute
 from blendsearch.criteria import measures_of, score_groups
-from blendsearch.review.book import Book
-from blendsearch.review.desk import Desk
-from blendsearch.review.gallery import Gallery
+from blendsearch.results.run_folder import RunFolder
+from blendsearch.review.inspector import Desk
+from blendsearch.review.marks import Book
 from blendsearch.review.review import Review
+from blendsearch.review.sample_images import Gallery
 from blendsearch.statistics import gather
 from blendsearch.structure import Structure
 

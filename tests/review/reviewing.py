@@ -7,7 +7,7 @@ import json
 from starlette.testclient import TestClient
 
 from blendsearch.review.app import application
-from blendsearch.review.guard import Guard
+from blendsearch.review.local_only import Guard
 
 PORT = 8642
 TOKEN = "a-token-for-tests"

@@ -12,7 +12,7 @@ from PIL import Image
 from reviewing import post
 
 from blendsearch.blending import Blend
-from blendsearch.review.choice import Choice
+from blendsearch.review.decision import Choice
 from blendsearch.structure import Plan
 
 

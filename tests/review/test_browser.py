@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from blendsearch.campaigns.folder import RunFolder
-from blendsearch.review.book import Book
+from blendsearch.results.run_folder import RunFolder
+from blendsearch.review.marks import Book
 from blendsearch.review.review import Review
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from blendsearch.compute import Compute
 from blendsearch.data.batches import GivenBatches
 from blendsearch.review import pictures
-from blendsearch.review.gallery import HANDFUL, Gallery
 from blendsearch.review.responses import feature_maps, observed_site, summaries
+from blendsearch.review.sample_images import HANDFUL, Gallery
 from blendsearch.structure import Structure
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from blendsearch.cli import app
-from blendsearch.review import opening, serving
+from blendsearch.review import serving, sessions
 
 GOOD = """\
 name: small
@@ -44,8 +44,8 @@ def asked(monkeypatch):
         noted.append(port)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(opening, "opened_review", opened)
-    monkeypatch.setattr(opening, "opened_loop", opened)
+    monkeypatch.setattr(sessions, "opened_review", opened)
+    monkeypatch.setattr(sessions, "opened_loop", opened)
     monkeypatch.setattr(serving, "serve", serve)
     return noted
 

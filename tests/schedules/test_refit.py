@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from blendsearch.allocation import ALLOCATIONS, Budget
-from blendsearch.campaigns.checking import checked_from_dict
-from blendsearch.campaigns.single import prune_once
-from blendsearch.campaigns.workbench import unlabelled
+from blendsearch.campaigns.single import run_prune
 from blendsearch.config import TrainingConfig, load_space
 from blendsearch.errors import ConfigError, DataError
+from blendsearch.experiment.experiment import unlabelled
 from blendsearch.schedules import SCHEDULES, Job, Refit
 from blendsearch.structure import Structure
 from blendsearch.training import Compensation, evaluate
+from blendsearch.validation.space import checked_from_dict
 
 SPACE = {
     "name": "refit",
@@ -78,14 +78,14 @@ def test_a_space_with_compensation_prunes_without_training(tmp_path):
     for images in (None, 60):
         section = {"compensation": {"images": images}} if images else {}
         space = checked_from_dict({**SPACE, **section})
-        accuracy[images] = prune_once(space, "l2", tmp_path / str(images))["pruned"]["test_accuracy"]
+        accuracy[images] = run_prune(space, "l2", tmp_path / str(images))["pruned"]["test_accuracy"]
     assert accuracy[60] > accuracy[None]
 
 
 def test_too_few_images_show_before_any_training(tmp_path):
     space = checked_from_dict({**SPACE, "compensation": {"images": 5000}})
     with pytest.raises(DataError, match=r"compensation.images: 5000 given"):
-        prune_once(space, "l2", tmp_path / "run")
+        run_prune(space, "l2", tmp_path / "run")
     assert not (tmp_path / "run" / "baseline.safetensors").exists()
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from small_networks import conv4, images, randomised
 
-from blendsearch.campaigns.checking import mistakes_in_names
 from blendsearch.criteria import applicable, measures_of, score_groups
 from blendsearch.criteria.ranking import rank
 from blendsearch.errors import DataError
@@ -16,6 +15,7 @@ from blendsearch.statistics import gather
 from blendsearch.statistics.kappa import fleiss_kappa
 from blendsearch.statistics.ratings import Ratings, ratings_of, read_ratings
 from blendsearch.structure import Structure
+from blendsearch.validation.space import mistakes_in_names
 
 
 @pytest.fixture(scope="module")

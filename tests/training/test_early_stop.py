@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from blendsearch.campaigns.folder import RunFolder
 from blendsearch.config import EarlyStopConfig, TrainingConfig
 from blendsearch.data.batches import ImageTensors
 from blendsearch.errors import ConfigError, TrainingError
 from blendsearch.models.zoo import MODELS
+from blendsearch.results.run_folder import RunFolder
 from blendsearch.training import train
 from blendsearch.training.early_stop import EarlyStop, weights_of
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from blendsearch.compute import Compute
 from blendsearch.errors import DataError
 from blendsearch.training import evaluate, recalibrate
-from blendsearch.training.evaluation import right
+from blendsearch.training.evaluation import correct_mask
 
 
 class Net(nn.Module):
@@ -89,7 +89,7 @@ def test_no_images_is_an_error(action):
 
 def test_right_tells_the_images_that_accuracy_counts():
     network, data = net(), batches()
-    found = right(network, data, Compute())
+    found = correct_mask(network, data, Compute())
     assert network.training
     assert found.dtype == torch.bool
     assert found.float().mean().item() == pytest.approx(evaluate(network, data, Compute()).accuracy)
@@ -97,4 +97,4 @@ def test_right_tells_the_images_that_accuracy_counts():
     images, labels = data[-1]
     assert torch.equal(found[-5:], network(images).argmax(1) == labels)
     with pytest.raises(DataError):
-        right(network, [])
+        correct_mask(network, [])

@@ -12,7 +12,7 @@ from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes, text_on
-from blendsearch.reports.records import Agreement, Number, Run
+from blendsearch.results.records.search import Agreement, Number, Run
 
 MOST_PANELS = 24
 COLUMNS = 4

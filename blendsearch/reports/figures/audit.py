@@ -7,8 +7,8 @@ import textwrap
 
 from matplotlib.axes import Axes
 
-from blendsearch.reports.audit_records import AuditRun, PlanRecord, ProxyRecord
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
+from blendsearch.results.records.audit import AuditRun, PlanRecord, ProxyRecord
 
 KINDS = {"criterion": ("o", 20), "random": ("x", 18), "evolved": ("D", 22)}
 

@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from blendsearch.reports.board_records import BoardRun, Column
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes
+from blendsearch.results.records.leaderboard import BoardRun, Column
 
 MOST_LABELS = 14
 LABEL_GAP = 10.5  # points between labels, for letters of 8

@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from blendsearch.reports.curve_records import Curve, CurvesRun
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes
+from blendsearch.results.records.curves import Curve, CurvesRun
 
 UNITS = {"flops": "FLOPs", "params": "parameters", "filters": "filters", "latency": "latency"}
 MOST_LABELS = 18

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 from blendsearch.reports.figures.style import Theme, new_figure, placed_axes
-from blendsearch.reports.words import points
+from blendsearch.results.words import points
 
 Kind = Literal["best", "blend", "other"]
 MARKERS: dict[Kind, str] = {"best": "s", "blend": "D", "other": "o"}

@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure
-from blendsearch.reports.records import Front, FrontPoint, Outcome, Run
-from blendsearch.reports.words import cost_name
+from blendsearch.results.records.search import Front, FrontPoint, Outcome, Run
+from blendsearch.results.words import cost_name
 
 WIDTH, HEIGHT = 11.4, 4.1
 """Inches of a row: one for each cost."""

@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from blendsearch.reports.figures.forest import Bar, forest
 from blendsearch.reports.figures.labels import place
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
-from blendsearch.reports.records import Run
-from blendsearch.reports.results import BLEND, Result, best_criterion, differences, results
-from blendsearch.reports.words import duration
+from blendsearch.results.outcomes import BLEND, Result, best_criterion, differences, results
+from blendsearch.results.records.search import Run
+from blendsearch.results.words import duration
 
 STAGES = ("train", "statistics", "search", "retrain")
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes, text_on
-from blendsearch.reports.records import BlendRecord, Generation, GroupRecord, Run
-from blendsearch.reports.results import BLEND, best_criterion
+from blendsearch.results.outcomes import BLEND, best_criterion
+from blendsearch.results.records.search import BlendRecord, Generation, GroupRecord, Run
 
 
 def draw_evolution(run: Run, theme: Theme) -> Drawing:

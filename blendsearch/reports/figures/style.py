@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from blendsearch.reports.records import Run
+from blendsearch.results.records.search import Run
 
 
 class NotDrawn(Exception):

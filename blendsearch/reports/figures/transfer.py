@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blendsearch.reports.figures.forest import Bar, Kind, forest
 from blendsearch.reports.figures.style import Drawing, Theme
-from blendsearch.reports.transfer_records import Against, SpaceRecord
+from blendsearch.results.records.transfer import Against, SpaceRecord
 
 SEARCHED = "searched there"
 

@@ -1,0 +1,1 @@
+"""The audit: does a proxy order pruned networks as retraining does?"""

@@ -1,0 +1,1 @@
+"""The scarce-data scenario: accuracy against the share removed, without retraining."""

@@ -1,0 +1,1 @@
+"""The leaderboard: criteria and blends compared on equal terms, cell by cell."""

@@ -1,0 +1,1 @@
+"""A blend found here and applied there."""

@@ -1,0 +1,194 @@
+"""What every search backend does, whatever library is inside."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from blendsearch.config import SearchConfig
+from blendsearch.errors import BlendsearchError
+from blendsearch.evolution.genome import GenomeSpace
+from blendsearch.evolution.pareto import Point, non_dominated
+from blendsearch.registry import Registry
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings all backends are given; each reads those it has a use for.
+
+    population: genomes a generation. crossover, mutation: probability that a pair is crossed, an offspring
+    mutated. elite: best genomes that always survive. tournament: genomes that compete to be a parent.
+    algorithm: DEAP's. sampler: Optuna's. objectives: the costs that count beside the accuracy; a fitness has one
+    number more than there are of these. Raises BlendsearchError for a value out of range.
+    """
+
+    population: int = 24
+    crossover: float = 0.7
+    mutation: float = 0.3
+    elite: int = 2
+    tournament: int = 3
+    algorithm: str = "generational"
+    sampler: str = "tpe"
+    objectives: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, search: SearchConfig) -> Settings:
+        """Return the settings that the search section of a space gives."""
+        return cls(**{field.name: getattr(search, field.name) for field in fields(cls)})
+
+    @property
+    def values(self) -> int:
+        """How many numbers a fitness has."""
+        return 1 + len(self.objectives)
+
+    def __post_init__(self) -> None:
+        for name, least in (("population", 2), ("elite", 0), ("tournament", 1)):
+            given = getattr(self, name)
+            if given < least:
+                raise BlendsearchError(f"search.{name}: {given} given, at least {least} expected")
+        for name in ("crossover", "mutation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BlendsearchError(f"search.{name}: {getattr(self, name)} given, 0 to 1 expected")
+        if self.elite >= self.population:
+            raise BlendsearchError(
+                f"search.elite: {self.elite} given, fewer than the population of {self.population} expected"
+            )
+
+
+def only_one_objective(settings: Settings, what: str) -> None:
+    """Raise BlendsearchError when settings ask more than one objective of what knows only one."""
+    if settings.objectives:
+        raise BlendsearchError(
+            f"objectives {', '.join(settings.objectives)} given, {what} has accuracy alone; allowed: backend deap "
+            "with algorithm nsga2, or backend optuna with sampler nsgaii"
+        )
+
+
+def as_point(fitness: float | Sequence[float]) -> Point:
+    """Return a fitness, one number or several, as a point."""
+    numbers = fitness if isinstance(fitness, Sequence) else (fitness,)
+    return tuple(float(number) for number in numbers)
+
+
+def plain(point: Point) -> float | list[float]:
+    """Return a point as plain JSON, a single number as it is; `as_point` makes it a point again."""
+    return point[0] if len(point) == 1 else list(point)
+
+
+class Backend(ABC):
+    """Proposes genomes of a space and learns from their fitness, which is maximised.
+
+    A subclass sets `name` and writes `propose`, `learn`, `state` and `restore`; everything it draws must come
+    from `seed` and what `state` returns, so that a restored backend goes on exactly as the first would have.
+    choices: setting -> what it may be, where one setting chooses between algorithms, the default first.
+    best: the fittest genome told so far and its fitness; with several objectives, the fittest in the first of them.
+    front: the genomes told so far that no other dominates and their points, in the order in which they were told.
+    """
+
+    name: str
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {}
+
+    def __init__(self, space: GenomeSpace, *, seed: int, initial: Sequence[np.ndarray] = (), **settings: Any) -> None:
+        self.space = space
+        self.seed = seed
+        self.initial = [space.check(genome) for genome in initial]
+        self.settings = Settings(**settings)
+        self.check(self.settings)
+        self.asked = 0
+        self.best: tuple[np.ndarray, float] | None = None
+        self.front: list[tuple[np.ndarray, Point]] = []
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise BlendsearchError for settings that this backend cannot work with."""
+        return None
+
+    def ask(self, n: int) -> list[np.ndarray]:
+        """Return `n` genomes, float64 [size] in [0, 1].
+
+        The first ask returns the initial genomes, all of them and in order, filled up to `n` with new ones;
+        it is the only one that may return more than `n`.
+        """
+        if n < 1:
+            raise BlendsearchError(f"search: {n} genomes asked, at least 1 expected")
+        genomes = [genome.copy() for genome in self.initial] if self.asked == 0 else []
+        if len(genomes) < n:
+            genomes += [self.space.check(genome) for genome in self.propose(n - len(genomes))]
+        self.asked += len(genomes)
+        return genomes
+
+    def tell(self, genomes: Sequence[np.ndarray], fitnesses: Sequence[float | Sequence[float]]) -> None:
+        """Learn the fitness of genomes, asked or not, one number or one for each objective, all maximised.
+
+        Raises BlendsearchError unless each has as many finite numbers as there are objectives.
+        """
+        if len(genomes) != len(fitnesses):
+            raise BlendsearchError(f"search: {len(genomes)} genomes told with {len(fitnesses)} fitnesses")
+        copies = [self.space.check(genome) for genome in genomes]
+        points = [as_point(fitness) for fitness in fitnesses]
+        for point in points:
+            self._check_point(point)
+        for genome, point in zip(copies, points, strict=True):
+            if self.best is None or point[0] > self.best[1]:
+                self.best = (genome.copy(), point[0])
+        met = [*self.front, *((genome.copy(), point) for genome, point in zip(copies, points, strict=True))]
+        self.front = [met[position] for position in non_dominated([point for _, point in met])]
+        self.learn(copies, points)
+
+    def _check_point(self, point: Point) -> None:
+        if len(point) != self.settings.values:
+            raise BlendsearchError(f"search: fitness of {len(point)} numbers told, {self.settings.values} expected")
+        if not all(math.isfinite(value) for value in point):
+            raise BlendsearchError(f"search: fitness {next(v for v in point if not math.isfinite(v))} told")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to go on, as plain JSON values."""
+        best = None if self.best is None else [self.best[0].tolist(), self.best[1]]
+        common = {"schema": SCHEMA, "backend": self.name, "names": list(self.space.names)}
+        front = [[genome.tolist(), list(point)] for genome, point in self.front]
+        return {**common, "asked": self.asked, "best": best, "front": front, "state": self.state()}
+
+    def load_state_dict(self, data: Mapping[str, Any]) -> None:
+        """Go on from a state; raises BlendsearchError when it is of another backend, space or schema."""
+        expected = {"schema": SCHEMA, "backend": self.name, "names": list(self.space.names)}
+        for key, value in expected.items():
+            if data.get(key) != value:
+                raise BlendsearchError(f"search state: {key}: {data.get(key)!r} given, {value!r} expected")
+        self.asked = int(data["asked"])
+        best = data["best"]
+        self.best = None if best is None else (self.space.check(best[0]), float(best[1]))
+        # A state from before there was a front is of one objective, whose front is the best.
+        front = data.get("front", [] if best is None else [best])
+        self.front = [(self.space.check(genome), as_point(point)) for genome, point in front]
+        self.restore(data["state"])
+
+    @abstractmethod
+    def propose(self, n: int) -> list[np.ndarray]:
+        """Return `n` >= 1 new genomes."""
+
+    @abstractmethod
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
+        """Take in checked copies of genomes and their points, of one number where there is one objective."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what the subclass must remember, as plain JSON values."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` returned."""
+
+
+BACKENDS: Registry[type[Backend]] = Registry("backend", "backends")
+
+
+def backend_of(search: SearchConfig, space: GenomeSpace, *, seed: int, initial: Sequence[np.ndarray] = ()) -> Backend:
+    """Return the backend that the search section of a space names, with the settings given there."""
+    return BACKENDS.get(search.backend)(space, seed=seed, initial=initial, **asdict(Settings.of(search)))

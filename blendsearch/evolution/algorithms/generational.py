@@ -1,0 +1,55 @@
+"""Generations with elitism: tournament, crossover and mutation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from deap import tools
+
+from blendsearch.evolution.algorithms.algorithm import Individual, distinct
+from blendsearch.evolution.algorithms.breeding import Breeding
+from blendsearch.evolution.pareto import Point
+
+
+class Generational(Breeding):
+    """Offspring of parents chosen by tournament replace the population; the best live on in a hall of fame.
+
+    Survivors are the best `population` of the elite and the newest offspring, filled up with the old population
+    when few were told. Source: Fortin et al., JMLR 2012 (DEAP).
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.hall = tools.HallOfFame(max(1, self.settings.elite))
+
+    def breed(self, n: int) -> list[Individual]:
+        """Return `n` offspring, different from each other and from the population where possible."""
+        seen = self.signatures()
+        offspring: list[Individual] = []
+        while len(offspring) < n:
+            for child in self.children(self.toolbox.select(self.population))[: n - len(offspring)]:
+                self.make_new(child, seen)
+                offspring.append(child)
+        return offspring
+
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
+        """Let the best of elite and offspring survive."""
+        offspring = [Individual(genome, point) for genome, point in zip(genomes, points, strict=True)]
+        elite = list(self.hall)[: self.settings.elite]
+        size = self.settings.population
+        survivors = tools.selBest(distinct(elite + offspring), size)
+        self.population = distinct(survivors + tools.selBest(self.population, size))[:size]
+        self.hall.update(offspring)
+
+    def state(self) -> dict[str, Any]:
+        """Return population, random generator's state and hall of fame."""
+        return {**super().state(), "hall": [individual.record() for individual in self.hall]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` returned."""
+        super().restore(state)
+        self.hall.clear()
+        # DEAP puts a newcomer before its equals, so the last go in first.
+        self.hall.update([Individual(genes, value) for genes, value in reversed(state["hall"])])

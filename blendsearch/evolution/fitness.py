@@ -1,0 +1,120 @@
+"""From a blend to its fitness: scores, plan, sliced network, proxy; each distinct plan is evaluated once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from blendsearch.allocation import Allocation, Budget, own_allocation
+from blendsearch.blending import Blend, Scores, rank_all
+from blendsearch.evolution.parallel import WorkerPool
+from blendsearch.proxies import Estimate, Proxy, ProxyContext
+from blendsearch.structure import Plan, Structure
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A plan's fitness, what it cost, and whether it was known from an earlier candidate.
+
+    passes: images run through its network, see `Estimate`. rungs: what the proxies of the space's rungs said, as far
+    as it climbed; none without rungs. dropped: whether that was not up to the last. stopped: why it went no further.
+    """
+
+    plan: Plan
+    value: float
+    seconds: float
+    passes: int
+    repeated: bool
+    rungs: tuple[float, ...] = ()
+    dropped: bool = False
+    stopped: str = "proxy"
+
+
+class Planner:
+    """Turns blends and criteria into plans under one allocation and budget."""
+
+    def __init__(self, structure: Structure, scores: Scores, allocation: Allocation, budget: Budget) -> None:
+        self.structure, self.allocation, self.budget = structure, allocation, budget
+        self.scores = scores
+        self.ranked = rank_all(scores)
+
+    def at(self, ratio: float) -> Planner:
+        """Return the same planner under another kept share of the budget's kind."""
+        other = copy.copy(self)
+        other.budget = replace(self.budget, ratio=ratio)
+        return other
+
+    def group_scores(self, blend: Blend) -> dict[str, Tensor]:
+        """Return the blend's score of every group [C]; a blend of one criterion is that criterion, unranked."""
+        if len(blend.terms) > 1:
+            return blend.score_ranked(self.ranked)
+        name = blend.terms[0]
+        return self.scores[name] if name in self.scores else self.group_scores(blend.members[name])
+
+    def allocation_of(self, blend: Blend) -> Allocation:
+        """Return what decides how many filters a blend's groups keep: its own weights, where the space has them."""
+        return own_allocation(self.allocation, blend.keep, self.structure)
+
+    def plan(self, blend: Blend) -> Plan:
+        """Return the blend's plan."""
+        return self.allocation_of(blend).plan(self.structure, self.group_scores(blend), self.budget)
+
+
+def new_plans(plans: Sequence[Plan], known: Container[str]) -> tuple[dict[str, Plan], set[int]]:
+    """Return the plans of unknown digest, digest -> plan, each once, and the positions at which they come first."""
+    fresh: dict[str, Plan] = {}
+    first = set()
+    for position, plan in enumerate(plans):
+        if plan.digest not in known and plan.digest not in fresh:
+            fresh[plan.digest] = plan
+            first.add(position)
+    return fresh, first
+
+
+class FitnessFunction:
+    """Evaluates plans by a proxy, side by side, and remembers every plan it has seen.
+
+    known: plan digest -> (value, seconds, passes); put into and taken from the run folder, so that a resumed search
+    repeats nothing.
+    """
+
+    def __init__(self, proxy: Proxy, context: ProxyContext, *, workers: int = 1, threads: int = 1) -> None:
+        self.known: dict[str, tuple[float, float, int]] = {}
+        proxy.prepare(context)
+        self.pool: WorkerPool[Proxy, Plan, Estimate] = WorkerPool(_estimate, proxy, workers=workers, threads=threads)
+
+    def __call__(
+        self, plans: Sequence[Plan], done: Callable[[int, float], None] = lambda n, v: None
+    ) -> list[Evaluation]:
+        """Return the evaluations in the order of `plans`; `done(count, value)` is called as new ones finish."""
+        fresh, first = new_plans(plans, self.known)
+        digests = list(fresh)
+        for count, (position, estimate) in enumerate(self.pool.map(list(fresh.values())), start=1):
+            self.known[digests[position]] = (estimate.value, estimate.seconds, estimate.passes)
+            done(count, estimate.value)
+        return [
+            Evaluation(plan, *self.known[plan.digest], position not in first) for position, plan in enumerate(plans)
+        ]
+
+    def deciding(self, plans: Sequence[Plan]) -> list[float]:
+        """Return what the proxy that decides the search says of plans."""
+        return [evaluation.value for evaluation in self(plans)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the known values as plain JSON."""
+        return {digest: list(found) for digest, found in self.known.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.known = {
+            digest: (float(value), float(seconds), int(passes)) for digest, (value, seconds, passes) in state.items()
+        }
+
+
+def _estimate(proxy: Proxy, plan: Plan) -> Estimate:
+    context = proxy.context
+    return proxy.estimate(context.structure.slice(context.network, plan), plan)

@@ -1,0 +1,1 @@
+"""The schema of every record: returned by a job, written into its run folder, read by reports and command line."""

@@ -1,0 +1,132 @@
+"""`blendsearch compare`: campaigns on equal terms are paired, others are told apart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+
+import pytest
+from tiny_campaign import tiny_space
+from typer.testing import CliRunner
+
+from blendsearch.campaigns.compare import compare_runs
+from blendsearch.campaigns.search.run import run_search
+from blendsearch.cli.commands import app
+from blendsearch.errors import RunError
+
+
+def tiny(**changes):
+    twice = {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 2}
+    return tiny_space({"control": False}, retraining=twice, **changes)
+
+
+@pytest.fixture(scope="module")
+def campaigns(tmp_path_factory, without_report):
+    """The same campaign three times: as it is, with another blend unit, and at another budget."""
+    root = tmp_path_factory.mktemp("runs")
+    spaces = {
+        "layers": tiny(),
+        "network": tiny(blend={"unit": "network"}),
+        "smaller": tiny(budget={"flops": 0.2}),
+    }
+    for name, space in spaces.items():
+        run_search(space, root / name)
+    return root
+
+
+def blends(folder):
+    records = json.loads((folder / "records/retrained.json").read_text())
+    return [record["test_accuracy"] for record in sorted(records, key=lambda r: r["seed"]) if record["kind"] == "blend"]
+
+
+def test_equal_terms_are_paired_by_seed(campaigns):
+    found = compare_runs([campaigns / "layers", campaigns / "network"])
+    first, other = (blends(campaigns / name) for name in ("layers", "network"))
+    (pair,) = found.pairs
+    assert pair["seeds"] == 2
+    assert pair["difference"] == pytest.approx(statistics.fmean(b - a for a, b in zip(first, other, strict=True)))
+    assert found.unequal == {}
+    assert [row["label"] for row in found.rows] == ["layers", "network"]  # of one name, so by folder
+    assert found.settings == {"blend.unit": ["layer", "network"]}
+
+
+def test_other_terms_are_not_compared_but_named(campaigns):
+    found = compare_runs([campaigns / "layers", campaigns / "smaller"])
+    assert found.pairs == []
+    assert found.unequal == {"smaller": ["budget.flops"]}
+
+
+def test_rows_are_the_summaries(campaigns):
+    summary = json.loads((campaigns / "smaller/summary.json").read_text())
+    row = compare_runs([campaigns / "layers", campaigns / "smaller"]).rows[1]
+    best = summary["comparison"]["best_criterion"]
+    assert row["blend"] == summary["blend"]["test_accuracy"]
+    assert row["best"] == summary["criteria"][best]["test_accuracy"]
+    assert row["verdict"] == summary["comparison"]["verdict"]
+    assert row["budget"] == {"kind": "flops", "ratio": 0.2}
+
+
+def test_the_command_prints_and_writes_a_page_without_scripts(campaigns, tmp_path):
+    page = tmp_path / "compared.html"
+    runs = [str(campaigns / name) for name in ("layers", "network", "smaller")]
+    result = CliRunner().invoke(app, ["compare", *runs, "--page", str(page)])
+    assert result.exit_code == 0, result.output
+    assert "2 paired seeds" in result.output
+    assert "not on equal terms with layers" in result.output
+    text = page.read_text()
+    assert "<svg" not in text.split("<figure")[0]
+    assert "data:image/svg+xml" in text
+    assert "<script" not in text
+    assert "budget.flops" in text
+
+
+def test_the_same_space_twice_is_said_to_be_the_same(campaigns, tmp_path):
+    shutil.copytree(campaigns / "layers", tmp_path / "again")
+    page = tmp_path / "compared.HTML"
+    result = CliRunner().invoke(
+        app, ["compare", str(campaigns / "layers"), str(tmp_path / "again"), "--page", str(page)]
+    )
+    assert result.exit_code == 0, result.output
+    assert "\ntheir spaces are the same, names aside\n" in result.output
+    assert "where their spaces differ" not in result.output
+    assert "Nowhere: the spaces are the same, names aside." in page.read_text()
+
+
+def test_a_page_in_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "runs").mkdir()
+    for page, words in {
+        "some/missing/page.html": "there is no folder some/missing for the page; make it first or name another file",
+        "file/page.html": "there is no folder file for the page; make it first or name another file",
+        "runs/summary.json": "is no name for a page; it must end in .html or .htm",
+        "page": "is no name for a page; it must end in .html or .htm",
+        "runs": "is a folder; name a file for the page, such as runs/compared.html",
+    }.items():
+        result = CliRunner().invoke(app, ["compare", "no run", "none either", "--page", page])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"{page}: {words}\n"
+    assert not (tmp_path / "some").exists()
+    assert not (tmp_path / "page").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["layers"], "1 run folder given, at least two"),
+        (["layers", "layers"], "given twice"),
+        (["layers", "nowhere"], "no such run folder"),
+        (["layers", "unfinished"], "has not finished"),
+        (["layers", "broken"], "summary.json: cannot be read"),
+    ],
+)
+def test_what_is_no_campaign_is_one_line(campaigns, names, words):
+    for name in ("unfinished", "broken"):
+        shutil.copytree(campaigns / "layers", campaigns / name, dirs_exist_ok=True)
+    (campaigns / "unfinished/summary.json").unlink()
+    (campaigns / "broken/summary.json").write_text("{")
+    with pytest.raises(RunError) as caught:
+        compare_runs([campaigns / name for name in names])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

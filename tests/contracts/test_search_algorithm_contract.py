@@ -1,0 +1,295 @@
+"""What every registered backend must do, whatever library is inside it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from blendsearch.blending import Clusters
+from blendsearch.errors import BlendsearchError
+from blendsearch.evolution.algorithms import BACKENDS
+from blendsearch.evolution.genome import GenomeSpace
+
+CRITERIA = ("l1", "l2", "fpgm", "taylor", "apoz")
+SPACE = GenomeSpace(
+    Clusters(
+        "stage",
+        {"stage1": ("conv1", "conv2"), "stage2": ("conv3",)},
+        {"stage1": (("l1", "l2", "fpgm"), ("taylor", "apoz")), "stage2": (("l1",), CRITERIA[1:])},
+    )
+)
+INITIAL = [SPACE.base(criterion) for criterion in CRITERIA]
+SIZE = 8
+TARGET = np.array([0.5, 0.9, 0.25, 0.1, 0.5, 0.3, 0.6, 0.7])
+
+
+def fitness(genome):
+    return 1.0 - float(np.square(genome - TARGET).mean())
+
+
+def variants():
+    """Yield (backend, settings), one for everything that a backend lets its settings choose between."""
+    for name in BACKENDS.names():
+        choices = BACKENDS.get(name).choices
+        for values in itertools.product(*choices.values()):
+            # Gaussian processes take seconds; tests/search/test_backends.py has them learn and resume every time.
+            marks = [pytest.mark.slow] if "gp" in values else []
+            yield pytest.param(
+                (name, dict(zip(choices, values, strict=True))), id="-".join([name, *values]), marks=marks
+            )
+
+
+@pytest.fixture(params=list(variants()))
+def make(request):
+    name, settings = request.param
+
+    def build(seed=0, initial=INITIAL):
+        return BACKENDS.get(name)(SPACE, seed=seed, initial=initial, population=SIZE, **settings)
+
+    return build
+
+
+def step(backend, n=SIZE):
+    genomes = backend.ask(n)
+    backend.tell(genomes, [fitness(genome) for genome in genomes])
+    return np.stack(genomes)
+
+
+def test_asks_are_points_of_the_unit_cube(make):
+    backend = make()
+    for n in (SIZE, 1, 3, SIZE):
+        genomes = step(backend, n)
+        assert genomes.shape == (n, SPACE.size)
+        assert genomes.dtype == np.float64
+        assert ((genomes >= 0) & (genomes <= 1)).all()
+        assert all(SPACE.decode(genome).criteria for genome in genomes)
+
+
+@pytest.mark.parametrize("n", [1, len(INITIAL), SIZE])
+def test_initial_genomes_come_first_and_whole(make, n):
+    genomes = make().ask(n)
+    assert len(genomes) == max(n, len(INITIAL))
+    assert np.array_equal(np.stack(genomes[: len(INITIAL)]), np.stack(INITIAL))
+
+
+def test_initial_genomes_are_optional_and_asked_once(make):
+    assert len(make(initial=[]).ask(3)) == 3
+    backend = make()
+    step(backend)
+    second = step(backend)
+    assert not all(any(np.array_equal(genome, one) for genome in second) for one in INITIAL)
+
+
+def test_the_seed_decides(make):
+    runs = [[step(backend) for _ in range(3)] for backend in (make(seed=1), make(seed=1), make(seed=2))]
+    assert all(np.array_equal(one, other) for one, other in zip(runs[0], runs[1], strict=True))
+    assert not np.array_equal(runs[0][2], runs[2][2])
+
+
+@pytest.mark.parametrize("generations", [0, 1, 3])
+def test_a_restored_backend_goes_on_exactly(make, generations):
+    one = make(seed=3)
+    for _ in range(generations):
+        step(one)
+    saved = json.dumps(one.state_dict(), allow_nan=False)
+    other = make(seed=3)
+    other.load_state_dict(json.loads(saved))
+    assert json.dumps(other.state_dict()) == saved
+    for _ in range(3):
+        assert np.array_equal(step(one), step(other))
+
+
+def test_a_restored_backend_goes_on_exactly_where_many_are_equally_fit(make):
+    def coarse(backend):
+        genomes = backend.ask(SIZE)
+        backend.tell(genomes, [round(3 * fitness(genome)) / 3 for genome in genomes])
+        return np.stack(genomes)
+
+    one = make(seed=3)
+    for _ in range(3):
+        coarse(one)
+    other = make(seed=3)
+    other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    for _ in range(4):
+        assert np.array_equal(coarse(one), coarse(other))
+    assert json.dumps(other.state_dict()) == json.dumps(one.state_dict())
+
+
+def test_a_state_between_ask_and_tell_goes_on_exactly(make):
+    one, other = make(seed=3), make(seed=3)
+    step(one)
+    asked = one.ask(SIZE)
+    other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    for backend in (one, other):
+        backend.tell(asked, [fitness(genome) for genome in asked])
+    assert np.array_equal(step(one), step(other))
+
+
+def test_it_improves_over_its_random_start(make):
+    backend = make(initial=[])
+    step(backend)
+    start = backend.best[1]
+    for _ in range(9):
+        step(backend)
+    assert backend.best[1] > start
+
+
+def test_the_best_is_never_lost(make):
+    backend = make()
+    best = -np.inf
+    for generation in range(4):
+        genomes = backend.ask(SIZE)
+        # Fitness falls from generation to generation, so the best is among the first.
+        values = [fitness(genome) - generation for genome in genomes]
+        backend.tell(genomes, values)
+        best = max(best, *values)
+        assert backend.best[1] == best
+    restored = make()
+    restored.load_state_dict(json.loads(json.dumps(backend.state_dict())))
+    assert restored.best[1] == best
+    assert np.array_equal(restored.best[0], backend.best[0])
+    assert fitness(restored.best[0]) == best
+
+
+def test_told_genomes_are_never_changed_nor_shared(make):
+    backend = make()
+    genomes = backend.ask(SIZE)
+    before = np.stack(genomes)
+    backend.tell(genomes, [fitness(genome) for genome in genomes])
+    following = step(backend)
+    assert np.array_equal(np.stack(genomes), before)
+    twin = make()
+    told = twin.ask(SIZE)
+    twin.tell(told, [fitness(genome) for genome in told])
+    for genome in told:
+        genome[:] = 0.123
+    assert np.array_equal(step(twin), following)
+    assert np.array_equal(INITIAL[0], SPACE.base(CRITERIA[0]))
+
+
+def test_genomes_it_never_asked_may_be_told(make):
+    backend = make()
+    backend.tell([TARGET, TARGET, -0.0 * TARGET], [fitness(TARGET), fitness(TARGET), 0.0])
+    assert np.array_equal(backend.best[0], TARGET)
+    step(backend)
+    json.dumps(backend.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("genomes", "fitnesses"),
+    [
+        ([TARGET], []),
+        ([TARGET], [float("nan")]),
+        ([TARGET], [float("inf")]),
+        ([TARGET[:3]], [0.5]),
+        ([TARGET + 1], [0.5]),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused(make, genomes, fitnesses):
+    backend = make()
+    with pytest.raises(BlendsearchError):
+        backend.tell(genomes, fitnesses)
+    assert backend.best is None
+
+
+def test_nothing_may_be_asked(make):
+    with pytest.raises(BlendsearchError, match="at least 1"):
+        make().ask(0)
+
+
+@pytest.mark.parametrize("part", ["schema", "backend", "names"])
+def test_a_state_of_something_else_is_refused(make, part):
+    state = {**make().state_dict(), part: "other"}
+    with pytest.raises(BlendsearchError, match=f"search state: {part}"):
+        make().load_state_dict(state)
+
+
+OTHER_TARGET = np.array([0.5, 0.2, 0.25, 0.8, 0.5, 0.9, 0.6, 0.2])
+
+
+def two(genome):
+    """Two objectives whose front are the genomes between the two targets."""
+    return fitness(genome), 1.0 - float(np.square(genome - OTHER_TARGET).mean())
+
+
+def hypervolume(points):
+    """The area above (0, 0) that points cover, added up in strips of the first objective."""
+    area, reached = 0.0, 0.0
+    for first, second in sorted(points, reverse=True):
+        area += first * max(0.0, second - reached)
+        reached = max(reached, second)
+    return area
+
+
+@pytest.fixture(params=[("deap", {"algorithm": "nsga2"}), ("optuna", {"sampler": "nsgaii"})], ids=["nsga2", "nsgaii"])
+def several(request):
+    return request.param
+
+
+def test_with_two_objectives_the_front_is_what_no_other_told_genome_beats(several):
+    name, settings = several
+    backend = BACKENDS.get(name)(SPACE, seed=0, population=12, objectives=["flops"], **settings)
+    told, areas = [], []
+    for _ in range(15):
+        genomes = backend.ask(12)
+        backend.tell(genomes, [two(genome) for genome in genomes])
+        told += [(two(genome), tuple(genome)) for genome in genomes]
+        areas.append(hypervolume([point for point, _ in told]))
+        expected = {
+            point
+            for point, _ in told
+            if not any(a >= point[0] and b >= point[1] and (a, b) != point for (a, b), _ in told)
+        }
+        assert {point for _, point in backend.front} == expected
+        assert all(two(genome) == point for genome, point in backend.front)
+    assert areas == sorted(areas)
+    draws = np.random.default_rng(1).random((5, 15 * 12, SPACE.size))
+    assert areas[-1] > np.mean([hypervolume([two(genome) for genome in genomes]) for genomes in draws])
+    assert backend.best[1] == max(point[0] for point, _ in told)
+
+
+def test_with_two_objectives_a_restored_backend_goes_on_exactly(several):
+    name, settings = several
+
+    def build():
+        return BACKENDS.get(name)(SPACE, seed=4, initial=INITIAL, population=6, objectives=["flops"], **settings)
+
+    one, other = build(), build()
+    for generation in range(5):
+        genomes = one.ask(6)
+        if generation == 3:  # between ask and tell
+            other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+            other.tell(genomes, [two(genome) for genome in genomes])
+        if generation > 3:
+            assert np.array_equal(np.stack(genomes), np.stack(other.ask(6)))
+            other.tell(genomes, [two(genome) for genome in genomes])
+        one.tell(genomes, [two(genome) for genome in genomes])
+    assert json.dumps(one.state_dict()) == json.dumps(other.state_dict())
+
+
+@pytest.mark.parametrize("wrong", [0.5, (0.5,), (0.5, 0.5, 0.5), (0.5, float("nan"))])
+def test_with_two_objectives_another_number_of_values_is_refused(several, wrong):
+    name, settings = several
+    backend = BACKENDS.get(name)(SPACE, seed=0, objectives=["flops"], **settings)
+    with pytest.raises(BlendsearchError, match="search: fitness"):
+        backend.tell([TARGET], [wrong])
+    assert backend.front == []
+
+
+def test_with_one_objective_the_front_is_the_best(make):
+    backend = make()
+    step(backend)
+    step(backend)
+    ((genome, point),) = backend.front
+    assert point == (backend.best[1],)
+    assert np.array_equal(genome, backend.best[0])
+
+
+@pytest.mark.parametrize("case", [case for case in variants() if not {"nsga2", "nsgaii"} & set(case.id.split("-"))])
+def test_what_has_one_objective_says_so(case):
+    name, settings = case
+    with pytest.raises(BlendsearchError, match=r"objectives flops, params given, .* allowed: backend deap with"):
+        BACKENDS.get(name)(SPACE, seed=0, objectives=["flops", "params"], **settings)

@@ -1,0 +1,116 @@
+"""The run folder: whole files, chosen names, and campaigns that do not mix."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+
+import pytest
+import torch
+
+from blendsearch.errors import RunError
+from blendsearch.files import atomic
+from blendsearch.results.run_folder import RunFolder, check_same_space, choose_folder
+from blendsearch.validation.space import load_checked
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_json("a.json", {"x": 1})
+    with contextlib.suppress(ZeroDivisionError), atomic(tmp_path / "a.json") as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert folder.read_json("a.json") == {"x": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_tensors_survive_the_round_trip(tmp_path):
+    folder = RunFolder(tmp_path)
+    tensors = {"w": torch.randn(3, 4)[:, ::2], "n": torch.tensor(3)}
+    folder.write_tensors("t.safetensors", tensors)
+    read = folder.read_tensors("t.safetensors")
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
+def test_nan_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="Out of range"):
+        RunFolder(tmp_path).write_json("a.json", {"x": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_files_are_one_clear_line(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "t.safetensors").write_bytes(b"123")
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RunError, match=r"a\.json: cannot be read"):
+        folder.read_json("a.json")
+    with pytest.raises(RunError, match=r"t\.safetensors: cannot be read"):
+        folder.read_tensors("t.safetensors")
+    with pytest.raises(RunError, match=r"no b\.json"):
+        folder.read_json("b.json")
+
+
+def test_events_are_one_json_line_each(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.event("started", seed=3)
+    folder.event("finished")
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["started", "finished"]
+    assert lines[0]["seed"] == 3
+
+
+def test_default_folders_are_numbered_and_resume_takes_the_latest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(choose_folder(None, "digits", False).path) == "runs/digits"
+    (tmp_path / "runs/digits").mkdir(parents=True)
+    assert str(choose_folder(None, "digits", False).path) == "runs/digits-2"
+    (tmp_path / "runs/digits-2").mkdir()
+    assert str(choose_folder(None, "digits", True).path) == "runs/digits-2"
+
+
+def test_a_gap_left_by_a_deleted_folder_is_not_taken_for_the_next_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/digits-2").mkdir(parents=True)
+    assert str(choose_folder(None, "digits", False).path) == "runs/digits-3"
+    assert str(choose_folder(None, "digits", True).path) == "runs/digits-2"
+
+
+def test_the_folder_of_another_job_is_not_resumed(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_json("records/baseline.json", {})
+    with pytest.raises(RunError, match="no search campaign"):
+        check_same_space(folder, {"seed": 0})
+
+
+def test_a_used_folder_is_not_overwritten(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(RunError, match="--resume"):
+        choose_folder(tmp_path, "digits", False)
+    assert choose_folder(tmp_path, "digits", True).path == tmp_path
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path):
+    with RunFolder(tmp_path).locked(), pytest.raises(RunError, match="another process"), RunFolder(tmp_path).locked():
+        pass
+    with RunFolder(tmp_path).locked():
+        pass  # free again
+
+
+def test_resuming_with_another_space_names_what_differs(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_json("space.json", {"seed": 0, "search": {"population": 8}, "compute": {"workers": 1}})
+    check_same_space(folder, {"seed": 0, "search": {"population": 8}, "compute": {"workers": 2}})
+    with pytest.raises(RunError, match=r"differing: search\.population, seed"):
+        check_same_space(folder, {"seed": 1, "search": {"population": 9}, "compute": {"workers": 1}})
+
+
+def test_a_key_that_an_older_version_did_not_write_has_its_default(tmp_path):
+    space = load_checked("search_spaces/digits.yaml", ["compute.workers=1"]).to_dict()
+    older = copy.deepcopy(space)
+    del older["search"]["limit"], older["audit"]
+    folder = RunFolder(tmp_path)
+    folder.write_json("space.json", older)
+    check_same_space(folder, space)
+    with pytest.raises(RunError, match=r"differing: search\.limit"):
+        check_same_space(folder, {**space, "search": {**space["search"], "limit": {"evaluations": 9}}})

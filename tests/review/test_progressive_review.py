@@ -1,0 +1,198 @@
+"""The progressive loop: look, prune, train, go on; stopped anywhere, the same network."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from reviewing import TOKEN, opened, post
+from safetensors.torch import load_file
+
+from blendsearch.blending import Blend, adapt_blend
+from blendsearch.campaigns.single import run_prune, run_score, run_train
+from blendsearch.errors import ConfigError, DataError, RunError, StructureError
+from blendsearch.review.sessions import Wishes, opened_choice, opened_loop, opened_review
+from blendsearch.validation.space import checked_from_dict
+
+
+def tiny(**changes):
+    data = {
+        "name": "tiny",
+        "data": {"name": "digits", "test": 100, "calibration": 60, "search": 60, "limit": 200},
+        "model": {"name": "conv4", "arguments": {"width": 4}},
+        "training": {"epochs": 1, "batch_size": 64, "lr": 0.1},
+        "criteria": ["l1", "taylor"],
+        "budget": {"filters": 0.5},
+        "schedule": "progressive",
+        "retraining": {"epochs": 4, "batch_size": 64, "lr": 0.02},
+        "compute": {"device": "cpu", "workers": 1},
+    }
+    return checked_from_dict({**data, **changes})
+
+
+def advanced(browser, number, drops):
+    """Mark the filters of a layer to be dropped, advance, wait for the end of the stage, return the loop's status."""
+    for index in drops:
+        assert post(browser, "/mark", {"layer": number, "filter": index, "mark": "drop"}).status_code == 200
+    assert post(browser, "/advance", {"layer": number}).status_code == 200
+    return settled(browser, number)
+
+
+def settled(browser, number):
+    for _ in range(2000):
+        status = browser.get(f"/state/{number}").json()["loop"]
+        if not status["working"]:
+            assert not status["error"], status["error"]
+            return status
+        time.sleep(0.02)
+    raise AssertionError("the stage did not end")
+
+
+def browser_of(review):
+    browser = opened(review)
+    browser.get(f"/?token={TOKEN}")
+    return browser
+
+
+DROPS = [(0, 1), (2, 3), (0, 4, 6, 7), (1, 2, 5, 6)]
+
+
+def test_the_loop_is_the_progressive_schedule_with_marks_given_on_the_way(tmp_path):
+    wishes = Wishes(rater="ann", run_dir=tmp_path / "run")
+    with opened_loop(tiny(), wishes) as review:
+        browser, names = browser_of(review), [group.name for group in review.whole.groups]
+        assert browser.get("/").headers["location"] == "/layer/0"
+        for number in range(2):
+            assert post(browser, "/mark", {"layer": number + 1, "filter": 0, "mark": "keep"}).status_code == 409
+            status = advanced(browser, number, DROPS[number])
+            assert status["layer"] == number + 1
+            assert browser.get(f"/layer/{number}").text.count('<li class="filter card"') == 2  # what is left of it
+    with opened_loop(tiny(), Wishes(rater="ann", run_dir=tmp_path / "run", resume=True)) as review:
+        browser = browser_of(review)
+        assert browser.get("/").headers["location"] == "/layer/2"
+        marks = browser.get("/state/0").json()["marks"]
+        assert marks == {"0": "drop", "1": "drop"}
+        assert advanced(browser, 2, DROPS[2])["layer"] == 3
+        status = advanced(browser, 3, DROPS[3])
+        assert status["result"]["kept"] == {names[0]: [2, 4], names[1]: [2, 4], names[2]: [4, 8], names[3]: [4, 8]}
+        assert post(browser, "/advance", {"layer": 3}).status_code == 409
+    kept = {
+        name: entry["keep"] for name, entry in json.loads((tmp_path / "run/plan.json").read_text())["groups"].items()
+    }
+    widths = (4, 4, 8, 8)
+    assert kept == {n: [i for i in range(w) if i not in d] for n, w, d in zip(names, widths, DROPS, strict=True)}
+    with (
+        pytest.raises(RunError, match="the loop is finished"),
+        opened_loop(tiny(), Wishes(run_dir=tmp_path / "run", resume=True)),
+    ):
+        pass
+    # The same marks given beforehand, to `prune`: the same network, bit for bit.
+    space = tiny(ratings=str(tmp_path / "run/ratings.json"))
+    run_prune(space, "subjective", tmp_path / "pruned")
+    one, other = (load_file(tmp_path / run / "network.safetensors") for run in ("run", "pruned"))
+    assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+class Kill(BaseException):
+    """Stands for a kill."""
+
+
+def killer(task, done, total, detail=""):
+    if done >= 6:  # in the second epoch of the stage; the first one's end is in the checkpoint
+        raise Kill
+
+
+def test_a_stage_that_was_stopped_goes_on_by_itself(tmp_path):
+    space = tiny(retraining={"epochs": 12, "batch_size": 64, "lr": 0.02})
+    with opened_loop(space, Wishes(run_dir=tmp_path / "run")) as review:
+        review.loop.place.job.progress = killer
+        with pytest.raises(Kill):
+            review.loop._step()
+    with opened_loop(space, Wishes(run_dir=tmp_path / "run", resume=True)) as review:
+        status = settled(browser_of(review), 0)  # nobody pressed anything
+        assert status["layer"] == 1
+
+
+def test_a_review_stands_in_the_folder_of_a_scored_network(tmp_path):
+    run_score(tiny(), tmp_path / "run")
+    before = (tmp_path / "run/baseline.safetensors").read_bytes()
+    with opened_review(tiny(), Wishes(layer="conv3", run_dir=tmp_path / "run", resume=True)) as review:
+        assert review.whole.groups[review.first].name == "conv3"
+        assert 0 <= review.estimator(review.plan()) <= 1
+        with pytest.raises(RunError, match="another process is at work"):
+            run_score(tiny(), tmp_path / "run", resume=True)
+    assert (tmp_path / "run/baseline.safetensors").read_bytes() == before
+    run_score(tiny(), tmp_path / "run", resume=True)  # the folder is still its own
+    with (
+        pytest.raises(RunError, match="differing: seed"),
+        opened_review(tiny(seed=3), Wishes(run_dir=tmp_path / "run", resume=True)),
+    ):
+        pass
+
+
+def test_wrong_wishes_are_one_clear_line(tmp_path):
+    run = tmp_path / "run"
+    with (
+        pytest.raises(StructureError, match="did you mean 'conv3'"),
+        opened_review(tiny(), Wishes(layer="conf3", run_dir=run)),
+    ):
+        pass
+    with pytest.raises(ConfigError, match="--rater"), opened_review(tiny(), Wishes(rater="\n", run_dir=run)):
+        pass
+    with (
+        pytest.raises(ConfigError, match="needs schedule=progressive"),
+        opened_loop(tiny(schedule="one_shot"), Wishes(run_dir=run)),
+    ):
+        pass
+    assert not run.exists()
+    run.mkdir()
+    (tmp_path / "run/ratings.json").write_text("{")
+    with (
+        pytest.raises(DataError, match="these are no ratings"),
+        opened_review(tiny(), Wishes(run_dir=run, resume=True)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("wish", "option"), [({"layer": "conv3"}, "--layer"), ({"by": "blend.json"}, "--blend")])
+def test_the_loop_refuses_what_it_cannot_grant(tmp_path, wish, option):
+    with (
+        pytest.raises(ConfigError, match=f"^{option}: not with --progressive"),
+        opened_loop(tiny(), Wishes(run_dir=tmp_path / "run", **wish)),
+    ):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_loop_and_the_plain_review_are_resumed_each_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        for opened_one in (opened_review, opened_loop):
+            with opened_one(tiny(), Wishes(resume=True)):
+                pass
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny-review", "tiny-review-progressive"]
+
+
+def test_a_blend_of_another_network_is_fitted_and_says_how(tmp_path):
+    blend = Blend("layer", {"stem": {"l1": 1.0}, "head": {"taylor": 3.0}}, {"stem": ("stem",), "head": ("head",)})
+    blend.save(tmp_path / "blend.json")
+    with opened_review(tiny(), Wishes(by=str(tmp_path / "blend.json"), run_dir=tmp_path / "run")) as review:
+        expected = adapt_blend(blend, review.whole)
+        assert review.rule == expected.rule
+        assert review.rule.startswith("another network: the mean over the layers")
+        ranks, name = review.desk.ranks, review.whole.groups[0].name
+        mean = expected.blend.weights["network"]
+        scored = mean["l1"] * ranks["l1"][name] + mean["taylor"] * ranks["taylor"][name]
+        assert torch.equal(ranks["blend"][name].argsort(), scored.argsort())
+        assert f"The blend: {review.rule}." in browser_of(review).get("/layer/0").text
+
+
+def test_only_a_finished_search_is_explained(tmp_path):
+    with pytest.raises(RunError, match=r"no space\.json"):
+        opened_choice(tmp_path)
+    run_train(tiny(), tmp_path / "run")
+    with pytest.raises(RunError, match="was made by 'blendsearch train'; only a search has a choice"):
+        opened_choice(tmp_path / "run")

@@ -1,0 +1,78 @@
+"""Options that would do nothing are told, one clear line each; those a command line leaves over are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from blendsearch.proxies import PROXIES
+from blendsearch.validation.space import mistakes_in_names
+
+AVERAGE = {"name": "average", "proxies": ["zero_shot", "agreement"]}
+TURNED = {"name": "average", "proxies": [{"name": "agreement"}, "zero_shot"]}
+
+
+def rungs(*proxies):
+    return {"rungs": [{"proxy": proxy} for proxy in proxies]}
+
+
+@pytest.mark.parametrize(
+    ("data", "where", "words"),
+    [
+        ({"search": {"lowest": 0.1}}, "search.lowest", "0.1 given, but only a search with objectives"),
+        ({"search": {"pruner": "median"}}, "search.pruner", "'median' given, but without rungs"),
+        (
+            {"search": {"backend": "optuna", "algorithm": "cma_es"}},
+            "search.algorithm",
+            "'cma_es' is of backend deap and does nothing with optuna; set algorithm: generational, ",
+        ),
+        ({"search": {"sampler": "gp"}}, "search.sampler", "'gp' is of backend optuna and does nothing with deap"),
+        ({"search": rungs("zero_shot", "compensated")}, "search.rungs.1.proxy", "'compensated' with the same options"),
+        (
+            {"search": rungs({"name": "zero_shot", "search_images": None}), "proxy": "zero_shot"},
+            "search.rungs.0.proxy",
+            "'zero_shot' with the same options decides the search",
+        ),
+        ({"search": rungs(AVERAGE), "proxy": TURNED}, "search.rungs.0.proxy", "'average' with the same options"),
+        (
+            {"audit": {"proxies": ["zero_shot", "agreement", {"name": "zero_shot"}]}},
+            "audit.proxies.2",
+            "'zero_shot' with the same options is named before",
+        ),
+    ],
+)
+def test_an_option_that_does_nothing_is_one_line(data, where, words):
+    ((path, what),) = mistakes_in_names(data)
+    assert ".".join(map(str, path)) == where
+    assert words in what
+    assert "\n" not in what
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"search": {"lowest": None, "pruner": "paired", "algorithm": "generational", "sampler": "tpe"}},
+        {"search": {"backend": "optuna", "sampler": "cmaes", "algorithm": "nsga2"}},
+        {"search": {"backend": "deap", "sampler": "gp", "algorithm": "cma_es"}},
+        {"search": {**rungs("zero_shot", {"name": "compensated", "images": 20}), "pruner": "median"}},
+        {"audit": {"proxies": ["zero_shot", {"name": "zero_shot", "search_images": 50}]}},
+        {"audit": {"proxies": "zero_shot"}, "search": {"rungs": [3]}, "proxy": 3},
+    ],
+)
+def test_what_is_of_use_is_let_be(data):
+    assert not list(mistakes_in_names(data))
+
+
+def test_proxies_of_an_audit_are_known():
+    proxies = ["zero_shott", {"name": "compensated", "image": 3}, {"name": "zero_shot", "search_images": 0}]
+    found = dict(mistakes_in_names({"audit": {"proxies": proxies}}))
+    assert found[("audit", "proxies", 0)].startswith("unknown proxy 'zero_shott'; did you mean 'zero_shot'")
+    assert found[("audit", "proxies", 1, "image")].startswith("unknown option of proxy 'compensated'")
+    assert found[("audit", "proxies", 2, "search_images")].startswith("0 given")
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("name", PROXIES.names())
+def test_a_proxy_is_the_same_as_another_with_its_options(name):
+    proxy = PROXIES.get(name)
+    assert proxy().same_as(proxy())
+    assert not any(proxy().same_as(PROXIES.get(other)()) for other in PROXIES.names() if other != name)
