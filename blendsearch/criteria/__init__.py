@@ -21,20 +21,34 @@ from blendsearch.criteria.base import (
     register_criterion,
 )
 from blendsearch.criteria.ranking import rank
-from blendsearch.criteria.scoring import Scores, applicable, measures_of, names, score_groups
+from blendsearch.criteria.scoring import (
+    ApplicableScores,
+    Scores,
+    ScoringSetup,
+    applicable,
+    measures_of,
+    names,
+    score_applicable,
+    score_groups,
+    score_network,
+)
 
 __all__ = [
     "CRITERIA",
     "GROUP_RULES",
+    "ApplicableScores",
     "ConvolutionCriterion",
     "Criterion",
     "FeatureMapCriterion",
     "Scores",
+    "ScoringSetup",
     "applicable",
     "combine",
     "measures_of",
     "names",
     "rank",
     "register_criterion",
+    "score_applicable",
     "score_groups",
+    "score_network",
 ]

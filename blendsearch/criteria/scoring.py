@@ -3,17 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from blendsearch.compute import Compute
 from blendsearch.criteria.base import CRITERIA, Criterion, check_group_rule
 from blendsearch.errors import BlendsearchError
-from blendsearch.statistics import Ratings, Statistics
+from blendsearch.progress import Progress, silent
+from blendsearch.statistics import Batches, Ratings, Statistics, gather
+from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.structure import Structure
 
 Scores = dict[str, dict[str, Tensor]]
 """criterion -> group -> float32 [C], higher = more important."""
+
+
+@dataclass(frozen=True)
+class ScoringSetup:
+    """On what terms filters are scored: where, from which seed, by whose ratings, coupled ones by which rule.
+
+    relevance_per_class: images of each class that LRP relevance takes, the first that come; None: all.
+    """
+
+    compute: Compute = field(default_factory=Compute)
+    seed: int = 0
+    ratings: Ratings | None = None
+    group_rule: str = "mean_rank"
+    relevance_per_class: int | None = PER_CLASS
+
+
+@dataclass(frozen=True)
+class ApplicableScores:
+    """Scores under the criteria that apply to a network, why others do not, and how many images were looked at."""
+
+    scores: Scores
+    left_out: dict[str, str]
+    samples: int
+
+
+def score_network(
+    network: nn.Module,
+    structure: Structure,
+    batches: Batches,
+    criteria: Sequence[str],
+    setup: ScoringSetup,
+    progress: Progress = silent,
+) -> Scores:
+    """Score every group of a network under every criterion, from one set of passes over the batches.
+
+    Raises BlendsearchError for a criterion that cannot score this network, DataError when data are needed and none given.
+    """
+    gathered = _gather(network, structure, batches, criteria, setup, progress)
+    return score_groups(structure, gathered, criteria, group_rule=setup.group_rule)
+
+
+def score_applicable(
+    network: nn.Module,
+    structure: Structure,
+    batches: Batches,
+    criteria: Sequence[str],
+    setup: ScoringSetup,
+    progress: Progress = silent,
+) -> ApplicableScores:
+    """Score a network as `score_network` does, without the criteria that cannot score it."""
+    gathered = _gather(network, structure, batches, criteria, setup, progress)
+    left_out = applicable(criteria, structure, gathered)
+    used = [name for name in criteria if name not in left_out]
+    scores = score_groups(structure, gathered, used, group_rule=setup.group_rule)
+    return ApplicableScores(scores, left_out, gathered.samples)
+
+
+def _gather(
+    network: nn.Module,
+    structure: Structure,
+    batches: Batches,
+    criteria: Sequence[str],
+    setup: ScoringSetup,
+    progress: Progress,
+) -> Statistics:
+    return gather(
+        network,
+        structure,
+        batches,
+        measures_of(criteria, setup.ratings),
+        compute=setup.compute,
+        seed=setup.seed,
+        ratings=setup.ratings,
+        relevance_per_class=setup.relevance_per_class,
+        progress=progress,
+    )
 
 
 def names() -> list[str]:

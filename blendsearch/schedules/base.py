@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from blendsearch.allocation import Allocation, Budget
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import TrainingConfig
-from blendsearch.criteria import measures_of, score_groups
+from blendsearch.criteria import ScoringSetup, score_network
 from blendsearch.data.batches import Split
 from blendsearch.progress import Progress, silent
 from blendsearch.registry import Registry
 from blendsearch.schedules.refit import Refit
-from blendsearch.statistics import gather
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.loop import CheckpointStore, History, train
 
@@ -111,9 +110,8 @@ class TrainingJob:
 
     def score(self, network: nn.Module, criterion: str, seed: int) -> dict[str, Tensor]:
         """Score the filters of the network as it is now: group -> [C], the mean over coupled convolutions."""
-        batches, needs = self.calibration.batches(128), measures_of([criterion])
-        statistics = gather(network, self.structure, batches, needs, compute=self.compute, seed=seed)
-        return score_groups(self.structure, statistics, [criterion], group_rule="mean")[criterion]
+        setup = ScoringSetup(compute=self.compute, seed=seed, group_rule="mean")
+        return score_network(network, self.structure, self.calibration.batches(128), [criterion], setup)[criterion]
 
     def fit(self, network: nn.Module, **changes: Any) -> History:
         """Train a network in place on the job's terms; `changes` replace arguments of `train`."""
