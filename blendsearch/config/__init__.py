@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 from blendsearch.config.board import Board, NetworkConfig
-from blendsearch.config.models import (
-    AugmentationConfig,
-    BlendConfig,
-    BlendFile,
-    BudgetConfig,
-    ClustersConfig,
-    ComputeConfig,
-    DataConfig,
+from blendsearch.config.reading import board_from_dict, is_board, load_board, load_space, space_from_dict
+from blendsearch.config.sections.budget import BUDGET_KINDS, BudgetConfig
+from blendsearch.config.sections.compute import ComputeConfig
+from blendsearch.config.sections.criteria import BLEND_UNITS, BlendConfig, BlendFile, ClustersConfig, RatingsConfig
+from blendsearch.config.sections.data import AugmentationConfig, DataConfig
+from blendsearch.config.sections.jobs import AuditConfig, CurvesConfig
+from blendsearch.config.sections.network import ModelConfig, StructureConfig
+from blendsearch.config.sections.search import FinalsConfig, LimitConfig, RungConfig, SearchConfig
+from blendsearch.config.sections.training import (
+    CompensationConfig,
     DistillationConfig,
     EarlyStopConfig,
-    FinalsConfig,
-    LimitConfig,
-    ModelConfig,
-    Named,
     RetrainingConfig,
-    SearchConfig,
-    Space,
-    StructureConfig,
     TrainingConfig,
 )
-from blendsearch.config.reading import board_from_dict, is_board, load_board, load_space, space_from_dict
+from blendsearch.config.sections.types import Named, NamedSection
+from blendsearch.config.space import Space
 from blendsearch.config.yaml_text import KeyPath
 
 __all__ = [
+    "AuditConfig",
     "AugmentationConfig",
+    "BLEND_UNITS",
+    "BUDGET_KINDS",
     "BlendConfig",
     "BlendFile",
     "Board",
     "BudgetConfig",
     "ClustersConfig",
+    "CompensationConfig",
     "ComputeConfig",
+    "CurvesConfig",
     "DataConfig",
     "DistillationConfig",
     "EarlyStopConfig",
@@ -42,8 +43,11 @@ __all__ = [
     "LimitConfig",
     "ModelConfig",
     "Named",
+    "NamedSection",
     "NetworkConfig",
+    "RatingsConfig",
     "RetrainingConfig",
+    "RungConfig",
     "SearchConfig",
     "Space",
     "StructureConfig",

@@ -7,26 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from blendsearch.config.models import (
-    Allowed,
-    BlendGiven,
-    BudgetConfig,
-    CompensationConfig,
-    ComputeConfig,
-    DataConfig,
-    FolderName,
-    ModelConfig,
-    Named,
-    NamedSection,
-    Names,
-    RatingsGiven,
-    RetrainingConfig,
-    Section,
-    Space,
-    StructureConfig,
-    TrainingConfig,
-    broken_rule,
-)
+from blendsearch.config.sections.budget import BudgetConfig
+from blendsearch.config.sections.compute import ComputeConfig
+from blendsearch.config.sections.criteria import BlendGiven, RatingsGiven
+from blendsearch.config.sections.data import DataConfig
+from blendsearch.config.sections.network import ModelConfig, StructureConfig
+from blendsearch.config.sections.training import CompensationConfig, RetrainingConfig, TrainingConfig
+from blendsearch.config.sections.types import Allowed, FolderName, Named, NamedSection, Names, Section, broken_rule
+from blendsearch.config.space import Space
 from blendsearch.config.yaml_text import to_yaml
 
 

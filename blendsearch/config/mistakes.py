@@ -11,7 +11,7 @@ import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from blendsearch.config.models import Allowed
+from blendsearch.config.sections.types import Allowed
 from blendsearch.config.yaml_text import KeyPath
 from blendsearch.errors import nearest
 

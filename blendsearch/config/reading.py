@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 
 from blendsearch.config.board import Board
 from blendsearch.config.mistakes import Mistake, list_field, mistakes, show
-from blendsearch.config.models import Section, Space
+from blendsearch.config.sections.types import Section
+from blendsearch.config.space import Space
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
 from blendsearch.errors import ConfigError, nearest
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from blendsearch.allocation import ALLOCATIONS, Evolved
 from blendsearch.blending import Blend
-from blendsearch.config import Board, Space, board_from_dict, is_board, load_board
-from blendsearch.config.yaml_text import KeyPath
+from blendsearch.config import Board, KeyPath, Space, board_from_dict, is_board, load_board
 from blendsearch.criteria import CRITERIA
 from blendsearch.errors import ConfigError
 from blendsearch.schedules import SCHEDULES, TrainingSchedule

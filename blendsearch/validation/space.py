@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.blending import Blend
 from blendsearch.compute import Compute
-from blendsearch.config import KeyPath, Space, load_space, space_from_dict
-from blendsearch.config.models import BUDGET_KINDS, SearchConfig
+from blendsearch.config import BUDGET_KINDS, KeyPath, SearchConfig, Space, load_space, space_from_dict
 from blendsearch.criteria import CRITERIA
 from blendsearch.data.datasets import DATASETS
 from blendsearch.errors import BlendsearchError, ConfigError, nearest

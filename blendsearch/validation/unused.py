@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from blendsearch.config import KeyPath, Space
-from blendsearch.config.models import SearchConfig
+from blendsearch.config import KeyPath, SearchConfig, Space
 from blendsearch.errors import BlendsearchError
 from blendsearch.proxies import PROXIES, Proxy
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import blendsearch
 from blendsearch.allocation.sensitivity import Sensitivity
-from blendsearch.config.models import StructureConfig
+from blendsearch.config import StructureConfig
 from blendsearch.criteria import CRITERIA
 from blendsearch.criteria.base import GROUP_RULES
 from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError, UnknownNameError

@@ -14,8 +14,7 @@ from blendsearch.campaigns.audit.summary import Drawn, judged
 from blendsearch.campaigns.search.evolve import starting_genomes
 from blendsearch.campaigns.search.run import cluster_criteria, stopwatch
 from blendsearch.compute import child_seed
-from blendsearch.config import Space
-from blendsearch.config.models import NamedSection
+from blendsearch.config import NamedSection, Space
 from blendsearch.errors import ConfigError
 from blendsearch.evolution.algorithms import backend_of
 from blendsearch.evolution.fitness import FitnessFunction, Planner

@@ -14,8 +14,7 @@ from typing import Any
 
 from blendsearch.allocation import ALLOCATIONS
 from blendsearch.blending import Blend
-from blendsearch.config import Board, NetworkConfig
-from blendsearch.config.models import BudgetConfig, NamedSection
+from blendsearch.config import Board, BudgetConfig, NamedSection, NetworkConfig
 from blendsearch.criteria import CRITERIA
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.files import content_digest

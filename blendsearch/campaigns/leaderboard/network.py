@@ -15,8 +15,7 @@ from blendsearch.blending import Blend, Scores, agreement, rank_all
 from blendsearch.campaigns.leaderboard.keys import Key, allocation_key, criterion_key, digest, network_key
 from blendsearch.campaigns.search.run import test_unpruned
 from blendsearch.compute import child_seed, threads
-from blendsearch.config import Board, NetworkConfig
-from blendsearch.config.models import BudgetConfig
+from blendsearch.config import Board, BudgetConfig, NetworkConfig
 from blendsearch.criteria import applicable, measures_of, score_groups
 from blendsearch.errors import BlendsearchError, BudgetError
 from blendsearch.experiment.experiment import Experiment, data_name, price_structure, train_unpruned

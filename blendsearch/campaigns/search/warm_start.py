@@ -10,7 +10,7 @@ import numpy as np
 
 from blendsearch.blending import Blend, adapt_blend
 from blendsearch.campaigns.search.phases import Phase
-from blendsearch.config.models import UNITS
+from blendsearch.config import BLEND_UNITS
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.refine import check_known, encoded
 from blendsearch.experiment.experiment import Experiment
@@ -37,7 +37,7 @@ def given_starts(experiment: Experiment, folder: RunFolder, phases: Sequence[Pha
     for entry in record:
         blend = Blend.from_dict(entry["blend"], entry["path"])
         for phase in phases:
-            if phase is phases[0] or UNITS.index(phase.unit) <= UNITS.index(blend.unit):
+            if phase is phases[0] or BLEND_UNITS.index(phase.unit) <= BLEND_UNITS.index(blend.unit):
                 starts[phase.unit][entry["path"]] = _encoded(folder, phase.genomes, entry, blend)
     folder.write_json(RECORD, record)
     return starts

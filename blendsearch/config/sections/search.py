@@ -1,0 +1,141 @@
+"""The search: its algorithm, what it may cost, and what decides between the candidates that it finds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from blendsearch.config.sections.types import (
+    Allowed,
+    Count,
+    Named,
+    Positive,
+    Ratio,
+    Section,
+    Share,
+    Text,
+    ascending,
+    broken_rule,
+    text_as_list,
+    without_repeats,
+)
+
+LIMIT_KINDS = ("evaluations", "seconds", "forward_passes")
+Rung = Annotated[float, Field(gt=0, le=1)]
+Rungs = Annotated[list[Rung], Field(min_length=1), AfterValidator(ascending), Allowed("a list of shares, at most 1")]
+Costs = Annotated[
+    list[Literal["flops", "params", "latency"]],
+    AfterValidator(without_repeats),
+    Allowed("a list of flops, params, latency, each at most once"),
+]
+Paths = Annotated[
+    list[Text] | None, BeforeValidator(text_as_list), Allowed("the path of a blend file, a list of them, or null")
+]
+
+
+class FinalsConfig(Section):
+    """Short retrainings that decide between the candidates which the proxy puts first.
+
+    rungs: shares of `retraining.epochs`, one a round of successive halving. seeds: trainings of a candidate a rung.
+    """
+
+    candidates: Annotated[int, Field(ge=2)] = 8
+    rungs: Rungs = Field(default_factory=lambda: [0.1, 0.3])
+    seeds: Count = 1
+
+
+class LimitConfig(Section):
+    """What a search may cost: plans evaluated, the seconds of their evaluations added up over the workers, or passes.
+
+    forward_passes: images that the proxies run through pruned networks. One that a network is trained on counts three:
+    forward, and backward about two.
+    """
+
+    evaluations: Count | None = None
+    seconds: Positive | None = None
+    forward_passes: Count | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one_kind(self) -> LimitConfig:
+        given = [kind for kind in LIMIT_KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise broken_rule(
+                f"a limit has exactly one kind (given {' and '.join(given) or 'none'}, "
+                f"allowed one of {', '.join(LIMIT_KINDS)})"
+            )
+        return self
+
+
+class RungConfig(Section):
+    """A cheap proxy before the deciding one, and the share of a generation's plans that go on from it."""
+
+    proxy: Named
+    keep: Ratio = 0.5
+
+
+class SearchConfig(Section):
+    """The evolutionary (deap) or model-based (optuna) search; `algorithm` is for deap alone, `sampler` for optuna.
+
+    control: also draw as many blends at random, and retrain the best of them beside the blend. ablation: where shares
+    evolve with the blend, also retrain each without the other, which tells what the gain comes from. limit: the search
+    ends with the generation that reaches it; null for all generations. finals: null takes the proxy's best.
+    start_from: files of blends that join the first population.
+    rungs: cheap proxies that screen a generation's new plans before the space's proxy judges those left. pruner: who
+    decides there: "paired" (the better share and all not clearly worse), or one of Optuna's.
+    objectives: costs whose kept share is minimised beside the accuracy; the search then finds a whole front, between
+    the budget and `lowest`, a kept share of the budget's kind. front: how many of its points are retrained.
+    """
+
+    backend: Text = "deap"
+    population: Annotated[int, Field(ge=2)] = 24
+    generations: Annotated[int, Field(ge=0)] = 8
+    crossover: Share = 0.7
+    mutation: Share = 0.3
+    elite: Annotated[int, Field(ge=0)] = 2
+    tournament: Count = 3
+    algorithm: Text = "generational"
+    sampler: Text = "tpe"
+    control: bool = True
+    ablation: bool = True
+    limit: Annotated[LimitConfig | None, Allowed(f"a mapping with one of {', '.join(LIMIT_KINDS)}, or null")] = None
+    rungs: Annotated[list[RungConfig], Allowed("a list of mappings with proxy and keep")] = Field(default_factory=list)
+    pruner: Literal["paired", "median", "percentile", "successive_halving"] = "paired"
+    finals: FinalsConfig | None = None
+    start_from: Paths = None
+    objectives: Costs = Field(default_factory=list)
+    lowest: Ratio | None = None
+    front: Count = 4
+
+    @model_validator(mode="after")
+    def _a_front_has_its_terms(self) -> SearchConfig:
+        if self.objectives and self.lowest is None:
+            raise broken_rule("objectives need lowest, the smallest share that may be kept of what the budget counts")
+        if self.objectives and self.finals is not None:
+            raise broken_rule(
+                "finals choose one blend and objectives ask for a front; set finals: null or objectives: []"
+            )
+        if self.objectives and self.rungs:
+            raise broken_rule("rungs order candidates by one number and objectives give several; set one of them to []")
+        return self
+
+    @model_validator(mode="after")
+    def _elite_leaves_room(self) -> SearchConfig:
+        if self.elite >= self.population:
+            raise broken_rule(
+                f"elite must be below population (given elite {self.elite}, population {self.population})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pruner_can_keep_the_shares(self) -> SearchConfig:
+        for position, rung in enumerate(self.rungs):
+            where = f"rung {position + 1} keeps {rung.keep:g}"
+            if self.pruner == "median" and rung.keep != 0.5:
+                raise broken_rule(f"the pruner median keeps the better half ({where}); set 0.5, or pruner: percentile")
+            if self.pruner == "successive_halving" and abs(round(1 / rung.keep) * rung.keep - 1) > 0.02:
+                raise broken_rule(
+                    f"the pruner successive_halving keeps one of a whole number, such as 0.5 or 0.25 ({where}); "
+                    "set such a share, or pruner: percentile"
+                )
+        return self

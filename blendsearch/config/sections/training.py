@@ -1,0 +1,67 @@
+"""How networks are trained, retrained after pruning, and refitted without labels."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from blendsearch.config.sections.types import BelowOne, Count, NotNegative, Positive, Section, broken_rule
+
+
+class DistillationConfig(Section):
+    """Learning from the unpruned network too: the share of its term in the loss, and the softmax temperature."""
+
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Positive = 4.0
+
+
+class EarlyStopConfig(Section):
+    """Stop after `patience` epochs in which the accuracy on the search split rose by no more than `min_delta`."""
+
+    patience: Count = 5
+    min_delta: BelowOne = 0.0
+
+
+class TrainingConfig(Section):
+    """One training run; `epochs` may be a fraction, and 0 means that the network is taken as it is.
+
+    early_stop: the learning rate still moves as for all `epochs`; networks may then differ in optimiser steps.
+    """
+
+    epochs: NotNegative
+    batch_size: Count = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.05
+    momentum: BelowOne = 0.9
+    nesterov: bool = True
+    weight_decay: NotNegative = 5e-4
+    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    warmup_epochs: NotNegative = 0
+    label_smoothing: BelowOne = 0
+    clip_norm: Positive | None = None
+    distillation: DistillationConfig | None = None
+    early_stop: EarlyStopConfig | None = None
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> TrainingConfig:
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
+            raise broken_rule("nesterov needs a momentum above 0; set nesterov: false")
+        return self
+
+
+class RetrainingConfig(TrainingConfig):
+    """Training of the pruned networks; with `seeds` above 1 each is retrained so often, for an interval."""
+
+    seeds: Count = 1
+
+
+class CompensationConfig(Section):
+    """Closed-form refit after each cut, without labels: how many images, output positions per layer, and the ridge.
+
+    Images come out of the calibration split and, when there are more of them, out of the training split.
+    """
+
+    images: Count = 1000
+    positions: Count = 20_000
+    ridge: Positive = 1e-3

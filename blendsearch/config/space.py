@@ -1,0 +1,57 @@
+"""The keys of a space file: one campaign."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from blendsearch.config.sections.budget import BUDGET_KINDS, BudgetConfig
+from blendsearch.config.sections.compute import ComputeConfig
+from blendsearch.config.sections.criteria import BlendConfig, BlendGiven, ClustersConfig, RatingsGiven
+from blendsearch.config.sections.data import DataConfig
+from blendsearch.config.sections.jobs import AuditConfig, CurvesConfig
+from blendsearch.config.sections.network import ModelConfig, StructureConfig
+from blendsearch.config.sections.search import SearchConfig
+from blendsearch.config.sections.training import CompensationConfig, RetrainingConfig, TrainingConfig
+from blendsearch.config.sections.types import Allowed, FolderName, Named, NamedSection, Names, Section
+from blendsearch.config.yaml_text import to_yaml
+
+
+class Space(Section):
+    """One campaign: data, network, criteria, budget, search and retraining.
+
+    blends: files of found blends that stand among the criteria: scored, clustered, blended and retrained like these.
+    ratings: people's ratings that the criterion `subjective` reads, a path or a section; null for none.
+    compensation: refits what pruning left, before or (retraining.epochs 0) instead of retraining; null for none.
+    """
+
+    name: FolderName
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    structure: StructureConfig = StructureConfig()
+    criteria: Literal["all"] | Names = "all"
+    blends: list[BlendGiven] = Field(default_factory=list)
+    ratings: RatingsGiven = None
+    budget: Annotated[BudgetConfig, Allowed(f"a mapping with one of {', '.join(BUDGET_KINDS)}")]
+    allocation: Named = NamedSection(name="uniform")
+    clusters: ClustersConfig = ClustersConfig()
+    blend: BlendConfig = BlendConfig()
+    proxy: Named = NamedSection(name="compensated")
+    schedule: Named = NamedSection(name="one_shot")
+    search: SearchConfig = SearchConfig()
+    compensation: CompensationConfig | None = None
+    retraining: RetrainingConfig
+    audit: AuditConfig = AuditConfig()
+    curves: CurvesConfig = CurvesConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every key with its value, defaults included, as plain lists, mappings and scalars."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Return every key with its value as YAML; reading it again gives an equal space."""
+        return to_yaml(self.to_dict())
