@@ -1,30 +1,36 @@
-"""Equal retraining: the best blend and every base criterion, on the same terms, each with several seeds."""
+"""Equal retraining: every contender on the same terms, each with several seeds."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from blendsearch.allocation import Allocation, Budget
+from blendsearch.blending import Scores
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import RetrainingConfig
 from blendsearch.data.splits import Splits
-from blendsearch.evolution.parallel import WorkerPool
+from blendsearch.experiment.contenders import Contender
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.progress import Progress, silent
-from blendsearch.results.run_folder import Checkpoint, RunFolder
+from blendsearch.results.records.retraining import BLEND, FRONT, RetrainingOutcome
+from blendsearch.results.run_folder import Checkpoint
 from blendsearch.schedules import Job, Refit, Schedule, Scorer
 from blendsearch.structure import Structure
 from blendsearch.training.evaluation import evaluate
 
+KEPT = (BLEND, FRONT)
+"""Kinds of contenders whose networks are kept."""
+
 
 @dataclass(frozen=True)
-class Candidate:
-    """One network to retrain: a blend, a base criterion or the control, and the seed of this repetition."""
+class Repetition:
+    """One network to retrain: a contender's name and kind, and the seed of this repetition."""
 
     name: str
     kind: str
@@ -40,81 +46,91 @@ class Candidate:
         """The file of its record below the run folder."""
         return f"records/retrained/{self.key}.json"
 
+    @property
+    def network(self) -> str:
+        """The file of its weights below the run folder, where they are kept."""
+        return f"networks/{self.key}.safetensors"
 
-@dataclass
-class Terms:
-    """What all candidates share: network, budget, schedule, training, splits; and what scores and allocates each.
 
-    scorers, allocations: by the candidate's name. compensation: see `Job`. budgets: by the name of candidates whose
-    budget is another than the common one, as on a front.
-    checkpoints: folder for the last epoch of each retraining under way.
+@dataclass(frozen=True)
+class Pruning:
+    """How one contender is pruned: what scores its filters, what shares out its budget, and that budget."""
+
+    scorer: Scorer
+    allocation: Allocation
+    budget: Budget
+
+
+@dataclass(frozen=True)
+class RetrainingSetup:
+    """What all contenders share: network, schedule, training, splits, compensation; and how each is pruned, by name.
+
+    compensation: see `Job`. checkpoints: folder for the last epoch of each retraining under way.
     """
 
     network: nn.Module
     structure: Structure
-    scorers: dict[str, Scorer]
-    allocations: dict[str, Allocation]
-    budget: Budget
+    prunings: Mapping[str, Pruning]
     schedule: Schedule
     training: RetrainingConfig
+    compensation: Refit | None
     splits: Splits
     compute: Compute
     seed: int
-    checkpoints: Path | None = None
-    compensation: Refit | None = None
-    budgets: dict[str, Budget] = field(default_factory=dict)
+    checkpoints: Path
+
+    @classmethod
+    def of(cls, experiment: Experiment, prunings: Mapping[str, Pruning], schedule: Schedule) -> RetrainingSetup:
+        """Return the terms of an experiment's space; the network goes to the CPU, from where workers take it."""
+        return cls(
+            network=experiment.network.cpu(),
+            structure=experiment.structure,
+            prunings=prunings,
+            schedule=schedule,
+            training=experiment.space.retraining,
+            compensation=experiment.compensation,
+            splits=experiment.splits,
+            compute=experiment.compute,
+            seed=experiment.space.seed,
+            checkpoints=experiment.folder / "checkpoints",
+        )
 
 
-@dataclass(frozen=True)
-class Retrained:
-    """What came out of one retraining; accuracies in [0, 1], ratios against the unpruned network.
+def retrain(
+    setup: RetrainingSetup, repetition: Repetition, progress: Progress = silent
+) -> tuple[RetrainingOutcome, dict[str, Tensor]]:
+    """Prune and retrain one contender and read its accuracies; the test split is read here, once per network.
 
-    steps: optimiser steps taken, the same for all candidates unless early stop is on. best_epoch: with early stop,
-    the epoch whose weights were kept; it was chosen on the search split, so search_accuracy is then a little too high.
-    """
-
-    name: str
-    kind: str
-    seed: int
-    search_accuracy: float
-    test_accuracy: float
-    flops_ratio: float
-    params_ratio: float
-    seconds: float
-    steps: int
-    best_epoch: int | None
-    loss: list[float]
-    kept: dict[str, int]
-    plan: dict[str, Any]
-
-
-def retrain(terms: Terms, candidate: Candidate, progress: Progress = silent) -> tuple[Retrained, dict[str, Tensor]]:
-    """Prune and retrain one candidate and read its accuracies; the test split is read here, once per network.
-
-    The training seed depends on the repetition alone, not on the candidate: all see the same images in the same
+    The training seed depends on the repetition alone, not on the contender: all see the same images in the same
     order, which makes the comparison a paired one.
     """
     start = time.perf_counter()
-    checkpoint = Checkpoint(terms.checkpoints / f"{candidate.key}.pt") if terms.checkpoints else None
+    pruning, splits, compute = setup.prunings[repetition.name], setup.splits, setup.compute
     job = Job(
-        terms.structure, terms.scorers[candidate.name], terms.allocations[candidate.name],
-        terms.budgets.get(candidate.name, terms.budget), terms.splits.train, terms.training,
-        seed=child_seed(terms.seed, "retraining", candidate.seed),
-        compute=terms.compute, progress=progress, checkpoint=checkpoint, teacher=terms.network,
-        validation=terms.splits.search if terms.training.early_stop else None, compensation=terms.compensation,
-    )  # fmt: skip
-    outcome = terms.schedule.run(terms.network, job)
-    search = evaluate(outcome.network, terms.splits.search.batches(500), terms.compute)
-    test = evaluate(outcome.network, terms.splits.test.batches(500), terms.compute)
-    counts = outcome.plan.counts
-    result = Retrained(
-        name=candidate.name,
-        kind=candidate.kind,
-        seed=candidate.seed,
-        search_accuracy=search.accuracy,
-        test_accuracy=test.accuracy,
-        flops_ratio=terms.structure.cost.ratio("flops", counts),
-        params_ratio=terms.structure.cost.ratio("params", counts),
+        structure=setup.structure,
+        scorer=pruning.scorer,
+        allocation=pruning.allocation,
+        budget=pruning.budget,
+        train=splits.train,
+        training=setup.training,
+        seed=child_seed(setup.seed, "retraining", repetition.seed),
+        compute=compute,
+        progress=progress,
+        checkpoint=Checkpoint(setup.checkpoints / f"{repetition.key}.pt"),
+        teacher=setup.network,
+        validation=splits.search if setup.training.early_stop else None,
+        compensation=setup.compensation,
+    )
+    outcome = setup.schedule.run(setup.network, job)
+    counts, cost = outcome.plan.counts, setup.structure.cost
+    record = RetrainingOutcome(
+        name=repetition.name,
+        kind=repetition.kind,
+        seed=repetition.seed,
+        search_accuracy=evaluate(outcome.network, splits.search.batches(500), compute).accuracy,
+        test_accuracy=evaluate(outcome.network, splits.test.batches(500), compute).accuracy,
+        flops_ratio=cost.ratio("flops", counts),
+        params_ratio=cost.ratio("params", counts),
         seconds=round(time.perf_counter() - start, 3),
         steps=outcome.history.steps,
         best_epoch=outcome.history.best_epoch,
@@ -122,31 +138,41 @@ def retrain(terms: Terms, candidate: Candidate, progress: Progress = silent) -> 
         kept=counts,
         plan=outcome.plan.to_dict(),
     )
-    return result, {name: tensor.detach().cpu() for name, tensor in outcome.network.state_dict().items()}
+    return record, {name: tensor.detach().cpu() for name, tensor in outcome.network.state_dict().items()}
 
 
 def retrain_all(
-    terms: Terms,
-    candidates: Sequence[Candidate],
-    folder: RunFolder,
-    *,
-    workers: int,
-    threads: int,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """Retrain every candidate not yet in the folder; return all records in the order of `candidates`."""
-    waiting = [candidate for candidate in candidates if not folder.has(candidate.record)]
-    pool: WorkerPool[Terms, Candidate, tuple[Retrained, dict[str, Tensor]]]
-    pool = WorkerPool(retrain, terms, workers=workers, threads=threads)
-    finished = len(candidates) - len(waiting)
-    progress("retraining", finished, len(candidates), "")
-    for position, (result, state) in pool.map(waiting):
-        candidate = waiting[position]
-        if candidate.kind in ("blend", "front"):
-            folder.write_tensors(f"networks/{candidate.key}.safetensors", state)
-        folder.write_json(candidate.record, asdict(result))
-        folder.checkpoint(candidate.key).remove()
+    experiment: Experiment, setup: RetrainingSetup, repetitions: Sequence[Repetition]
+) -> list[RetrainingOutcome]:
+    """Retrain all that is not yet in the folder; return all records in the order of `repetitions`."""
+    folder = experiment.folder
+    waiting = [repetition for repetition in repetitions if not folder.has(repetition.record)]
+    finished = len(repetitions) - len(waiting)
+    experiment.progress("retraining", finished, len(repetitions), "")
+    for position, (result, state) in experiment.pool(retrain, setup).map(waiting):
+        repetition = waiting[position]
+        if repetition.kind in KEPT:
+            folder.write_tensors(repetition.network, state)
+        folder.write_record(repetition.record, result)
+        folder.checkpoint(repetition.key).remove()
         folder.event("retrained", name=result.name, seed=result.seed, test_accuracy=result.test_accuracy)
         finished += 1
-        progress("retraining", finished, len(candidates), f"{result.name} {100 * result.test_accuracy:.2f} %")
-    return [folder.read_json(candidate.record) for candidate in candidates]
+        told = f"{result.name} {100 * result.test_accuracy:.2f} %"
+        experiment.progress("retraining", finished, len(repetitions), told)
+    return [folder.read_record(repetition.record, RetrainingOutcome) for repetition in repetitions]
+
+
+def retrain_contenders(
+    experiment: Experiment, scores: Scores, contenders: Mapping[str, Contender], schedule: Schedule
+) -> list[RetrainingOutcome]:
+    """Retrain contenders on the terms of the space with each of its seeds; return their records, whole seeds first."""
+    prunings = {
+        name: Pruning(BlendScorer.of(experiment, one.blend, scores), one.allocation, one.budget)
+        for name, one in contenders.items()
+    }
+    repetitions = [
+        Repetition(name, one.kind, seed)
+        for seed in range(experiment.space.retraining.seeds)
+        for name, one in contenders.items()
+    ]
+    return retrain_all(experiment, RetrainingSetup.of(experiment, prunings, schedule), repetitions)

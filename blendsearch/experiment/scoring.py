@@ -1,28 +1,51 @@
-"""Scoring a network by a criterion or a blend: known scores at first, fresh statistics once it was pruned."""
+"""The network scored under a space's criteria and found blends, and what scores it again once it was pruned."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from blendsearch.blending import Blend, Scores
-from blendsearch.compute import Compute
-from blendsearch.criteria import measures_of, score_groups
+from blendsearch.blending import (
+    AdaptedBlend,
+    Blend,
+    Clusters,
+    Scores,
+    adapt_blend,
+    agreement,
+    cluster,
+    rank_all,
+)
+from blendsearch.criteria import (
+    ApplicableScores,
+    ScoringSetup,
+    applicable,
+    names,
+    score_applicable,
+    score_network,
+)
 from blendsearch.data.batches import Split
-from blendsearch.statistics import gather
-from blendsearch.statistics.ratings import Ratings
-from blendsearch.statistics.relevance import PER_CLASS
+from blendsearch.errors import BlendsearchError
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.results.records.common import AgreementRecord
+from blendsearch.results.records.scoring import MemberRecord, ScoresRecord
+from blendsearch.results.run_folder import RunFolder
+from blendsearch.statistics import Statistics
+from blendsearch.statistics.ratings import ratings_of
 from blendsearch.structure import Structure
 
+SCORES = "scores.safetensors"
+MEMBERS = "records/blends.json"
 
-def blended(blend: Blend, scores: Scores) -> dict[str, Tensor]:
+
+def blend_scores(blend: Blend, scores: Scores) -> dict[str, Tensor]:
     """Score groups by a blend; one of a single criterion or member is that one, with its scores as they are."""
     if len(blend.terms) > 1:
         return blend.score(scores)
     name = blend.terms[0]
-    return dict(scores[name]) if name in scores else blended(blend.members[name], scores)
+    return dict(scores[name]) if name in scores else blend_scores(blend.members[name], scores)
 
 
 @dataclass
@@ -30,28 +53,181 @@ class BlendScorer:
     """Scores a network by a blend (a base criterion is a blend of one).
 
     known: scores of the network as it was when `structure` was read from it; any other network gets statistics of
-    its own from the calibration split. ratings: of the filters of the unpruned network. group_rule: how the scores
-    of coupled convolutions become one. relevance_per_class: images of each class for LRP; None: all.
+    its own from the calibration split.
     """
 
     blend: Blend
     known: Scores
     structure: Structure
     calibration: Split
-    compute: Compute
-    seed: int
-    ratings: Ratings | None = None
-    group_rule: str = "mean_rank"
-    relevance_per_class: int | None = PER_CLASS
+    setup: ScoringSetup
+
+    @classmethod
+    def of(cls, experiment: Experiment, blend: Blend, known: Scores) -> BlendScorer:
+        """Return the scorer of an experiment's network by a blend."""
+        return cls(blend, known, experiment.structure, experiment.splits.calibration, experiment.scoring)
 
     def __call__(self, network: nn.Module, structure: Structure) -> dict[str, Tensor]:
         if structure is self.structure:
-            return blended(self.blend, self.known)
-        names: Sequence[str] = self.blend.criteria
-        batches = self.calibration.batches(128)
-        statistics = gather(
-            network, structure, batches, measures_of(names, self.ratings),
-            compute=self.compute, seed=self.seed, ratings=self.ratings,
-            relevance_per_class=self.relevance_per_class,
-        )  # fmt: skip
-        return blended(self.blend, score_groups(structure, statistics, names, group_rule=self.group_rule))
+            return blend_scores(self.blend, self.known)
+        fresh = score_network(network, structure, self.calibration.batches(128), self.blend.criteria, self.setup)
+        return blend_scores(self.blend, fresh)
+
+
+def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
+    """Score the network under the space's criteria and its blends, or read what a stopped run scored.
+
+    With criteria "all", those that do not apply to this network are left out, and the record says why; a
+    criterion asked for by name that does not apply is an error.
+    """
+    folder, name = experiment.folder, "records/scores.json"
+    if folder.has(name):
+        record = folder.read_record(name, ScoresRecord)
+        return read_scores(folder, SCORES, record.criteria), record
+    start = time.perf_counter()
+    members = adapt_members(experiment)
+    wanted, inside = wanted_criteria(experiment), criteria_of(members)
+    found = score_calibration(experiment, list(dict.fromkeys([*wanted, *inside])))
+    _refuse(experiment, members, found.left_out)
+    scores = {name: found.scores[name] for name in wanted if name in found.scores}
+    scores |= score_members(members, found.scores)
+    record = ScoresRecord(
+        seconds=round(time.perf_counter() - start, 3),
+        criteria=list(scores),
+        left_out={name: reason for name, reason in found.left_out.items() if name in wanted},
+        samples=found.samples,
+    )
+    write_scores(folder, SCORES, scores)
+    if members:
+        files = {one.label: one.file for one in experiment.space.blends}
+        records = {
+            name: MemberRecord(file=files[name], rule=adapted.rule, blend=adapted.blend.to_dict())
+            for name, adapted in members.items()
+        }
+        folder.write_record(MEMBERS, records, dict[str, MemberRecord])
+    folder.write_record(name, record)
+    folder.event("statistics", **record.to_dict())
+    return scores, record
+
+
+def score_calibration(experiment: Experiment, criteria: Sequence[str]) -> ApplicableScores:
+    """Score the network as it is now under the criteria that apply, from the calibration split."""
+    split = experiment.splits.calibration
+    batches = -(-len(split) // 128)
+    return score_applicable(
+        experiment.network,
+        experiment.structure,
+        split.batches(128),
+        criteria,
+        experiment.scoring,
+        progress=lambda task, done, total, detail="": experiment.progress(task, done, batches, detail),
+    )
+
+
+def check_criteria(experiment: Experiment) -> None:
+    """Raise BlendsearchError when a criterion asked for by name, or one of a blend, cannot score this network.
+
+    By what is known before any training: DataError for ratings of another network.
+    """
+    members = adapt_members(experiment)
+    asked = [] if experiment.space.criteria == "all" else wanted_criteria(experiment)
+    criteria = list(dict.fromkeys([*asked, *criteria_of(members)]))
+    known = known_before_training(experiment)
+    if criteria:
+        _refuse(experiment, members, applicable(criteria, experiment.structure, known))
+
+
+def known_before_training(experiment: Experiment) -> Statistics:
+    """Return what is known of a network before it is trained; DataError for ratings of another network."""
+    known = Statistics.of_weights(experiment.network, experiment.structure)
+    if experiment.ratings is not None:
+        known.ratings = ratings_of(experiment.structure, experiment.ratings)
+        known.fallback = experiment.ratings.fallback
+    return known
+
+
+def _refuse(experiment: Experiment, members: Mapping[str, AdaptedBlend], left_out: Mapping[str, str]) -> None:
+    """Raise BlendsearchError with a line for each criterion that was asked for, by itself or in a blend, in vain."""
+    asked = [] if experiment.space.criteria == "all" else wanted_criteria(experiment)
+    lines = [f"criteria: '{name}': {left_out[name]}" for name in asked if name in left_out]
+    for label, adapted in members.items():
+        lines += [f"blends: '{label}': '{n}': {left_out[n]}" for n in adapted.blend.criteria if n in left_out]
+    if lines:
+        raise BlendsearchError("\n".join(lines))
+
+
+def wanted_criteria(experiment: Experiment) -> list[str]:
+    """Return the criteria that the space asks for; with "all" every one that is registered."""
+    criteria = experiment.space.criteria
+    return names() if criteria == "all" else list(criteria)
+
+
+def adapt_members(experiment: Experiment) -> dict[str, AdaptedBlend]:
+    """Return name -> blend of the space's files, adapted to its network; BlendsearchError for a file that is gone."""
+    return {one.label: adapt_blend(Blend.load(one.file), experiment.structure) for one in experiment.space.blends}
+
+
+def criteria_of(members: Mapping[str, AdaptedBlend]) -> list[str]:
+    """Return the criteria that it takes to score by the blends, each once."""
+    return list(dict.fromkeys(name for adapted in members.values() for name in adapted.blend.criteria))
+
+
+def score_members(members: Mapping[str, AdaptedBlend], scores: Scores) -> Scores:
+    """Return name -> group -> [C] of the blends; scores: of all their criteria."""
+    return {name: blend_scores(adapted.blend, scores) for name, adapted in members.items()}
+
+
+def read_members(folder: RunFolder) -> dict[str, Blend]:
+    """Return the blends that a run has among its criteria, as they were adapted to its network."""
+    records = folder.read_record(MEMBERS, dict[str, MemberRecord]) if folder.has(MEMBERS) else {}
+    return {name: Blend.from_dict(record.blend) for name, record in records.items()}
+
+
+def write_scores(folder: RunFolder, name: str, scores: Scores) -> None:
+    """Write scores as one file of tensors."""
+    flat = {f"{criterion}/{group}": t for criterion, groups in scores.items() for group, t in groups.items()}
+    folder.write_tensors(name, flat)
+
+
+def read_scores(folder: RunFolder, name: str, criteria: Sequence[str]) -> Scores:
+    """Read what `write_scores` wrote, in the order of the criteria."""
+    flat = folder.read_tensors(name)
+    return {
+        criterion: {
+            key[len(criterion) + 1 :]: tensor for key, tensor in flat.items() if key.startswith(f"{criterion}/")
+        }
+        for criterion in criteria
+    }
+
+
+def measure_agreement(scores: Scores) -> AgreementRecord:
+    """Return Spearman's rho between the criteria of scores, for each group and as mean over the groups."""
+    by_group = agreement(rank_all(scores))
+    matrices = list(by_group.values())
+    return AgreementRecord(
+        criteria=list(scores),
+        groups={group: matrix.tolist() for group, matrix in by_group.items()},
+        mean=(sum(matrices[1:], matrices[0]) / len(matrices)).tolist(),
+    )
+
+
+def cluster_by(experiment: Experiment, scores: Scores, unit: str) -> Clusters:
+    """Cluster the criteria by rank for every stage, every layer or the whole network."""
+    section = experiment.space.clusters
+    return cluster(
+        rank_all(scores),
+        experiment.structure.units(unit),
+        unit=unit,
+        count=section.count,
+        method=section.method,
+        max_count=section.max_count,
+        seed=experiment.seed("clusters"),
+    )
+
+
+def cluster_criteria(experiment: Experiment, scores: Scores) -> Clusters:
+    """Cluster the criteria by rank in each (of several the finest) unit; write down how they agree and cluster."""
+    experiment.folder.write_record("records/agreement.json", measure_agreement(scores))
+    clusters = cluster_by(experiment, scores, experiment.space.blend.units[-1])
+    experiment.folder.write_json("records/clusters.json", clusters.to_dict())
+    return clusters

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import json
+import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from blendsearch.config import space_from_dict
+from blendsearch.config import Space, space_from_dict
 from blendsearch.errors import ConfigError, RunError
 from blendsearch.files import atomic
+from blendsearch.results.reading import parse
+from blendsearch.version import __version__
+
+T = TypeVar("T")
+PACKAGES = ("torch", "torchvision", "torch-pruning", "deap", "optuna", "scikit-learn", "numpy", "scipy", "joblib")
+SECONDS = "records/seconds.json"
 
 
 class RunFolder:
-    """One campaign's folder; JSON records, tensors, checkpoints and the log of events."""
+    """One run's folder; records, tensors, checkpoints and the log of events."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -34,7 +43,7 @@ class RunFolder:
 
     @property
     def job(self) -> str:
-        """The job that made the folder; a search leaves no note of it."""
+        """The job that made the folder; a search of an earlier version left no note of it."""
         return str(self.read_json("job.json")["job"]) if self.has("job.json") else "search"
 
     def write_text(self, name: str, text: str) -> Path:
@@ -55,6 +64,43 @@ class RunFolder:
             raise RunError(f"{self.path}: no {name}; is this a run folder of blendsearch?") from None
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path / name}: cannot be read ({error})") from None
+
+    def write_record(self, name: str, record: Any, kind: Any = None) -> Path:
+        """Write a record, or a list or mapping of records of the type `kind`, as JSON."""
+        return self.write_json(name, TypeAdapter(kind or type(record)).dump_python(record, mode="json", by_alias=True))
+
+    def read_record(self, name: str, kind: type[T]) -> T:
+        """Read what `write_record` wrote; RunError names file and place of what is missing or damaged."""
+        try:
+            text = (self.path / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise RunError(f"{self.path}: no {name}; is this a run folder of blendsearch?") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.path / name}: cannot be read ({error})") from None
+        found: T = parse(self.path / name, text, kind)
+        return found
+
+    def cached(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
+        """Return a record of the folder; what a stopped run has not written yet is made now."""
+        if not self.has(name):
+            self.write_record(name, make(), kind)
+        return self.read_record(name, kind)
+
+    @contextlib.contextmanager
+    def stopwatch(self, stage: str) -> Iterator[None]:
+        """Add a stage's seconds to records/seconds.json, over all the times that it was stopped and resumed."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = self.seconds
+            seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
+            self.write_json(SECONDS, seconds)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The seconds of every stage so far."""
+        return self.read_record(SECONDS, dict[str, float]) if self.has(SECONDS) else {}
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> Path:
         """Write named tensors as safetensors."""
@@ -124,6 +170,24 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the file once the training's result is kept elsewhere."""
         self.path.unlink(missing_ok=True)
+
+
+def note_space(folder: RunFolder, job: str, space: Space, facts: Mapping[str, Any] | None = None) -> None:
+    """Write down which job works in a folder, on which space, and what else decides it (facts: plain JSON)."""
+    event = "resumed" if folder.has("space.json") else "started"
+    folder.write_json("job.json", {"job": job, **(facts or {})})
+    folder.write_text("space.yaml", space.to_yaml())
+    folder.write_json("space.json", space.to_dict())
+    folder.event(event, seed=space.seed)
+
+
+def versions() -> dict[str, str]:
+    """Return package -> version, for those installed."""
+    found = {"blendsearch": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:

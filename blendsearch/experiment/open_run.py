@@ -1,0 +1,49 @@
+"""Where every job begins: what can be known to be wrong is told, then its folder is opened, or found again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.scoring import check_criteria
+from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space
+
+
+def check_before_work(experiment: Experiment) -> None:
+    """Raise what can be known to be wrong before any work: data, network, budget, ratings, criteria.
+
+    To be called before a job makes its folder, so that a job which cannot begin leaves none behind.
+    """
+    _ = experiment.splits, experiment.structure, experiment.compensation
+    check_criteria(experiment)
+
+
+@contextlib.contextmanager
+def open_run(
+    experiment: Experiment,
+    job: str,
+    *,
+    name: str,
+    run_dir: Path | None,
+    resume: bool,
+    may_differ: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
+    check: Callable[[RunFolder], None] = lambda folder: None,
+) -> Iterator[Experiment]:
+    """Open the folder of a job, new or, to resume, as it was left; yield the experiment in it, others kept out.
+
+    name: of a new folder below runs/. may_differ: keys of the space that a resumed run may have changed. facts: what
+    else decides the job, kept in job.json. check: raises what else speaks against going on in a folder. Raises
+    BlendsearchError before the folder is made, RunError for a folder of another job or space.
+    """
+    check_before_work(experiment)
+    folder = choose_folder(run_dir, name, resume)
+    with folder.locked():
+        check_same_job(folder, job)
+        check_same_space(folder, experiment.space.to_dict(), may_differ)
+        check(folder)
+        note_space(folder, job, experiment.space, facts)
+        yield experiment.at(folder)

@@ -1,0 +1,112 @@
+"""The unpruned network: trained, or taken as it is, and its allocation measured; each once, whatever was stopped."""
+
+from __future__ import annotations
+
+import time
+
+from blendsearch.allocation import Allocation
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.latency import price_structure
+from blendsearch.results.records.common import UnprunedRecord
+from blendsearch.results.run_folder import Checkpoint
+from blendsearch.schedules import SCHEDULES, TrainingJob, TrainingSchedule
+from blendsearch.training.evaluation import evaluate
+from blendsearch.training.loop import History, train
+from blendsearch.validation.space import make
+
+# The files keep the names that earlier versions gave them: their folders go on to be read.
+RECORD = "records/baseline.json"
+WEIGHTS = "baseline.safetensors"
+
+
+def train_unpruned(experiment: Experiment) -> UnprunedRecord:
+    """Train (or adapt) the network in place, or read what a stopped run trained; return its record.
+
+    A training schedule of the space trains it in its way. The test split is not read here, see `read_test_accuracy`.
+    """
+    price_structure(experiment)  # an impossible budget shows before hours of training
+    folder, network = experiment.folder, experiment.network
+    if folder.has(RECORD):
+        network.load_state_dict(folder.read_tensors(WEIGHTS))
+        return folder.read_record(RECORD, UnprunedRecord)
+    start = time.perf_counter()
+    checkpoint = folder.checkpoint("baseline")
+    history = _train(experiment, checkpoint)
+    accuracy = evaluate(network, experiment.splits.search.batches(500), experiment.compute).accuracy
+    structure = experiment.structure
+    record = UnprunedRecord(
+        seconds=round(time.perf_counter() - start, 3),
+        steps=history.steps,
+        search_accuracy=accuracy,
+        flops=structure.cost.flops(structure.widths),
+        params=sum(parameter.numel() for parameter in network.parameters()),
+    )
+    network.cpu()
+    folder.write_tensors(WEIGHTS, network.state_dict())
+    folder.write_record(RECORD, record)
+    folder.event("baseline", **record.model_dump(exclude_none=True))
+    checkpoint.remove()
+    return record
+
+
+def _train(experiment: Experiment, checkpoint: Checkpoint) -> History:
+    space, splits = experiment.space, experiment.splits
+    schedule = make(SCHEDULES, space.schedule)
+    if isinstance(schedule, TrainingSchedule):
+        job = TrainingJob(
+            structure=experiment.structure,
+            train=splits.train,
+            calibration=splits.calibration,
+            training=space.training,
+            seed=experiment.seed("training"),
+            compute=experiment.compute,
+            progress=experiment.progress,
+            checkpoint=checkpoint,
+        )
+        return schedule.train(experiment.network, job)
+    if space.training.epochs == 0:
+        return History()
+    return train(
+        experiment.network,
+        splits.train,
+        space.training,
+        seed=experiment.seed("training"),
+        compute=experiment.compute,
+        progress=experiment.progress,
+        task="training",
+        checkpoint=checkpoint,
+        validation=splits.search if space.training.early_stop else None,
+    )
+
+
+def read_test_accuracy(experiment: Experiment) -> float:
+    """Return the unpruned network's test accuracy in [0, 1], read from the test split once."""
+
+    def measure() -> dict[str, float]:
+        network = experiment.compute.place(experiment.network)
+        return {"baseline": evaluate(network, experiment.splits.test.batches(500), experiment.compute).accuracy}
+
+    return experiment.folder.cached("records/test.json", dict[str, float], measure)["baseline"]
+
+
+def prepare_allocation(experiment: Experiment) -> Allocation:
+    """Let the allocation measure what it needs on the trained network, or read what a stopped run measured."""
+    folder, name = experiment.folder, "records/allocation.json"
+    if folder.has(name):
+        experiment.allocation.load_state_dict(folder.read_json(name))
+        return experiment.allocation
+    measure_allocation(experiment, experiment.allocation)
+    folder.write_json(name, experiment.allocation.state_dict())
+    return experiment.allocation
+
+
+def measure_allocation(experiment: Experiment, allocation: Allocation) -> None:
+    """Let an allocation measure what it needs on the trained network."""
+    allocation.prepare(
+        experiment.network,
+        experiment.structure,
+        experiment.splits.search,
+        compute=experiment.compute,
+        seed=experiment.seed("allocation"),
+        progress=experiment.progress,
+    )

@@ -1,0 +1,122 @@
+"""What the records of several jobs have in common."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _none_unless_finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[int | float | None, BeforeValidator(_none_unless_finite)]
+"""A finite number, or None where there is none."""
+
+Bounds = tuple[float, float]
+"""Both ends of an interval."""
+
+
+class Record(BaseModel):
+    """Base of what a job returns, writes into its folder, and reports read; keys of later versions are passed over.
+
+    Where a file's key has another name than the attribute, both are read and the file's is written.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as it stands in its file: plain JSON values."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class BudgetRecord(Record):
+    """Which cost was limited, and to which share of the unpruned network's."""
+
+    kind: str
+    ratio: float
+
+
+class DataRecord(Record):
+    """The data set, its fingerprint, and how many classes and images of each part it has."""
+
+    name: str = "?"
+    fingerprint: str | None = None
+    classes: int | list[str] | None = None
+    train: int | None = None
+    calibration: int | None = None
+    search: int | None = None
+    test: int | None = None
+
+
+class UnprunedRecord(Record):
+    """The unpruned network: accuracies in [0, 1], cost, steps and seconds of its training, latency in milliseconds."""
+
+    test_accuracy: Number = None
+    search_accuracy: Number = None
+    flops: Number = None
+    params: Number = None
+    latency_ms: Number = None
+    seconds: Number = None
+    steps: Number = None
+
+
+class Averages(Record):
+    """A pruned network's averages over the retraining seeds: accuracies and ratios in [0, 1], optimiser steps.
+
+    test_accuracy_std: sample standard deviation over the seeds, None for one. steps: None in records of older versions.
+    """
+
+    search_accuracy: float
+    test_accuracy: float
+    flops_ratio: float
+    params_ratio: float
+    test_accuracy_std: Number = None
+    steps: Number = None
+
+
+class Difference(Record):
+    """A paired difference of test accuracies (in [0, 1]): mean over the seeds, 95 % interval, what that shows.
+
+    interval: None for one seed. verdict: "beats", "worse", "no difference shown" or "not tested (one seed)"; empty in
+    some records of older versions.
+    """
+
+    difference: float
+    interval: Bounds | None = None
+    verdict: str = ""
+    sentence: str | None = None
+
+
+class FidelityRecord(Record):
+    """Kendall's tau between proxy and accuracy after retraining, with a 95 % interval over so many candidates."""
+
+    tau: Number = None
+    interval: Bounds | None = None
+    candidates: int | None = None
+
+
+class AgreementRecord(Record):
+    """Spearman's rho between criteria, for each group and as mean over the groups."""
+
+    criteria: list[str]
+    groups: dict[str, list[list[Number]]]
+    mean: list[list[Number]]
+
+
+class LatencyRecord(Record):
+    """What a latency budget came to: by the table and measured side by side, against the unpruned network."""
+
+    images: int | None = None
+    device: str | None = None
+    estimated_ratio: Number = None
+    measured_ratio: Number = None
+    estimated_ms: Number = None
+    measured_ms: Number = None
+    unpruned_ms: Number = Field(None, alias="baseline_ms")
+
+
+Seconds = dict[str, Number]
+"""Stage -> its seconds, over all the times that the run was stopped and resumed."""
