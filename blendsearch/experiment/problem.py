@@ -1,0 +1,27 @@
+"""The search problem of an experiment: its scores under its allocation and budget, judged by its proxy."""
+
+from __future__ import annotations
+
+from blendsearch.config import NamedSection
+from blendsearch.criteria import Scores
+from blendsearch.evolution.fitness import FitnessFunction, Planner
+from blendsearch.evolution.problem import SearchProblem
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.proxies import PROXIES
+from blendsearch.validation.space import make
+
+
+def make_problem(experiment: Experiment, scores: Scores) -> SearchProblem:
+    """Return the problem that a search of this experiment solves, or a contender without a search is judged by."""
+    planner = Planner(experiment.structure, scores, experiment.allocation, experiment.budget)
+    return SearchProblem(planner, make_fitness(experiment, experiment.space.proxy))
+
+
+def make_fitness(experiment: Experiment, proxy: NamedSection) -> FitnessFunction:
+    """Return what judges plans by a proxy, with the workers of the space."""
+    return FitnessFunction(
+        make(PROXIES, proxy),
+        experiment.proxy_context,
+        workers=experiment.workers,
+        threads=experiment.space.compute.threads,
+    )
