@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import tempfile
 import threading
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -26,10 +26,10 @@ from blendsearch.criteria import names
 from blendsearch.data.batches import GivenBatches
 from blendsearch.models.zoo import MODELS
 from blendsearch.results.run_folder import RunFolder
-from blendsearch.review.inspector import Desk
-from blendsearch.review.marks import Book
+from blendsearch.review.inspector import Inspector
+from blendsearch.review.marks import Marks
 from blendsearch.review.review import Review
-from blendsearch.review.sample_images import Gallery
+from blendsearch.review.sample_images import SampleImages
 from blendsearch.review.serving import serve
 from blendsearch.structure import Structure
 
@@ -47,14 +47,17 @@ def review(images: int, folder: Path) -> tuple[Review, int]:
     structure = Structure.of(network, torch.randn(2, 3, 32, 32))
     split = GivenBatches([(torch.randn(images, 3, 32, 32), torch.arange(images) % 10)])
     scores = {name: {group: torch.rand(width) for group, width in structure.widths.items()} for name in names()}
-    gallery = Gallery.of(split, tuple(f"class {k}" for k in range(10)))
+    sample_images = SampleImages.of(split, tuple(f"class {k}" for k in range(10)))
     start = time.perf_counter()
-    desk = Desk(network, structure, scores, gallery, Compute())
+    inspector = Inspector(
+        network=network, structure=structure, scores=scores, sample_images=sample_images, compute=Compute()
+    )
     print(f"looking at {images} images: {time.perf_counter() - start:.1f} s, once")
-    book = Book(RunFolder(folder), structure, "rater")
+    marks = Marks(RunFolder(folder), structure, "rater")
     number = max(range(len(structure.groups)), key=lambda at: (structure.groups[at].width, -at))
     print(f"layer {structure.groups[number].name}: {structure.groups[number].width} filters, {len(scores)} criteria")
-    return Review("bench", "noise", structure, desk, book), number
+    shown = Review(title="bench", data="noise", whole=structure, static_inspector=inspector, marks=marks)
+    return shown, number
 
 
 def visit(page: Any, address: str) -> dict[str, float]:
@@ -87,7 +90,7 @@ def main() -> None:
         times = [visit(page, layer) for _ in range(1 + given.rounds)]
         print("ms            first visit   later (median)")
         for key, words in (("paint", "first paint"), ("script", "script done"), ("pictures", "in sight")):
-            later = statistics.median(one[key] for one in times[1:])
+            later = median(one[key] for one in times[1:])
             print(f"{words:12}  {times[0][key]:11.0f}   {later:14.0f}")
         browser.close()
 

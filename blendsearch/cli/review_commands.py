@@ -56,14 +56,14 @@ def review(
     options += [word for option, value in wanted.items() if value is not None for word in (option, value)]
     with plain_errors(how_to_resume("review", space, overrides, run_dir, options)):
         settings = read_space(space, overrides)
-        from blendsearch.review.sessions import Wishes, opened_loop, opened_review
+        from blendsearch.review.sessions import ReviewOptions, open_loop, open_review
 
-        wishes = Wishes(rater, layer, blend, run_dir, resume)
+        chosen = ReviewOptions(rater=rater, layer=layer, by=blend, run_dir=run_dir, resume=resume)
         session = Session(quiet)
-        opened = opened_loop if progressive else opened_review
+        open_page = open_loop if progressive else open_review
         with contextlib.ExitStack() as held:  # the folder stays ours while the page is open
             with session.progress() as progress:
-                found = held.enter_context(opened(settings, wishes, progress))
+                found = held.enter_context(open_page(settings, chosen, progress))
             session.print(*([f"blend: {found.rule}"] if found.rule else []))
             _serve(found, port)
 
@@ -80,11 +80,11 @@ def explain(
     and how the criteria with a say voted. Ctrl-C ends it.
     """
     with plain_errors():
-        from blendsearch.review.sessions import opened_choice
+        from blendsearch.review.sessions import open_decision
 
         session = Session(quiet)
         with session.progress() as progress:
-            found = opened_choice(run_dir, progress)
+            found = open_decision(run_dir, progress)
         _serve(found, port)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blendsearch.config.board import Board, NetworkConfig
+from blendsearch.config.migration import migrate_space
 from blendsearch.config.reading import board_from_dict, is_board, load_board, load_space, space_from_dict
 from blendsearch.config.sections.budget import BUDGET_KINDS, BudgetConfig
 from blendsearch.config.sections.compute import ComputeConfig
@@ -56,5 +57,6 @@ __all__ = [
     "is_board",
     "load_board",
     "load_space",
+    "migrate_space",
     "space_from_dict",
 ]

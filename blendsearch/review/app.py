@@ -41,7 +41,7 @@ def application(review: Review) -> Starlette:
             Route("/", pages.start),
             Route("/layer/{number:int}", pages.layer),
             Route("/state/{number:int}", pages.state),
-            Route("/picture/{edition}/{kind}/{number:int}/{place:int}/{seed:int}.png", pages.picture),
+            Route("/picture/{edition}/{kind}/{number:int}/{position:int}/{seed:int}.png", pages.picture),
             Route("/images/{edition}/{seed:int}.png", pages.images),
             Route("/static/{name}", pages.asset),
             Route("/favicon.ico", pages.no_icon),
@@ -83,19 +83,21 @@ class Pages:
 
     def picture(self, request: Request) -> Response:
         """Draw a picture of one filter."""
-        given, desk = request.path_params, self._review.desk
+        given, inspector = request.path_params, self._review.inspector
         seed = _seed(str(given["seed"]))
-        content = desk.picture(given["kind"], given["number"], given["place"], seed)
-        if content is None or given["edition"] != desk.edition:
+        content = inspector.picture(given["kind"], given["number"], given["position"], seed)
+        if content is None or given["edition"] != inspector.edition:
             raise HTTPException(404)
         return Response(content, media_type="image/png", headers=KEPT_BY_BROWSER)
 
     def images(self, request: Request) -> Response:
         """Draw the images that the maps are of."""
-        given, desk = request.path_params, self._review.desk
-        if given["edition"] != desk.edition:
+        given, inspector = request.path_params, self._review.inspector
+        if given["edition"] != inspector.edition:
             raise HTTPException(404)
-        return Response(desk.handful(_seed(str(given["seed"]))), media_type="image/png", headers=KEPT_BY_BROWSER)
+        return Response(
+            inspector.sample_picture(_seed(str(given["seed"]))), media_type="image/png", headers=KEPT_BY_BROWSER
+        )
 
     def asset(self, request: Request) -> Response:
         """Give one of the three files of the page, which were read when the server started."""
@@ -114,20 +116,20 @@ class Pages:
         number, filter, word = self._number(given["layer"]), given["filter"], given["mark"]
         if word is not None and (not isinstance(word, str) or word not in WORDS):
             raise HTTPException(400, f"mark: allowed {', '.join(WORDS)} or null")
-        if type(filter) is not int or filter not in self._review.desk.filters(number):
+        if type(filter) is not int or filter not in self._review.inspector.filters(number):
             raise HTTPException(400, "filter: the layer has no such filter")
-        if self._review.book is None or not self._review.markable(number):
+        if self._review.marks is None or not self._review.markable(number):
             raise HTTPException(409, "this layer cannot be marked now")
-        await run_in_threadpool(self._review.book.mark, self._review.desk.group(number).name, filter, word)
+        await run_in_threadpool(self._review.marks.mark, self._review.inspector.group(number).name, filter, word)
         return await run_in_threadpool(self._state, number)
 
     async def undo(self, request: Request) -> Response:
         """Take back the last mark, of whichever layer: {"layer": number of the page's}."""
         given = await _body(request, {"layer"})
         number = self._number(given["layer"])
-        if self._review.book is None:
+        if self._review.marks is None:
             raise HTTPException(409, "nothing is marked here")
-        found = await run_in_threadpool(self._review.book.undo)
+        found = await run_in_threadpool(self._review.marks.undo)
         return await run_in_threadpool(self._state, number, {"undone": list(found) if found else None})
 
     async def estimate(self, request: Request) -> Response:
@@ -160,7 +162,7 @@ class Pages:
 
 
 def _seed(given: str) -> int:
-    """Return the seed of a handful of images; anything that is none is 0."""
+    """Return the seed of a sample of images; anything that is none is 0."""
     return int(given) % MOST_SEEDS if given.isascii() and given.isdigit() and len(given) < 10 else 0
 
 

@@ -1,9 +1,8 @@
-"""What a finished campaign chose: which filters its blend kept, and how each criterion with a say voted."""
+"""What a finished campaign decided: which filters its blend kept, and how each criterion with a say voted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from blendsearch.blending import Blend
 from blendsearch.blending.ranks import Scores
@@ -11,7 +10,16 @@ from blendsearch.structure import Plan
 
 
 @dataclass(frozen=True)
-class Choice:
+class Vote:
+    """One criterion's say in a group: its share, of 1 in all, and the filters that it would keep by itself."""
+
+    name: str
+    share: float
+    keeps: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Decision:
     """A blend and the plan that came of it.
 
     A criterion votes to keep a filter when it would keep it by itself: when the filter is among the best of the
@@ -32,14 +40,10 @@ class Choice:
         total = sum(weights.values())
         return {name: weights[name] / total for name in sorted(weights, key=lambda name: -weights[name])}
 
-    def votes(self, group: str, ranks: Scores) -> list[dict[str, Any]]:
-        """Return for each criterion with a say: name, share, and keeps, the filters it votes to keep."""
+    def votes(self, group: str, ranks: Scores) -> list[Vote]:
+        """Return the vote of each criterion with a say, the largest share first."""
         count = len(self.plan.keep[group])
         return [
-            {
-                "name": name,
-                "share": share,
-                "keeps": set(Plan.top({group: ranks[name][group]}, {group: count}).keep[group]),
-            }
+            Vote(name, share, frozenset(Plan.top({group: ranks[name][group]}, {group: count}).keep[group]))
             for name, share in self.factors(group).items()
         ]

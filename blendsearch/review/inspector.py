@@ -1,4 +1,4 @@
-"""The network on the desk: what its filters respond to, how the criteria rank them, as numbers and pictures."""
+"""The network under inspection: what its filters respond to, how the criteria rank them, as numbers and pictures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from blendsearch.blending import Blend, Scores, rank_all
 from blendsearch.compute import Compute
 from blendsearch.criteria.ranking import rank
-from blendsearch.experiment.scoring import blended
+from blendsearch.experiment.scoring import blend_scores
 from blendsearch.progress import Progress, silent
 from blendsearch.review import pictures
 from blendsearch.review.responses import BATCH, feature_maps, observed_site, summaries
-from blendsearch.review.sample_images import Gallery
+from blendsearch.review.sample_images import SampleImages
 from blendsearch.structure import Group, Structure
 
 BLEND = "blend"
@@ -50,37 +50,43 @@ class Cache:
         return value
 
 
-class Desk:
+class Inspector:
     """One network to look at. Everything about its groups goes by their number in forward order.
 
-    ranks: criterion (and "blend" where there is one) -> group -> [C] in [0, 1]. edition: new for every desk, so
+    ranks: criterion (and "blend" where there is one) -> group -> [C] in [0, 1]. edition: new for every inspector, so
     that a browser never shows pictures of another one.
     """
 
     def __init__(
         self,
+        *,
         network: nn.Module,
         structure: Structure,
         scores: Scores,
-        gallery: Gallery,
+        sample_images: SampleImages,
         compute: Compute,
-        *,
         blend: Blend | None = None,
         progress: Progress = silent,
     ) -> None:
-        self.structure, self.gallery, self.compute = structure, gallery, compute
+        self.structure, self.sample_images, self.compute = structure, sample_images, compute
         self.network = compute.place(copy.deepcopy(network)).eval()
         self.criteria = list(scores)
         self.ranks = rank_all(scores)
         if blend is not None:
-            self.ranks = {BLEND: {g: rank(values) for g, values in blended(blend, scores).items()}, **self.ranks}
+            self.ranks = {BLEND: {g: rank(values) for g, values in blend_scores(blend, scores).items()}, **self.ranks}
         self.edition = secrets.token_hex(4)
         self.summaries = summaries(
-            self.network, structure, gallery.split.batches(BATCH), len(gallery.classes), compute,
-            top=TOP, images=len(gallery), progress=progress,
-        )  # fmt: skip
+            self.network,
+            structure,
+            sample_images.split.batches(BATCH),
+            classes=len(sample_images.classes),
+            compute=compute,
+            top=TOP,
+            images=len(sample_images),
+            progress=progress,
+        )
         self._maps, self._pictures = Cache(6), Cache(4096)
-        self._turn = threading.Lock()
+        self._mapping = threading.Lock()
         self._draw = {
             "maps": self._map_row,
             "overlay": self._overlay_row,
@@ -111,43 +117,44 @@ class Desk:
         small = weights.shape[1] <= MOST_INPUTS and 1 < max(kernel) <= LARGEST_KERNEL
         return weights if small else None
 
-    def picture(self, kind: str, number: int, place: int, seed: int) -> bytes | None:
-        """Return a PNG about the filter at a place of its group; None for what there is not.
+    def picture(self, kind: str, number: int, position: int, seed: int) -> bytes | None:
+        """Return a PNG about the filter at a position in its group; None for what there is not.
 
         kind: "maps", "overlay", "top" or "weights".
         """
         if kind not in self._draw or not 0 <= number < len(self.structure.groups):
             return None
-        if not 0 <= place < self.group(number).width or (kind == "weights" and self.weights_of(number) is None):
+        if not 0 <= position < self.group(number).width or (kind == "weights" and self.weights_of(number) is None):
             return None
-        return self._pictures.get((kind, number, place, seed), lambda: self._draw[kind](number, place, seed))
+        return self._pictures.get((kind, number, position, seed), lambda: self._draw[kind](number, position, seed))
 
-    def handful(self, seed: int) -> bytes:
+    def sample_picture(self, seed: int) -> bytes:
         """Return the PNG of the images that the maps are of."""
-        return self._pictures.get(seed, lambda: pictures.image_row(self.gallery.shown[self.gallery.handful(seed)]))
+        return self._pictures.get(seed, lambda: pictures.image_row(self._thumbnails(seed)))
+
+    def _thumbnails(self, seed: int) -> Tensor:
+        return self.sample_images.thumbnails[self.sample_images.sample(seed)]
 
     def _maps_of(self, number: int, seed: int) -> Tensor:
         """Return [N, C, H, W] of one group; computed once for all its filters."""
-        with self._turn:  # the first picture of a page computes, the others wait for it
-            return self._maps.get((number, seed), lambda: self._computed(number, seed))
+        with self._mapping:  # the first picture of a page computes, the others wait for it
+            return self._maps.get((number, seed), lambda: self._compute_maps(number, seed))
 
-    def _computed(self, number: int, seed: int) -> Tensor:
+    def _compute_maps(self, number: int, seed: int) -> Tensor:
         site = observed_site(self.group(number))
-        images = self.gallery.images(self.gallery.handful(seed))
+        images = self.sample_images.images(self.sample_images.sample(seed))
         return feature_maps(self.network, [site], images, self.compute)[site].float().cpu()
 
-    def _map_row(self, number: int, place: int, seed: int) -> bytes:
-        shown = self.gallery.shown[self.gallery.handful(seed)]
-        return pictures.map_row(self._maps_of(number, seed)[:, place], shown)
+    def _map_row(self, number: int, position: int, seed: int) -> bytes:
+        return pictures.map_row(self._maps_of(number, seed)[:, position], self._thumbnails(seed))
 
-    def _overlay_row(self, number: int, place: int, seed: int) -> bytes:
-        shown = self.gallery.shown[self.gallery.handful(seed)]
-        return pictures.overlay_row(self._maps_of(number, seed)[:, place], shown)
+    def _overlay_row(self, number: int, position: int, seed: int) -> bytes:
+        return pictures.overlay_row(self._maps_of(number, seed)[:, position], self._thumbnails(seed))
 
-    def _top_row(self, number: int, place: int, seed: int) -> bytes:
-        return pictures.image_row(self.gallery.shown[self.summaries[self.group(number).name].top[place]])
+    def _top_row(self, number: int, position: int, seed: int) -> bytes:
+        return pictures.image_row(self.sample_images.thumbnails[self.summaries[self.group(number).name].top[position]])
 
-    def _weights(self, number: int, place: int, seed: int) -> bytes:
+    def _weights(self, number: int, position: int, seed: int) -> bytes:
         weights = self.weights_of(number)
         assert weights is not None
-        return pictures.weight_row(weights[place])
+        return pictures.weight_row(weights[position])

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from blendsearch.results.run_folder import RunFolder
-from blendsearch.statistics.ratings import SCHEMA, WORDS, Marks, Ratings, check_marks, read_ratings
+from blendsearch.statistics.ratings import SCHEMA, WORDS, RatedFilters, Ratings, check_marks, read_ratings
 from blendsearch.structure import Plan, Structure
 
 FILE = "ratings.json"
 NAMES = {value: word for word, value in WORDS.items()}
 
 
-class Book:
+class Marks:
     """Who marked which filter how. A change counts once it is in the file; several tabs may write at once.
 
     version: goes up with every change, so that a page knows whether it is behind.
@@ -40,7 +40,7 @@ class Book:
             self._undo.append((group, filter, before))
 
     def undo(self) -> tuple[str, int] | None:
-        """Take back this rater's last change since the server started; return its place, None when there is none."""
+        """Take back this rater's last change since the server started; return its group and filter, or None."""
         with self._lock:
             if not self._undo:
                 return None
@@ -54,7 +54,7 @@ class Book:
         with self._lock:
             self._undo.clear()
 
-    def marks(self, group: str) -> dict[int, str]:
+    def of(self, group: str) -> dict[int, str]:
         """Return this rater's marks of a group; a number that is none of the three counts as the nearest."""
         with self._lock:
             return {i: _word(value) for i, value in self._own.get(group, {}).items()}
@@ -74,12 +74,12 @@ class Book:
         """Return what stays when this rater's drops go; of a group that would lose all, the first filter stays."""
         keep = {}
         for group, width in widths.items():
-            dropped = {i for i, word in self.marks(group).items() if word == "drop"}
+            dropped = {i for i, word in self.of(group).items() if word == "drop"}
             keep[group] = tuple(i for i in range(width) if i not in dropped) or (0,)
         return Plan(keep, dict(widths))
 
     @property
-    def _own(self) -> Marks:
+    def _own(self) -> RatedFilters:
         return self._raters[self.rater]
 
     def _set(self, group: str, filter: int, value: float | None) -> None:
@@ -94,7 +94,7 @@ class Book:
         self.version += 1
 
 
-def _record(raters: Mapping[str, Marks]) -> dict[str, Any]:
+def _record(raters: Mapping[str, RatedFilters]) -> dict[str, Any]:
     groups = {
         name: {g: {str(i): NAMES.get(v, v) for i, v in sorted(rated.items())} for g, rated in marks.items()}
         for name, marks in raters.items()

@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from blendsearch.review.inspector import BLEND, Desk
+from blendsearch.review.decision import Vote
+from blendsearch.review.inspector import BLEND, Inspector
 from blendsearch.review.review import Review
-from blendsearch.review.sample_images import HANDFUL
+from blendsearch.review.sample_images import SAMPLE_SIZE
 
 BAR_WIDTH, BAR_HEIGHT, MOST_BARS = 8, 26, 20
 
 
+@dataclass(frozen=True)
+class Card:
+    """One filter on the page. position: in its group as it stands now; filter: its index in the unpruned network.
+
+    bars, ticks: paths of SVG. strongest: the class it responds to most. kept and votes: of a decision to be explained.
+    """
+
+    position: int
+    filter: int
+    mark: str
+    silent: bool
+    bars: str
+    strongest: str
+    ticks: str
+    kept: bool
+    votes_to_keep: list[Vote]
+    votes_to_drop: list[Vote]
+
+    @property
+    def share(self) -> float:
+        """The share of the say that is for keeping the filter."""
+        return sum(vote.share for vote in self.votes_to_keep)
+
+
 def layer_page(review: Review, number: int, seed: int) -> dict[str, Any]:
-    """Return the words of a layer's page. seed: of the handful of images."""
-    desk, name = review.desk, review.desk.group(number).name
-    index = desk.gallery.handful(seed)
+    """Return the words of a layer's page. seed: of the sample of images."""
+    inspector, name = review.inspector, review.inspector.group(number).name
+    index = inspector.sample_images.sample(seed)
     return {
         "title": review.title,
         "data": review.data,
-        "rater": review.book.rater if review.book is not None else "",
+        "rater": review.marks.rater if review.marks is not None else "",
         "mode": _mode(review),
         "number": number,
         "layer": name,
         "layers": _layers(review),
-        "coupled": [conv for conv in desk.group(number).convolutions if conv != name],
-        "stage": desk.group(number).stage,
+        "coupled": [conv for conv in inspector.group(number).convolutions if conv != name],
+        "stage": inspector.group(number).stage,
         "seed": seed,
-        "edition": desk.edition,
-        "pictures": _sizes(desk, number),
-        "has_weights": desk.weights_of(number) is not None,
-        "shown_classes": [desk.gallery.classes[int(label)] for label in desk.gallery.labels[index]],
-        "looked_at": len(desk.gallery),
-        "bars": _bar_classes(desk),
+        "edition": inspector.edition,
+        "pictures": _sizes(inspector, number),
+        "has_weights": inspector.weights_of(number) is not None,
+        "shown_classes": [
+            inspector.sample_images.classes[int(label)] for label in inspector.sample_images.labels[index]
+        ],
+        "looked_at": len(inspector.sample_images),
+        "bars": _bar_classes(inspector),
         "votes": _votes(review, number),
         "cards": _cards(review, number),
         "markable": review.markable(number),
@@ -46,25 +74,25 @@ def layer_page(review: Review, number: int, seed: int) -> dict[str, Any]:
 
 def state(review: Review, number: int) -> dict[str, Any]:
     """Return what changes while a page is open: marks of its layer, counts of all, cost, agreement, the loop."""
-    result: dict[str, Any] = {"cost": review.cost(), "edition": review.desk.edition}
-    if review.book is not None:
-        name, counts = review.whole.groups[number].name, review.book.counts()
-        ratings = review.book.ratings()
+    result: dict[str, Any] = {"cost": review.cost(), "edition": review.inspector.edition}
+    if review.marks is not None:
+        name, counts = review.whole.groups[number].name, review.marks.counts()
+        ratings = review.marks.ratings()
         result |= {
-            "version": review.book.version,
-            "marks": {str(i): word for i, word in review.book.marks(name).items()},
+            "version": review.marks.version,
+            "marks": {str(i): word for i, word in review.marks.of(name).items()},
             "rated": [counts.get(group.name, 0) for group in review.whole.groups],
             "raters": len(ratings.raters),
             "kappa": ratings.kappa,
             "shared": len(ratings.shared),
         }
     if review.loop is not None:
-        result["loop"] = review.loop.status()
+        result["loop"] = review.loop.status().to_dict()
     return result
 
 
 def _mode(review: Review) -> str:
-    return "explain" if review.choice is not None else "loop" if review.loop is not None else "review"
+    return "explain" if review.decision is not None else "loop" if review.loop is not None else "review"
 
 
 def _layers(review: Review) -> list[dict[str, Any]]:
@@ -75,12 +103,12 @@ def _layers(review: Review) -> list[dict[str, Any]]:
     ]
 
 
-def _sizes(desk: Desk, number: int) -> dict[str, tuple[int, int]]:
+def _sizes(inspector: Inspector, number: int) -> dict[str, tuple[int, int]]:
     """Return the sizes of the pictures in pixels, so that a page does not jump while they come."""
-    side = max(32, *desk.gallery.shown.shape[2:])
-    row = min(HANDFUL, len(desk.gallery))
-    weights = desk.weights_of(number)
-    top = desk.summaries[desk.group(number).name].top.shape[1]
+    side = max(32, *inspector.sample_images.thumbnails.shape[2:])
+    row = min(SAMPLE_SIZE, len(inspector.sample_images))
+    weights = inspector.weights_of(number)
+    top = inspector.summaries[inspector.group(number).name].top.shape[1]
     return {
         "maps": (row * (side + 2) - 2, side),
         "top": (top * (side + 2) - 2, side),
@@ -88,46 +116,43 @@ def _sizes(desk: Desk, number: int) -> dict[str, tuple[int, int]]:
     }
 
 
-def _bar_classes(desk: Desk) -> list[str]:
-    return list(desk.gallery.classes[:MOST_BARS])
+def _bar_classes(inspector: Inspector) -> list[str]:
+    return list(inspector.sample_images.classes[:MOST_BARS])
 
 
-def _votes(review: Review, number: int) -> list[dict[str, Any]]:
-    if review.choice is None:
+def _votes(review: Review, number: int) -> list[Vote]:
+    if review.decision is None:
         return []
-    return review.choice.votes(review.desk.group(number).name, review.desk.ranks)
+    return review.decision.votes(review.inspector.group(number).name, review.inspector.ranks)
 
 
-def _cards(review: Review, number: int) -> list[dict[str, Any]]:
-    desk, name = review.desk, review.desk.group(number).name
-    summary, votes = desk.summaries[name], _votes(review, number)
-    marks = review.book.marks(name) if review.book is not None else {}
-    kept = review.choice.kept(name) if review.choice is not None else set()
-    ticks = _ticks(torch.stack([desk.ranks[criterion][name] for criterion in desk.criteria]))
-    cards = []
-    for place, original in enumerate(desk.filters(number)):
-        card = {
-            "place": place,
-            "filter": original,
-            "mark": marks.get(original, ""),
-            "silent": bool(summary.silent[place]),
-            "bars": _bars(summary.class_means[place]),
-            "strongest": _strongest(desk, summary.class_means[place]),
-            "ticks": ticks[place],
-        }
-        if review.choice is not None:
-            card["kept"] = original in kept
-            card["share"] = sum(vote["share"] for vote in votes if original in vote["keeps"])
-            card["for"] = [vote["name"] for vote in votes if original in vote["keeps"]]
-            card["against"] = [vote["name"] for vote in votes if original not in vote["keeps"]]
-        cards.append(card)
-    return cards
+def _cards(review: Review, number: int) -> list[Card]:
+    inspector, name = review.inspector, review.inspector.group(number).name
+    summary, votes = inspector.summaries[name], _votes(review, number)
+    marks = review.marks.of(name) if review.marks is not None else {}
+    kept = review.decision.kept(name) if review.decision is not None else set()
+    ticks = _ticks(torch.stack([inspector.ranks[criterion][name] for criterion in inspector.criteria]))
+    return [
+        Card(
+            position=position,
+            filter=index,
+            mark=marks.get(index, ""),
+            silent=bool(summary.silent[position]),
+            bars=_bars(summary.class_means[position]),
+            strongest=_strongest(inspector, summary.class_means[position]),
+            ticks=ticks[position],
+            kept=index in kept,
+            votes_to_keep=[vote for vote in votes if index in vote.keeps],
+            votes_to_drop=[vote for vote in votes if index not in vote.keeps],
+        )
+        for position, index in enumerate(inspector.filters(number))
+    ]
 
 
 def _ticks(ranks: Tensor) -> list[str]:
     """Return for each filter the path of one tick a criterion, from ranks [K, C], on a line of 100."""
-    places = (ranks * 100).round().long().T.tolist()
-    return ["".join(f"M{place} 0v8" for place in row) for row in places]
+    percents = (ranks * 100).round().long().T.tolist()
+    return ["".join(f"M{percent} 0v8" for percent in row) for row in percents]
 
 
 def _bars(means: Tensor) -> str:
@@ -138,21 +163,21 @@ def _bars(means: Tensor) -> str:
     return "".join(parts)
 
 
-def _strongest(desk: Desk, means: Tensor) -> str:
-    return desk.gallery.classes[int(means.argmax())]
+def _strongest(inspector: Inspector, means: Tensor) -> str:
+    return inspector.sample_images.classes[int(means.argmax())]
 
 
 def _facts(review: Review, number: int, seed: int) -> dict[str, Any]:
     """Return what the page's script sorts and filters by; ranks in percent, in the order of the cards."""
-    desk, name = review.desk, review.desk.group(number).name
-    names = [*([BLEND] if BLEND in desk.ranks else []), *desk.criteria]
+    inspector, name = review.inspector, review.inspector.group(number).name
+    names = [*([BLEND] if BLEND in inspector.ranks else []), *inspector.criteria]
     return {
         "number": number,
         "seed": seed,
         "mode": _mode(review),
-        "edition": desk.edition,
-        "width": desk.group(number).width,
-        "ranks": {criterion: (desk.ranks[criterion][name] * 100).round().long().tolist() for criterion in names},
-        "spread": (desk.spread(number) * 100).round().long().tolist(),
+        "edition": inspector.edition,
+        "width": inspector.group(number).width,
+        "ranks": {criterion: (inspector.ranks[criterion][name] * 100).round().long().tolist() for criterion in names},
+        "spread": (inspector.spread(number) * 100).round().long().tolist(),
         "state": state(review, number),
     }

@@ -27,15 +27,15 @@ SIGNS = ((0.0, (0, 84, 150)), (0.5, (245, 244, 240)), (1.0, (190, 72, 0)))
 
 
 def _table(anchors: tuple[tuple[float, tuple[int, int, int]], ...]) -> np.ndarray:
-    places, colours = zip(*anchors, strict=True)
+    positions, colours = zip(*anchors, strict=True)
     steps = np.linspace(0, 1, 256)
-    return np.stack([np.interp(steps, places, channel) for channel in zip(*colours, strict=True)], axis=1)
+    return np.stack([np.interp(steps, positions, channel) for channel in zip(*colours, strict=True)], axis=1)
 
 
 _HEAT, _SIGNS = _table(HEAT), _table(SIGNS)
 
 
-def thumbnails(split: Split, images: Tensor) -> Tensor:
+def shrink(split: Split, images: Tensor) -> Tensor:
     """Return normalised images [N, C, H, W] as they look, uint8 [N, 3, S, S'], at most LARGEST pixels a side.
 
     More than three channels are shown by their mean.
@@ -58,22 +58,22 @@ def _unnormalised(split: Split, images: Tensor) -> Tensor:
     return (images - low) / (high - low).clamp(min=1e-9)
 
 
-def image_row(shown: Tensor) -> bytes:
+def image_row(thumbnails: Tensor) -> bytes:
     """Return thumbnails, uint8 [N, 3, H, W], side by side."""
-    tiles = shown.permute(0, 2, 3, 1).numpy()
+    tiles = thumbnails.permute(0, 2, 3, 1).numpy()
     return _png(_row([_enlarged(tile, _side(tile.shape[:2])) for tile in tiles]))
 
 
-def map_row(maps: Tensor, shown: Tensor) -> bytes:
+def map_row(maps: Tensor, thumbnails: Tensor) -> bytes:
     """Return one filter's feature maps [N, H, W] side by side, each as large as the thumbnails [N, 3, H', W']."""
-    side = _side(shown.shape[2:])
+    side = _side(thumbnails.shape[2:])
     return _png(_row([_enlarged(_HEAT[level], side) for level in _levels(maps)]))
 
 
-def overlay_row(maps: Tensor, shown: Tensor) -> bytes:
+def overlay_row(maps: Tensor, thumbnails: Tensor) -> bytes:
     """Return one filter's feature maps [N, H, W] over the grey thumbnails [N, 3, H', W'], side by side."""
-    side = _side(shown.shape[2:])
-    grey = shown.float().mean(dim=1).numpy()
+    side = _side(thumbnails.shape[2:])
+    grey = thumbnails.float().mean(dim=1).numpy()
     tiles = []
     for level, image in zip(_levels(maps), grey, strict=True):
         strength = _enlarged(np.repeat(level[..., None], 3, axis=2), side).astype(np.float64) / 255
@@ -116,8 +116,8 @@ def _row(tiles: list[np.ndarray]) -> np.ndarray:
     """Put tiles of one size side by side, with transparent gaps."""
     height, width = tiles[0].shape[:2]
     row = np.zeros((height, len(tiles) * (width + GAP) - GAP, 4), dtype=np.uint8)
-    for place, tile in enumerate(tiles):
-        left = place * (width + GAP)
+    for position, tile in enumerate(tiles):
+        left = position * (width + GAP)
         row[:, left : left + width, :3] = tile
         row[:, left : left + width, 3] = 255
     return row

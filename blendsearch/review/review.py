@@ -1,4 +1,4 @@
-"""One review: the network on the desk, and what may be done with it."""
+"""One review: the network that is looked at, and what may be done with it."""
 
 from __future__ import annotations
 
@@ -6,52 +6,54 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment import Experiment
 from blendsearch.proxies import PROXIES, Proxy
-from blendsearch.review.decision import Choice
-from blendsearch.review.inspector import Desk
-from blendsearch.review.marks import Book
+from blendsearch.review.decision import Decision
+from blendsearch.review.inspector import Inspector
+from blendsearch.review.marks import Marks
 from blendsearch.review.progressive import Loop
 from blendsearch.structure import Plan, Structure
 from blendsearch.validation.space import make
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Review:
-    """What the page shows. title: of the campaign; whole: the structure of the unpruned network.
+    """What the page shows. title: of the campaign; data: the data set's name; whole: the unpruned network's structure.
 
-    book: where marks are kept; None where nothing is marked. choice: of a finished campaign, to be explained.
-    estimator: the accuracy as marked, on request. loop: pruning and retraining layer by layer. first: the number of
-    the layer to begin with. data: the data set's name. rule: by which the blend on the desk was made to fit; ""
-    without a blend.
+    static_inspector: of the network, where it stays as it is; the loop has its own. marks: None where nothing is
+    marked. decision: of a finished campaign, to be explained. estimator: the accuracy as marked, on request. loop:
+    pruning and retraining layer by layer. first: the number of the layer to begin with. rule: by which the shown
+    blend was adapted to the network; "" without a blend.
     """
 
     title: str
     data: str
     whole: Structure
-    desk_now: Desk
-    book: Book | None = None
-    choice: Choice | None = None
+    static_inspector: Inspector | None = None
+    marks: Marks | None = None
+    decision: Decision | None = None
     estimator: Estimator | None = None
     loop: Loop | None = None
     first: int = 0
     rule: str = ""
 
     @property
-    def desk(self) -> Desk:
+    def inspector(self) -> Inspector:
         """The network as it is now."""
-        return self.desk_now if self.loop is None else self.loop.desk
+        inspector = self.loop.inspector if self.loop is not None else self.static_inspector
+        assert inspector is not None
+        return inspector
 
     def markable(self, number: int) -> bool:
         """Tell whether the filters of a layer may be marked now."""
-        return self.book is not None and (self.loop is None or self.loop.waits_for(number))
+        return self.marks is not None and (self.loop is None or self.loop.waits_for(number))
 
     def plan(self) -> Plan:
         """Return what stays of the unpruned network, as chosen or as marked by now."""
-        if self.choice is not None:
-            return self.choice.plan
-        assert self.book is not None
-        return self.loop.plan_as_marked() if self.loop is not None else self.book.plan(self.whole.widths)
+        if self.decision is not None:
+            return self.decision.plan
+        assert self.marks is not None
+        return self.loop.plan_as_marked() if self.loop is not None else self.marks.plan(self.whole.widths)
 
     def cost(self) -> dict[str, Any]:
         """Return FLOPs and parameters of that network as shares, and its filters."""
@@ -69,15 +71,15 @@ class Estimator:
 
     def __init__(self, experiment: Experiment) -> None:
         self.name = experiment.space.proxy.name
-        self._bench = experiment
+        self._experiment = experiment
         self._proxy: Proxy | None = None
-        self._turn = threading.Lock()
+        self._estimating = threading.Lock()
 
     def __call__(self, plan: Plan) -> float:
         """Return the estimate in [0, 1]; one at a time."""
-        with self._turn:
+        with self._estimating:
             if self._proxy is None:
-                self._proxy = make(PROXIES, self._bench.space.proxy)
-                self._proxy.prepare(self._bench.proxy_context(self._bench.network))
-            sliced = self._bench.structure.slice(self._bench.network, plan)
+                self._proxy = make(PROXIES, self._experiment.space.proxy)
+                self._proxy.prepare(self._experiment.proxy_context)
+            sliced = self._experiment.structure.slice(self._experiment.network, plan)
             return self._proxy.estimate(sliced, plan).value

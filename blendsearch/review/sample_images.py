@@ -9,38 +9,38 @@ from torch import Tensor
 
 from blendsearch.compute import generator
 from blendsearch.data.batches import Split, balanced
-from blendsearch.review.pictures import thumbnails
+from blendsearch.review.pictures import shrink
 from blendsearch.review.responses import BATCH
 
 MOST = 1000
-HANDFUL = 8
+SAMPLE_SIZE = 8
 
 
 @dataclass(frozen=True)
-class Gallery:
+class SampleImages:
     """The looked-at images: a split of them, their thumbnails (uint8 [N, 3, H, W]), labels, and the class names."""
 
     split: Split
-    shown: Tensor
+    thumbnails: Tensor
     labels: Tensor
     classes: tuple[str, ...]
 
     @classmethod
-    def of(cls, split: Split, classes: tuple[str, ...]) -> Gallery:
+    def of(cls, split: Split, classes: tuple[str, ...]) -> SampleImages:
         """Take up to MOST images of a split, as evenly over the classes as it allows."""
         chosen = split.take(min(MOST, len(split)))
-        shown = torch.cat([thumbnails(split, images) for images, _ in chosen.batches(BATCH)])
-        return cls(chosen, shown, chosen.labels, classes)
+        thumbnails = torch.cat([shrink(split, images) for images, _ in chosen.batches(BATCH)])
+        return cls(chosen, thumbnails, chosen.labels, classes)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def handful(self, seed: int) -> Tensor:
-        """Return the indices of HANDFUL images, of as many classes as that allows; others for another seed."""
+    def sample(self, seed: int) -> Tensor:
+        """Return the indices of SAMPLE_SIZE images, of as many classes as that allows; others for another seed."""
         draws = generator(seed, "handful")
         order = torch.randperm(len(self), generator=draws)
-        places = torch.randperm(len(self.classes), generator=draws)
-        return order[balanced(places[self.labels[order]], HANDFUL)]
+        shuffled = torch.randperm(len(self.classes), generator=draws)
+        return order[balanced(shuffled[self.labels[order]], SAMPLE_SIZE)]
 
     def images(self, index: Tensor) -> Tensor:
         """Return normalised images [N, C, H, W]."""

@@ -18,7 +18,7 @@ from blendsearch.files import parsed_json
 from blendsearch.statistics.kappa import fleiss_kappa
 from blendsearch.structure import Structure
 
-Marks = Mapping[str, Mapping[int, float]]
+RatedFilters = Mapping[str, Mapping[int, float]]
 """group -> filter index in the unpruned network -> rating in [0, 1]; filters that are not named are unrated."""
 
 SCHEMA = 2
@@ -36,11 +36,11 @@ class Ratings:
     fallback: the criterion whose ranks stand in for filters that nobody rated; None: they get 0.5.
     """
 
-    raters: Mapping[str, Marks]
+    raters: Mapping[str, RatedFilters]
     fallback: str | None = None
 
     @classmethod
-    def of(cls, marks: Marks, fallback: str | None = None) -> Ratings:
+    def of(cls, marks: RatedFilters, fallback: str | None = None) -> Ratings:
         """Return the ratings of a single rater."""
         return cls({NOBODY: marks}, fallback)
 
@@ -189,7 +189,7 @@ def ratings_of(structure: Structure, ratings: Ratings | None) -> dict[str, Tenso
     return result
 
 
-def check_marks(structure: Structure, marks: Marks) -> None:
+def check_marks(structure: Structure, marks: RatedFilters) -> None:
     """Raise DataError for a group or a filter that the unpruned network does not have."""
     widths = structure.left.widths
     for group, rated in marks.items():

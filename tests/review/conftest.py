@@ -7,13 +7,12 @@ from reviewing import TOKEN, Estimate, opened
 
 from blendsearch.blending import Blend
 from blendsearch.compute import Compute
-from blendsearch.criteria import measures_of, score_groups
+from blendsearch.criteria import ScoringSetup, score_network
 from blendsearch.results.run_folder import RunFolder
-from blendsearch.review.inspector import Desk
-from blendsearch.review.marks import Book
+from blendsearch.review.inspector import Inspector
+from blendsearch.review.marks import Marks
 from blendsearch.review.review import Review
-from blendsearch.review.sample_images import Gallery
-from blendsearch.statistics import gather
+from blendsearch.review.sample_images import SampleImages
 from blendsearch.structure import Structure
 
 CRITERIA = ["l1", "taylor", "apoz"]
@@ -26,15 +25,19 @@ def structure(trained, digits):
 
 @pytest.fixture(scope="session")
 def scores(trained, digits, structure):
-    statistics = gather(trained, structure, digits.calibration.batches(128), measures_of(CRITERIA))
-    return score_groups(structure, statistics, CRITERIA)
+    return score_network(trained, structure, digits.calibration.batches(128), CRITERIA, ScoringSetup())
 
 
 @pytest.fixture(scope="session")
-def desk(trained, digits, structure, scores):
-    gallery = Gallery.of(digits.search, digits.classes)
-    blend = Blend("network", {"network": {"l1": 1.0, "taylor": 2.0}})
-    return Desk(trained, structure, scores, gallery, Compute(), blend=blend)
+def inspector(trained, digits, structure, scores):
+    return Inspector(
+        network=trained,
+        structure=structure,
+        scores=scores,
+        sample_images=SampleImages.of(digits.search, digits.classes),
+        compute=Compute(),
+        blend=Blend("network", {"network": {"l1": 1.0, "taylor": 2.0}}),
+    )
 
 
 @pytest.fixture
@@ -43,8 +46,9 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def review(desk, structure, folder):
-    return Review("tiny", "digits", structure, desk, Book(folder, structure, "ann"))
+def review(inspector, structure, folder):
+    marks = Marks(folder, structure, "ann")
+    return Review(title="tiny", data="digits", whole=structure, static_inspector=inspector, marks=marks)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 from reviewing import post
 
 from blendsearch.blending import Blend
-from blendsearch.review.decision import Choice
+from blendsearch.review.decision import Decision
 from blendsearch.structure import Plan
 
 
@@ -20,13 +20,13 @@ def facts_of(page):
     return json.loads(re.search(r'<script type="application/json" id="facts">(.*?)</script>', page, re.S).group(1))
 
 
-def test_a_layer_shows_all_its_filters_and_where_they_rank(client, desk):
+def test_a_layer_shows_all_its_filters_and_where_they_rank(client, inspector):
     page = client.get("/layer/1").text
-    group = desk.group(1)
+    group = inspector.group(1)
     assert page.count('<li class="filter card"') == group.width
     facts = facts_of(page)
     assert list(facts["ranks"]) == ["blend", "l1", "taylor", "apoz"]
-    assert facts["ranks"]["l1"] == [round(100 * float(rank)) for rank in desk.ranks["l1"][group.name]]
+    assert facts["ranks"]["l1"] == [round(100 * float(rank)) for rank in inspector.ranks["l1"][group.name]]
     assert facts["state"]["marks"] == {}
     assert "http" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S).replace("http-equiv", "")
 
@@ -37,22 +37,22 @@ def test_the_start_leads_to_the_wanted_layer(client, review):
 
 
 @pytest.mark.parametrize("kind", ["maps", "overlay", "top", "weights"])
-def test_pictures(client, desk, kind):
-    answer = client.get(f"/picture/{desk.edition}/{kind}/0/1/3.png")
+def test_pictures(client, inspector, kind):
+    answer = client.get(f"/picture/{inspector.edition}/{kind}/0/1/3.png")
     assert answer.headers["content-type"] == "image/png"
     assert "immutable" in answer.headers["cache-control"]
     assert Image.open(io.BytesIO(answer.content)).height == 32
-    deep = client.get(f"/picture/{desk.edition}/{kind}/2/1/3.png")
+    deep = client.get(f"/picture/{inspector.edition}/{kind}/2/1/3.png")
     assert deep.status_code == (404 if kind == "weights" else 200)  # 16 input channels are too many to look at
 
 
-def test_other_images_are_others_of_all_classes(client, desk):
-    first, second = (client.get(f"/images/{desk.edition}/{seed}.png").content for seed in (0, 1))
+def test_other_images_are_others_of_all_classes(client, inspector):
+    first, second = (client.get(f"/images/{inspector.edition}/{seed}.png").content for seed in (0, 1))
     assert first != second
-    assert client.get(f"/images/{desk.edition}/0.png").content == first
-    labels = desk.gallery.labels[desk.gallery.handful(7)]
+    assert client.get(f"/images/{inspector.edition}/0.png").content == first
+    labels = inspector.sample_images.labels[inspector.sample_images.sample(7)]
     assert len(labels) == len(labels.unique()) == 8
-    assert client.get("/layer/0?images=1").text.count(f"/images/{desk.edition}/1.png") == desk.group(0).width
+    assert client.get("/layer/0?images=1").text.count(f"/images/{inspector.edition}/1.png") == inspector.group(0).width
     assert client.get("/layer/0?images=-1%22%3E").status_code == 200
 
 
@@ -94,7 +94,7 @@ def test_undo_takes_back_one_mark_after_the_other(client, structure):
 )  # fmt: skip
 def test_wrong_marks_are_refused(client, review, body, status):
     assert post(client, "/mark", body).status_code == status
-    assert review.book.version == 0
+    assert review.marks.version == 0
 
 
 def test_the_accuracy_of_the_network_as_marked(client, structure):
@@ -112,10 +112,10 @@ def test_a_choice_is_shown_and_cannot_be_changed(client, review, structure, scor
     name, width = structure.groups[1].name, structure.groups[1].width
     blend = Blend("layer", {g: {"l1": 3.0, "apoz": 1.0} for g in structure.widths}, {g: (g,) for g in structure.widths})
     plan = Plan.top(scores["l1"], {group: max(1, size // 2) for group, size in structure.widths.items()})
-    review.choice, review.book, review.estimator = Choice(blend, plan), None, None
-    assert list(review.choice.factors(name).values()) == [0.75, 0.25]
-    first = review.choice.votes(name, review.desk.ranks)[0]
-    assert first["keeps"] == set(plan.keep[name])  # l1 alone would have chosen the same
+    review.decision, review.marks, review.estimator = Decision(blend, plan), None, None
+    assert list(review.decision.factors(name).values()) == [0.75, 0.25]
+    first = review.decision.votes(name, review.inspector.ranks)[0]
+    assert first.keeps == set(plan.keep[name])  # l1 alone would have chosen the same
     page = client.get("/layer/1").text
     assert page.count('data-kept="yes"') == len(plan.keep[name])
     assert page.count('data-kept="no"') == width - len(plan.keep[name])
@@ -131,7 +131,7 @@ def test_names_with_markup_stay_text(client, review):
     assert "<script>alert" not in client.get("/layer/0").text
 
 
-def test_spread_is_the_standard_deviation_of_the_ranks(desk):
-    name = desk.group(0).name
-    ranks = torch.stack([desk.ranks[criterion][name] for criterion in desk.criteria]).double().numpy()
-    torch.testing.assert_close(desk.spread(0).double(), torch.from_numpy(ranks.std(axis=0)), atol=1e-6, rtol=0)
+def test_spread_is_the_standard_deviation_of_the_ranks(inspector):
+    name = inspector.group(0).name
+    ranks = torch.stack([inspector.ranks[criterion][name] for criterion in inspector.criteria]).double().numpy()
+    torch.testing.assert_close(inspector.spread(0).double(), torch.from_numpy(ranks.std(axis=0)), atol=1e-6, rtol=0)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from blendsearch.results.run_folder import RunFolder
-from blendsearch.review.marks import Book
+from blendsearch.review.marks import Marks
 from blendsearch.review.review import Review
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -139,8 +139,8 @@ def test_sorting_filtering_and_looking(chrome, served):
         page.goto(served.split("/?")[0] + "/layer/2")
         facts = page.evaluate("facts.ranks.taylor")
         page.select_option("#sort", "high taylor")
-        shown = page.eval_on_selector_all(".filter", "cards => cards.map(card => Number(card.dataset.place))")
-        assert [facts[place] for place in shown] == sorted(facts, reverse=True)
+        shown = page.eval_on_selector_all(".filter", "cards => cards.map(card => Number(card.dataset.position))")
+        assert [facts[position] for position in shown] == sorted(facts, reverse=True)
         page.select_option("#view", "overlay")
         assert "/overlay/" in page.locator(".maps").first.get_attribute("src")
         page.locator("summary").first.click()
@@ -230,13 +230,14 @@ def test_axe_finds_what_is_wrong(chrome):
         assert page.evaluate("axe.run()")["violations"]
 
 
-def test_a_review_in_memory_is_served_as_the_command_does(desk, structure, tmp_path):
+def test_a_review_in_memory_is_served_as_the_command_does(inspector, structure, tmp_path):
     """`serve` gives the address once and answers on it."""
     import urllib.request
 
     from blendsearch.review.serving import serve
 
-    review = Review("tiny", "digits", structure, desk, Book(RunFolder(tmp_path), structure, "ann"))
+    marks = Marks(RunFolder(tmp_path), structure, "ann")
+    review = Review(title="tiny", data="digits", whole=structure, static_inspector=inspector, marks=marks)
     addresses, ready = [], threading.Event()
 
     def note(address):

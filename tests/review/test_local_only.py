@@ -36,7 +36,7 @@ def test_nothing_is_shown_without_the_token(stranger, path):
 def test_nothing_is_changed_without_the_token(stranger, review, path):
     assert post(stranger, path, MARK).status_code == 403
     assert post(stranger, f"{path}?token={TOKEN}", MARK).status_code == 403  # an address alone is no cookie
-    assert review.book.version == 0
+    assert review.marks.version == 0
 
 
 def test_the_address_with_the_token_sets_the_cookie_and_leads_to_one_without(stranger):
@@ -73,7 +73,7 @@ def test_localhost_is_this_machine_too(client):
 )  # fmt: skip
 def test_another_origin_changes_nothing(client, review, origin):
     assert post(client, "/mark", MARK, origin=origin).status_code == 403
-    assert review.book.version == 0
+    assert review.marks.version == 0
 
 
 def test_port_80_goes_unsaid(review):
@@ -94,7 +94,7 @@ def test_port_80_goes_unsaid(review):
 def test_a_request_without_an_origin_changes_nothing(client, review):
     answer = client.post("/mark", json=MARK)
     assert answer.status_code == 403
-    assert review.book.version == 0
+    assert review.marks.version == 0
 
 
 def test_only_small_json_is_taken(client, review):
@@ -102,7 +102,7 @@ def test_only_small_json_is_taken(client, review):
     assert post(client, "/mark", MARK, **form).status_code == 415
     assert post(client, "/mark", MARK, **{"content-type": "text/plain"}).status_code == 415
     assert post(client, "/mark", " " * (LARGEST_BODY + 1)).status_code == 413
-    assert review.book.version == 0
+    assert review.marks.version == 0
 
 
 def test_every_answer_forbids_scripts_frames_and_other_origins(client):
@@ -121,8 +121,8 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_path_reaches_a_file_or_another_layer(client, desk, path):
-    assert client.get(path.replace("EDITION", desk.edition)).status_code == 404
+def test_no_path_reaches_a_file_or_another_layer(client, inspector, path):
+    assert client.get(path.replace("EDITION", inspector.edition)).status_code == 404
 
 
 def test_every_route_takes_numbers_or_fixed_words(review):

@@ -11,10 +11,12 @@ import torch
 from reviewing import TOKEN, opened, post
 from safetensors.torch import load_file
 
-from blendsearch.blending import Blend, adapt_blend
+from blendsearch.blending import Blend, adapt_blend, rank
 from blendsearch.campaigns.single import run_prune, run_score, run_train
+from blendsearch.criteria import score_network
 from blendsearch.errors import ConfigError, DataError, RunError, StructureError
-from blendsearch.review.sessions import Wishes, opened_choice, opened_loop, opened_review
+from blendsearch.experiment import Experiment
+from blendsearch.review.sessions import ReviewOptions, open_decision, open_loop, open_review
 from blendsearch.validation.space import checked_from_dict
 
 
@@ -61,8 +63,8 @@ DROPS = [(0, 1), (2, 3), (0, 4, 6, 7), (1, 2, 5, 6)]
 
 
 def test_the_loop_is_the_progressive_schedule_with_marks_given_on_the_way(tmp_path):
-    wishes = Wishes(rater="ann", run_dir=tmp_path / "run")
-    with opened_loop(tiny(), wishes) as review:
+    options = ReviewOptions(rater="ann", run_dir=tmp_path / "run")
+    with open_loop(tiny(), options) as review:
         browser, names = browser_of(review), [group.name for group in review.whole.groups]
         assert browser.get("/").headers["location"] == "/layer/0"
         for number in range(2):
@@ -70,7 +72,7 @@ def test_the_loop_is_the_progressive_schedule_with_marks_given_on_the_way(tmp_pa
             status = advanced(browser, number, DROPS[number])
             assert status["layer"] == number + 1
             assert browser.get(f"/layer/{number}").text.count('<li class="filter card"') == 2  # what is left of it
-    with opened_loop(tiny(), Wishes(rater="ann", run_dir=tmp_path / "run", resume=True)) as review:
+    with open_loop(tiny(), ReviewOptions(rater="ann", run_dir=tmp_path / "run", resume=True)) as review:
         browser = browser_of(review)
         assert browser.get("/").headers["location"] == "/layer/2"
         marks = browser.get("/state/0").json()["marks"]
@@ -86,7 +88,7 @@ def test_the_loop_is_the_progressive_schedule_with_marks_given_on_the_way(tmp_pa
     assert kept == {n: [i for i in range(w) if i not in d] for n, w, d in zip(names, widths, DROPS, strict=True)}
     with (
         pytest.raises(RunError, match="the loop is finished"),
-        opened_loop(tiny(), Wishes(run_dir=tmp_path / "run", resume=True)),
+        open_loop(tiny(), ReviewOptions(run_dir=tmp_path / "run", resume=True)),
     ):
         pass
     # The same marks given beforehand, to `prune`: the same network, bit for bit.
@@ -107,11 +109,11 @@ def killer(task, done, total, detail=""):
 
 def test_a_stage_that_was_stopped_goes_on_by_itself(tmp_path):
     space = tiny(retraining={"epochs": 12, "batch_size": 64, "lr": 0.02})
-    with opened_loop(space, Wishes(run_dir=tmp_path / "run")) as review:
+    with open_loop(space, ReviewOptions(run_dir=tmp_path / "run")) as review:
         review.loop.place.job.progress = killer
         with pytest.raises(Kill):
             review.loop._step()
-    with opened_loop(space, Wishes(run_dir=tmp_path / "run", resume=True)) as review:
+    with open_loop(space, ReviewOptions(run_dir=tmp_path / "run", resume=True)) as review:
         status = settled(browser_of(review), 0)  # nobody pressed anything
         assert status["layer"] == 1
 
@@ -119,7 +121,7 @@ def test_a_stage_that_was_stopped_goes_on_by_itself(tmp_path):
 def test_a_review_stands_in_the_folder_of_a_scored_network(tmp_path):
     run_score(tiny(), tmp_path / "run")
     before = (tmp_path / "run/baseline.safetensors").read_bytes()
-    with opened_review(tiny(), Wishes(layer="conv3", run_dir=tmp_path / "run", resume=True)) as review:
+    with open_review(tiny(), ReviewOptions(layer="conv3", run_dir=tmp_path / "run", resume=True)) as review:
         assert review.whole.groups[review.first].name == "conv3"
         assert 0 <= review.estimator(review.plan()) <= 1
         with pytest.raises(RunError, match="another process is at work"):
@@ -128,7 +130,7 @@ def test_a_review_stands_in_the_folder_of_a_scored_network(tmp_path):
     run_score(tiny(), tmp_path / "run", resume=True)  # the folder is still its own
     with (
         pytest.raises(RunError, match="differing: seed"),
-        opened_review(tiny(seed=3), Wishes(run_dir=tmp_path / "run", resume=True)),
+        open_review(tiny(seed=3), ReviewOptions(run_dir=tmp_path / "run", resume=True)),
     ):
         pass
 
@@ -137,14 +139,14 @@ def test_wrong_wishes_are_one_clear_line(tmp_path):
     run = tmp_path / "run"
     with (
         pytest.raises(StructureError, match="did you mean 'conv3'"),
-        opened_review(tiny(), Wishes(layer="conf3", run_dir=run)),
+        open_review(tiny(), ReviewOptions(layer="conf3", run_dir=run)),
     ):
         pass
-    with pytest.raises(ConfigError, match="--rater"), opened_review(tiny(), Wishes(rater="\n", run_dir=run)):
+    with pytest.raises(ConfigError, match="--rater"), open_review(tiny(), ReviewOptions(rater="\n", run_dir=run)):
         pass
     with (
         pytest.raises(ConfigError, match="needs schedule=progressive"),
-        opened_loop(tiny(schedule="one_shot"), Wishes(run_dir=run)),
+        open_loop(tiny(schedule="one_shot"), ReviewOptions(run_dir=run)),
     ):
         pass
     assert not run.exists()
@@ -152,7 +154,7 @@ def test_wrong_wishes_are_one_clear_line(tmp_path):
     (tmp_path / "run/ratings.json").write_text("{")
     with (
         pytest.raises(DataError, match="these are no ratings"),
-        opened_review(tiny(), Wishes(run_dir=run, resume=True)),
+        open_review(tiny(), ReviewOptions(run_dir=run, resume=True)),
     ):
         pass
 
@@ -161,7 +163,7 @@ def test_wrong_wishes_are_one_clear_line(tmp_path):
 def test_the_loop_refuses_what_it_cannot_grant(tmp_path, wish, option):
     with (
         pytest.raises(ConfigError, match=f"^{option}: not with --progressive"),
-        opened_loop(tiny(), Wishes(run_dir=tmp_path / "run", **wish)),
+        open_loop(tiny(), ReviewOptions(run_dir=tmp_path / "run", **wish)),
     ):
         pass
     assert not (tmp_path / "run").exists()
@@ -170,8 +172,8 @@ def test_the_loop_refuses_what_it_cannot_grant(tmp_path, wish, option):
 def test_the_loop_and_the_plain_review_are_resumed_each_in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        for opened_one in (opened_review, opened_loop):
-            with opened_one(tiny(), Wishes(resume=True)):
+        for opened_one in (open_review, open_loop):
+            with opened_one(tiny(), ReviewOptions(resume=True)):
                 pass
     assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny-review", "tiny-review-progressive"]
 
@@ -179,20 +181,40 @@ def test_the_loop_and_the_plain_review_are_resumed_each_in_a_folder_of_its_own(t
 def test_a_blend_of_another_network_is_fitted_and_says_how(tmp_path):
     blend = Blend("layer", {"stem": {"l1": 1.0}, "head": {"taylor": 3.0}}, {"stem": ("stem",), "head": ("head",)})
     blend.save(tmp_path / "blend.json")
-    with opened_review(tiny(), Wishes(by=str(tmp_path / "blend.json"), run_dir=tmp_path / "run")) as review:
+    with open_review(tiny(), ReviewOptions(by=str(tmp_path / "blend.json"), run_dir=tmp_path / "run")) as review:
         expected = adapt_blend(blend, review.whole)
         assert review.rule == expected.rule
         assert review.rule.startswith("another network: the mean over the layers")
-        ranks, name = review.desk.ranks, review.whole.groups[0].name
+        ranks, name = review.inspector.ranks, review.whole.groups[0].name
         mean = expected.blend.weights["network"]
         scored = mean["l1"] * ranks["l1"][name] + mean["taylor"] * ranks["taylor"][name]
         assert torch.equal(ranks["blend"][name].argsort(), scored.argsort())
         assert f"The blend: {review.rule}." in browser_of(review).get("/layer/0").text
 
 
+@pytest.mark.parametrize("open_page", [open_review, open_loop])
+def test_blends_of_the_space_stand_among_the_ranks(tmp_path, open_page):
+    blend = Blend("network", {"network": {"l2": 1.0, "taylor": 2.0}})
+    blend.save(tmp_path / "blend.json")
+    space = tiny(blends=[{"file": str(tmp_path / "blend.json"), "name": "found"}])
+    experiment = Experiment(space)
+    with open_page(space, ReviewOptions(run_dir=tmp_path / "run")) as review:
+        for _ in range(2 if review.loop is not None else 1):
+            inspector = review.inspector
+            assert list(inspector.ranks) == ["l1", "taylor", "found"]
+            batches = experiment.splits.calibration.batches(128)
+            scores = score_network(inspector.network, inspector.structure, batches, blend.criteria, experiment.scoring)
+            for group, values in blend.score(scores).items():
+                torch.testing.assert_close(inspector.ranks["found"][group], rank(values))
+            browser = browser_of(review)
+            assert '"found": [' in browser.get("/layer/1").text
+            if review.loop is not None:
+                advanced(browser, review.loop.number, [])
+
+
 def test_only_a_finished_search_is_explained(tmp_path):
     with pytest.raises(RunError, match=r"no space\.json"):
-        opened_choice(tmp_path)
+        open_decision(tmp_path)
     run_train(tiny(), tmp_path / "run")
     with pytest.raises(RunError, match="was made by 'blendsearch train'; only a search has a choice"):
-        opened_choice(tmp_path / "run")
+        open_decision(tmp_path / "run")

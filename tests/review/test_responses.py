@@ -15,7 +15,7 @@ from blendsearch.compute import Compute
 from blendsearch.data.batches import GivenBatches
 from blendsearch.review import pictures
 from blendsearch.review.responses import feature_maps, observed_site, summaries
-from blendsearch.review.sample_images import HANDFUL, Gallery
+from blendsearch.review.sample_images import SAMPLE_SIZE, SampleImages
 from blendsearch.structure import Structure
 
 
@@ -43,7 +43,7 @@ def test_a_residual_stream_is_seen_after_its_last_addition():
 
 def test_summaries_against_all_maps_at_once(trained, structure, digits):
     batches = list(digits.search.batches(100))
-    found = summaries(trained.eval(), structure, batches, 10, Compute(), top=4, images=250)
+    found = summaries(trained.eval(), structure, batches, classes=10, compute=Compute(), top=4, images=250)
     batch, labels = torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
     for group in structure.groups:
         site = observed_site(group)
@@ -81,22 +81,22 @@ def test_weights_are_coloured_by_sign():
 
 def test_images_look_as_they_were(digits):
     batch, _ = next(digits.search.batches(3))
-    shown = pictures.thumbnails(digits.search, batch)
+    shown = pictures.shrink(digits.search, batch)
     assert torch.equal(shown[:, :1], digits.search.images[:3])
-    large = pictures.thumbnails(
+    large = pictures.shrink(
         GivenBatches([(torch.randn(2, 4, 130, 65), torch.tensor([0, 1]))]), torch.randn(2, 4, 130, 65)
     )
     assert tuple(large.shape) == (2, 3, 64, 32)
 
 
-def test_a_gallery_with_fewer_images_than_a_handful():
+def test_fewer_images_than_a_sample_takes():
     split = GivenBatches([(torch.randn(3, 1, 8, 8), torch.tensor([0, 1, 1]))])
-    gallery = Gallery.of(split, ("a", "b", "none"))
-    assert sorted(gallery.handful(0).tolist()) == [0, 1, 2]
-    assert len(gallery) < HANDFUL
+    sample_images = SampleImages.of(split, ("a", "b", "none"))
+    assert sorted(sample_images.sample(0).tolist()) == [0, 1, 2]
+    assert len(sample_images) < SAMPLE_SIZE
 
 
 @pytest.mark.parametrize("kind", ["maps", "overlay"])
-def test_the_same_picture_again(desk, kind):
-    assert desk.picture(kind, 1, 2, 5) == desk.picture(kind, 1, 2, 5)
-    assert desk.picture(kind, 1, 2, 5) != desk.picture(kind, 1, 2, 6)
+def test_the_same_picture_again(inspector, kind):
+    assert inspector.picture(kind, 1, 2, 5) == inspector.picture(kind, 1, 2, 5)
+    assert inspector.picture(kind, 1, 2, 5) != inspector.picture(kind, 1, 2, 6)

@@ -32,20 +32,20 @@ def run(tmp_path, monkeypatch):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Open nothing and note the wishes; serving is stopped at once, as by Ctrl-C."""
+    """Open nothing and note the options; serving is stopped at once, as by Ctrl-C."""
     noted = []
 
     @contextlib.contextmanager
-    def opened(settings, wishes, progress):
-        noted.append(wishes)
+    def opened(settings, options, progress):
+        noted.append(options)
         yield types.SimpleNamespace(rule="as it was found")
 
     def serve(review, port, ready):
         noted.append(port)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sessions, "opened_review", opened)
-    monkeypatch.setattr(sessions, "opened_loop", opened)
+    monkeypatch.setattr(sessions, "open_review", opened)
+    monkeypatch.setattr(sessions, "open_loop", opened)
     monkeypatch.setattr(serving, "serve", serve)
     return noted
 
@@ -64,9 +64,9 @@ def test_the_line_that_continues_keeps_every_option(run, asked, options):
     line = shlex.join(["blendsearch", "review", "space.yaml", *options, "seed=3", "--resume"])
     assert result.stderr == f"stopped; continue with: {line}\n"
     again = run(*shlex.split(line)[3:])
-    wishes, port, resumed, same_port = asked
+    options, port, resumed, same_port = asked
     assert (again.stderr, same_port) == (result.stderr, port)
-    assert (resumed.rater, resumed.layer, resumed.by) == (wishes.rater, wishes.layer, wishes.by)
+    assert (resumed.rater, resumed.layer, resumed.by) == (options.rater, options.layer, options.by)
 
 
 def test_the_rule_of_the_blend_is_told(run, asked):

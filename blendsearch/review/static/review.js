@@ -4,7 +4,7 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 const list = document.getElementById("filters");
 const cards = [...list.children];
 const byFilter = new Map(cards.map((card) => [card.dataset.filter, card]));
-const one = (id) => document.getElementById(id);
+const element = (id) => document.getElementById(id);
 let state = facts.state;
 let current = null;
 
@@ -26,8 +26,8 @@ async function ask(path, body) {
 }
 
 function trouble(error) {
-  one("trouble").hidden = !error;
-  one("trouble").textContent = error ? error.message : "";
+  element("trouble").hidden = !error;
+  element("trouble").textContent = error ? error.message : "";
 }
 
 let asked = 0;
@@ -47,9 +47,9 @@ async function request(path, body) {
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-function apply(told) {
-  if (told.edition !== facts.edition) return location.assign(told.loop ? `/layer/${told.loop.layer}` : location.href);
-  state = told;
+function apply(answer) {
+  if (answer.edition !== facts.edition) return location.assign(answer.loop ? `/layer/${answer.loop.layer}` : location.href);
+  state = answer;
   if (state.marks) {
     for (const card of cards) show(card, state.marks[card.dataset.filter]);
     document.querySelectorAll("[data-layer]").forEach((label) => {
@@ -61,7 +61,7 @@ function apply(told) {
   }
   const { cost } = state;
   const agreed = state.kappa == null ? "" : ` · ${state.raters} raters, Fleiss' kappa ${state.kappa.toFixed(2)} over ${state.shared}`;
-  one("cost").textContent = `${percent(cost.flops)} of the FLOPs · ${percent(cost.params)} of the parameters · ` +
+  element("cost").textContent = `${percent(cost.flops)} of the FLOPs · ${percent(cost.params)} of the parameters · ` +
     `${cost.kept} of ${cost.filters} filters${agreed}`;
   if (state.loop) showLoop(state.loop);
 }
@@ -77,7 +77,7 @@ function show(card, mark = "") {
 function showLoop(loop) {
   const { result } = loop;
   const waits = !loop.working && !loop.error && result.test_accuracy === undefined && loop.layer === facts.number;
-  one("advance").disabled = !waits;
+  element("advance").disabled = !waits;
   let words = `keeps ${loop.keep} of ${facts.width}: those marked keep first, those marked drop last`;
   if (loop.layer !== facts.number) words = "another layer's turn";
   if (loop.working) words = loop.message;
@@ -85,7 +85,7 @@ function showLoop(loop) {
   if (result.test_accuracy !== undefined) {
     words = `Done: ${percent(result.test_accuracy)} of the test images right with ${percent(result.flops_ratio)} of the FLOPs`;
   }
-  one("loop").textContent = words;
+  element("loop").textContent = words;
 }
 
 // --- marks ----------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ function mark(card, word) {
 }
 
 async function undo() {
-  if (!one("undo")) return;
+  if (!element("undo")) return;
   const answer = await request("/undo", { layer: facts.number });
   if (answer && !answer.undone) trouble(new Error("There is nothing to take back."));
   const [group, filter] = (answer && answer.undone) || [];
@@ -143,13 +143,13 @@ document.addEventListener("keydown", (event) => {
 
 const ORDERS = {
   index: { words: "by index", value: null },
-  spread: { words: "by disagreement", value: (place) => -facts.spread[place] },
+  spread: { words: "by disagreement", value: (position) => -facts.spread[position] },
 };
 for (const name of Object.keys(facts.ranks)) {
-  ORDERS[`low ${name}`] = { words: `${name}, least first`, name, value: (place) => facts.ranks[name][place] };
-  ORDERS[`high ${name}`] = { words: `${name}, most first`, name, value: (place) => -facts.ranks[name][place] };
+  ORDERS[`low ${name}`] = { words: `${name}, least first`, name, value: (position) => facts.ranks[name][position] };
+  ORDERS[`high ${name}`] = { words: `${name}, most first`, name, value: (position) => -facts.ranks[name][position] };
 }
-for (const [value, { words }] of Object.entries(ORDERS)) one("sort").add(new Option(words, value));
+for (const [value, { words }] of Object.entries(ORDERS)) element("sort").add(new Option(words, value));
 
 const SHOWN = {
   all: () => true,
@@ -164,24 +164,24 @@ const SHOWN = {
 };
 
 function arrange() {
-  const order = ORDERS[one("sort").value] ?? ORDERS.index;
-  const place = (card) => Number(card.dataset.place);
+  const order = ORDERS[element("sort").value] ?? ORDERS.index;
+  const position = (card) => Number(card.dataset.position);
   const value = order.value ?? ((at) => at);
-  const sorted = [...cards].sort((a, b) => value(place(a)) - value(place(b)) || place(a) - place(b));
-  const wanted = SHOWN[one("filter").value] ?? SHOWN.all;
+  const sorted = [...cards].sort((a, b) => value(position(a)) - value(position(b)) || position(a) - position(b));
+  const wanted = SHOWN[element("filter").value] ?? SHOWN.all;
   for (const card of sorted) {
     card.hidden = !wanted(card);
-    const rank = order.name ? `${order.name} ${facts.ranks[order.name][place(card)]}` : `spread ${facts.spread[place(card)]}`;
-    card.querySelector(".place").textContent = rank;
+    const rank = order.name ? `${order.name} ${facts.ranks[order.name][position(card)]}` : `spread ${facts.spread[position(card)]}`;
+    card.querySelector(".rank").textContent = rank;
   }
   if (sorted.some((card, at) => card !== list.children[at])) list.append(...sorted);
   const count = cards.filter((card) => !card.hidden).length;
-  one("shown").textContent = `${count} of ${cards.length} filters; ranks and spread (their standard deviation) in percent`;
+  element("shown").textContent = `${count} of ${cards.length} filters; ranks and spread (their standard deviation) in percent`;
 }
 
 function look() {
-  const overlay = one("view").value === "overlay";
-  list.dataset.view = one("view").value;
+  const overlay = element("view").value === "overlay";
+  list.dataset.view = element("view").value;
   for (const card of cards) {
     const picture = card.querySelector("img.maps");
     const wanted = picture.getAttribute("src").replace(/\/(maps|overlay)\//, overlay ? "/overlay/" : "/maps/");
@@ -190,7 +190,7 @@ function look() {
 }
 
 for (const id of ["sort", "filter", "view"]) {
-  const box = one(id), kept = sessionStorage.getItem(id);
+  const box = element(id), kept = sessionStorage.getItem(id);
   if (kept && [...box.options].some((option) => option.value === kept)) box.value = kept;
   box.addEventListener("change", () => {
     sessionStorage.setItem(id, box.value);
@@ -202,7 +202,7 @@ list.addEventListener("toggle", (event) => {
   const card = event.target.closest(".filter");
   if (!card || !event.target.open || event.target.querySelector("dl")) return;
   const rows = document.createElement("dl");
-  const ranks = Object.entries(facts.ranks).map(([name, values]) => [name, values[Number(card.dataset.place)]]);
+  const ranks = Object.entries(facts.ranks).map(([name, values]) => [name, values[Number(card.dataset.position)]]);
   for (const [name, rank] of ranks.sort((a, b) => b[1] - a[1])) {
     rows.append(Object.assign(document.createElement("dt"), { textContent: name }));
     rows.append(Object.assign(document.createElement("dd"), { textContent: `${rank}` }));
@@ -212,20 +212,20 @@ list.addEventListener("toggle", (event) => {
 
 // --- the rest -----------------------------------------------------------------------------------------------------
 
-one("undo")?.addEventListener("click", undo);
-one("estimate")?.addEventListener("click", async () => {
-  one("estimate").disabled = true;
-  one("estimated").textContent = "estimating …";
+element("undo")?.addEventListener("click", undo);
+element("estimate")?.addEventListener("click", async () => {
+  element("estimate").disabled = true;
+  element("estimated").textContent = "estimating …";
   try {
     const { accuracy, proxy } = await ask("/estimate", {});
-    one("estimated").textContent = `${percent(accuracy)} by ${proxy}, as marked at ${new Date().toLocaleTimeString()}`;
+    element("estimated").textContent = `${percent(accuracy)} by ${proxy}, as marked at ${new Date().toLocaleTimeString()}`;
   } catch (error) {
-    one("estimated").textContent = "";
+    element("estimated").textContent = "";
     trouble(error);
   }
-  one("estimate").disabled = false;
+  element("estimate").disabled = false;
 });
-one("advance")?.addEventListener("click", () => request("/advance", { layer: facts.number }));
+element("advance")?.addEventListener("click", () => request("/advance", { layer: facts.number }));
 
 const refresh = () => { if (!document.hidden) request(`/state/${facts.number}`); };
 if (facts.mode !== "explain") {
@@ -236,4 +236,4 @@ if (facts.mode !== "explain") {
 
 apply(state);
 arrange();
-if (one("view").value !== "beside") look();
+if (element("view").value !== "beside") look();

@@ -1,0 +1,26 @@
+"""Spaces in run folders of earlier versions, read as today's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def migrate_space(space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a space as an earlier version wrote it into space.json, with today's keys; today's stays as it is.
+
+    Rungs before the deciding proxy are gone from the search. A space that had some keeps them, and is refused for it
+    when it is read; where there were none, nothing is said of them.
+    """
+    search = space.get("search")
+    if not isinstance(search, Mapping):
+        return dict(space)
+    migrated = {("random_search" if key == "control" else key): value for key, value in search.items()}
+    if "sampler" in migrated:  # written beside algorithm, whichever of the two counted
+        sampler, backend = migrated.pop("sampler"), migrated.get("backend", "deap")
+        if backend != "deap":
+            migrated["algorithm"] = sampler if backend == "optuna" else None
+    if not migrated.get("rungs"):
+        migrated.pop("rungs", None)
+        migrated.pop("pruner", None)
+    return {**space, "search": migrated}
