@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from config_files import GOOD, mistakes_of
 
 from blendsearch.config import (
     Board,
     BudgetConfig,
     Space,
     TrainingConfig,
-    board_from_dict,
     is_board,
     load_board,
     load_space,
@@ -21,37 +21,6 @@ from blendsearch.config.mistakes import key_paths
 from blendsearch.errors import ConfigError
 
 SPACES = sorted(Path("search_spaces").glob("*.yaml"))
-GOOD = """\
-name: small
-data: {name: digits}
-model: {name: conv4}
-training: {epochs: 1, lr: 1e-3}
-retraining: {epochs: 0.5}
-budget:
-  flops: 0.5
-"""
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Write a space file whose text is given and return its path."""
-
-    def to_file(text: str) -> Path:
-        file = tmp_path / "space.yaml"
-        file.write_text(text)
-        return file
-
-    return to_file
-
-
-def lines_of(error: pytest.ExceptionInfo[ConfigError], file: Path) -> list[str]:
-    return str(error.value).replace(str(file), "FILE").splitlines()
-
-
-def mistakes_of(file: Path, *overrides: str) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        load_space(file, overrides)
-    return lines_of(error, file)
 
 
 def test_defaults_and_values(write):
@@ -282,138 +251,3 @@ def test_a_section_that_may_be_null_is_turned_on_by_any_of_its_keys(write):
 def test_mistakes_inside_a_section_that_may_be_null(write, override, expected):
     (line,) = mistakes_of(write(GOOD), f"retraining.{override}")
     assert expected in line
-
-
-BOARD = """\
-name: board
-networks:
-- name: small
-  data: {name: digits}
-  model: {name: conv4}
-  training: {epochs: 1}
-budgets:
-- flops: 0.5
-- {params: 0.4, min_keep: 0.2}
-retraining: {epochs: 0.5}
-"""
-
-
-def test_a_board_has_defaults_and_overrides_that_count_the_items_of_lists(write):
-    file = write(BOARD + "blends: [runs/some/blend.json, {file: other.json, name: mine}, plain.json]\n")
-    board = load_board(file, ["networks.0.training.epochs=3", "budgets.1.params=0.3", "networks.0.model.arguments.x=1"])
-    assert (board.criteria, [one.name for one in board.allocations]) == ("all", ["uniform"])
-    assert [one.name for one in board.schedules] == ["one_shot"]
-    assert board.networks[0].training.epochs == 3
-    assert board.networks[0].model.arguments == {"x": 1}
-    assert [(one.kind, one.ratio) for one in board.budgets] == [("flops", 0.5), ("params", 0.3)]
-    assert [blend.label for blend in board.blends] == ["some", "mine", "plain"]
-    assert load_board(write(board.to_yaml())) == board
-    assert board_from_dict(board.to_dict()) == board
-    space = board.space(board.networks[0])
-    assert (space.budget, space.training) == (board.budgets[0], board.networks[0].training)
-    assert is_board(file)
-    assert not is_board(write(GOOD))
-
-
-def test_every_mistake_of_a_board_has_its_line(write):
-    file = write(BOARD.replace("epochs: 1}", "epochz: 1}").replace("- flops: 0.5", "- flops: 1.5") + "seeds: 3\n")
-    with pytest.raises(ConfigError) as error:
-        load_board(file, ["networks.3.name=x"])
-    found = lines_of(error, file)
-    assert [line.split(": ")[:2] for line in found] == [
-        ["FILE:6", "networks.0.training.epochs"],
-        ["FILE:6", "networks.0.training.epochz"],
-        ["FILE:8", "budgets.0.flops"],
-        ["FILE:11", "seeds"],
-        ["override networks.3.name=x", "networks.3.name"],
-    ]
-    assert found[1].endswith("did you mean 'epochs'?)")
-    assert found[3].endswith("did you mean 'retraining.seeds'?)")
-
-
-@pytest.mark.parametrize(
-    ("extra", "expected"),
-    [
-        ("allocations: [uniform, uniform]\n", "allocations: given more than once: name: uniform"),
-        ("blends: [a/x.json, b/x.json]\n", "blends: given more than once: x"),
-        ("allocations: []\n", "allocations: not allowed (given [], allowed a list, each a name or a mapping"),
-    ],
-)
-def test_lists_of_a_board_hold_something_and_each_once(write, extra, expected):
-    with pytest.raises(ConfigError) as error:
-        load_board(write(BOARD + extra))
-    assert expected in str(error.value)
-
-
-def test_a_missing_board_is_called_a_board(tmp_path):
-    with pytest.raises(ConfigError, match="no such board file"):
-        load_board(tmp_path / "none.yaml")
-
-
-def test_a_board_is_no_space_and_the_message_says_where_it_goes(write):
-    file = write(BOARD + "searhc: {}\n")  # its own mistakes are not the matter
-    (line,) = mistakes_of(file, "sed=3")
-    assert line == "FILE: a board (it has 'networks') given, a space expected; 'blendsearch leaderboard' takes boards"
-    with pytest.raises(ConfigError, match=r"^space: a board \(it has 'networks'\) given, a space expected"):
-        space_from_dict(load_board(write(BOARD)).to_dict())
-
-
-def test_a_space_is_no_board_and_the_message_says_where_it_goes(write):
-    file = write(GOOD + "searhc: {}\n")
-    with pytest.raises(ConfigError) as error:
-        load_board(file, ["sed=3"])
-    (line,) = lines_of(error, file)
-    assert line == (
-        "FILE: a space (it has 'data' and no 'networks') given, a board expected; "
-        "'blendsearch search' and other commands take spaces"
-    )
-    with pytest.raises(ConfigError, match=r"^board: a space \(it has 'data' and no 'networks'\) given"):
-        board_from_dict(load_space(write(GOOD)).to_dict())
-
-
-def test_a_board_without_networks_is_a_board_with_a_mistake(write):
-    with pytest.raises(ConfigError, match="networks: missing key"):
-        load_board(write("name: board\nbudgets: [{flops: 0.5}]\nretraining: {epochs: 1}\n"))
-
-
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        ("networks.1.data.root=x", "networks.1.data.root: networks has 1 item, counted from 0 (given 1, allowed 0)"),
-        ("networks.5=x", "networks.5: networks has 1 item, counted from 0 (given 5, allowed 0)"),
-        ("networks.-1.name=x", "networks.-1.name: networks has 1 item, counted from 0 (given -1, allowed 0)"),
-        ("networks.x.name=x", "networks.x.name: networks has 1 item, counted from 0, and 'x' is no index (allowed 0)"),
-        ("budgets.2.flops=0.3", "budgets.2.flops: budgets has 2 items, counted from 0 (given 2, allowed 0 to 1)"),
-        ("blends.0.name=x", "blends.0.name: blends has 0 items, counted from 0 (given 0, allowed none)"),
-        ("networks.0.data.mean.3=1", "networks.0.data.mean.3: networks.0.data.mean has 1 item, "),
-    ],
-)
-def test_an_override_beyond_a_list_says_how_many_items_there_are(write, override, expected):
-    file = write(BOARD.replace("{name: digits}", "{name: digits, mean: [0.5], std: [0.5]}") + "blends: []\n")
-    with pytest.raises(ConfigError) as error:
-        load_board(file, [override])
-    (line,) = lines_of(error, file)
-    assert line.startswith(f"override {override}: {expected}")
-
-
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        ("search.rungs.0.proxy=zero_shot", "search.rungs has 0 items, counted from 0 (given 0, allowed none)"),
-        ("search.rungs.first.keep=0.5", "search.rungs has 0 items, counted from 0, and 'first' is no index"),
-        ("search.start_from.0=x.json", "search.start_from has 0 items, counted from 0 (given 0, allowed none)"),
-        ("blends.0.file=x", "blends has 0 items, counted from 0 (given 0, allowed none)"),
-        ("search.finals.rungs.0=0.5", "search.finals.rungs is left at its default of 2 items, none of which"),
-        ("audit.proxies.0=zero_shot", "audit.proxies is left at its default of 6 items, none of which can be set"),
-        ("criteria.0=l1", "criteria is left at its default 'all', which has no items; give all of it"),
-    ],
-)
-def test_an_override_of_an_item_of_a_list_left_at_its_default_says_what_that_is(write, override, expected):
-    assert "criteria:" not in GOOD
-    (line,) = mistakes_of(write(GOOD), override)
-    assert line.startswith(f"override {override}: {override.partition('=')[0]}: {expected}")
-
-
-def test_an_override_of_an_item_by_a_word_says_that_it_is_no_index(write):
-    (line,) = mistakes_of(write(GOOD), "criteria=[l1, l2]", "criteria.first=l1")
-    assert line.endswith("criteria has 2 items, counted from 0, and 'first' is no index (allowed 0 to 1)")
