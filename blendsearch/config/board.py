@@ -64,11 +64,19 @@ class Board(Section):
         """Return the space of one network; its budget is the first, or the first of latency, which needs a table."""
         priced = [budget for budget in self.budgets if budget.kind == "latency"]
         return Space(
-            name=self.name, seed=self.seed, data=network.data, model=network.model, training=network.training,
-            structure=network.structure, criteria=self.criteria, ratings=network.ratings,
-            budget=(priced or self.budgets)[0], compensation=self.compensation, retraining=self.retraining,
+            name=self.name,
+            seed=self.seed,
+            data=network.data,
+            model=network.model,
+            training=network.training,
+            structure=network.structure,
+            criteria=self.criteria,
+            ratings=network.ratings,
+            budget=(priced or self.budgets)[0],
+            compensation=self.compensation,
+            retraining=self.retraining,
             compute=self.compute,
-        )  # fmt: skip
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return every key with its value, defaults included, as plain lists, mappings and scalars."""

@@ -45,7 +45,7 @@ class _Spot:
     owner: type[BaseModel] | None = None
 
 
-def mistakes(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
+def list_mistakes(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
     """Return one mistake a key path, in the order of the model's fields."""
     spots: dict[KeyPath, _Spot] = {}
     details: dict[KeyPath, list[Any]] = {}

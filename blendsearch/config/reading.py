@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from blendsearch.config.board import Board
-from blendsearch.config.mistakes import Mistake, list_field, mistakes, show
+from blendsearch.config.mistakes import Mistake, list_field, list_mistakes, show
 from blendsearch.config.sections.types import Section
 from blendsearch.config.space import Space
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
@@ -41,22 +41,22 @@ def load_space(path: str | Path, overrides: Sequence[str] = (), check: Check = n
 
     Raises ConfigError with one line a mistake, 'FILE:LINE: key.path: what (given …, allowed …)'.
     """
-    return _loaded(Space, "space", path, overrides, check)
+    return _load(Space, "space", path, overrides, check)
 
 
 def load_board(path: str | Path, overrides: Sequence[str] = (), check: Check = no_check) -> Board:
     """Do as `load_space` does with a board file; items of lists are counted from 0: 'networks.0.training.epochs=5'."""
-    return _loaded(Board, "board", path, overrides, check)
+    return _load(Board, "board", path, overrides, check)
 
 
 def space_from_dict(data: Mapping[str, Any], check: Check = no_check) -> Space:
     """Validate a space given as a mapping; raises ConfigError with one line a mistake."""
-    return _given(Space, "space", data).valid(check)
+    return _validate(Space, "space", data, check)
 
 
 def board_from_dict(data: Mapping[str, Any], check: Check = no_check) -> Board:
     """Validate a board given as a mapping; raises ConfigError with one line a mistake."""
-    return _given(Board, "board", data).valid(check)
+    return _validate(Board, "board", data, check)
 
 
 def is_board(path: str | Path) -> bool:
@@ -64,19 +64,19 @@ def is_board(path: str | Path) -> bool:
     return BOARD_KEY in _read(Path(path), "space").data
 
 
-def _given(model: type[M], source: str, data: Mapping[str, Any]) -> _Draft[M]:
+def _validate(model: type[M], source: str, data: Mapping[str, Any], check: Check) -> M:
     _refuse_other_kind(model, source, data)
-    return _Draft(model, source, Document(copy.deepcopy(dict(data))))
+    return _Draft(model, source, Document(copy.deepcopy(dict(data)))).validate(check)
 
 
-def _loaded(model: type[M], kind: str, path: str | Path, overrides: Sequence[str], check: Check) -> M:
+def _load(model: type[M], kind: str, path: str | Path, overrides: Sequence[str], check: Check) -> M:
     file = Path(path)
     document = _read(file, kind)
     _refuse_other_kind(model, str(file), document.data)
     draft = _Draft(model, str(file), document)
     for override in overrides:
         draft.override(override)
-    return draft.valid(check)
+    return draft.validate(check)
 
 
 def _read(file: Path, kind: str) -> Document:
@@ -118,7 +118,7 @@ def _near_file(file: Path) -> str:
     return f"; did you mean '{file.parent / close}'?" if close else ""
 
 
-def _named(key: str, value: Any) -> Any:
+def _as_mapping(key: str, value: Any) -> Any:
     """Return the mapping that a name alone, or nothing, stands for."""
     name = Space.model_fields[key].default.name if value is None else value
     return {"name": name} if isinstance(name, str) else value
@@ -184,14 +184,14 @@ class _Draft(Generic[M]):
         self.places = {at: where for at, where in self.places.items() if at[: len(path)] != path}
         self.places[path] = (order, place)
 
-    def valid(self, check: Check) -> M:
+    def validate(self, check: Check) -> M:
         """Return the valid Space or Board, or raise ConfigError with every mistake."""
         result = None
         try:
             result = self.model.model_validate(self.data)
         except ValidationError as error:
             known = {mistake.path for _, _, mistake in self.found}
-            for mistake in mistakes(error, self.model):
+            for mistake in list_mistakes(error, self.model):
                 if mistake.path not in known:
                     self.found.append((*self._place(mistake.path), mistake))
         known = {mistake.path for _, _, mistake in self.found}
@@ -234,7 +234,7 @@ class _Draft(Generic[M]):
         for depth, key in enumerate(path[:-1]):
             inner = holder[key] if isinstance(key, int) else holder.get(key)
             if depth == 0 and key in SHORTHANDS:
-                inner = _named(key, inner)
+                inner = _as_mapping(key, inner)
             if inner is None:
                 inner = {}
             if not isinstance(inner, list if isinstance(path[depth + 1], int) else dict):
