@@ -16,7 +16,7 @@ from blendsearch.review.sample_images import SAMPLE_SIZE
 BAR_WIDTH, BAR_HEIGHT, MOST_BARS = 8, 26, 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """One filter on the page. position: in its group as it stands now; filter: its index in the unpruned network.
 

@@ -40,7 +40,7 @@ class FixedCounts(Allocation):
         return dict(self._counts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoopStatus:
     """What the page shows of a loop: the layer at hand, how many of its filters are kept, and what goes on.
 
