@@ -42,6 +42,12 @@ class ApplicableScores:
     left_out: dict[str, str]
     samples: int
 
+    def complete(self) -> Scores:
+        """Return the scores when every criterion applies; BlendsearchError for the first that does not."""
+        for name, reason in self.left_out.items():
+            raise BlendsearchError(f"criterion '{name}': {reason}")
+        return self.scores
+
 
 def score_network(
     network: nn.Module,
@@ -53,10 +59,9 @@ def score_network(
 ) -> Scores:
     """Score every group of a network under every criterion, from one set of passes over the batches.
 
-    Raises BlendsearchError for a criterion that cannot score this network, DataError when data are needed and none given.
+    Raises BlendsearchError for a criterion that cannot score this network, DataError when data are needed and missing.
     """
-    gathered = _gather(network, structure, batches, criteria, setup, progress)
-    return score_groups(structure, gathered, criteria, group_rule=setup.group_rule)
+    return score_applicable(network, structure, batches, criteria, setup, progress).complete()
 
 
 def score_applicable(
@@ -68,22 +73,7 @@ def score_applicable(
     progress: Progress = silent,
 ) -> ApplicableScores:
     """Score a network as `score_network` does, without the criteria that cannot score it."""
-    gathered = _gather(network, structure, batches, criteria, setup, progress)
-    left_out = applicable(criteria, structure, gathered)
-    used = [name for name in criteria if name not in left_out]
-    scores = score_groups(structure, gathered, used, group_rule=setup.group_rule)
-    return ApplicableScores(scores, left_out, gathered.samples)
-
-
-def _gather(
-    network: nn.Module,
-    structure: Structure,
-    batches: Batches,
-    criteria: Sequence[str],
-    setup: ScoringSetup,
-    progress: Progress,
-) -> Statistics:
-    return gather(
+    gathered = gather(
         network,
         structure,
         batches,
@@ -94,6 +84,10 @@ def _gather(
         relevance_per_class=setup.relevance_per_class,
         progress=progress,
     )
+    left_out = applicable(criteria, structure, gathered)
+    used = [name for name in criteria if name not in left_out]
+    scores = score_groups(structure, gathered, used, group_rule=setup.group_rule)
+    return ApplicableScores(scores, left_out, gathered.samples)
 
 
 def names() -> list[str]:
