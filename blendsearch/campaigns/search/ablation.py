@@ -4,50 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from blendsearch.blending import Blend
-from blendsearch.evolution.fitness import Planner
-from blendsearch.evolution.rungs import Fitness
-from blendsearch.experiment.contenders import Contender, best_allocated, contender
-from blendsearch.results.paired import averages, paired, same_filters, told
-
-ABLATION = "ablation"
-"""The kind of these contenders."""
+from blendsearch.evolution.problem import SearchProblem
+from blendsearch.experiment.contenders import Contender, Contenders, enter_without_shares, make_contender
+from blendsearch.results.paired import average, compare_pairs, pair_by_seed, same_filters
+from blendsearch.results.records.retraining import ABLATION, RetrainingOutcome
+from blendsearch.results.records.search import Part
 
 
-def parts(planner: Planner, fitness: Fitness, blend: Blend, allocation_name: str) -> dict[str, Contender]:
-    """Return name -> contender: the blend's shares under a single criterion, and the blend under given shares.
+def enter_parts(problem: SearchProblem, blend: Blend) -> Contenders:
+    """Return the blend's shares under a single criterion, and the blend under given shares.
 
     The criterion is the one that the proxy puts first under those shares, the allocation that of the evolved one's
-    starts which the proxy prefers for the blend: the strongest rivals that cost no search.
+    starts which the proxy prefers for the blend: the strongest baselines that cost no search.
     """
+    planner = problem.planner
     singles = {name: replace(Blend.single(name), keep=blend.keep) for name in planner.scores}
-    values = dict(zip(singles, fitness.deciding([planner.plan(single) for single in singles.values()]), strict=True))
+    values = dict(zip(singles, problem.judge([planner.plan(single) for single in singles.values()]), strict=True))
     first = max(values, key=values.__getitem__)
-    plain = best_allocated(planner, fitness, replace(blend, keep={}), allocation_name, ABLATION)
+    plain = enter_without_shares(problem, replace(blend, keep={}), ABLATION)
     return {
-        f"{first} with blend shares": contender(allocation_name, planner, singles[first], values[first], ABLATION),
-        f"blend with {plain.allocation_name} shares": plain,
+        f"{first} with blend shares": make_contender(planner, singles[first], proxy=values[first], kind=ABLATION),
+        f"blend with {plain.allocation.name} shares": plain,
     }
 
 
-def part_results(contenders: Mapping[str, Contender], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return each part's proxy, allocation, averages over the seeds, and how the blend compares with it.
-
-    Keys of the comparison: difference (blend minus part, in [0, 1]), interval, verdict, sentence.
-    """
-    found = {}
-    for name, one in contenders.items():
-        if one.kind == ABLATION:
-            measured = {"proxy": one.proxy, "allocation": one.allocation_name, **averages(records, name, ABLATION)}
-            found[name] = {**measured, **_against(records, name)}
-    return found
+def summarise_parts(contenders: Mapping[str, Contender], outcomes: Sequence[RetrainingOutcome]) -> dict[str, Part]:
+    """Return what each part came to, and the blend minus it."""
+    return {name: _summarise(name, one, outcomes) for name, one in contenders.items() if one.kind == ABLATION}
 
 
-def _against(records: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    rival = f"the {name}" if name.startswith("blend ") else name
-    found = told(paired(records, name, ABLATION), rival)
-    if name in same_filters(records, ABLATION):
-        found["sentence"] = f"The blend keeps the same filters as {rival}."
-    return found
+def _summarise(name: str, part: Contender, outcomes: Sequence[RetrainingOutcome]) -> Part:
+    baseline = f"the {name}" if name.startswith("blend ") else name
+    found = compare_pairs(pair_by_seed(outcomes, name, ABLATION), baseline)
+    if name in same_filters(outcomes, ABLATION):
+        found = found.model_copy(update={"sentence": f"The blend keeps the same filters as {baseline}."})
+    return Part(
+        proxy=part.proxy,
+        allocation=part.allocation.name,
+        **average(outcomes, name, ABLATION).model_dump(),
+        **found.model_dump(),
+    )

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from statistics import fmean
 
 import numpy as np
 
-from blendsearch.evolution.fitness import Evaluation, Planner
+from blendsearch.campaigns.search.phases import PhasedSearch
+from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Trial
-from blendsearch.evolution.loop import Search
-from blendsearch.evolution.objectives import Objectives, plan_of, planner_of
 from blendsearch.evolution.pareto import non_dominated, spread_over
-from blendsearch.evolution.rungs import Fitness
-from blendsearch.experiment.contenders import Contender, best_criterion_contender, contender
+from blendsearch.experiment.contenders import Contender, Contenders, enter_first_criterion, make_contender
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.results.paired import averages, interval
-from blendsearch.results.run_folder import RunFolder
+from blendsearch.results.paired import average, compare_pairs
+from blendsearch.results.records.provenance import Provenance
+from blendsearch.results.records.retraining import FRONT, FRONT_CRITERION, RetrainingOutcome
+from blendsearch.results.records.search import (
+    FrontChoice,
+    FrontCriterion,
+    FrontPoint,
+    FrontRecord,
+    FrontSide,
+    RandomSearchRecord,
+)
 
 RECORD = "records/front.json"
-POINT, BESIDE = "front", "front criterion"
-
-
-def objectives_of(experiment: Experiment) -> Objectives:
-    """Return what the search of a space maximises."""
-    return Objectives(tuple(experiment.space.search.objectives))
 
 
 def best_at_full_budget(trials: Sequence[Trial], genomes: GenomeSpace) -> tuple[np.ndarray, float]:
@@ -37,177 +37,146 @@ def best_at_full_budget(trials: Sequence[Trial], genomes: GenomeSpace) -> tuple[
     return max(full, key=lambda entry: entry[1])
 
 
-def front_entrants(
-    experiment: Experiment,
-    folder: RunFolder,
-    planner: Planner,
-    fitness: Fitness,
-    genomes: GenomeSpace,
-    search: Search,
-    blend: Contender,
-    trials: Sequence[Trial],
-) -> dict[str, Contender]:
-    """Return name -> contender of the points of the front beside the campaign's blend, each with its criterion.
+def enter_front(experiment: Experiment, search: PhasedSearch, blend: Contender, trials: Sequence[Trial]) -> Contenders:
+    """Return the points of the front beside the campaign's blend, each with its criterion.
 
     blend: the campaign's, at the full budget, which is point 1. The criterion beside a point is the one that the
     proxy puts first at the point's budget. Writes records/front.json, from which a stopped run's choice is read.
     """
-    if not folder.has(RECORD):
-        folder.write_json(RECORD, _record(experiment, planner, fitness, genomes, search, blend, trials))
-    result: dict[str, Contender] = {}
-    for point in folder.read_json(RECORD)["points"][1:]:
-        genome = np.array(point["genome"])
-        at = planner_of(planner, genomes, genome)
-        own = contender(blend.allocation_name, at, genomes.decode(genome), point["proxy"], POINT)
-        _, beside = best_criterion_contender(at, fitness, [point["criterion"]], blend.allocation_name, BESIDE)
-        result |= {_name(point): own, _beside(point): beside}
+    record = experiment.folder.cached(RECORD, FrontRecord, lambda: _choose(experiment, search, blend, trials))
+    genomes = search.finest
+    result: Contenders = {}
+    for point in record.points[1:]:
+        genome = np.array(point.genome)
+        problem = search.problem.at(genomes, genome)
+        own = make_contender(problem.planner, genomes.decode(genome), proxy=point.proxy, kind=FRONT)
+        _, beside = enter_first_criterion(problem, [point.criterion], FRONT_CRITERION)
+        result |= {_name(point): own, _name_beside(point): beside}
     return result
 
 
-def _record(
-    experiment: Experiment,
-    planner: Planner,
-    fitness: Fitness,
-    genomes: GenomeSpace,
-    search: Search,
-    blend: Contender,
-    trials: Sequence[Trial],
-) -> dict[str, Any]:
+def _choose(experiment: Experiment, search: PhasedSearch, blend: Contender, trials: Sequence[Trial]) -> FrontRecord:
     """Return what the front is: its costs, the points that are retrained, every trial and which are on the front."""
-    shares = search.objectives.shares(planner.plan(blend.blend), planner.structure.cost)
-    front = search.backend.front
-    chosen = spread_over([-point[1] for _, point in front], shares[0], experiment.space.search.front - 1)
+    planner, genomes, objectives = search.problem.planner, search.finest, search.last.objectives
+    settings = experiment.space.search
+    shares = objectives.shares(planner.plan(blend.blend), planner.structure.cost)
+    front = search.last.algorithm.front
+    chosen = spread_over([-point[1] for _, point in front], shares[0], settings.front - 1)
+    candidates = [(genomes.encode(blend.blend), blend.proxy), *((front[at][0], front[at][1][0]) for at in chosen)]
     points = []
-    for place, (genome, proxy) in enumerate(
-        [(genomes.encode(blend.blend), blend.proxy), *((front[at][0], front[at][1][0]) for at in chosen)], start=1
-    ):
-        at = planner_of(planner, genomes, genome)
-        experiment.progress("front", place - 1, len(chosen) + 1, f"budget {at.budget.ratio:.3f}")
-        first, _ = best_criterion_contender(at, fitness, list(planner.scores), blend.allocation_name, BESIDE)
-        points.append(
-            {
-                "place": place, "ratio": at.budget.ratio, "proxy": proxy, "criterion": first,
-                "genome": genome.tolist(),
-            }
-        )  # fmt: skip
+    for place, (genome, proxy) in enumerate(candidates, start=1):
+        problem = search.problem.at(genomes, genome)
+        ratio = problem.planner.budget.ratio
+        experiment.progress("front", place - 1, len(candidates), f"budget {ratio:.3f}")
+        first, _ = enter_first_criterion(problem, list(planner.scores), FRONT_CRITERION)
+        points.append(FrontChoice(place=place, ratio=ratio, proxy=proxy, criterion=first, genome=genome.tolist()))
     experiment.progress("front", len(points), len(points))
-    values = [(trial.value, *(-share for share in trial.costs)) for trial in trials]
-    return {
-        "costs": list(search.objectives.costs),
-        "lowest": experiment.space.search.lowest,
-        "highest": experiment.budget.ratio,
-        "points": points,
-        "trials": [[trial.value, *trial.costs] for trial in trials],
-        "front": non_dominated(values),
-    }
+    return FrontRecord(
+        costs=list(objectives.costs),
+        lowest=settings.lowest,
+        highest=experiment.budget.ratio,
+        points=points,
+        trials=[[trial.value, *trial.costs] for trial in trials],
+        front=non_dominated([(trial.value, *(-share for share in trial.costs)) for trial in trials]),
+    )
 
 
-def save_blends(folder: RunFolder, contenders: Mapping[str, Contender], found_on: Mapping[str, Any]) -> None:
+def save_front_blends(experiment: Experiment, contenders: Mapping[str, Contender], provenance: Provenance) -> None:
     """Write blends/front-N.json for every point of the front, each with its own budget as where it was found."""
-    for point in folder.read_json(RECORD)["points"]:
+    assert provenance.proxy is not None
+    for point in _points(experiment):
         own = contenders[_name(point)]
-        where = {**found_on, "budget": {own.budget.kind: own.budget.ratio}}
-        where["proxy"] = {**found_on["proxy"], "value": own.proxy}
-        path = folder / _file(point)
+        proxy = provenance.proxy.model_copy(update={"value": own.proxy})
+        where = provenance.model_copy(update={"budget": {own.budget.kind: own.budget.ratio}, "proxy": proxy})
+        path = experiment.folder / _file(point)
         path.parent.mkdir(exist_ok=True)
-        replace(own.blend, found_on=where).save(path)
+        replace(own.blend, found_on=where.to_dict()).save(path)
 
 
-def drawn_at_full_budget(
-    experiment: Experiment,
-    planner: Planner,
-    fitness: Fitness,
-    genomes: GenomeSpace,
-    drawn: Sequence[np.ndarray],
-    lifted: int,
-) -> dict[str, Any]:
-    """Evaluate genomes that chance drew, then as many of the best at the full budget as the search did.
+def judge_at_full_budget(
+    experiment: Experiment, search: PhasedSearch, drawn: Sequence[np.ndarray], refined: int
+) -> RandomSearchRecord:
+    """Judge genomes that chance drew, then as many of the best at the full budget as the search did.
 
-    Those of their front come first, by proxy. Keys: number (of the genome that is best at the full budget) and its
-    proxy there, evaluations.
+    Those of their front come first, by proxy. The best of the record is that at the full budget.
     """
-    objectives, cost = objectives_of(experiment), planner.structure.cost
-    evaluations = _judged(experiment, planner, fitness, genomes, drawn)
+    genomes, objectives, cost = search.finest, search.last.objectives, search.problem.planner.structure.cost
+    evaluations = _judge(experiment, search, drawn)
     points = [objectives.point(evaluation, cost) for evaluation in evaluations]
     front = set(non_dominated(points))
     full = [np.array_equal(genome, genomes.at_highest(genome)) for genome in drawn]
     order = sorted(range(len(drawn)), key=lambda number: (number not in front, -points[number][0], number))
-    again = [number for number in order if not full[number]][:lifted]
-    lifts = _judged(experiment, planner, fitness, genomes, [genomes.at_highest(drawn[number]) for number in again])
+    again = [number for number in order if not full[number]][:refined]
+    at_highest = _judge(experiment, search, [genomes.at_highest(drawn[number]) for number in again])
     values = {number: evaluation.value for number, evaluation in enumerate(evaluations) if full[number]}
-    values |= {number: evaluation.value for number, evaluation in zip(again, lifts, strict=True)}
+    values |= {number: evaluation.value for number, evaluation in zip(again, at_highest, strict=True)}
     best = max(values, key=lambda number: (values[number], -number))
-    return {"number": best, "proxy": values[best], "evaluations": len(drawn) + len(again)}
+    return RandomSearchRecord(number=best, proxy=values[best], evaluations=len(drawn) + len(again))
 
 
-def _judged(
-    experiment: Experiment,
-    planner: Planner,
-    fitness: Fitness,
-    genomes: GenomeSpace,
-    drawn: Sequence[np.ndarray],
-) -> list[Evaluation]:
-    plans = [plan_of(planner, genomes, genome) for genome in drawn]
+def _judge(experiment: Experiment, search: PhasedSearch, drawn: Sequence[np.ndarray]) -> list[Evaluation]:
+    fitness = search.problem.fitness
+    plans = [search.problem.plan(search.finest, genome) for genome in drawn]
     size = len({plan.digest for plan in plans} - set(fitness.known))
     return fitness(plans, lambda count, value: experiment.progress("random search", count, size, f"proxy {value:.4f}"))
 
 
-def summarised(
-    experiment: Experiment, folder: RunFolder, contenders: Mapping[str, Contender], records: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return the points of the front, the dearest first, as summary.json tells them.
-
-    Keys: place, budget (kept share), file, proxy, shares (kept, by kind), the averages of `comparison.averages`,
-    criterion (the same, with name and allocation), difference and interval (blend minus criterion over paired
-    seeds), same_filters.
-    """
-    return [_told(experiment, point, contenders, records) for point in folder.read_json(RECORD)["points"]]
+def summarise_front(
+    experiment: Experiment, contenders: Mapping[str, Contender], outcomes: Sequence[RetrainingOutcome]
+) -> list[FrontPoint]:
+    """Return the points of the front as summary.json tells them, the dearest first."""
+    return [_summarise(experiment, point, contenders, outcomes) for point in _points(experiment)]
 
 
-def _told(
+def _summarise(
     experiment: Experiment,
-    point: Mapping[str, Any],
+    point: FrontChoice,
     contenders: Mapping[str, Contender],
-    records: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    names = _name(point), _beside(point)
-    sides = [[record for record in records if record["name"] == name] for name in names]
-    kinds = ("flops", "params", *experiment.space.search.objectives)
-    told = [
-        {
-            "proxy": contenders[name].proxy,
-            "allocation": contenders[name].allocation_name,
-            "shares": {
-                kind: statistics.fmean(experiment.structure.cost.ratio(kind, record["kept"]) for record in own)
-                for kind in dict.fromkeys(kinds)
-            },
-            **averages(own, name, contenders[name].kind),
-        }
-        for name, own in zip(names, sides, strict=True)
-    ]
-    pairs = [own["test_accuracy"] - other["test_accuracy"] for own, other in zip(*sides, strict=True)]
-    return {
-        "place": point["place"],
-        "budget": point["ratio"],
-        "file": _file(point),
-        **told[0],
-        "criterion": {"name": point["criterion"], **told[1]},
-        "difference": statistics.fmean(pairs),
-        "interval": interval(pairs),
-        "same_filters": [record["plan"] for record in sides[0]] == [record["plan"] for record in sides[1]],
-    }
+    outcomes: Sequence[RetrainingOutcome],
+) -> FrontPoint:
+    names = _name(point), _name_beside(point)
+    own, beside = ([one for one in outcomes if one.name == name] for name in names)
+    point_side, criterion_side = (
+        _side(experiment, contenders[name], side) for name, side in zip(names, (own, beside), strict=True)
+    )
+    pairs = [one.test_accuracy - other.test_accuracy for one, other in zip(own, beside, strict=True)]
+    found = compare_pairs(pairs)
+    return FrontPoint(
+        place=point.place,
+        budget=point.ratio,
+        file=_file(point),
+        **point_side.model_dump(),
+        criterion=FrontCriterion(name=point.criterion, **criterion_side.model_dump()),
+        difference=found.difference,
+        interval=found.interval,
+        same_filters=[one.plan for one in own] == [one.plan for one in beside],
+    )
 
 
-def _name(point: Mapping[str, Any]) -> str:
+def _side(experiment: Experiment, contender: Contender, outcomes: Sequence[RetrainingOutcome]) -> FrontSide:
+    cost = experiment.structure.cost
+    kinds = dict.fromkeys(("flops", "params", *experiment.space.search.objectives))
+    return FrontSide(
+        proxy=contender.proxy,
+        allocation=contender.allocation.name,
+        shares={kind: fmean(cost.ratio(kind, one.kept) for one in outcomes) for kind in kinds},
+        **average(outcomes, outcomes[0].name, contender.kind).model_dump(),
+    )
+
+
+def _points(experiment: Experiment) -> list[FrontChoice]:
+    return experiment.folder.read_record(RECORD, FrontRecord).points
+
+
+def _name(point: FrontChoice) -> str:
     """Return the name of a point's contender; the first is the campaign's blend."""
-    return "blend" if point["place"] == 1 else f"point {point['place']}"
+    return "blend" if point.place == 1 else f"point {point.place}"
 
 
-def _beside(point: Mapping[str, Any]) -> str:
+def _name_beside(point: FrontChoice) -> str:
     """Return the name of the contender of a point's criterion; at the full budget all criteria are contenders."""
-    name = str(point["criterion"])
-    return name if point["place"] == 1 else f"{name} at point {point['place']}"
+    return point.criterion if point.place == 1 else f"{point.criterion} at point {point.place}"
 
 
-def _file(point: Mapping[str, Any]) -> str:
-    return f"blends/front-{point['place']}.json"
+def _file(point: FrontChoice) -> str:
+    return f"blends/front-{point.place}.json"

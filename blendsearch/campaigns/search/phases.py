@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from blendsearch.blending import Blend, Clusters, Scores, cluster, rank_all, with_unit
+from blendsearch.allocation import Evolved, weights_of
+from blendsearch.blending import Blend, Clusters, Scores, with_unit
 from blendsearch.campaigns.search.finals import best_distinct
 from blendsearch.compute import child_seed
 from blendsearch.config import LimitConfig
+from blendsearch.evolution.algorithms import make_algorithm
+from blendsearch.evolution.fitness import Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Ledger, Trial
-from blendsearch.evolution.loop import Generation, Search, stopped_by
-from blendsearch.evolution.refine import distinct, encoded
+from blendsearch.evolution.loop import Search, stopped_by
+from blendsearch.evolution.objectives import Objectives
+from blendsearch.evolution.problem import SearchProblem
+from blendsearch.evolution.refine import distinct, refine_blend
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.results.run_folder import RunFolder
+from blendsearch.experiment.scoring import cluster_by
+from blendsearch.progress import Progress
+from blendsearch.results.records.search import Generation, PhaseCost
 
+EVOLUTION = "records/evolution.json"
 STATE = "records/search.json"
 
 Genomes = list[np.ndarray]
-Save = Callable[[dict[str, Any]], None]
+Starts = dict[str, dict[str, np.ndarray]]
+"""Unit of a phase -> path of a blend -> its genome there."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class Phase:
     """A part of a search over the blends of one unit.
 
     last: number of its last generation, counted through the whole search. limit: what the search may have cost
-    when it ends. seed: of its backend.
+    when it ends. seed: of its algorithm.
     """
 
     genomes: GenomeSpace
@@ -44,14 +54,91 @@ class Phase:
         return self.genomes.clusters.unit
 
 
-@dataclass
-class Found:
-    """What the phases came to: for each one that ran its best genome and proxy, and the generations of all."""
+def plan_phases(experiment: Experiment, scores: Scores, finest: Clusters) -> list[Phase]:
+    """Return the phases of the space's units, coarse to fine, with even shares of generations and limit.
 
+    What cannot be shared out evenly goes to the last. The clusters of the coarser units are written to
+    records/clusters-UNIT.json, since the ledger's genes count them. With objectives the budget is a gene, too, and
+    where shares evolve the groups' weights are.
+    """
+    units, search, seed = experiment.space.blend.units, experiment.space.search, experiment.seed("search")
+    kept = list(experiment.structure.widths) if isinstance(experiment.allocation, Evolved) else ()
+    ratios = (search.lowest, experiment.budget.ratio) if search.objectives and search.lowest is not None else None
+    phases = []
+    for number, unit in enumerate(units, start=1):
+        clusters = finest
+        if number < len(units):
+            clusters = cluster_by(experiment, scores, unit)
+            experiment.folder.write_json(f"records/clusters-{unit}.json", clusters.to_dict())
+        last = search.generations if number == len(units) else number * (search.generations // len(units))
+        limit = share_limit(search.limit, number, len(units))
+        own_seed = seed if number == 1 else child_seed(seed, unit)
+        phases.append(Phase(GenomeSpace(clusters, kept, ratios), last, limit, own_seed))
+    return phases
+
+
+def share_limit(limit: LimitConfig | None, part: int, parts: int) -> LimitConfig | None:
+    """Return what may be spent up to and with a part of several."""
+    if limit is None or part == parts:
+        return limit
+    given = {name: value for name, value in limit if value is not None}
+    shares = {name: type(value)(max(value * part / parts, 1e-9)) for name, value in given.items()}
+    return limit.model_copy(update={name: value or 1 for name, value in shares.items()})
+
+
+def starting_genomes(planner: Planner, genomes: GenomeSpace) -> dict[str, np.ndarray]:
+    """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from."""
+    if not isinstance(planner.allocation, Evolved):
+        return {name: genomes.base(name) for name in planner.scores}
+    result = {}
+    for start, allocation in planner.allocation.start.items():
+        for name, scores in planner.scores.items():
+            counts = allocation.allocate(planner.structure, scores, planner.budget)
+            result[f"{name} ({start})"] = genomes.base(name, weights_of(counts, planner.structure.widths))
+    return result
+
+
+@dataclass
+class PhasedSearch:
+    """A search over all phases, at work or finished.
+
+    given: genomes of the blends that the space names, for each phase. best: unit -> best genome and proxy of each
+    phase that ran. generations: those of all phases. last: the search of the phase that ran last.
+    """
+
+    experiment: Experiment
+    problem: SearchProblem
     phases: Sequence[Phase]
+    given: Starts
+    ledger: Ledger
     best: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
     generations: list[Generation] = field(default_factory=list)
     search: Search | None = None
+
+    def run(self) -> None:
+        """Run the phases one after the other, or go on with a stopped search, to its end.
+
+        A phase begins with the refined best of the one before, then with the given blends; the first one with the
+        criteria. A phase whose share of a limit is spent already is passed over; the next starts from the last one
+        that ran.
+        """
+        folder = self.experiment.folder
+        state: dict[str, Any] = folder.read_json(STATE) if folder.has(STATE) else {}
+        order = [phase.unit for phase in self.phases]
+        at = order.index(state.get("unit", order[-1])) if state else -1
+        self.best = {unit: (np.array(genome), value) for unit, (genome, value) in state.get("best", {}).items()}
+        for number, phase in enumerate(self.phases[max(at, 0) :], start=max(at, 0)):
+            resumed = number == at
+            if not resumed and self.generations and stopped_by(self.generations, phase.last, phase.limit):
+                continue
+            # A resumed algorithm has asked for its first genomes already.
+            search = self._search_of(phase, refined=not resumed)
+            if resumed:
+                search.load_state_dict(state)
+            search.run(phase.last, self.experiment.space.search.population, phase.limit)
+            self.search = search
+            assert search.algorithm.best is not None
+            self.best[phase.unit], self.generations = search.algorithm.best, search.generations
 
     @property
     def last(self) -> Search:
@@ -83,112 +170,64 @@ class Found:
         genome, value = self.best[unit]
         return self.decode(unit, genome), value
 
+    def _search_of(self, phase: Phase, *, refined: bool) -> Search:
+        settings, planner = self.experiment.space.search, self.problem.planner
+        first = self.phases[0]
+        criteria = starting_genomes(planner, first.genomes)
+        initial = [*(criteria.values() if phase is first else ()), *self.given[phase.unit].values()]
+        if self.best and refined:
+            before = next(one for one in reversed(self.phases) if one.unit in self.best)
+            best = refine_best(self.ledger.trials(), before, phase, settings.population)
+            initial = distinct(phase.genomes, [*best, *initial])
+        return Search(
+            space=phase.genomes,
+            algorithm=make_algorithm(settings, phase.genomes, seed=phase.seed, initial=initial),
+            problem=self.problem,
+            ledger=self.ledger,
+            save=self._saver(phase),
+            progress=self._progress_of(phase),
+            base_names=list(criteria),
+            start_names=[Path(path).name for path in self.given[first.unit]],
+            objectives=Objectives(tuple(settings.objectives)),
+            generations=self.generations,
+        )
 
-def clusters_of(experiment: Experiment, scores: Scores, unit: str) -> Clusters:
-    """Cluster the criteria by rank for every stage, every layer or the whole network."""
-    section = experiment.space.clusters
-    return cluster(
-        rank_all(scores), experiment.structure.units(unit), unit=unit, count=section.count, method=section.method,
-        max_count=section.max_count, seed=child_seed(experiment.space.seed, "clusters"),
-    )  # fmt: skip
+    def _saver(self, phase: Phase) -> Callable[[dict[str, Any]], None]:
+        """Return what writes a phase's state after every generation, with the best of the phases before it."""
+        folder = self.experiment.folder
+        past = {unit: [genome.tolist(), value] for unit, (genome, value) in self.best.items()}
 
+        def save(state: dict[str, Any]) -> None:
+            folder.write_json(EVOLUTION, state["generations"])
+            folder.write_json(STATE, {**state, "unit": phase.unit, "best": past})
+            folder.event("generation", **state["generations"][-1])
 
-def phases_of(
-    experiment: Experiment, folder: RunFolder, scores: Scores, finest: Clusters, kept: Sequence[str]
-) -> list[Phase]:
-    """Return the phases of the space's units, coarse to fine, with even shares of generations and limit.
+        return save
 
-    What cannot be shared out evenly goes to the last. The clusters of the coarser units are written to
-    records/clusters-UNIT.json, since the ledger's genes count them. With objectives the budget is a gene, too.
-    """
-    units, search, seed = (
-        experiment.space.blend.units,
-        experiment.space.search,
-        child_seed(experiment.space.seed, "search"),
-    )
-    ratios = (search.lowest, experiment.space.budget.ratio) if search.objectives and search.lowest is not None else None
-    phases = []
-    for number, unit in enumerate(units, start=1):
-        clusters = finest
-        if number < len(units):
-            clusters = clusters_of(experiment, scores, unit)
-            folder.write_json(f"records/clusters-{unit}.json", clusters.to_dict())
-        last = search.generations if number == len(units) else number * (search.generations // len(units))
-        limit = _share(search.limit, number, len(units))
-        own_seed = seed if number == 1 else child_seed(seed, unit)
-        phases.append(Phase(GenomeSpace(clusters, kept, ratios), last, limit, own_seed))
-    return phases
+    def _progress_of(self, phase: Phase) -> Progress:
+        """Return the progress of a phase: where there are several it names its unit and counts all generations."""
+        if len(self.phases) == 1:
+            return self.experiment.progress
+        search = self.experiment.space.search
+        whole = (search.generations + 1) * search.population
 
+        def progress(task: str, done: int, total: int, detail: str = "") -> None:
+            self.experiment.progress(task, done, whole, f"by {phase.unit}, {detail}")
 
-def _share(limit: LimitConfig | None, part: int, parts: int) -> LimitConfig | None:
-    """Return what may be spent up to and with a part of several."""
-    if limit is None or part == parts:
-        return limit
-    given = {name: value for name, value in limit if value is not None}
-    shares = {name: type(value)(max(value * part / parts, 1e-9)) for name, value in given.items()}
-    return limit.model_copy(update={name: value or 1 for name, value in shares.items()})
-
-
-def run_phases(
-    folder: RunFolder,
-    phases: Sequence[Phase],
-    starts: Mapping[str, Genomes],
-    search_of: Callable[[Phase, Genomes, Save], Search],
-    ledger: Ledger,
-    population: int,
-) -> Found:
-    """Run the phases one after the other, or go on with a stopped search, and return what they found.
-
-    starts: unit -> genomes that its first population begins with, after those lifted from the phase before.
-    search_of: makes the search of a phase from its first genomes; what it has to save is saved with the phase.
-    A phase whose share of a limit is spent already is passed over; the next starts from the last one that ran.
-    """
-    found = Found(phases)
-    state: dict[str, Any] = folder.read_json(STATE) if folder.has(STATE) else {}
-    order = [phase.unit for phase in phases]
-    at = order.index(state.get("unit", order[-1])) if state else -1
-    found.best = {unit: (np.array(genome), value) for unit, (genome, value) in state.get("best", {}).items()}
-    for number, phase in enumerate(phases[max(at, 0) :], start=max(at, 0)):
-        resumed = number == at
-        if not resumed and found.generations and stopped_by(found.generations, phase.last, phase.limit):
-            continue
-        initial = starts[phase.unit]
-        if found.best and not resumed:  # a resumed backend has asked for its first genomes already
-            before = next(one for one in reversed(phases) if one.unit in found.best)
-            lifted = lifted_best(ledger.trials(), before, phase, population)
-            initial = distinct(phase.genomes, [*lifted, *initial])
-        search = search_of(phase, initial, _saver(folder, phase, found))
-        search.generations = found.generations
-        if resumed:
-            search.load_state_dict(state)
-        search.run(phase.last, population, phase.limit)
-        found.search = search
-        assert search.backend.best is not None
-        found.best[phase.unit], found.generations = search.backend.best, search.generations or []
-    return found
+        return progress
 
 
-def _saver(folder: RunFolder, phase: Phase, found: Found) -> Save:
-    """Return what writes a phase's state after every generation, with the best of the phases before it."""
-    past = {unit: [genome.tolist(), value] for unit, (genome, value) in found.best.items()}
-
-    def save(state: dict[str, Any]) -> None:
-        folder.write_json("records/evolution.json", state["generations"])
-        folder.write_json(STATE, {**state, "unit": phase.unit, "best": past})
-        folder.event("generation", **state["generations"][-1])
-
-    return save
-
-
-def lifted_best(trials: Sequence[Trial], before: Phase, phase: Phase, population: int) -> Genomes:
+def refine_best(trials: Sequence[Trial], before: Phase, phase: Phase, population: int) -> Genomes:
     """Return what a phase takes over: the best different plans of the phase before it, half a population of them.
 
-    Their plans are known, so they cost nothing. Genomes that become alike when they are lifted count once.
+    Their plans are known, so they cost nothing. Genomes that become alike when they are refined count once.
     """
     own = [trial for trial in trials if trial.attrs["unit"] == before.unit]
     order = best_distinct([(trial.attrs["plan"], trial.value) for trial in own], len(own))
     blends = (before.genomes.decode(genome_of(own[position], before.genomes)) for position in order)
-    return distinct(phase.genomes, (encoded(phase.genomes, blend)[0] for blend in blends))[: max(1, population // 2)]
+    return distinct(phase.genomes, (refine_blend(phase.genomes, blend)[0] for blend in blends))[
+        : max(1, population // 2)
+    ]
 
 
 def genome_of(trial: Trial, genomes: GenomeSpace) -> np.ndarray:
@@ -196,15 +235,20 @@ def genome_of(trial: Trial, genomes: GenomeSpace) -> np.ndarray:
     return np.array([trial.params[name] for name in genomes.names])
 
 
-def costs(generations: Sequence[Generation]) -> list[dict[str, Any]]:
-    """Return for each phase its unit, generations, evaluations (repeated ones included) and the best proxy so far."""
-    result: list[dict[str, Any]] = []
+def summarise_phases(generations: Sequence[Generation]) -> list[PhaseCost]:
+    """Return what each phase of a search cost and came to."""
+    result: list[PhaseCost] = []
     before = 0
     for unit in dict.fromkeys(generation.unit for generation in generations):
         own = [generation for generation in generations if generation.unit == unit]
         evaluations = own[-1].evaluations
         result.append(
-            {"unit": unit, "generations": len(own), "evaluations": evaluations - before, "best": own[-1].best_so_far}
+            PhaseCost(
+                unit=unit,
+                generations=len(own),
+                evaluations=evaluations - before,
+                best=own[-1].best_so_far,
+            )
         )
         before = evaluations
     return result

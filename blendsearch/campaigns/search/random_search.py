@@ -1,119 +1,88 @@
-"""What a search evaluates plans by, and the random search of equal cost that stands against it."""
+"""The random search of equal cost that stands against the search of a campaign: what chance would find."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
-from typing import Any
+from itertools import islice
 
 import numpy as np
 
-from blendsearch.campaigns.search.finals import best_distinct
-from blendsearch.compute import child_seed
-from blendsearch.evolution.fitness import Evaluation, FitnessFunction, Planner
+from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
+from blendsearch.campaigns.search.pareto import judge_at_full_budget
+from blendsearch.campaigns.search.phases import PhasedSearch, starting_genomes
 from blendsearch.evolution.genome import GenomeSpace
-from blendsearch.evolution.loop import Generation
-from blendsearch.evolution.rungs import Fitness, RungFitness
-from blendsearch.evolution.screening import judge_of
+from blendsearch.experiment.contenders import Contender, make_contender
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.proxies import PROXIES
-from blendsearch.validation.space import make
+from blendsearch.results.records.retraining import RANDOM_SEARCH
+from blendsearch.results.records.search import RandomSearchRecord
 
-BARREN = 20
-"""After so many generations in a row without a plan that is new, chance is held to have seen them all."""
-
-
-def fitness_of(experiment: Experiment) -> Fitness:
-    """Return what evaluates plans as the space says: by its proxy alone, or by rungs of which that is the last."""
-    space, given = experiment.space, experiment.proxy_context(experiment.network)
-    deciding = make(PROXIES, space.proxy)
-    if not space.search.rungs:
-        return FitnessFunction(deciding, given, workers=experiment.workers, threads=space.compute.threads)
-    proxies = [*(make(PROXIES, rung.proxy) for rung in space.search.rungs), deciding]
-    judge = judge_of(space.search.pruner, [rung.keep for rung in space.search.rungs])
-    return RungFitness(proxies, judge, given, workers=experiment.workers, threads=space.compute.threads)
+RECORD = "records/control.json"
 
 
-def chance(experiment: Experiment, genomes: GenomeSpace, starts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the genomes that a search starts from, and random ones without end."""
+def enter_random_search(experiment: Experiment, search: PhasedSearch) -> Contender:
+    """Return the best of the search's own start and random genomes, as many as the search evaluated.
+
+    After a search from coarse to fine they are drawn from the finest unit, which holds all that the others do but for
+    criteria that share a cluster there.
+    """
+    planner, genomes = search.problem.planner, search.finest
+    record = experiment.folder.cached(RECORD, RandomSearchRecord, lambda: _run(experiment, search))
+    drawn = draw_genomes(experiment, search, record.evaluations)
+    number, proxy = record.number, record.proxy
+    if experiment.space.search.finals is not None:
+        candidates = [
+            Candidate(number, genomes.params(drawn[number]), planner.plan(genomes.decode(drawn[number])), value)
+            for number, value in record.finalists
+        ]
+        won = hold_finals(experiment, "finals-control", candidates)
+        number, proxy = won.number, won.proxy
+    return make_contender(planner, genomes.decode(drawn[number]), proxy=proxy, kind=RANDOM_SEARCH)
+
+
+def draw_genomes(experiment: Experiment, search: PhasedSearch, count: int) -> list[np.ndarray]:
+    """Return the genomes that a search over the finest unit would start from, then random ones, `count` in all."""
+    genomes = search.finest
+    starts = [
+        *starting_genomes(search.problem.planner, genomes).values(),
+        *search.given[genomes.clusters.unit].values(),
+    ]
+    rng = np.random.default_rng(experiment.seed("control"))
+    return list(islice(_endless(genomes, starts, rng), count))
+
+
+def _endless(genomes: GenomeSpace, starts: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[np.ndarray]:
     yield from starts
-    rng = np.random.default_rng(child_seed(experiment.space.seed, "control"))
     while True:
         yield genomes.random(rng)
 
 
-def run_random_search(
-    experiment: Experiment,
-    planner: Planner,
-    fitness: Fitness,
-    genomes: GenomeSpace,
-    starts: Sequence[np.ndarray],
-    generations: Sequence[Generation],
-) -> dict[str, Any]:
-    """Evaluate genomes that chance draws, at the cost of a search; tell which was the best.
-
-    Without rungs these are as many genomes as the search evaluated. With rungs, where the cost of a plan depends on
-    those of its generation, they climb the same rungs in generations of the same sizes, from a clean slate, and further
-    ones until they have cost as many passes. So chance is given at least the search's cost in both cases.
-    Keys: number (from 0) and proxy of the best, evaluations, passes, and finalists where the space has finals.
-    """
-    draw = chance(experiment, genomes, starts)
-    if isinstance(fitness, RungFitness):
-        found = _climbed(experiment, planner, genomes, draw, generations)
-    else:
-        found = _evaluated(experiment, planner, fitness, genomes, list(islice(draw, generations[-1].evaluations)))
-    values = [(evaluation.plan.digest, evaluation.value) for evaluation in found]
-    best = max(range(len(values)), key=lambda position: values[position][1])
-    record: dict[str, Any] = {"number": best, "proxy": values[best][1], "evaluations": len(values)}
-    passes = {evaluation.plan.digest: evaluation.passes for evaluation in found}
-    record["passes"] = sum(passes.values())
-    if experiment.space.search.finals is not None:
-        # What a rung dropped has a translated fitness, so it stands in no finals.
-        judged = [position for position, evaluation in enumerate(found) if not evaluation.dropped]
-        first = best_distinct([values[position] for position in judged], experiment.space.search.finals.candidates)
-        record["finalists"] = [[judged[place], values[judged[place]][1]] for place in first]
-    return record
-
-
-def _evaluated(
-    experiment: Experiment,
-    planner: Planner,
-    fitness: FitnessFunction,
-    genomes: GenomeSpace,
-    drawn: Sequence[np.ndarray],
-) -> list[Evaluation]:
-    """Evaluate genomes at once; plans that the search knows cost nothing now, but count."""
-    plans = [planner.plan(genomes.decode(genome)) for genome in drawn]
-    best, size = 0.0, len({plan.digest for plan in plans} - set(fitness.known))
+def _run(experiment: Experiment, search: PhasedSearch) -> RandomSearchRecord:
+    """Evaluate random genomes at the cost of the search; plans that the search knows cost nothing now, but count."""
+    evaluations = search.generations[-1].evaluations
+    if experiment.space.search.objectives:
+        refined = search.last.refined
+        return judge_at_full_budget(
+            experiment, search, draw_genomes(experiment, search, evaluations - refined), refined
+        )
+    problem, genomes = search.problem, search.finest
+    plans = [problem.planner.plan(genomes.decode(genome)) for genome in draw_genomes(experiment, search, evaluations)]
+    best, size = 0.0, len({plan.digest for plan in plans} - set(problem.fitness.known))
 
     def done(position: int, value: float) -> None:
         nonlocal best
         best = max(best, value)
         experiment.progress("random search", position, size, f"best proxy {best:.4f}")
 
-    return fitness(plans, done)
-
-
-def _climbed(
-    experiment: Experiment,
-    planner: Planner,
-    genomes: GenomeSpace,
-    draw: Iterator[np.ndarray],
-    generations: Sequence[Generation],
-) -> list[Evaluation]:
-    """Let genomes climb the rungs, generation by generation, up to the passes of a search."""
-    fitness = fitness_of(experiment)
-    wanted = sum(generation.passes for generation in generations)
-    totals = [0, *(generation.evaluations for generation in generations)]
-    sizes = iter([after - before for before, after in pairwise(totals)])
-    found: list[Evaluation] = []
-    passes, barren = 0, 0
-    while len(found) < totals[-1] or (passes < wanted and barren < BARREN):
-        size = next(sizes, experiment.space.search.population)
-        plans = [planner.plan(genomes.decode(genome)) for genome in islice(draw, size)]
-        evaluations = fitness(plans)
-        cost = sum(evaluation.passes for evaluation in evaluations if not evaluation.repeated)
-        passes, barren = passes + cost, 0 if cost else barren + 1
-        found += evaluations
-        experiment.progress("random search", min(passes, wanted), wanted, f"{len(found)} blends, by passes")
-    return found
+    found = problem.fitness(plans, done)
+    values = [(evaluation.plan.digest, evaluation.value) for evaluation in found]
+    number = max(range(len(values)), key=lambda position: values[position][1])
+    passes = {evaluation.plan.digest: evaluation.passes for evaluation in found}
+    finals = experiment.space.search.finals
+    finalists = [] if finals is None else best_distinct(values, finals.candidates)
+    return RandomSearchRecord(
+        number=number,
+        proxy=values[number][1],
+        evaluations=len(values),
+        passes=sum(passes.values()),
+        finalists=[(place, values[place][1]) for place in finalists],
+    )

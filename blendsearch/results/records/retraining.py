@@ -18,13 +18,11 @@ TRANSFERRED = "transferred"
 """Kinds of contenders, as files have them; the random search was called a control when they got their names."""
 
 
-class RetrainingOutcome(Record):
+class Retraining(Record):
     """A contender retrained with one seed: accuracies in [0, 1], ratios against the unpruned network.
 
     steps: optimiser steps taken, the same for all contenders unless early stop is on. best_epoch: with early stop,
     the epoch whose weights were kept; it was chosen on the search split, so search_accuracy is then a little too high.
-    kept: group -> filters kept. plan: see `Plan.to_dict`. The list in records/retrained.json has neither, but the proxy
-    instead.
     """
 
     name: str
@@ -38,5 +36,10 @@ class RetrainingOutcome(Record):
     steps: int | None = None
     best_epoch: int | None = None
     loss: list[Number] = Field(default_factory=list)
+
+
+class RetrainingOutcome(Retraining):
+    """A retraining and what it pruned; kept: group -> filters kept. plan: see `Plan.to_dict`."""
+
     kept: dict[str, int] = Field(default_factory=dict)
     plan: dict[str, Any] | None = None

@@ -19,7 +19,7 @@ from blendsearch.results.records.common import (
     Seconds,
     UnprunedRecord,
 )
-from blendsearch.results.records.retraining import RetrainingOutcome
+from blendsearch.results.records.retraining import Retraining
 
 
 class Outcome(Averages):
@@ -142,8 +142,8 @@ class SearchSummary(Record):
     data: DataRecord = DataRecord()
 
 
-class RetrainedEntry(RetrainingOutcome):
-    """One entry of records/retrained.json: a retraining without its plan, with the contender's proxy."""
+class RetrainedEntry(Retraining):
+    """One entry of records/retrained.json: a retraining, with the contender's proxy."""
 
     proxy: Number = None
 

@@ -1,0 +1,138 @@
+"""What a search campaign came to, put into one record; retrainings and groups into theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from blendsearch.campaigns.search.ablation import summarise_parts
+from blendsearch.campaigns.search.evolve import PLAN_FILE, RANDOM_SEARCH_NAME
+from blendsearch.campaigns.search.pareto import summarise_front
+from blendsearch.campaigns.search.phases import EVOLUTION, summarise_phases
+from blendsearch.evolution.loop import stopped_by
+from blendsearch.experiment.contenders import Contender
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.latency import compare_latency, measure_latencies_ms
+from blendsearch.results.paired import average, compare, measure_fidelity, same_filters
+from blendsearch.results.records.common import LatencyRecord, UnprunedRecord
+from blendsearch.results.records.retraining import BLEND, CRITERION, FRONT, FRONT_CRITERION, RetrainingOutcome
+from blendsearch.results.records.scoring import ScoresRecord
+from blendsearch.results.records.search import (
+    FinalsRecord,
+    FinalsSummary,
+    Generation,
+    GroupRecord,
+    Outcome,
+    RetrainedEntry,
+    SearchCost,
+    SearchSummary,
+)
+from blendsearch.results.run_folder import versions
+from blendsearch.structure import Plan
+
+Contenders = Mapping[str, Contender]
+Outcomes = Sequence[RetrainingOutcome]
+
+
+def summarise(
+    experiment: Experiment,
+    unpruned: UnprunedRecord,
+    scored: ScoresRecord,
+    contenders: Contenders,
+    outcomes: Outcomes,
+) -> SearchSummary:
+    """Return summary.json of a campaign; write records/retrained.json and records/groups.json beside it."""
+    space, folder, search = experiment.space, experiment.folder, experiment.space.search
+    front = summarise_front(experiment, contenders, outcomes) if search.objectives else []
+    outcomes = [one for one in outcomes if one.kind not in (FRONT, FRONT_CRITERION)]
+    _write_outcomes(experiment, contenders, outcomes)
+    plan = Plan.from_dict(folder.read_json(PLAN_FILE))
+    pruned = experiment.structure.slice(experiment.network.cpu(), plan)
+    milliseconds = measure_latencies_ms({"unpruned": experiment.network, BLEND: pruned}, experiment.example)
+    blend = _outcome(contenders, outcomes, BLEND).model_copy(update={"latency_ms": milliseconds[BLEND]})
+    criteria = {name: _outcome(contenders, outcomes, name) for name in scored.criteria}
+    drawn = _outcome(contenders, outcomes, RANDOM_SEARCH_NAME) if RANDOM_SEARCH_NAME in contenders else None
+    truths = {name: outcome.test_accuracy for name, outcome in criteria.items()}
+    if not same_filters(outcomes):  # else it would count twice
+        truths[BLEND] = blend.test_accuracy
+    generations = folder.read_record(EVOLUTION, list[Generation])
+    return SearchSummary(
+        name=space.name,
+        seed=space.seed,
+        seeds=space.retraining.seeds,
+        budget=experiment.budget_record,
+        allocation=space.allocation.name,
+        schedule=space.schedule.name,
+        proxy=space.proxy.name,
+        unpruned=unpruned.model_copy(update={"latency_ms": milliseconds["unpruned"]}),
+        blend=blend,
+        latency=_latency(experiment, pruned, plan),
+        criteria=criteria,
+        random_search=drawn,
+        ablation=summarise_parts(contenders, outcomes),
+        left_out=scored.left_out,
+        refused=experiment.structure.refused,
+        comparison=compare(outcomes),
+        fidelity=measure_fidelity({name: one.proxy for name, one in contenders.items()}, truths),
+        seconds={"train": unpruned.seconds, "statistics": scored.seconds, **folder.seconds},
+        trials=generations[-1].evaluations,
+        search=summarise_cost(experiment, generations),
+        finals=_finals(experiment) if search.finals else None,
+        front=front,
+        versions=versions(),
+        data=experiment.data_record,
+    )
+
+
+def summarise_cost(experiment: Experiment, generations: Sequence[Generation]) -> SearchCost:
+    """Return what ended a search and what it cost, from its generations as recorded."""
+    search = experiment.space.search
+    return SearchCost(
+        stopped_by=stopped_by(generations, search.generations, search.limit),
+        evaluations=generations[-1].distinct,
+        seconds=round(sum(generation.seconds for generation in generations), 3),
+        passes=sum(generation.passes for generation in generations),
+        phases=summarise_phases(generations),
+    )
+
+
+def _outcome(contenders: Contenders, outcomes: Outcomes, name: str) -> Outcome:
+    """Return what a contender came to; the allocation is told of criteria, which may have another than the blend."""
+    one = contenders[name]
+    allocation = one.allocation.name if one.kind == CRITERION else None
+    return Outcome(proxy=one.proxy, allocation=allocation, **average(outcomes, name, one.kind).model_dump())
+
+
+def _latency(experiment: Experiment, pruned: nn.Module, plan: Plan) -> LatencyRecord | None:
+    return compare_latency(experiment, pruned, plan.counts) if experiment.budget.kind == "latency" else None
+
+
+def _write_outcomes(experiment: Experiment, contenders: Contenders, outcomes: Outcomes) -> None:
+    folder = experiment.folder
+    entries = [
+        RetrainedEntry(**one.model_dump(exclude={"plan", "kept"}), proxy=contenders[one.name].proxy) for one in outcomes
+    ]
+    folder.write_record("records/retrained.json", entries, list[RetrainedEntry])
+    first = [one for one in outcomes if one.seed == 0]
+    groups = [
+        GroupRecord(
+            name=group.name,
+            width=group.width,
+            stage=group.stage,
+            convolutions=list(group.convolutions),
+            kept={one.name: one.kept[group.name] for one in first},
+        )
+        for group in experiment.structure.groups
+    ]
+    folder.write_record("records/groups.json", groups, list[GroupRecord])
+
+
+def _finals(experiment: Experiment) -> FinalsSummary:
+    record = experiment.folder.read_record("records/finals.json", FinalsRecord)
+    return FinalsSummary(
+        candidates=len(record.candidates),
+        trainings=record.seeds * sum(len(one.accuracies) for one in record.candidates),
+        seconds=record.seconds,
+        proxy_was_right=record.candidates[0].stopped == "won",
+    )
