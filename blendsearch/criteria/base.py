@@ -39,7 +39,11 @@ class Criterion:
         return self.needs[0].split(".")[0] if self.needs else "none"
 
     def missing(self, group: Group, statistics: Statistics) -> str:
-        """Return why this criterion cannot score the group, or an empty string."""
+        """Return why this criterion cannot score the group, or an empty string.
+
+        Asked twice: before any work, when `statistics` holds weights, norms, readers and ratings alone, so that what
+        these show is told before hours of training; and once everything was gathered.
+        """
         return ""
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:

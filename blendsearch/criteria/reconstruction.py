@@ -23,7 +23,9 @@ class ThiNet(Criterion):
     source = "Luo et al., ThiNet, ICCV 2017"
 
     def missing(self, group: Group, statistics: Statistics) -> str:
-        read = group.name in statistics.layers["activations.contributions"]
+        # Before anything is measured, the weights that read the group tell as much.
+        measured = statistics.layers.get("activations.contributions", statistics.readers)
+        read = len(measured.get(group.name, [])) > 0
         return "" if read else f"no convolution or linear layer reads group '{group.name}'"
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:

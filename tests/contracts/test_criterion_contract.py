@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import sys
 
 import pytest
@@ -12,10 +13,13 @@ from small_networks import Mixed, OptionA, conv4, images, mobilenet, randomised
 
 from blendsearch.criteria import CRITERIA, Criterion, applicable, measures_of, names, register_criterion, score_groups
 from blendsearch.errors import BlendsearchError
+from blendsearch.experiment import Experiment, check_before_work
+from blendsearch.experiment.scoring import score_calibration
 from blendsearch.models.shortcuts import ZeroPadShortcut
 from blendsearch.statistics import MEASURES, gather, measure
 from blendsearch.structure import Structure
 from blendsearch.structure.slicing import tensor_dims
+from blendsearch.validation.space import checked_from_dict
 
 COUNT = 8
 NETWORKS = {"conv4": (conv4, 8), "option A": (OptionA, 8), "mixed": (Mixed, 8), "mobilenet": (mobilenet, 32)}
@@ -275,3 +279,40 @@ def test_scoring_does_not_change_the_statistics(case, name):
         for site, averages in statistics.averages.items()
         for key, tensor in averages.items()
     )
+
+
+@pytest.fixture(scope="module")
+def experiment_of(stranger, tmp_path_factory):
+    """Make an experiment of a space that names criteria; `ratings` is given where one of them reads it."""
+    path = tmp_path_factory.mktemp("ratings") / "ratings.json"
+    path.write_text(json.dumps({"schema": 1, "groups": {"conv1": {"0": "drop", "1": "keep", "3": "unsure"}}}))
+
+    def make(criteria):
+        data = {
+            "name": "named",
+            "data": {"name": "digits", "test": 60, "calibration": 60, "search": 60, "limit": 200},
+            "model": {"name": "conv4", "arguments": {"width": 6}},
+            "training": {"epochs": 1, "batch_size": 64, "lr": 0.1},
+            "criteria": criteria,
+            "budget": {"filters": 0.5},
+            "clusters": {"count": 1},
+            "retraining": {"epochs": 1, "batch_size": 64, "lr": 0.02},
+            "compute": {"device": "cpu", "workers": 1},
+        }
+        if criteria == "all" or any("ratings" in CRITERIA.get(name).needs for name in criteria):
+            data["ratings"] = {"file": str(path), "fallback": "l1"}
+        return Experiment(checked_from_dict(data))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def among_all(experiment_of):
+    return score_calibration(experiment_of("all"), ALL).scores
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_it_can_be_the_only_one_that_a_space_names(experiment_of, among_all, name):
+    experiment = experiment_of([name])
+    check_before_work(experiment)
+    assert_same(score_calibration(experiment, [name]).scores[name], among_all[name], name)
