@@ -8,15 +8,15 @@ from blendsearch.allocation import (  # noqa: F401  (registration)
     uniform,
 )
 from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
-from blendsearch.allocation.budget import KINDS, Budget
-from blendsearch.allocation.evolved import Evolved, own_allocation, weights_of
+from blendsearch.allocation.budget import Budget
+from blendsearch.allocation.evolved import Evolved, check_shares, own_allocation, weights_of
 
 __all__ = [
     "ALLOCATIONS",
-    "KINDS",
     "Allocation",
     "Budget",
     "Evolved",
+    "check_shares",
     "own_allocation",
     "register_allocation",
     "weights_of",

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from blendsearch.config import BUDGET_KINDS
 from blendsearch.errors import BudgetError
 from blendsearch.structure import CostModel
 
-KINDS = ("flops", "params", "filters", "latency")
 TOLERANCE = 0.01
 
 
@@ -27,8 +27,8 @@ class Budget:
     min_keep: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise BudgetError(f"budget: kind '{self.kind}' given, allowed: {', '.join(KINDS)}")
+        if self.kind not in BUDGET_KINDS:
+            raise BudgetError(f"budget: kind '{self.kind}' given, allowed: {', '.join(BUDGET_KINDS)}")
         if not 0 < self.ratio <= 1:
             raise BudgetError(f"budget: {self.kind} {self.ratio} given, allowed: more than 0, at most 1")
         if not 0 <= self.min_keep < 1:
@@ -45,7 +45,7 @@ class Budget:
         min_keep = rest.pop("min_keep", cls.min_keep)
         if len(rest) != 1:
             raise BudgetError(
-                f"budget: {dict(given)} given, allowed: exactly one of {', '.join(KINDS)}, such as flops: 0.5"
+                f"budget: {dict(given)} given, allowed: exactly one of {', '.join(BUDGET_KINDS)}, such as flops: 0.5"
             )
         ((kind, ratio),) = rest.items()
         return cls(kind, float(ratio), float(min_keep))

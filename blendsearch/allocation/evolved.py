@@ -80,6 +80,15 @@ def own_allocation(allocation: Allocation, keep: Mapping[str, float], structure:
     return allocation.of(keep, structure) if keep and isinstance(allocation, Evolved) else allocation
 
 
+def check_shares(allocation: Allocation, keep: Mapping[str, float]) -> None:
+    """Raise ConfigError where an evolved allocation has no shares to go by: none of its own, none of a blend (`keep`)."""
+    if isinstance(allocation, Evolved) and not (keep or allocation.wish):
+        raise ConfigError(
+            "allocation: 'evolved' takes the layers' shares from a blend's file, and a criterion or a blend without "
+            f"'keep' has none; choose another allocation (such as {', '.join(allocation.start)})"
+        )
+
+
 def weights_of(counts: Mapping[str, int], widths: Mapping[str, int]) -> dict[str, float]:
     """Return the weights that stand for given counts: kept shares over their geometric mean."""
     shares = {group: counts[group] / width for group, width in widths.items()}

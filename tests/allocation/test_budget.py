@@ -6,10 +6,11 @@ import pytest
 import torch
 from small_networks import conv4, images, priced
 
-from blendsearch.allocation import ALLOCATIONS, KINDS, Budget
+from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.allocation.budget import fill
 from blendsearch.allocation.global_threshold import NORMALISATIONS, GlobalThreshold
 from blendsearch.allocation.uniform import Uniform
+from blendsearch.config import BUDGET_KINDS
 from blendsearch.errors import BudgetError, UnknownNameError
 from blendsearch.structure import Structure
 
@@ -78,7 +79,7 @@ def test_normalisation_forgets_the_scale_of_a_group(structure, normalisation):
     assert allocation.allocate(structure, scores, budget) == allocation.allocate(structure, scaled, budget)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BUDGET_KINDS)
 def test_single_filters_are_exchanged_until_the_budget_is_met(structure, kind):
     budget = Budget(kind, 0.5)
     floors = budget.floors(structure.widths)

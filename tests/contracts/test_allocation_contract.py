@@ -9,8 +9,9 @@ import pytest
 import torch
 from small_networks import conv4, images, mobilenet, priced
 
-from blendsearch.allocation import ALLOCATIONS, KINDS, Budget
+from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.compute import Compute
+from blendsearch.config import BUDGET_KINDS
 from blendsearch.data.batches import GivenBatches
 from blendsearch.errors import BudgetError
 from blendsearch.models.zoo import MODELS
@@ -81,7 +82,7 @@ def scores_of(structure, seed=0):
     return scores
 
 
-CASES = [(kind, ratio) for kind in KINDS for ratio in RATIOS]
+CASES = [(kind, ratio) for kind in BUDGET_KINDS for ratio in RATIOS]
 
 
 @pytest.mark.parametrize(("kind", "ratio"), CASES)
@@ -112,7 +113,7 @@ def test_own_floors_are_kept(resnet20, allocation):
     assert all(counts[group] >= floors[group] for group in counts)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BUDGET_KINDS)
 def test_a_larger_budget_keeps_more(resnet20, allocation, kind):
     scores = scores_of(resnet20)
     ratios = [0.15 + 0.05 * i for i in range(17)]
@@ -121,7 +122,7 @@ def test_a_larger_budget_keeps_more(resnet20, allocation, kind):
     assert len(set(costs)) == len(costs)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BUDGET_KINDS)
 def test_the_whole_budget_keeps_everything(resnet20, tiny, allocation, kind):
     for structure in (resnet20, tiny):
         assert allocation.allocate(structure, scores_of(structure), Budget(kind, 1.0)) == structure.widths
@@ -147,7 +148,7 @@ def test_the_highest_scores_are_kept(resnet20, allocation):
         assert not lost or scores[group][list(kept)].min() >= scores[group][lost].max()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BUDGET_KINDS)
 def test_an_impossible_budget_says_what_is_possible(resnet20, allocation, kind):
     with pytest.raises(BudgetError, match=f"{kind} 0.01 cannot be met; at least") as error:
         allocation.allocate(resnet20, scores_of(resnet20), Budget(kind, 0.01, min_keep=0.3))
@@ -158,7 +159,7 @@ def test_an_impossible_budget_says_what_is_possible(resnet20, allocation, kind):
     assert resnet20.cost.ratio(kind, counts) <= possible
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BUDGET_KINDS)
 def test_a_tiny_network_is_as_close_as_one_filter_allows(tiny, allocation, kind):
     for ratio in RATIOS:
         budget = Budget(kind, ratio, min_keep=0.0)
