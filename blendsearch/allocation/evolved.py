@@ -81,7 +81,7 @@ def own_allocation(allocation: Allocation, keep: Mapping[str, float], structure:
 
 
 def check_shares(allocation: Allocation, keep: Mapping[str, float]) -> None:
-    """Raise ConfigError where an evolved allocation has no shares to go by: none of its own, none of a blend (`keep`)."""
+    """Raise ConfigError where an evolved allocation has no shares to go by: its own, or those of a blend."""
     if isinstance(allocation, Evolved) and not (keep or allocation.wish):
         raise ConfigError(
             "allocation: 'evolved' takes the layers' shares from a blend's file, and a criterion or a blend without "
