@@ -44,8 +44,8 @@ class ShortFinetune(Proxy):
             "early_stop": None,
             "lr": self.lr_share * context.training.lr,
         }
-        config = context.training.model_copy(update=changes)
+        training = context.training.model_copy(update=changes)
         # The same images in the same order for every candidate: a paired comparison.
         seed = child_seed(context.seed, "short_finetune")
-        train(network, context.train, config, seed=seed, compute=context.compute, teacher=context.network)
+        train(network, context.train, training, seed=seed, compute=context.compute, teacher=context.network)
         recalibrate(network, self.calibration.batches(250), context.compute)

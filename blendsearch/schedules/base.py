@@ -23,11 +23,41 @@ Scorer = Callable[[nn.Module, Structure], dict[str, Tensor]]
 """Scores the filters of a network as it is now: (network, its structure) -> group -> [C]."""
 
 
-@dataclass
-class Job:
-    """Everything a schedule needs beside the network: how to score, how much to keep, how to train.
+@dataclass(kw_only=True)
+class Trainer:
+    """What trains networks on equal terms.
 
     teacher: the unpruned network, for distillation. validation: what early stop chooses on, never the test split.
+    """
+
+    train: Split
+    training: TrainingConfig
+    seed: int = 0
+    compute: Compute = field(default_factory=Compute)
+    progress: Progress = silent
+    task: str = "training"
+    checkpoint: CheckpointStore | None = None
+    teacher: nn.Module | None = None
+    validation: Split | None = None
+
+    def fit(self, network: nn.Module, **changes: Any) -> History:
+        """Train a network in place; `changes` replace arguments of `train`."""
+        given: dict[str, Any] = {
+            "training": self.training,
+            "seed": self.seed,
+            "compute": self.compute,
+            "progress": self.progress,
+            "task": self.task,
+            "teacher": self.teacher,
+            "validation": self.validation,
+        }
+        return train(network, self.train, **{**given, **changes})
+
+
+@dataclass(kw_only=True)
+class Job(Trainer):
+    """Everything a schedule needs beside the network: how to score, how much to keep, how to train.
+
     compensation: refits in closed form what every cut leaves; None leaves it as it is.
     """
 
@@ -35,15 +65,7 @@ class Job:
     scorer: Scorer
     allocation: Allocation
     budget: Budget
-    train: Split
-    training: TrainingConfig
-    seed: int = 0
-    compute: Compute = field(default_factory=Compute)
-    progress: Progress = silent
     task: str = "retraining"
-    checkpoint: CheckpointStore | None = None
-    teacher: nn.Module | None = None
-    validation: Split | None = None
     compensation: Refit | None = None
 
     def cut(self, structure: Structure, network: nn.Module, plan: Plan) -> nn.Module:
@@ -52,19 +74,6 @@ class Job:
         if self.compensation is not None:
             self.compensation(network, structure, pruned, plan, self.compute, child_seed(self.seed, "compensation"))
         return pruned
-
-    def fit(self, network: nn.Module, **changes: Any) -> History:
-        """Train a network in place on the job's terms; `changes` replace arguments of `train`."""
-        terms: dict[str, Any] = {
-            "config": self.training,
-            "seed": self.seed,
-            "compute": self.compute,
-            "progress": self.progress,
-            "task": self.task,
-            "teacher": self.teacher,
-            "validation": self.validation,
-        }
-        return train(network, self.train, **{**terms, **changes})
 
 
 @dataclass(frozen=True)
@@ -91,38 +100,20 @@ class Schedule:
         raise NotImplementedError
 
 
-@dataclass
-class TrainingJob:
+@dataclass(kw_only=True)
+class TrainingJob(Trainer):
     """Everything a training schedule needs beside the network; there is no budget, since nothing is pruned for good.
 
     calibration: what criteria look at. The seed is that of plain training, so that both see the same images.
     """
 
     structure: Structure
-    train: Split
     calibration: Split
-    training: TrainingConfig
-    seed: int = 0
-    compute: Compute = field(default_factory=Compute)
-    progress: Progress = silent
-    task: str = "training"
-    checkpoint: CheckpointStore | None = None
 
     def score(self, network: nn.Module, criterion: str, seed: int) -> dict[str, Tensor]:
         """Score the filters of the network as it is now: group -> [C], the mean over coupled convolutions."""
         setup = ScoringSetup(compute=self.compute, seed=seed, group_rule="mean")
         return score_network(network, self.structure, self.calibration.batches(128), [criterion], setup)[criterion]
-
-    def fit(self, network: nn.Module, **changes: Any) -> History:
-        """Train a network in place on the job's terms; `changes` replace arguments of `train`."""
-        terms: dict[str, Any] = {
-            "config": self.training,
-            "seed": self.seed,
-            "compute": self.compute,
-            "progress": self.progress,
-            "task": self.task,
-        }
-        return train(network, self.train, **{**terms, **changes})
 
 
 class TrainingSchedule:

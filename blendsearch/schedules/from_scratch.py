@@ -38,8 +38,8 @@ class FromScratch(Schedule):
         pruned = job.cut(job.structure, network, plan)
         reinitialise(pruned, child_seed(job.seed, "initialise"))
         longer = 1.0 if self.equal == "steps" else 1 / job.structure.cost.ratio("flops", plan.counts)
-        config = job.training.model_copy(update={"epochs": job.training.epochs * longer})
-        return Outcome(pruned, plan, job.fit(pruned, config=config, checkpoint=job.checkpoint))
+        training = job.training.model_copy(update={"epochs": job.training.epochs * longer})
+        return Outcome(pruned, plan, job.fit(pruned, training=training, checkpoint=job.checkpoint))
 
 
 def check_resettable(network: nn.Module) -> None:

@@ -102,8 +102,8 @@ class RePr(TrainingSchedule):
                 continue
             plan = progress.plan or (self._without_lowest(network, job, phase) if phase.dropped else None)
             progress.begin(phase, network, plan, history)
-            config = job.training.model_copy(update={"epochs": phase.steps / per_epoch})
-            terms = {"config": config, "window": (phase.before, total), "checkpoint": progress}
+            training = job.training.model_copy(update={"epochs": phase.steps / per_epoch})
+            terms = {"training": training, "window": (phase.before, total), "checkpoint": progress}
             history = History.joined([history, self._fitted(network, plan, job, phase, terms)])
             progress.end()
         return history

@@ -102,9 +102,9 @@ def _done(place: Place, stage: Stage, epochs: float) -> Place:
     job = place.job
     if not place.cut:
         place = _cut(place, stage)
-    config = job.training.model_copy(update={"epochs": epochs, "warmup_epochs": 0.0})
+    training = job.training.model_copy(update={"epochs": epochs, "warmup_epochs": 0.0})
     history = stage.train(
-        place.network, job, config=config, seed=child_seed(job.seed, "step", place.number),
+        place.network, job, training=training, seed=child_seed(job.seed, "step", place.number),
         task=f"{job.task}, {stage.label}", checkpoint=_WithinStage.of(place),
     )  # fmt: skip
     return Place(job, place.network, place.plan, place.number + 1, [*place.parts, history])

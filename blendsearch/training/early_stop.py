@@ -20,8 +20,8 @@ class EarlyStop:
     Source: Prechelt, Early Stopping - But When?, 1998 (stop after a number of epochs without a gain).
     """
 
-    def __init__(self, config: EarlyStopConfig) -> None:
-        self.patience, self.min_delta = config.patience, config.min_delta
+    def __init__(self, training: EarlyStopConfig) -> None:
+        self.patience, self.min_delta = training.patience, training.min_delta
         self.best_epoch = 0
         self.best = 0.0
         self.weights: dict[str, Tensor] = {}

@@ -75,7 +75,7 @@ class History:
 def train(
     network: nn.Module,
     split: Split,
-    config: TrainingConfig,
+    training: TrainingConfig,
     *,
     seed: int,
     compute: Compute | None = None,
@@ -102,18 +102,27 @@ def train(
     """
     compute = compute or Compute()
     compute.place(network)
-    if config.epochs == 0:
+    if training.epochs == 0:
         network.eval()
         return History()
-    per_epoch = steps_per_epoch(len(split), config.batch_size)
-    total = max(1, round(config.epochs * per_epoch))
+    per_epoch = steps_per_epoch(len(split), training.batch_size)
+    total = max(1, round(training.epochs * per_epoch))
     before, whole = window or (0, total)
     run = _Run(
-        network, config, compute, progress, task, total, per_epoch, checkpoint, before, whole,
-        steps=Steps(network, config, compute),
-        objective=make_objective(config, teacher, compute),
-        early_stop=_early_stop(config, validation),
-    )  # fmt: skip
+        network=network,
+        training=training,
+        compute=compute,
+        progress=progress,
+        task=task,
+        total=total,
+        per_epoch=per_epoch,
+        checkpoint=checkpoint,
+        before=before,
+        whole=whole,
+        steps=Steps(network, training, compute),
+        objective=make_objective(training, teacher, compute),
+        early_stop=_early_stop(training, validation),
+    )
     history = run.history
     start = run.restore()
     clock = time.perf_counter() - history.seconds
@@ -122,7 +131,7 @@ def train(
             break
         steps = min(per_epoch, total - epoch * per_epoch)
         place = before // per_epoch + epoch
-        batches = islice(split.batches(config.batch_size, seed=child_seed(seed, "epoch", place), augment=True), steps)
+        batches = islice(split.batches(training.batch_size, seed=child_seed(seed, "epoch", place), augment=True), steps)
         with torch.random.fork_rng(devices=[compute.device] if compute.device.startswith("cuda") else []):
             torch.manual_seed(child_seed(seed, "dropout", place))
             mode(network)
@@ -137,20 +146,20 @@ def train(
     return history
 
 
-def _early_stop(config: TrainingConfig, validation: Split | None) -> EarlyStop | None:
-    if config.early_stop is None:
+def _early_stop(training: TrainingConfig, validation: Split | None) -> EarlyStop | None:
+    if training.early_stop is None:
         return None
     if validation is None:
         raise ConfigError("early_stop: no validation split given (allowed: null, or a training that is given one)")
-    return EarlyStop(config.early_stop)
+    return EarlyStop(training.early_stop)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Run:
     """One training under way: `total` steps, which come after `before` of the `whole`."""
 
     network: nn.Module
-    config: TrainingConfig
+    training: TrainingConfig
     compute: Compute
     progress: Progress
     task: str
@@ -167,15 +176,15 @@ class _Run:
     def epoch(self, batches: Batches) -> None:
         """Train on the batches of one epoch."""
         history = self.history
-        loss_sum, right, seen, rate = torch.zeros(()), torch.zeros(()), 0, 0.0
+        loss_sum, right, seen, lr = torch.zeros(()), torch.zeros(()), 0, 0.0
         for images, labels in batches:
-            rate = learning_rate(self.config, self.before + history.steps, self.whole, self.per_epoch)
+            lr = learning_rate(self.training, self.before + history.steps, self.whole, self.per_epoch)
             try:
-                value, hits = self._batch(images, labels, rate)
+                value, hits = self._batch(images, labels, lr)
             except NotFiniteError as error:
                 epoch = self.before // self.per_epoch + len(history.loss) + 1
                 place = f"in epoch {epoch}, step {self.before + history.steps + 1} of {self.whole}"
-                raise self._diverged(f"{error} {place} (learning rate {rate:.4g})") from None
+                raise self._diverged(f"{error} {place} (learning rate {lr:.4g})") from None
             history.steps += 1
             loss_sum += value * len(labels)
             right += hits.float().cpu()
@@ -186,9 +195,9 @@ class _Run:
             raise self._diverged(f"the weights are not finite after epoch {len(history.loss) + 1}")
         history.loss.append(float(loss_sum / seen))
         history.accuracy.append(float(right / seen))
-        history.lr.append(rate)
+        history.lr.append(lr)
 
-    def _batch(self, images: Tensor, labels: Tensor, rate: float) -> tuple[float, Tensor]:
+    def _batch(self, images: Tensor, labels: Tensor, lr: float) -> tuple[float, Tensor]:
         """Take one step; return the batch's mean loss and how many images were right before it."""
         images = self.compute.images(images)
         with self.compute.autocast():
@@ -198,7 +207,7 @@ class _Run:
         value = loss.item()
         if not math.isfinite(value):
             raise NotFiniteError(f"the loss is {value}")
-        self.steps.step(loss, rate)
+        self.steps.step(loss, lr)
         return value, (logits.argmax(1) == labels).sum()
 
     def validate(self, validation: Split) -> None:

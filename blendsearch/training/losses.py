@@ -27,8 +27,8 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
 class Objective:
     """The loss of a batch: cross entropy with label smoothing."""
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self.label_smoothing = config.label_smoothing
+    def __init__(self, training: TrainingConfig) -> None:
+        self.label_smoothing = training.label_smoothing
 
     def __call__(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss; images [N, C, H, W] as the network saw them, logits [N, classes], labels [N]."""
@@ -42,9 +42,9 @@ class Distillation(Objective):
     """
 
     def __init__(
-        self, config: TrainingConfig, settings: DistillationConfig, teacher: nn.Module, compute: Compute
+        self, training: TrainingConfig, settings: DistillationConfig, teacher: nn.Module, compute: Compute
     ) -> None:
-        super().__init__(config)
+        super().__init__(training)
         self.settings, self.compute = settings, compute
         self.teacher = compute.place(copy.deepcopy(teacher)).eval()
 
@@ -55,13 +55,13 @@ class Distillation(Objective):
         return (1 - self.settings.weight) * super().__call__(images, logits, labels) + self.settings.weight * distance
 
 
-def make_objective(config: TrainingConfig, teacher: nn.Module | None, compute: Compute) -> Objective:
+def make_objective(training: TrainingConfig, teacher: nn.Module | None, compute: Compute) -> Objective:
     """Return the loss that the settings ask for; ConfigError when they ask for a teacher and there is none."""
-    if config.distillation is None:
-        return Objective(config)
+    if training.distillation is None:
+        return Objective(training)
     if teacher is None:
         raise ConfigError(
             "distillation: no teacher given, and there is none to this training (allowed: null, or a training with "
             "the unpruned network as teacher, such as retraining)"
         )
-    return Distillation(config, config.distillation, teacher, compute)
+    return Distillation(training, training.distillation, teacher, compute)

@@ -24,16 +24,16 @@ class NotFiniteError(Exception):
 class Steps:
     """Takes a network's optimiser steps: backward pass, scaling for float16, clipping, update."""
 
-    def __init__(self, network: nn.Module, config: TrainingConfig, compute: Compute) -> None:
+    def __init__(self, network: nn.Module, training: TrainingConfig, compute: Compute) -> None:
         self.parameters = list(network.parameters())
-        self.clip_norm = config.clip_norm
-        self.optimizer = make_optimizer(network, config)
+        self.clip_norm = training.clip_norm
+        self.optimizer = make_optimizer(network, training)
         self.scaler = torch.amp.GradScaler(compute.kind, enabled=compute.scales_gradients)
 
-    def step(self, loss: Tensor, rate: float) -> None:
+    def step(self, loss: Tensor, lr: float) -> None:
         """Descend along a loss's gradient at a learning rate; NotFiniteError when the gradient is not finite."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         if self.clip_norm is not None:
@@ -58,36 +58,36 @@ class Steps:
             self.scaler.load_state_dict(state["scaler"])
 
 
-def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
     """Return the optimizer, with weight decay on convolution and linear weights alone (Goyal et al. 2017)."""
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": training.weight_decay},
         {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=training.lr)
+    return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, nesterov=training.nesterov)
 
 
-def learning_rate(config: TrainingConfig, step: int, total: int, per_epoch: int) -> float:
+def learning_rate(training: TrainingConfig, step: int, total: int, per_epoch: int) -> float:
     """Return the learning rate of a step (from 0): linear warm-up, then the schedule.
 
     Sources: cosine, Loshchilov & Hutter 2017 (SGDR, no restarts); one_cycle, Smith & Topin 2018, with the curve and
     defaults of torch's OneCycleLR (momentum stays as it is).
     """
-    warmup = min(round(config.warmup_epochs * per_epoch), total)
+    warmup = min(round(training.warmup_epochs * per_epoch), total)
     if step < warmup:
-        return config.lr * (step + 1) / (warmup + 1)
+        return training.lr * (step + 1) / (warmup + 1)
     step, length = step - warmup, total - warmup
-    if config.schedule == "constant":
-        return config.lr
-    if config.schedule == "cosine":
-        return config.lr * _cosine(1.0, 0.0, step / max(1, length))
+    if training.schedule == "constant":
+        return training.lr
+    if training.schedule == "cosine":
+        return training.lr * _cosine(1.0, 0.0, step / max(1, length))
     peak = RISE * length - 1
     if step <= peak:
-        return config.lr * _cosine(START, 1.0, step / peak)
-    return config.lr * _cosine(1.0, END, (step - peak) / (length - 1 - peak))
+        return training.lr * _cosine(START, 1.0, step / peak)
+    return training.lr * _cosine(1.0, END, (step - peak) / (length - 1 - peak))
 
 
 def _cosine(start: float, end: float, place: float) -> float:

@@ -31,7 +31,15 @@ def magnitude(network, structure):
 def job(trained, digits) -> Job:
     structure = priced(Structure.of(trained, next(digits.calibration.batches(2))[0]))
     split = digits.train.take(500)
-    return Job(structure, magnitude, ALLOCATIONS.get("uniform")(), Budget("flops", 0.4), split, TRAINING, seed=2)
+    return Job(
+        structure=structure,
+        scorer=magnitude,
+        allocation=ALLOCATIONS.get("uniform")(),
+        budget=Budget("flops", 0.4),
+        train=split,
+        training=TRAINING,
+        seed=2,
+    )
 
 
 @pytest.fixture(params=NAMES)
@@ -135,9 +143,9 @@ def test_all_schedules_train_equally_long(schedule, job, trained):
 def test_every_training_has_the_jobs_teacher_and_validation_split(schedule, job, trained, digits, monkeypatch):
     given = []
 
-    def watched(network, split, config, **terms):
+    def watched(network, split, **terms):
         given.append((terms["teacher"], terms["validation"]))
-        return train(network, split, config, **terms)
+        return train(network, split, **terms)
 
     monkeypatch.setattr("blendsearch.schedules.base.train", watched)
     terms = {"distillation": DistillationConfig(), "early_stop": EarlyStopConfig(patience=1)}

@@ -64,7 +64,7 @@ def same(left, right):
 @pytest.fixture
 def job() -> TrainingJob:
     structure = Structure.of(conv4(), next(DATA.batches(2))[0])
-    return TrainingJob(structure, DATA, DATA.take(8), TRAINING, seed=2)
+    return TrainingJob(structure=structure, train=DATA, calibration=DATA.take(8), training=TRAINING, seed=2)
 
 
 @pytest.fixture(params=NAMES)
@@ -77,7 +77,9 @@ def whole(request):
     """A training that is not stopped: the network, its history, and every state that was saved."""
     network, memory = conv4(), Memory()
     structure = Structure.of(network, next(DATA.batches(2))[0])
-    job = TrainingJob(structure, DATA, DATA.take(8), TRAINING, seed=2, checkpoint=memory)
+    job = TrainingJob(
+        structure=structure, train=DATA, calibration=DATA.take(8), training=TRAINING, seed=2, checkpoint=memory
+    )
     history = SCHEDULES.get(request.param)().train(network, job)
     return request.param, network, history, memory
 

@@ -6,7 +6,7 @@ import torch
 from small_networks import OptionA, conv4, images, randomised
 
 from blendsearch.blending import Blend
-from blendsearch.compute import Compute
+from blendsearch.criteria import ScoringSetup
 from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.statistics import Ratings
 from blendsearch.structure import Plan, Structure
@@ -20,7 +20,7 @@ class Calibration:
 
 
 def scorer(structure, by, **options):
-    return BlendScorer(Blend.single(by), {}, structure, Calibration(), Compute(), 0, **options)
+    return BlendScorer(Blend.single(by), {}, structure, Calibration(), ScoringSetup(**options))
 
 
 def halved(structure, keep):

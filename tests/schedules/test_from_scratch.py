@@ -25,7 +25,15 @@ def job_of(network, digits, epochs):
     structure = Structure.of(network, next(digits.train.batches(2))[0])
     training = TrainingConfig(epochs=epochs, batch_size=64, lr=0.02)
     budget = Budget("flops", 0.4)
-    return Job(structure, magnitude, ALLOCATIONS.get("uniform")(), budget, digits.train.take(320), training, seed=4)
+    return Job(
+        structure=structure,
+        scorer=magnitude,
+        allocation=ALLOCATIONS.get("uniform")(),
+        budget=budget,
+        train=digits.train.take(320),
+        training=training,
+        seed=4,
+    )
 
 
 def test_nothing_of_the_old_weights_is_left(trained, digits):

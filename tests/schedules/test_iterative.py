@@ -23,7 +23,14 @@ def job(trained, digits) -> Job:
     structure = Structure.of(trained, next(digits.train.batches(2))[0])
     training = TrainingConfig(epochs=0, batch_size=64, lr=0.02)
     budget = Budget("flops", 0.4, 0.05)
-    return Job(structure, magnitude, ALLOCATIONS.get("global_threshold")(), budget, digits.train.take(300), training)
+    return Job(
+        structure=structure,
+        scorer=magnitude,
+        allocation=ALLOCATIONS.get("global_threshold")(),
+        budget=budget,
+        train=digits.train.take(300),
+        training=training,
+    )
 
 
 def run(trained, job, **options):

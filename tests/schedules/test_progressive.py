@@ -45,7 +45,13 @@ class Watched(Job):
 def job_of(network, split, make=Job, **changes):
     example, _ = next(split.batches(2))
     terms = {"budget": Budget("flops", 0.4), "training": TRAINING, "seed": 2, **changes}
-    return make(Structure.of(network, example), magnitude, ALLOCATIONS.get("uniform")(), train=split.take(300), **terms)
+    return make(
+        structure=Structure.of(network, example),
+        scorer=magnitude,
+        allocation=ALLOCATIONS.get("uniform")(),
+        train=split.take(300),
+        **terms,
+    )
 
 
 def changed(before, after) -> set[str]:

@@ -11,7 +11,7 @@ from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.campaigns.single import run_prune
 from blendsearch.config import TrainingConfig, load_space
 from blendsearch.errors import ConfigError, DataError
-from blendsearch.experiment.experiment import unlabelled
+from blendsearch.experiment.experiment import take_unlabelled
 from blendsearch.schedules import SCHEDULES, Job, Refit
 from blendsearch.structure import Structure
 from blendsearch.training import Compensation, evaluate
@@ -39,7 +39,13 @@ def job(trained, digits) -> Job:
     refit = Refit(next(digits.calibration.batches(200))[0], positions=3000)
     allocation = ALLOCATIONS.get("uniform")()
     return Job(
-        structure, magnitude, allocation, Budget("flops", 0.5), digits.train.take(300), training, compensation=refit
+        structure=structure,
+        scorer=magnitude,
+        allocation=allocation,
+        budget=Budget("flops", 0.5),
+        train=digits.train.take(300),
+        training=training,
+        compensation=refit,
     )
 
 
@@ -63,14 +69,14 @@ def test_every_schedule_is_better_with_it_where_nothing_trains(trained, job, dig
 
 def test_images_come_from_the_first_split_as_far_as_it_goes(digits):
     parts = (digits.calibration.take(20), digits.train.take(30))
-    images = unlabelled(parts, 50, seed=3)
+    images = take_unlabelled(parts, 50, seed=3)
     known = [{one.numpy().tobytes() for one in next(part.batches(100))[0]} for part in parts]
     given = [one.numpy().tobytes() for one in images]
     assert set(given[:20]) == known[0]
     assert set(given[20:]) == known[1]
-    assert torch.equal(unlabelled(parts, 5, seed=3), images[:5])
+    assert torch.equal(take_unlabelled(parts, 5, seed=3), images[:5])
     with pytest.raises(DataError, match=r"compensation.images: 51 given, at most 50 allowed"):
-        unlabelled(parts, 51, seed=3)
+        take_unlabelled(parts, 51, seed=3)
 
 
 def test_a_space_with_compensation_prunes_without_training(tmp_path):
@@ -78,7 +84,7 @@ def test_a_space_with_compensation_prunes_without_training(tmp_path):
     for images in (None, 60):
         section = {"compensation": {"images": images}} if images else {}
         space = checked_from_dict({**SPACE, **section})
-        accuracy[images] = run_prune(space, "l2", tmp_path / str(images))["pruned"]["test_accuracy"]
+        accuracy[images] = run_prune(space, "l2", tmp_path / str(images)).summary.pruned.test_accuracy
     assert accuracy[60] > accuracy[None]
 
 

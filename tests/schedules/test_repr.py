@@ -28,14 +28,22 @@ def conv4(width=4):
 @pytest.fixture
 def job(digits):
     structure = Structure.of(conv4(), next(digits.calibration.batches(2))[0])
-    return TrainingJob(structure, digits.train.take(130), digits.calibration.take(50), TRAINING, seed=3)
+    return TrainingJob(
+        structure=structure,
+        train=digits.train.take(130),
+        calibration=digits.calibration.take(50),
+        training=TRAINING,
+        seed=3,
+    )
 
 
 class Watched(TrainingJob):
     """Notes the width of each trained network, and its terms."""
 
     def fit(self, network, **changes):
-        self.__dict__.setdefault("seen", []).append((network.conv2.out_channels, changes["window"], changes["config"]))
+        self.__dict__.setdefault("seen", []).append(
+            (network.conv2.out_channels, changes["window"], changes["training"])
+        )
         return super().fit(network, **changes)
 
 
@@ -61,7 +69,7 @@ def test_the_overlap_worked_out_by_hand(job):
 def test_coupled_convolutions_are_scored_by_their_mean_overlap(digits):
     network = randomised(resnet20())
     structure = Structure.of(network, images(size=16))
-    job = TrainingJob(structure, digits.train, digits.calibration, TRAINING)
+    job = TrainingJob(structure=structure, train=digits.train, calibration=digits.calibration, training=TRAINING)
     group = structure.groups[0]
     assert len(group.convolutions) > 1
     overlaps = []
@@ -91,7 +99,7 @@ def test_the_phases_take_turns_and_the_small_network_is_really_small(job):
     assert [width for width, _, _ in seen] == [4, 2, 4, 2, 4]
     assert [before for _, (before, _), _ in seen] == [0, 6, 9, 15, 18]  # three steps an epoch
     assert {total for _, (_, total), _ in seen} == {21}
-    assert [config.epochs for _, _, config in seen] == [2, 1, 2, 1, 1]
+    assert [training.epochs for _, _, training in seen] == [2, 1, 2, 1, 1]
 
 
 def test_cycles_that_fill_the_training_end_with_the_filters_back(job):

@@ -12,7 +12,7 @@ from blendsearch.compute import Compute
 from blendsearch.config import DistillationConfig, EarlyStopConfig, RetrainingConfig
 from blendsearch.errors import ConfigError
 from blendsearch.experiment import retraining
-from blendsearch.experiment.retraining import Candidate, Terms, retrain
+from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Structure
 from blendsearch.training.loop import History
@@ -34,16 +34,22 @@ def space(**changes):
 
 
 @pytest.fixture
-def terms(trained, digits) -> Terms:
+def setup(trained, digits, tmp_path) -> RetrainingSetup:
     def magnitude(network, structure):
         return {name: network.get_submodule(name).weight.detach().abs().sum((1, 2, 3)) for name in structure.widths}
 
-    return Terms(
-        trained, Structure.of(trained, next(digits.calibration.batches(2))[0]), {"l1": magnitude},
-        {"l1": ALLOCATIONS.get("uniform")()}, Budget("flops", 0.3), SCHEDULES.get("one_shot")(),
-        RetrainingConfig(epochs=2, batch_size=64), dataclasses.replace(digits, train=digits.train.take(200)),
-        Compute(), seed=1,
-    )  # fmt: skip
+    return RetrainingSetup(
+        network=trained,
+        structure=Structure.of(trained, next(digits.calibration.batches(2))[0]),
+        prunings={"l1": Pruning(magnitude, ALLOCATIONS.get("uniform")(), Budget("flops", 0.3))},
+        schedule=SCHEDULES.get("one_shot")(),
+        training=RetrainingConfig(epochs=2, batch_size=64),
+        compensation=None,
+        splits=dataclasses.replace(digits, train=digits.train.take(200)),
+        compute=Compute(),
+        seed=1,
+        checkpoints=tmp_path,
+    )
 
 
 @pytest.fixture
@@ -59,35 +65,37 @@ def jobs(monkeypatch):
     return made
 
 
-def test_retraining_learns_from_the_unpruned_network_and_counts_its_steps(terms, jobs):
-    plain, _ = retrain(terms, Candidate("l1", "criterion", 0))
+def test_retraining_learns_from_the_unpruned_network_and_counts_its_steps(setup, jobs):
+    plain, _ = retrain(setup, Repetition("l1", "criterion", 0))
     taught = dataclasses.replace(
-        terms, training=terms.training.model_copy(update={"distillation": DistillationConfig()})
+        setup,
+        training=setup.training.model_copy(update={"distillation": DistillationConfig()}),
+        checkpoints=setup.checkpoints / "taught",
     )
-    other, _ = retrain(taught, Candidate("l1", "criterion", 0))
+    other, _ = retrain(taught, Repetition("l1", "criterion", 0))
     assert plain.steps == other.steps == 2 * 4
     assert plain.best_epoch is None
     assert plain.plan == other.plan
     assert plain.loss != other.loss
-    assert all(job["teacher"] is terms.network and job["validation"] is None for job in jobs)
+    assert all(job["teacher"] is setup.network and job["validation"] is None for job in jobs)
 
 
-def test_retraining_stops_early_on_the_search_split_never_on_the_test_split(terms, jobs):
-    early = terms.training.model_copy(update={"epochs": 40.0, "lr": 1e-6, "early_stop": EarlyStopConfig(patience=1)})
-    result, _ = retrain(dataclasses.replace(terms, training=early), Candidate("l1", "criterion", 0))
-    assert jobs[0]["validation"] is terms.splits.search
+def test_retraining_stops_early_on_the_search_split_never_on_the_test_split(setup, jobs):
+    early = setup.training.model_copy(update={"epochs": 40.0, "lr": 1e-6, "early_stop": EarlyStopConfig(patience=1)})
+    result, _ = retrain(dataclasses.replace(setup, training=early), Repetition("l1", "criterion", 0))
+    assert jobs[0]["validation"] is setup.splits.search
     assert result.steps == 4 * len(result.loss) < 4 * 40
     assert result.best_epoch == len(result.loss) - 1
 
 
-def test_the_baseline_stops_early_on_the_search_split(tmp_path, monkeypatch):
+def test_the_unpruned_network_stops_early_on_the_search_split(tmp_path, monkeypatch):
     seen = []
 
     def noted(*given, **keys):
         seen.append(keys["validation"])
         return History()
 
-    monkeypatch.setattr("blendsearch.experiment.experiment.train", noted)
+    monkeypatch.setattr("blendsearch.experiment.unpruned.train", noted)
     run_train(space(training={"epochs": 4, "early_stop": {}}), tmp_path / "early")
     run_train(space(), tmp_path / "whole")
     assert [split and len(split) for split in seen] == [100, None]
