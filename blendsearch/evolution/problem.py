@@ -1,4 +1,4 @@
-"""What a search solves: blends become plans, plans are judged by a proxy."""
+"""What a search is about: how a genome becomes a plan, what the plan is judged by, and which costs count beside."""
 
 from __future__ import annotations
 
@@ -7,27 +7,37 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from blendsearch.evolution.fitness import FitnessFunction, Planner
+from blendsearch.evolution.fitness import Evaluation, FitnessFunction, Planner
 from blendsearch.evolution.genome import GenomeSpace
+from blendsearch.evolution.pareto import Point
 from blendsearch.structure import Plan
 
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """How blends become plans, and what judges these; each distinct plan is judged once."""
+    """Planner and fitness of a search; objectives: kinds of cost ("flops", "params", "latency") minimised beside."""
 
     planner: Planner
     fitness: FitnessFunction
+    objectives: tuple[str, ...] = ()
 
-    def judge(self, plans: Sequence[Plan]) -> list[float]:
-        """Return what the proxy says of plans."""
-        return [evaluation.value for evaluation in self.fitness(plans)]
-
-    def at(self, genomes: GenomeSpace, genome: np.ndarray) -> SearchProblem:
-        """Return the problem at a genome's budget: this one unless budgets are searched too."""
+    def at_budget_of(self, genomes: GenomeSpace, genome: np.ndarray) -> SearchProblem:
+        """Return the problem at a genome's own budget: the same one unless budgets are searched."""
         ratio = genomes.ratio(genome)
         return self if ratio is None else replace(self, planner=self.planner.at(ratio))
 
     def plan(self, genomes: GenomeSpace, genome: np.ndarray) -> Plan:
         """Return the plan of a genome, at its own budget where budgets are searched too."""
-        return self.at(genomes, genome).planner.plan(genomes.decode(genome))
+        return self.at_budget_of(genomes, genome).planner.plan(genomes.decode(genome))
+
+    def values(self, plans: Sequence[Plan]) -> list[float]:
+        """Return the proxy of each plan."""
+        return [evaluation.value for evaluation in self.fitness(plans)]
+
+    def shares(self, plan: Plan) -> tuple[float, ...]:
+        """Return the kept share of each cost that is minimised."""
+        return tuple(self.planner.structure.cost.ratio(kind, plan.counts) for kind in self.objectives)
+
+    def point(self, evaluation: Evaluation) -> Point:
+        """Return what is maximised: the proxy, and minus each kept share."""
+        return (evaluation.value, *(-share for share in self.shares(evaluation.plan)))

@@ -42,7 +42,7 @@ def enter_criterion(problem: SearchProblem, name: str, kind: str) -> Contender:
 def enter_without_shares(problem: SearchProblem, blend: Blend, kind: str) -> Contender:
     """Return a blend without shares of its own under the space's allocation, or the start that the proxy prefers."""
     choices = _choices(problem.planner)
-    values = problem.judge(_plans(problem.planner, blend, choices))
+    values = problem.values(_plans(problem.planner, blend, choices))
     best = max(range(len(values)), key=values.__getitem__)
     return Contender(blend, choices[best], values[best], kind, problem.planner.budget)
 
@@ -51,7 +51,7 @@ def enter_first_criterion(problem: SearchProblem, names: Sequence[str], kind: st
     """Return the criterion, of those named, that the proxy puts first under the planner's budget."""
     choices = _choices(problem.planner)
     # All at once, so that they are judged side by side.
-    problem.judge([plan for name in names for plan in _plans(problem.planner, Blend.single(name), choices)])
+    problem.values([plan for name in names for plan in _plans(problem.planner, Blend.single(name), choices)])
     contenders = {name: enter_criterion(problem, name, kind) for name in names}
     first = max(contenders, key=lambda name: contenders[name].proxy)
     return first, contenders[first]

@@ -14,7 +14,8 @@ from blendsearch.validation.space import make
 def make_problem(experiment: Experiment, scores: Scores) -> SearchProblem:
     """Return the problem that a search of this experiment solves, or a contender without a search is judged by."""
     planner = Planner(experiment.structure, scores, experiment.allocation, experiment.budget)
-    return SearchProblem(planner, make_fitness(experiment, experiment.space.proxy))
+    fitness = make_fitness(experiment, experiment.space.proxy)
+    return SearchProblem(planner, fitness, tuple(experiment.space.search.objectives))
 
 
 def make_fitness(experiment: Experiment, proxy: NamedSection) -> FitnessFunction:

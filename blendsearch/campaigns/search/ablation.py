@@ -21,7 +21,7 @@ def enter_parts(problem: SearchProblem, blend: Blend) -> Contenders:
     """
     planner = problem.planner
     singles = {name: replace(Blend.single(name), keep=blend.keep) for name in planner.scores}
-    values = dict(zip(singles, problem.judge([planner.plan(single) for single in singles.values()]), strict=True))
+    values = dict(zip(singles, problem.values([planner.plan(single) for single in singles.values()]), strict=True))
     first = max(values, key=values.__getitem__)
     plain = enter_without_shares(problem, replace(blend, keep={}), ABLATION)
     return {

@@ -48,7 +48,7 @@ def enter_front(experiment: Experiment, search: PhasedSearch, blend: Contender, 
     result: Contenders = {}
     for point in record.points[1:]:
         genome = np.array(point.genome)
-        problem = search.problem.at(genomes, genome)
+        problem = search.problem.at_budget_of(genomes, genome)
         own = make_contender(problem.planner, genomes.decode(genome), proxy=point.proxy, kind=FRONT)
         _, beside = enter_first_criterion(problem, [point.criterion], FRONT_CRITERION)
         result |= {_name(point): own, _name_beside(point): beside}
@@ -57,22 +57,22 @@ def enter_front(experiment: Experiment, search: PhasedSearch, blend: Contender, 
 
 def _choose(experiment: Experiment, search: PhasedSearch, blend: Contender, trials: Sequence[Trial]) -> FrontRecord:
     """Return what the front is: its costs, the points that are retrained, every trial and which are on the front."""
-    planner, genomes, objectives = search.problem.planner, search.finest, search.last.objectives
+    planner, genomes = search.problem.planner, search.finest
     settings = experiment.space.search
-    shares = objectives.shares(planner.plan(blend.blend), planner.structure.cost)
+    shares = search.problem.shares(planner.plan(blend.blend))
     front = search.last.algorithm.front
     chosen = spread_over([-point[1] for _, point in front], shares[0], settings.front - 1)
     candidates = [(genomes.encode(blend.blend), blend.proxy), *((front[at][0], front[at][1][0]) for at in chosen)]
     points = []
     for place, (genome, proxy) in enumerate(candidates, start=1):
-        problem = search.problem.at(genomes, genome)
+        problem = search.problem.at_budget_of(genomes, genome)
         ratio = problem.planner.budget.ratio
         experiment.progress("front", place - 1, len(candidates), f"budget {ratio:.3f}")
         first, _ = enter_first_criterion(problem, list(planner.scores), FRONT_CRITERION)
         points.append(FrontChoice(place=place, ratio=ratio, proxy=proxy, criterion=first, genome=genome.tolist()))
     experiment.progress("front", len(points), len(points))
     return FrontRecord(
-        costs=list(objectives.costs),
+        costs=list(search.problem.objectives),
         lowest=settings.lowest,
         highest=experiment.budget.ratio,
         points=points,
@@ -100,9 +100,9 @@ def judge_at_full_budget(
 
     Those of their front come first, by proxy. The best of the record is that at the full budget.
     """
-    genomes, objectives, cost = search.finest, search.last.objectives, search.problem.planner.structure.cost
+    genomes = search.finest
     evaluations = _judge(experiment, search, drawn)
-    points = [objectives.point(evaluation, cost) for evaluation in evaluations]
+    points = [search.problem.point(evaluation) for evaluation in evaluations]
     front = set(non_dominated(points))
     full = [np.array_equal(genome, genomes.at_highest(genome)) for genome in drawn]
     order = sorted(range(len(drawn)), key=lambda number: (number not in front, -points[number][0], number))

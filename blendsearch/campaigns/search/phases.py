@@ -19,7 +19,6 @@ from blendsearch.evolution.fitness import Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Ledger, Trial
 from blendsearch.evolution.loop import Search, stopped_by
-from blendsearch.evolution.objectives import Objectives
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.refine import distinct, refine_blend
 from blendsearch.experiment.experiment import Experiment
@@ -180,15 +179,14 @@ class PhasedSearch:
             best = refine_best(self.ledger.trials(), before, phase, settings.population)
             initial = distinct(phase.genomes, [*best, *initial])
         return Search(
-            space=phase.genomes,
-            algorithm=make_algorithm(settings, phase.genomes, seed=phase.seed, initial=initial),
             problem=self.problem,
+            genomes=phase.genomes,
+            algorithm=make_algorithm(settings, phase.genomes, seed=phase.seed, initial=initial),
             ledger=self.ledger,
             save=self._saver(phase),
             progress=self._progress_of(phase),
             base_names=list(criteria),
             start_names=[Path(path).name for path in self.given[first.unit]],
-            objectives=Objectives(tuple(settings.objectives)),
             generations=self.generations,
         )
 
