@@ -63,7 +63,7 @@ def pair_by_seed(outcomes: Outcomes, name: str, kind: str = CRITERION, of: str =
 
 
 def compare_pairs(differences: Sequence[float], baseline: str | None = None) -> Difference:
-    """Return the mean of paired differences, its interval, the verdict; for the blend minus a baseline a sentence, too."""
+    """Return mean, interval and verdict of paired differences; of the blend minus a baseline a sentence, too."""
     bounds, mean = interval(differences), fmean(differences)
     verdict = verdict_of(bounds)
     sentence = baseline and verdict_sentence("the blend", baseline, mean, bounds, verdict, len(differences))

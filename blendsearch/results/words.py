@@ -1,10 +1,14 @@
-"""Numbers as people read them: percent, percentage points, counts, durations."""
+"""Numbers as people read them: percent, percentage points, intervals, counts, durations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 DASH = "–"
+MINUS = "−"
+
+COSTS = {"flops": "FLOPs", "params": "parameters"}
+"""Kinds of cost whose names pages write otherwise."""
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -12,20 +16,77 @@ def percent(share: float | None, digits: int = 2) -> str:
     return DASH if share is None else f"{100 * share:.{digits}f} %"
 
 
-def cost_name(kind: str) -> str:
-    """Return a kind of cost as pages call it."""
-    return {"flops": "FLOPs", "params": "parameters"}.get(kind, kind)
+def in_percent(share: float | None, digits: int = 2, otherwise: str = DASH) -> str:
+    """Return a share in per cent without the sign, which the column's head has."""
+    return otherwise if share is None else f"{100 * share:.{digits}f}"
 
 
-def points(difference: float) -> str:
-    """Return a difference of two shares in percentage points with its sign."""
+def percent_range(bounds: Sequence[float] | None, digits: int = 2, otherwise: str = DASH) -> str:
+    """Return for example '96.12 to 97.30' of two shares in [0, 1], in per cent without the sign."""
+    return f"{100 * bounds[0]:.{digits}f} to {100 * bounds[1]:.{digits}f}" if bounds else otherwise
+
+
+def mean_and_deviation(mean: float | None, deviation: float | None, otherwise: str = DASH) -> str:
+    """Return '97.25 ± 0.12' in per cent, or '97.25' where there is no deviation, as of one seed."""
+    return in_percent(mean, otherwise=otherwise) + ("" if deviation is None else f" ± {in_percent(deviation)}")
+
+
+def decimal(value: float | None, digits: int = 2) -> str:
+    """Return a number such as a proxy's or a tau, or a dash."""
+    return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def decimal_range(bounds: Sequence[float] | None, digits: int = 2, otherwise: str = DASH) -> str:
+    """Return for example '−0.12 to 0.86'."""
+    return f"{decimal(bounds[0], digits)} to {decimal(bounds[1], digits)}" if bounds else otherwise
+
+
+def points(difference: float | None) -> str:
+    """Return a difference of two shares in percentage points with its sign, or a dash."""
+    if difference is None:
+        return DASH
     text = f"{100 * difference:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)
 
 
-def interval(bounds: tuple[float, float] | None) -> str:
+def interval(bounds: Sequence[float] | None) -> str:
     """Return a 95 % interval of percentage points, or nothing."""
     return f"[{points(bounds[0])}, {points(bounds[1])}]" if bounds else ""
+
+
+def points_and_interval(difference: float, bounds: Sequence[float] | None) -> str:
+    """Return a difference with its interval where it has one, for example '+0.95 [+0.34, +1.56]'."""
+    return f"{points(difference)} {interval(bounds)}".strip()
+
+
+def plain_points(difference: float) -> str:
+    """Return percentage points with an ASCII sign, for sentences, terminals and text files."""
+    return f"{100 * difference:+.2f}"
+
+
+def plain_range(bounds: Sequence[float]) -> str:
+    """Return an interval as `plain_points`, for example '+0.34 to +1.56'."""
+    return f"{plain_points(bounds[0])} to {plain_points(bounds[1])}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return for example '0.52 ms', or a dash."""
+    return DASH if value is None else f"{value:.2f} ms"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return '1 seed' or '3 seeds'."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def part_name(part: object) -> str:
+    """Return the name of an allocation, schedule or proxy given as name or as {name, options}."""
+    return str(part.get("name", DASH)) if isinstance(part, dict) else DASH if part is None else str(part)
+
+
+def cost_name(kind: str) -> str:
+    """Return a kind of cost as pages call it."""
+    return COSTS.get(kind, kind)
 
 
 def budget_words(kind: str, ratio: float) -> str:
@@ -37,10 +98,10 @@ def verdict_sentence(
     who: str, rival: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int
 ) -> str:
     """Return what a paired difference of test accuracies (who - rival, in [0, 1]) says, as a sentence."""
-    difference_words = f"{100 * difference:+.2f} points"
+    difference_words = f"{plain_points(difference)} points"
     if bounds is None:
         return f"After equal retraining {who} is {difference_words} from {rival}; one seed tests nothing."
-    range_ = f"95 % interval {100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f}, {seeds} paired seeds"
+    range_ = f"95 % interval {plain_range(bounds)}, {seeds} paired seeds"
     subject = who[0].upper() + who[1:]
     words = {
         "beats": f"{subject} beats {rival}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -11,11 +12,11 @@ from fake_run import make_run
 
 from blendsearch.errors import RunError
 from blendsearch.reports import build_report
-from blendsearch.reports.figures import FIGURES
+from blendsearch.reports.figures import SEARCH_FIGURES
 from blendsearch.reports.figures.front import draw_front
 from blendsearch.reports.figures.style import LIGHT, NotDrawn
 from blendsearch.reports.pages.front_table import front_table
-from blendsearch.results.records.search import read_run
+from blendsearch.results.runs import read_search_run
 
 
 @pytest.fixture
@@ -25,12 +26,20 @@ def other_figures_left_out(monkeypatch):
     def leave_out(run, theme):
         raise NotDrawn("left out")
 
-    monkeypatch.setattr("blendsearch.reports.pages.search.FIGURES", dict.fromkeys(FIGURES, leave_out))
+    wanted = SEARCH_FIGURES.of
+
+    def only_front(run):
+        return [one if one.name == "front" else dataclasses.replace(one, draw=leave_out) for one in wanted(run)]
+
+    monkeypatch.setattr(SEARCH_FIGURES, "of", only_front)
 
 
 def side(proxy, accuracy, share, std):
     shares = {"flops": share, "params": share + 0.01}
-    return {"proxy": proxy, "test_accuracy": accuracy, "test_accuracy_std": std, "shares": shares}
+    return {
+        "proxy": proxy, "search_accuracy": accuracy, "test_accuracy": accuracy, "test_accuracy_std": std,
+        "shares": shares, "flops_ratio": share, "params_ratio": share + 0.01,
+    }  # fmt: skip
 
 
 def with_front(folder, costs=("flops",), std=0.004):
@@ -69,7 +78,7 @@ def test_the_front_is_drawn_and_told(tmp_path):
 
 
 def test_each_cost_has_its_row_and_the_picture_shows_the_numbers(tmp_path):
-    run = read_run(with_front(tmp_path, costs=("flops", "params")))
+    run = read_search_run(with_front(tmp_path, costs=("flops", "params")))
     drawing = draw_front(run, LIGHT)
     assert len(drawing.figure.axes) == 4
     assert [axes.get_xlabel() for axes in drawing.figure.axes[::2]] == ["FLOPs kept, %", "parameters kept, %"]
@@ -83,12 +92,13 @@ def test_each_cost_has_its_row_and_the_picture_shows_the_numbers(tmp_path):
         assert high > 96.6
     assert "at 1 of them the blend is above" in drawing.alt
     table = front_table(run)
-    assert table.costs == "FLOPs and parameters"
+    (figure,) = [one for one in SEARCH_FIGURES.of(run) if one.name == "front"]
+    assert "few FLOPs and parameters at once" in figure.caption
     assert [row.better for row in table.rows] == [True, False, False]
 
 
 def test_one_seed_tests_nothing(tmp_path):
-    run = read_run(with_front(tmp_path, std=None))
+    run = read_search_run(with_front(tmp_path, std=None))
     assert front_table(run).told == "One retraining seed: no difference is tested."
     assert front_table(run).rows[0].interval == "–"
     draw_front(run, LIGHT)
@@ -103,7 +113,7 @@ def test_without_a_front_there_is_no_section_and_an_old_picture_goes(tmp_path):
     assert "Accuracy against cost" not in page
     assert not (folder / "figures" / "front.png").exists()
     with pytest.raises(NotDrawn, match="one objective"):
-        draw_front(read_run(folder), LIGHT)
+        draw_front(read_search_run(folder), LIGHT)
 
 
 def test_a_broken_record_is_one_line(tmp_path):

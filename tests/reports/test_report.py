@@ -12,12 +12,12 @@ from page_reading import parsed
 
 from blendsearch.errors import RunError
 from blendsearch.reports import build_report
-from blendsearch.reports.figures import FIGURES
+from blendsearch.reports.figures import SEARCH_FIGURES
 from blendsearch.reports.figures.searching import draw_evolution
 from blendsearch.reports.figures.style import LIGHT
-from blendsearch.reports.pages.search_story import gaps
+from blendsearch.reports.pages.search_story import find_gaps
 from blendsearch.results.outcomes import results
-from blendsearch.results.records.search import read_run
+from blendsearch.results.runs import read_search_run
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def run(tmp_path_factory):
 
 
 def test_every_figure_is_a_png_and_an_svg(run):
-    for name in FIGURES:
+    for name in [figure.name for figure in SEARCH_FIGURES.of(read_search_run(run))]:
         assert (run / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
         assert b"<svg" in (run / "figures" / f"{name}.svg").read_bytes()[:2000], name
 
@@ -96,8 +96,8 @@ def test_retraining_of_unequal_length_is_told(tmp_path):
     def told(steps_of_l1: int) -> list[str]:
         counted = [{**row, "steps": steps_of_l1 if row["name"] == "l1" else 90} for row in rows]
         file.write_text(json.dumps(counted))
-        run = read_run(folder)
-        return [gap for gap in gaps(run, results(run)) if "not equally long" in gap]
+        run = read_search_run(folder)
+        return [gap for gap in find_gaps(run, results(run)) if "not equally long" in gap]
 
     (line,) = told(60)
     assert "l1 60" in line
@@ -136,7 +136,7 @@ def test_the_evolution_figure_names_the_phases_of_a_search_from_coarse_to_fine(t
     units = ["network"] * 3 + ["stage"] * 3 + ["layer"] * 3
     steps = [{**step, "unit": unit} for step, unit in zip(steps, units, strict=True)]
     (folder / "records/evolution.json").write_text(json.dumps(steps))
-    axes = draw_evolution(read_run(folder), LIGHT).figure.axes[0]
+    axes = draw_evolution(read_search_run(folder), LIGHT).figure.axes[0]
     told = [text for text in axes.texts if text.get_text().startswith("by ")]
     assert [text.get_text() for text in told] == ["by network", "by stage", "by layer"]
     assert [text.xy[0] for text in told] == [steps[at]["evaluations"] for at in (0, 2, 5)]

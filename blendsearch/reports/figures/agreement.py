@@ -11,26 +11,34 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
+from blendsearch.reports.figures.registry import SEARCH_FIGURES
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes, text_on
-from blendsearch.results.records.search import Agreement, Number, Run
+from blendsearch.results.records.common import AgreementRecord, Number
+from blendsearch.results.runs import SearchRun
 
 MOST_PANELS = 24
 COLUMNS = 4
 
 
-def draw_agreement(run: Run, theme: Theme) -> Drawing:
+@SEARCH_FIGURES.register(
+    "agreement",
+    title="How far the criteria agree",
+    caption="Spearman's ρ between the ranks of the filters, mean over the layers: 1 same order, 0 unrelated, below 0 "
+    "opposed. The tree joins criteria by average linkage of 1 − ρ.",
+)
+def draw_agreement(run: SearchRun, theme: Theme) -> Drawing:
     """Draw the mean agreement over all groups of a run."""
     return draw_mean_agreement(_agreement(run), theme)
 
 
-def draw_mean_agreement(agreement: Agreement, theme: Theme) -> Drawing:
+def draw_mean_agreement(agreement: AgreementRecord, theme: Theme) -> Drawing:
     """Draw the mean agreement over all groups with its dendrogram and the numbers in the cells."""
     drawing, cells, matrix = _mean_agreement(agreement, 0.37, theme)
     _write_numbers(cells, matrix, theme)
     return drawing
 
 
-def draw_compact_agreement(agreement: Agreement, theme: Theme) -> Drawing:
+def draw_compact_agreement(agreement: AgreementRecord, theme: Theme) -> Drawing:
     """Draw the same with small cells, for many criteria: no numbers, a dash where rho is below 0.
 
     The cells are one picture within the figure; as thousands of shapes they would be most of a page.
@@ -43,7 +51,7 @@ def draw_compact_agreement(agreement: Agreement, theme: Theme) -> Drawing:
     return drawing
 
 
-def _mean_agreement(agreement: Agreement, cell: float, theme: Theme) -> tuple[Drawing, Axes, np.ndarray]:
+def _mean_agreement(agreement: AgreementRecord, cell: float, theme: Theme) -> tuple[Drawing, Axes, np.ndarray]:
     """Draw cells of a size in inches, tree and names; return the drawing, the axes and the matrix as ordered there."""
     names = agreement.criteria
     size = cell * len(names)
@@ -63,7 +71,16 @@ def _mean_agreement(agreement: Agreement, cell: float, theme: Theme) -> tuple[Dr
     return Drawing(figure, words), cells, matrix[np.ix_(order, order)]
 
 
-def draw_group_agreement(run: Run, theme: Theme) -> Drawing:
+def _groups_caption(run: SearchRun) -> str:
+    groups = [] if run.agreement is None else list(run.agreement.groups)
+    words, shown = "Each layer with its own tree and order; – marks ρ below 0.", len(shown_groups(groups))
+    if shown == len(groups):
+        return words
+    return f"{words} {shown} of {len(groups)} layers, evenly spread; all are in records/agreement.json."
+
+
+@SEARCH_FIGURES.register("agreement_groups", title="Layer by layer", caption=_groups_caption)
+def draw_group_agreement(run: SearchRun, theme: Theme) -> Drawing:
     """Draw a small heat map with its own dendrogram and order for each group, at most MOST_PANELS of them."""
     agreement = _agreement(run)
     shown = shown_groups(list(agreement.groups))
@@ -92,7 +109,7 @@ def shown_groups(groups: Sequence[str]) -> list[str]:
     return [groups[index] for index in np.linspace(0, len(groups) - 1, MOST_PANELS).round().astype(int)]
 
 
-def _agreement(run: Run) -> Agreement:
+def _agreement(run: SearchRun) -> AgreementRecord:
     if run.agreement is None:
         raise NotDrawn("records/agreement.json is not there.")
     if len(run.agreement.criteria) < 2:
@@ -105,7 +122,7 @@ def _matrix(rows: list[list[Number]]) -> np.ndarray:
     return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
 
 
-def _draw_panel(tree: Axes, cells: Axes, agreement: Agreement, group: str, theme: Theme) -> None:
+def _draw_panel(tree: Axes, cells: Axes, agreement: AgreementRecord, group: str, theme: Theme) -> None:
     matrix = _matrix(agreement.groups[group])
     order = _draw_tree(tree, matrix, theme)
     ordered = matrix[np.ix_(order, order)]

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 from blendsearch.reports.figures.style import Theme, new_figure, placed_axes
-from blendsearch.results.words import points
+from blendsearch.results.records.common import Bounds
+from blendsearch.results.words import interval, points
 
 Kind = Literal["best", "blend", "other"]
 MARKERS: dict[Kind, str] = {"best": "s", "blend": "D", "other": "o"}
@@ -20,12 +21,11 @@ MARKERS: dict[Kind, str] = {"best": "s", "blend": "D", "other": "o"}
 
 @dataclass(frozen=True)
 class Bar:
-    """A difference of accuracies in [0, 1] against `name`; low and high are None for one seed; single: by seed."""
+    """A difference of accuracies in [0, 1] against `name`; no interval for one seed; single: by seed."""
 
     name: str
     mean: float
-    low: float | None
-    high: float | None
+    interval: Bounds | None
     kind: Kind = "other"
     single: tuple[float, ...] = ()
 
@@ -69,9 +69,9 @@ def _draw_bar(axes: Axes, row: int, bar: Bar, theme: Theme) -> None:
         zorder=2,
     )
     numbers = points(bar.mean)
-    if bar.low is not None and bar.high is not None:
-        axes.plot([100 * bar.low, 100 * bar.high], [row, row], color=colour, linewidth=1.8, zorder=3)
-        numbers += f"  [{points(bar.low)}, {points(bar.high)}]"
+    if bar.interval is not None:
+        axes.plot([100 * end for end in bar.interval], [row, row], color=colour, linewidth=1.8, zorder=3)
+        numbers += f"  {interval(bar.interval)}"
     axes.scatter(100 * bar.mean, row, marker=MARKERS[bar.kind], s=38, color=colour, zorder=4)
     across = axes.get_yaxis_transform()
     axes.text(

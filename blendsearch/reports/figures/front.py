@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import matplotlib
@@ -10,9 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
+from blendsearch.reports.figures.registry import SEARCH_FIGURES
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure
-from blendsearch.results.records.search import Front, FrontPoint, Outcome, Run
-from blendsearch.results.words import cost_name
+from blendsearch.results.records.search import FrontPoint, FrontRecord, FrontSide
+from blendsearch.results.runs import SearchRun
+from blendsearch.results.words import cost_name, percent
 
 WIDTH, HEIGHT = 11.4, 4.1
 """Inches of a row: one for each cost."""
@@ -21,7 +22,23 @@ APART = 4.0
 """Points by which a blend and the criterion of its budget stand apart, so that their bars do not cover each other."""
 
 
-def draw_front(run: Run, theme: Theme) -> Drawing:
+def _caption(run: SearchRun) -> str:
+    assert run.front is not None
+    costs = " and ".join(cost_name(kind) for kind in run.front.costs)
+    return (
+        f"The search looked for a high proxy and few {costs} at once: {len(run.front.trials)} trials, "
+        f"{len(run.front.front)} of them on the front, which no other trial beats in one without losing in another. "
+        "Points of it, spread evenly over the cost, were retrained (◆), and beside each the criterion that the proxy "
+        "puts first at the same budget (■), on the same terms; bars reach one standard deviation over seeds to each "
+        "side, and the two are drawn a little apart. The original network reaches "
+        f"{percent(run.summary.unpruned.test_accuracy)}. Trials far below the front are outside the right picture."
+    )
+
+
+@SEARCH_FIGURES.register(
+    "front", title="Accuracy against cost", caption=_caption, wanted=lambda run: run.front is not None
+)
+def draw_front(run: SearchRun, theme: Theme) -> Drawing:
     """Draw for each cost the retrained points beside their criteria, and next to it all trials of the search."""
     points, front = run.summary.front, run.front
     if front is None or not points:
@@ -50,8 +67,8 @@ def draw_front(run: Run, theme: Theme) -> Drawing:
 
 
 def _draw_accuracies(axes: Axes, points: Sequence[FrontPoint], kind: str, theme: Theme) -> None:
-    blends = [(_share(point, kind), point) for point in points]
-    criteria = [(_share(point.criterion, kind), point.criterion) for point in points]
+    blends = [(point.shares.get(kind), point) for point in points]
+    criteria = [(point.criterion.shares.get(kind), point.criterion) for point in points]
     _draw_line(axes, criteria, APART, "s", (0, (4, 2)), theme.best, "criterion that the proxy puts first", theme)
     _draw_line(axes, blends, -APART, "D", "-", theme.blend, "blend", theme)
     axes.margins(0.13, 0.16)
@@ -63,10 +80,10 @@ def _draw_accuracies(axes: Axes, points: Sequence[FrontPoint], kind: str, theme:
 def _name_criterion(axes: Axes, point: FrontPoint, kind: str, theme: Theme) -> None:
     """Write a criterion's name beyond its bar: above when it is ahead of the blend, else below."""
     other = point.criterion
-    share, accuracy = _share(other, kind), other.test_accuracy
-    if share is None or accuracy is None:
+    share, accuracy = other.shares.get(kind), other.test_accuracy
+    if share is None:
         return
-    side = 1 if point.test_accuracy is None or accuracy > point.test_accuracy else -1
+    side = 1 if accuracy > point.test_accuracy else -1
     axes.annotate(
         other.name, (100 * share, 100 * (accuracy + side * (other.test_accuracy_std or 0))), (APART, 9 * side),
         textcoords="offset points", fontsize=7.5, color=theme.ink, ha="center", va="center",
@@ -75,7 +92,7 @@ def _name_criterion(axes: Axes, point: FrontPoint, kind: str, theme: Theme) -> N
 
 def _draw_line(
     axes: Axes,
-    found: Sequence[tuple[float | None, Outcome]],
+    found: Sequence[tuple[float | None, FrontSide]],
     apart: float,
     marker: str,
     style: object,
@@ -84,7 +101,7 @@ def _draw_line(
     theme: Theme,
 ) -> None:
     """Draw means of the test accuracy, joined by a line, with bars of one standard deviation over seeds."""
-    shown = [(100 * x, 100 * one.test_accuracy, one) for x, one in found if x is not None and one.test_accuracy]
+    shown = [(100 * x, 100 * one.test_accuracy, one) for x, one in found if x is not None]
     shown.sort(key=lambda entry: entry[0])
     assert isinstance(axes.figure, matplotlib.figure.Figure)
     moved = axes.transData + ScaledTranslation(apart / 72, 0, axes.figure.dpi_scale_trans)
@@ -103,7 +120,9 @@ def _draw_line(
     axes.autoscale_view()
 
 
-def _draw_proxies(axes: Axes, points: Sequence[FrontPoint], front: Front, row: int, kind: str, theme: Theme) -> None:
+def _draw_proxies(
+    axes: Axes, points: Sequence[FrontPoint], front: FrontRecord, row: int, kind: str, theme: Theme
+) -> None:
     trials = [(100 * trial[1 + row], trial[0]) for trial in front.trials]
     best = sorted(trials[number] for number in front.front)
     axes.scatter(
@@ -122,7 +141,7 @@ def _draw_proxies(axes: Axes, points: Sequence[FrontPoint], front: Front, row: i
         places = [
             (100 * share, one.proxy)
             for one in side
-            if (share := _share(one, kind)) is not None and one.proxy is not None
+            if (share := one.shares.get(kind)) is not None and one.proxy is not None
         ]
         filled = theme.blend if marker == "D" else "none"
         edge = theme.blend if marker == "D" else theme.best
@@ -141,8 +160,3 @@ def _limits(best: Sequence[tuple[float, float]], points: Sequence[FrontPoint]) -
     low, high = min(values), max(values)
     room = max(high - low, 1e-3)
     return low - 0.35 * room, high + 0.08 * room
-
-
-def _share(one: Outcome, kind: str) -> float | None:
-    share = getattr(one, "shares", {}).get(kind)
-    return None if share is None or not math.isfinite(share) else float(share)

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from blendsearch.reports.figures.forest import Bar, forest
 from blendsearch.reports.figures.labels import place
+from blendsearch.reports.figures.registry import SEARCH_FIGURES
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
-from blendsearch.results.outcomes import BLEND, Result, best_criterion, differences, results
-from blendsearch.results.records.search import Run
-from blendsearch.results.words import duration
+from blendsearch.results.outcomes import Result, differences, results
+from blendsearch.results.records.common import Bounds
+from blendsearch.results.records.retraining import BLEND
+from blendsearch.results.runs import SearchRun
+from blendsearch.results.words import decimal, decimal_range, duration
 
 STAGES = ("train", "statistics", "search", "retrain")
 
 
-def draw_differences(run: Run, theme: Theme) -> Drawing:
+def _differences_caption(run: SearchRun) -> str:
+    seeds = min((len(difference.single) for difference in differences(run)), default=0)
+    words = "Differences in test accuracy between networks retrained with the same seed."
+    if seeds > 1:
+        return (
+            f"{words} Large marks are means, small dots single seeds, lines 95 % t intervals of the mean; they are not "
+            "corrected for the number of comparisons. An interval that holds 0 shows no difference."
+        )
+    return f"{words} There is one seed, so there are no intervals, and the order may be chance." if seeds else words
+
+
+@SEARCH_FIGURES.register("differences", title="Blend against each of the others", caption=_differences_caption)
+def draw_differences(run: SearchRun, theme: Theme) -> Drawing:
     """Draw blend - criterion in percentage points: mean, 95 % interval, one dot a seed."""
     found = differences(run)
     if not found:
         raise NotDrawn("The blend and the criteria have no retraining seed in common yet.")
-    best = best_criterion(run)
+    best = run.summary.comparison.best_criterion
     bars = [
-        Bar(item.criterion, item.mean, item.low, item.high, "best" if item.criterion == best else "other", item.single)
+        Bar(item.name, item.mean, item.interval, "best" if item.name == best else "other", item.single)
         for item in found
     ]
     figure = forest(bars, "blend", theme)
@@ -32,14 +48,37 @@ def draw_differences(run: Run, theme: Theme) -> Drawing:
     return Drawing(figure, f"The blend's mean test accuracy is above that of {ahead} of {len(found)} others.")
 
 
-def draw_fidelity(run: Run, theme: Theme) -> Drawing:
+def _fidelity_caption(run: SearchRun) -> str:
+    fidelity = run.summary.fidelity
+    if fidelity is None or fidelity.tau is None:
+        return "Kendall's tau is not known."
+    bounds = fidelity.interval
+    range_ = f" (95 % bootstrap interval {decimal_range(bounds)})" if bounds else ""
+    return Markup("<b>Kendall's tau {}</b>{} over {} candidates. {}").format(
+        decimal(fidelity.tau), range_, fidelity.candidates, _reading(bounds)
+    )
+
+
+def _reading(bounds: Bounds | None) -> str:
+    """Say in words what the data show about the proxy."""
+    if bounds is None:
+        return "There is no interval, so how sure this is remains open."
+    if bounds[0] > 0:
+        return "The interval lies above 0: on these candidates a higher proxy went with a higher accuracy."
+    if bounds[1] < 0:
+        return "The interval lies below 0: on these candidates the proxy misled the search."
+    return "The interval holds 0: these candidates do not show that the proxy orders them as retraining does."
+
+
+@SEARCH_FIGURES.register("fidelity", title="Does the proxy tell the truth?", caption=_fidelity_caption)
+def draw_fidelity(run: SearchRun, theme: Theme) -> Drawing:
     """Draw accuracy after retraining against the proxy, one point a candidate, named where there is room."""
     # Those that tau is worked out over; the blend's parts and the random search are variants of the blend.
     candidates = [item for item in results(run) if item.is_blend or item.is_criterion]
-    shown = [item for item in candidates if item.proxy is not None and item.test_accuracy is not None]
+    shown = [item for item in candidates if item.proxy is not None]
     if len(shown) < 3:
         raise NotDrawn("Fewer than three candidates have both a proxy and a test accuracy.")
-    best = best_criterion(run)
+    best = run.summary.comparison.best_criterion
     figure = new_figure(6.4, 4.6)
     axes = placed_axes(figure, 0.7, 0.55, 0.15, 0.3)
     for item in shown:
@@ -50,17 +89,18 @@ def draw_fidelity(run: Run, theme: Theme) -> Drawing:
     axes.set_xlabel("proxy")
     axes.set_title("test accuracy after retraining, %", color=theme.muted, fontsize=9)
     _label_candidates(axes, shown, best, theme)
-    tau = run.summary.fidelity.tau
-    known = "not known" if tau is None else f"{tau:.2f}"
+    fidelity = run.summary.fidelity
+    known = "not known" if fidelity is None or fidelity.tau is None else f"{fidelity.tau:.2f}"
     return Drawing(figure, f"Test accuracy against proxy for {len(shown)} candidates; Kendall's tau {known}.")
 
 
-def draw_learning(run: Run, theme: Theme) -> Drawing:
+@SEARCH_FIGURES.register("learning", title="Retraining", caption="Mean over seeds; grey lines are the other criteria.")
+def draw_learning(run: SearchRun, theme: Theme) -> Drawing:
     """Draw the training loss of the retraining by epoch, mean over seeds."""
     shown = [item for item in results(run) if len(item.losses) > 1]
     if not shown:
         raise NotDrawn("records/retrained.json holds no losses over at least two epochs.")
-    best = best_criterion(run)
+    best = run.summary.comparison.best_criterion
     figure = new_figure(6.4, 3.4)
     axes = placed_axes(figure, 0.62, 0.55, 0.15, 0.3)
     ranked = sorted(shown, key=lambda item: (item.is_blend, item.name == best))
@@ -76,7 +116,10 @@ def draw_learning(run: Run, theme: Theme) -> Drawing:
     return Drawing(figure, f"Training loss of {len(shown)} networks over {len(shown[0].losses)} epochs of retraining.")
 
 
-def draw_time(run: Run, theme: Theme) -> Drawing:
+@SEARCH_FIGURES.register(
+    "time", title="Time", caption=lambda run: f"{duration(run.summary.seconds.get('total'))} in all."
+)
+def draw_time(run: SearchRun, theme: Theme) -> Drawing:
     """Draw the seconds of each stage as bars with their numbers."""
     stages = _stages(run)
     if not stages:
@@ -108,11 +151,10 @@ def draw_time(run: Run, theme: Theme) -> Drawing:
 def _point(item: Result) -> tuple[float, float]:
     """Return proxy and test accuracy in percent."""
     assert item.proxy is not None
-    assert item.test_accuracy is not None
     return item.proxy, 100 * item.test_accuracy
 
 
-def _draw_candidate(axes: Axes, item: Result, best: str | None, theme: Theme) -> None:
+def _draw_candidate(axes: Axes, item: Result, best: str, theme: Theme) -> None:
     x, y = _point(item)
     marker, size, colour = "o", 26, theme.muted
     if item.is_blend:
@@ -124,7 +166,7 @@ def _draw_candidate(axes: Axes, item: Result, best: str | None, theme: Theme) ->
     axes.scatter(x, y, marker=marker, s=size, color=colour, zorder=3)
 
 
-def _label_candidates(axes: Axes, shown: list[Result], best: str | None, theme: Theme) -> None:
+def _label_candidates(axes: Axes, shown: list[Result], best: str, theme: Theme) -> None:
     """Write names beside the points, blend and best criterion first, leaving out those without free room."""
     first = sorted(shown, key=lambda item: (not item.is_blend, item.name != best))
     axes.autoscale_view()
@@ -154,7 +196,7 @@ def _label_candidates(axes: Axes, shown: list[Result], best: str | None, theme: 
         )
 
 
-def _line_style(item: Result, best: str | None, theme: Theme) -> dict[str, Any]:
+def _line_style(item: Result, best: str, theme: Theme) -> dict[str, Any]:
     if item.is_blend:
         return {"color": theme.blend, "linewidth": 2.4, "label": BLEND, "zorder": 4}
     if item.name == best:
@@ -162,7 +204,7 @@ def _line_style(item: Result, best: str | None, theme: Theme) -> dict[str, Any]:
     return {"color": theme.line, "linewidth": 0.9, "label": "_others"}
 
 
-def _stages(run: Run) -> dict[str, float]:
+def _stages(run: SearchRun) -> dict[str, float]:
     """Return the stages' seconds in their order, with what the total has on top as "other"."""
     given = {name: seconds for name, seconds in run.summary.seconds.items() if seconds is not None}
     total = given.pop("total", None)

@@ -8,34 +8,52 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from blendsearch.reports.figures.labels import spread
+from blendsearch.reports.figures.registry import SEARCH_FIGURES
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes, text_on
-from blendsearch.results.outcomes import BLEND, best_criterion
-from blendsearch.results.records.search import BlendRecord, Generation, GroupRecord, Run
+from blendsearch.results.records.retraining import BLEND
+from blendsearch.results.records.search import BlendWeights, Generation, GroupRecord
+from blendsearch.results.runs import SearchRun
+from blendsearch.results.words import part_name
 
 
-def draw_evolution(run: Run, theme: Theme) -> Drawing:
+def _evolution_caption(run: SearchRun) -> str:
+    finals = "" if run.finals is None else " (the finals may choose another of its best)"
+    return (
+        "The base criteria are in the first generation, so the search cannot end below the best of them on its own "
+        f"proxy{finals}; whether that holds after retraining is the table's matter."
+    )
+
+
+@SEARCH_FIGURES.register("evolution", title="How the search went", caption=_evolution_caption)
+def draw_evolution(run: SearchRun, theme: Theme) -> Drawing:
     """Draw best so far and generation mean against evaluations, the base criteria as labelled lines."""
-    steps = [step for step in run.evolution if step.best_so_far is not None]
+    steps = run.evolution
     if not steps:
         raise NotDrawn("records/evolution.json is not there or empty.")
-    bases = _base_proxies(run)
+    bases, best = _base_proxies(run), run.summary.comparison.best_criterion
     figure = new_figure(6.4, max(4.2, 1.2 + 0.17 * len(bases)))
     axes = placed_axes(figure, 0.62, 0.55, 1.55, 0.3)
-    _draw_bases(axes, bases, best_criterion(run), theme)
+    _draw_bases(axes, bases, best, theme)
     _draw_progress(axes, steps, theme)
     _draw_phases(axes, steps, theme)
     axes.set_ylim(*_limits(steps, list(bases.values())))
     axes.set_xlabel("evaluations of the proxy")
-    axes.set_title(f"proxy ({_name(run.summary.proxy)})", color=theme.muted, fontsize=9)
-    _label_bases(axes, bases, best_criterion(run), theme)
-    last = steps[-1].best_so_far
+    axes.set_title(f"proxy ({part_name(run.summary.proxy)})", color=theme.muted, fontsize=9)
+    _label_bases(axes, bases, best, theme)
     axes.legend(loc="lower right", frameon=False, fontsize=8.5, labelcolor=theme.ink)
-    return Drawing(
-        figure, f"Best proxy so far rises from {steps[0].best_so_far:.3f} to {last:.3f} in {len(steps)} generations."
-    )
+    first, last = steps[0].best_so_far, steps[-1].best_so_far
+    return Drawing(figure, f"Best proxy so far rises from {first:.3f} to {last:.3f} in {len(steps)} generations.")
 
 
-def draw_factors(run: Run, theme: Theme) -> Drawing:
+def _factors_caption(run: SearchRun) -> str:
+    words = "Calibration factors: a filter's score is the sum of factor × rank, ranks in [0, 1] within its layer."
+    if run.blend is None:
+        return words
+    return f"{words} One set of factors for each {'whole network' if run.blend.unit == 'network' else run.blend.unit}."
+
+
+@SEARCH_FIGURES.register("factors", title="The blend", caption=_factors_caption)
+def draw_factors(run: SearchRun, theme: Theme) -> Drawing:
     """Draw the blend's calibration factors, units down, criteria across; empty where a criterion has none."""
     if run.blend is None:
         raise NotDrawn("blend.json is not there.")
@@ -61,12 +79,15 @@ def draw_factors(run: Run, theme: Theme) -> Drawing:
     return Drawing(figure, f"Calibration factors of {len(names)} criteria in {len(units)} units, up to {highest:.2f}.")
 
 
-def draw_kept(run: Run, theme: Theme) -> Drawing:
+@SEARCH_FIGURES.register(
+    "kept", title="Filters kept in each layer", caption="The grey bar is the layer's original width."
+)
+def draw_kept(run: SearchRun, theme: Theme) -> Drawing:
     """Draw the share of filters kept in each group by the blend and by the best criterion."""
     groups = [group for group in run.groups if BLEND in group.kept]
     if not groups:
         raise NotDrawn("records/groups.json is not there or does not say what the blend keeps.")
-    best = best_criterion(run)
+    best = run.summary.comparison.best_criterion
     labels = 0.25 + 0.08 * max(len(group.name) for group in groups)
     figure = new_figure(6.4, 0.95 + 0.27 * len(groups))
     axes = placed_axes(figure, labels, 0.5, 1.25, 0.42)
@@ -81,47 +102,33 @@ def draw_kept(run: Run, theme: Theme) -> Drawing:
     axes.scatter([], [], marker="D", s=34, color=theme.blend, label="blend")
     axes.scatter([], [], marker="s", s=42, facecolor="none", edgecolor=theme.best, linewidth=1.6, label=best)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8.5, borderpad=0.2)
-    header = f"blend / {'best' if best else ''} of width"
     axes.annotate(
-        header, (1, 1), (8, 8), xycoords="axes fraction", textcoords="offset points", fontsize=7.5, color=theme.muted
-    )
+        "blend / best of width", (1, 1), (8, 8), xycoords="axes fraction", textcoords="offset points", fontsize=7.5,
+        color=theme.muted,
+    )  # fmt: skip
     kept, width = sum(group.kept[BLEND] for group in groups), sum(group.width for group in groups)
     return Drawing(figure, f"The blend keeps {kept} of {width} filters in {len(groups)} groups.")
 
 
-def _base_proxies(run: Run) -> dict[str, float]:
+def _base_proxies(run: SearchRun) -> dict[str, float]:
     return {name: outcome.proxy for name, outcome in run.summary.criteria.items() if outcome.proxy is not None}
 
 
-def _name(part: object) -> str:
-    return str(part.get("name", part)) if isinstance(part, dict) else str(part)
-
-
 def _draw_progress(axes: Axes, steps: list[Generation], theme: Theme) -> None:
-    reached = [(step.evaluations, step.best_so_far) for step in steps if step.best_so_far is not None]
-    at, best = zip(*reached, strict=True)
-    axes.step(
-        at,
-        best,
-        where="post",
-        color=theme.blend,
-        linewidth=2.6,
-        label="best so far",
-        zorder=5,
-    )
+    at, best = [step.evaluations for step in steps], [step.best_so_far for step in steps]
+    axes.step(at, best, where="post", color=theme.blend, linewidth=2.6, label="best so far", zorder=5)
     axes.plot(at[-1], best[-1], marker="D", color=theme.blend, markersize=6, zorder=6)
-    means = [(step.evaluations, step.mean) for step in steps if step.mean is not None]
-    if means:
-        axes.plot(
-            *zip(*means, strict=True),
-            color=theme.ink,
-            linewidth=1.3,
-            linestyle=(0, (4, 2)),
-            marker="o",
-            markersize=3,
-            label="mean of the generation",
-            zorder=4,
-        )
+    axes.plot(
+        at,
+        [step.mean for step in steps],
+        color=theme.ink,
+        linewidth=1.3,
+        linestyle=(0, (4, 2)),
+        marker="o",
+        markersize=3,
+        label="mean of the generation",
+        zorder=4,
+    )
     axes.margins(x=0.03)
 
 
@@ -140,20 +147,20 @@ def _draw_phases(axes: Axes, steps: list[Generation], theme: Theme) -> None:
         )  # fmt: skip
 
 
-def _draw_bases(axes: Axes, bases: dict[str, float], best: str | None, theme: Theme) -> None:
+def _draw_bases(axes: Axes, bases: dict[str, float], best: str, theme: Theme) -> None:
     for name, proxy in bases.items():
         colour, width = (theme.best, 1.6) if name == best else (theme.line, 0.9)
         axes.axhline(proxy, color=colour, linewidth=width, zorder=2 if name == best else 1)
 
 
 def _limits(steps: list[Generation], bases: list[float]) -> tuple[float, float]:
-    values = bases + [value for step in steps for value in (step.best_so_far, step.mean) if value is not None]
+    values = bases + [value for step in steps for value in (step.best_so_far, step.mean)]
     low, high = min(values), max(values)
     margin = 0.06 * max(high - low, 1e-3)
     return low - margin, high + margin
 
 
-def _label_bases(axes: Axes, bases: dict[str, float], best: str | None, theme: Theme) -> None:
+def _label_bases(axes: Axes, bases: dict[str, float], best: str, theme: Theme) -> None:
     """Write the criteria's names at the right of their lines, moved apart and led back by thin lines."""
     low, high = axes.get_ylim()
     figure_height = axes.figure.get_size_inches()[1] * axes.get_position().height  # type: ignore[union-attr]
@@ -166,7 +173,7 @@ def _label_bases(axes: Axes, bases: dict[str, float], best: str | None, theme: T
         axes.text(1.065, place, name, transform=across, va="center", fontsize=8, color=colour, fontweight=weight)
 
 
-def _factor_matrix(blend: BlendRecord) -> tuple[list[str], list[str], np.ndarray]:
+def _factor_matrix(blend: BlendWeights) -> tuple[list[str], list[str], np.ndarray]:
     """Return units, criteria by their sum of factors, and the matrix with NaN for a factor of 0."""
     units = list(blend.weights)
     totals: dict[str, float] = {}
@@ -180,12 +187,12 @@ def _factor_matrix(blend: BlendRecord) -> tuple[list[str], list[str], np.ndarray
     return units, names, np.where(matrix > 0, matrix, np.nan)
 
 
-def _draw_group(axes: Axes, row: int, group: GroupRecord, best: str | None, theme: Theme) -> None:
+def _draw_group(axes: Axes, row: int, group: GroupRecord, best: str, theme: Theme) -> None:
     axes.barh(row, 1, height=0.5, color=theme.fill, zorder=1)
     blend = group.kept[BLEND]
     axes.barh(row, blend / group.width, height=0.5, color=theme.blend, alpha=0.3, zorder=2)
     numbers = str(blend)
-    if best is not None and best in group.kept:
+    if best in group.kept:
         axes.scatter(
             group.kept[best] / group.width,
             row,

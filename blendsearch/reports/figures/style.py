@@ -14,8 +14,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from blendsearch.results.records.search import Run
-
 
 class NotDrawn(Exception):
     """A figure's records are not there; the message is the sentence that the page shows in its place."""
@@ -68,7 +66,6 @@ class Rendered:
     alt: str
 
 
-Draw = Callable[[Run, Theme], Drawing]
 Facts = TypeVar("Facts")
 
 

@@ -21,5 +21,4 @@ def draw_transfer(row: SpaceRecord, theme: Theme) -> Drawing:
 
 
 def _bar(name: str, against: Against, kind: Kind) -> Bar:
-    low, high = against.interval or (None, None)
-    return Bar(name, against.difference, low, high, kind)
+    return Bar(name, against.difference, against.interval, kind)

@@ -9,7 +9,7 @@ from typing import Any
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures.audit import draw_estimates, draw_taus
-from blendsearch.reports.pages.search_story import KeyNumber
+from blendsearch.reports.pages.parts import KeyNumber
 from blendsearch.reports.repeat_command import place_of
 from blendsearch.results.records.audit import AuditRun, AuditSummary, ProxyRecord, read_audit
 from blendsearch.results.words import DASH, duration, percent
@@ -62,7 +62,7 @@ def tell_audit(run: AuditRun) -> dict[str, Any]:
         "summary": summary,
         "sentence": sentence(summary, run),
         "numbers": _numbers(summary),
-        "rows": [_row(name, proxy, number) for number, (name, proxy) in enumerate(run.ranked)],
+        "rows": [_row(name, proxy, number) for number, (name, proxy) in enumerate(run.summary.ranked)],
         "kinds": ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
         "plans": sorted(summary.plans, key=lambda plan: -plan.test_accuracy),
         "seeds": len(summary.plans[0].seeds),
@@ -75,13 +75,13 @@ def tell_audit(run: AuditRun) -> dict[str, Any]:
 
 def sentence(summary: AuditSummary, run: AuditRun) -> str:
     """Say which proxy orders the plans best, how well against what noise allows, and at what cost."""
-    name, best = run.ranked[0]
+    name, best = run.summary.ranked[0]
     if best.tau is None:
         return "No proxy orders these plans."
     ceiling = summary.ceiling.tau if summary.ceiling else None
     allowed = "" if ceiling is None else f"; two retrainings of the same plans agree by {ceiling:.2f}"
     cost = "" if best.cost is None else f" at {100 * best.cost:.1f} % of a retraining's cost"
-    return f"Of {len(run.ranked)} proxies {name} orders the plans best: Kendall's tau {best.tau:.2f}{cost}{allowed}."
+    return f"Of {len(run.summary.ranked)} proxies {name} orders the plans best: Kendall's tau {best.tau:.2f}{cost}{allowed}."
 
 
 def _numbers(summary: AuditSummary) -> list[KeyNumber]:
@@ -89,7 +89,7 @@ def _numbers(summary: AuditSummary) -> list[KeyNumber]:
     known = ceiling is not None and ceiling.tau is not None
     tests = [plan.test_accuracy for plan in summary.plans]
     return [
-        KeyNumber("Not pruned", percent(summary.baseline.search_accuracy), "on the search split"),
+        KeyNumber("Not pruned", percent(summary.unpruned.search_accuracy), "on the search split"),
         KeyNumber("Noise ceiling", f"{ceiling.tau:.2f}" if known and ceiling else DASH, "tau between two seeds"),
         KeyNumber("Plans", str(len(tests)), f"{percent(min(tests))} to {percent(max(tests))} after retraining"),
         KeyNumber("One retraining", duration(summary.retraining_seconds), "mean"),

@@ -9,7 +9,7 @@ from typing import Any
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures.curves import UNITS, draw_areas, draw_curves
-from blendsearch.reports.pages.search_story import KeyNumber
+from blendsearch.reports.pages.parts import KeyNumber
 from blendsearch.reports.repeat_command import place_of
 from blendsearch.results.records.curves import Compared, Curve, CurvesRun, FamilyRecord, read_curves
 from blendsearch.results.words import DASH, count, duration, percent, points

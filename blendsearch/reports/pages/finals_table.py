@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blendsearch.results.records.search import Finals, Run
-from blendsearch.results.words import DASH, duration, percent
+from blendsearch.results.records.search import Finalist, FinalsRecord
+from blendsearch.results.runs import SearchRun
+from blendsearch.results.words import decimal, duration, percent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FinalRow:
     """A candidate in words; accuracies: one a rung, a dash where it was out. won: whether it became the blend."""
 
-    place: str
-    trial: str
+    place: int
+    trial: int
     proxy: str
     accuracies: tuple[str, ...]
     seconds: str
@@ -21,7 +22,7 @@ class FinalRow:
     won: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FinalsTable:
     """What the section of the finals shows. rungs: column heads. cost: the time of all trainings, in words."""
 
@@ -32,25 +33,30 @@ class FinalsTable:
     proxy_first_won: bool
 
 
-def finals_table(run: Run) -> FinalsTable | None:
+def finals_table(run: SearchRun) -> FinalsTable | None:
     """Return the table of a campaign's finals, or None when there were none."""
     return None if run.finals is None else _table(run.finals)
 
 
-def _table(finals: Finals) -> FinalsTable:
-    rungs = len(finals.rungs)
-    rows = [
-        FinalRow(
-            place=str(place),
-            trial=str(one.trial),
-            proxy=DASH if one.proxy is None else f"{one.proxy:.4f}",
-            accuracies=tuple(percent(value) for value in [*one.accuracies, *[None] * (rungs - len(one.accuracies))]),
-            seconds=duration(one.seconds),
-            stopped=one.stopped or "still in",
-            won=one.stopped == "won",
-        )
-        for place, one in enumerate(finals.candidates, start=1)
-    ]
-    heads = tuple(f"{rung.epochs:.3g} {'epoch' if rung.epochs == 1 else 'epochs'}" for rung in finals.rungs)
-    trainings = finals.seeds * sum(len(one.accuracies) for one in finals.candidates)
-    return FinalsTable(heads, tuple(rows), duration(finals.seconds), trainings, bool(rows) and rows[0].won)
+def _table(finals: FinalsRecord) -> FinalsTable:
+    rows = tuple(_row(place, one, len(finals.rungs)) for place, one in enumerate(finals.candidates, start=1))
+    return FinalsTable(
+        rungs=tuple(f"{rung.epochs:.3g} {'epoch' if rung.epochs == 1 else 'epochs'}" for rung in finals.rungs),
+        rows=rows,
+        cost=duration(finals.seconds),
+        trainings=finals.seeds * sum(len(one.accuracies) for one in finals.candidates),
+        proxy_first_won=bool(rows) and rows[0].won,
+    )
+
+
+def _row(place: int, one: Finalist, rungs: int) -> FinalRow:
+    missed = [None] * (rungs - len(one.accuracies))
+    return FinalRow(
+        place=place,
+        trial=one.trial,
+        proxy=decimal(one.proxy, 4),
+        accuracies=tuple(percent(value) for value in [*one.accuracies, *missed]),
+        seconds=duration(one.seconds),
+        stopped=one.stopped or "still in",
+        won=one.stopped == "won",
+    )

@@ -13,7 +13,7 @@ from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures.agreement import draw_compact_agreement, draw_mean_agreement
 from blendsearch.reports.figures.board import draw_accuracy, draw_means, draw_ranks
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme
-from blendsearch.reports.pages.search_story import KeyNumber
+from blendsearch.reports.pages.parts import KeyNumber
 from blendsearch.reports.repeat_command import place_of
 from blendsearch.results.records.leaderboard import BoardRun, Column, Result, Standing, read_board_run
 from blendsearch.results.records.search import read_yaml

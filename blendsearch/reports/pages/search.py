@@ -1,32 +1,86 @@
-"""Write a run's figures and its page."""
+"""The page of a search campaign."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from blendsearch.progress import Progress, silent
-from blendsearch.reports.building import draw_all, fill, write_page
-from blendsearch.reports.figures import FIGURES, OF_A_FRONT
-from blendsearch.reports.figures.agreement import shown_groups
-from blendsearch.reports.pages.search_story import paired_seeds, tell
+from blendsearch.reports.figures import SEARCH_FIGURES
+from blendsearch.reports.page import Page, build_page
+from blendsearch.reports.pages.finals_table import finals_table
+from blendsearch.reports.pages.front_table import front_table
+from blendsearch.reports.pages.parts import VERDICTS, list_sources
+from blendsearch.reports.pages.results_table import results_table
+from blendsearch.reports.pages.search_story import describe_setting, find_gaps, key_numbers, own_allocations
 from blendsearch.reports.repeat_command import place_of
-from blendsearch.results.records.search import read_run
+from blendsearch.results.outcomes import results
+from blendsearch.results.runs import FINALS, FRONT, SearchRun, read_search_run
+
+SOURCES = {
+    "summary.json": "headline, key numbers, proxies, Kendall's tau, seconds, versions",
+    "space.yaml": "every setting of the campaign, resolved",
+    "records/retrained.json": "one entry a retraining: test and search accuracy, ratios, losses",
+    "records/evolution.json": "the evolution curve",
+    "records/agreement.json": "Spearman's rho between the criteria, for each group and on average",
+    "records/clusters.json": "which criteria rank alike in each unit",
+    "records/groups.json": "filters kept in each group, by the blend and by each criterion",
+    "blend.json": "the blend: calibration factors, ready to be applied to another network",
+    "plan.json": "the kept filters of the blend, by index",
+    "network.safetensors": "weights of the pruned and retrained network",
+    "baseline.safetensors": "weights of the original network",
+    "scores.safetensors": "the scores of every filter under every criterion",
+    "trials.db": "every trial of the search (an Optuna storage)",
+    "events.jsonl": "what happened when",
+}
+SOURCES_OF_FINALS = {FINALS: "candidates of the finals: proxy, accuracy at each rung, why each stopped"}
+SOURCES_OF_A_FRONT = {
+    FRONT: "proxy and kept shares of every trial, and the points of the front that were retrained",
+    "blends": "the blends of those points, each ready to be applied at its budget",
+}
 
 
 def build_report(run_dir: Path, progress: Progress = silent) -> Path:
-    """Write figures/*.png, figures/*.svg and report.html into a run folder and return the page's path.
+    """Write the page of a search campaign and its figures, see `build_page`; return the page's path."""
+    return build_page(PAGE, run_dir, progress)
 
-    The page holds its figures in itself, in a light and a dark version, and needs no network and no scripts.
-    Raises RunError when the folder or its summary is missing, a record is broken, or nothing can be written.
-    """
-    run = read_run(Path(run_dir))
-    wanted = FIGURES if run.front is None else {**FIGURES, **OF_A_FRONT}
-    figures = draw_all(wanted, run, progress)
-    groups = list(run.agreement.groups) if run.agreement else []
-    text = fill(
-        "report.html.j2", figures, **tell(run), paired_seeds=paired_seeds(run), panels=len(shown_groups(groups)),
-        panel_groups=len(groups), place=place_of([run.space]),
-    )  # fmt: skip
-    page = write_page(run.folder, [*FIGURES, *OF_A_FRONT], figures, text)
-    progress("report", len(wanted) + 1, len(wanted) + 1, page.name)
-    return page
+
+def tell_search(run: SearchRun) -> dict[str, Any]:
+    """Return the template's words for a run."""
+    summary, ranked = run.summary, results(run)
+    verdict = summary.comparison.verdict
+    symbol, tone = VERDICTS.get(verdict, ("○", "open"))
+    against_random = summary.comparison.random_search
+    classes = summary.data.classes
+    return {
+        "summary": summary,
+        "verdict": verdict,
+        "symbol": symbol,
+        "tone": tone,
+        "sentence": summary.comparison.sentence,
+        "against_random": against_random.sentence if against_random else "",
+        "parts": " ".join(part.sentence for part in summary.ablation.values() if part.sentence),
+        "setting": describe_setting(run, ranked),
+        "own_allocations": own_allocations(run),
+        "numbers": key_numbers(run, ranked),
+        "gaps": find_gaps(run, ranked),
+        "results": results_table(run, ranked),
+        "finals": finals_table(run),
+        "front": front_table(run),
+        "blend": run.blend,
+        "clusters": run.clusters,
+        "layers": 0 if run.agreement is None else len(run.agreement.groups),
+        "classes": len(classes) if isinstance(classes, list) else classes,
+        "place": place_of([run.space]),
+        "space_text": run.space_text,
+        "sources": list_sources(run.folder, _sources(run)),
+    }
+
+
+def _sources(run: SearchRun) -> dict[str, str]:
+    finals = {} if run.finals is None else SOURCES_OF_FINALS
+    front = {} if run.front is None else SOURCES_OF_A_FRONT
+    return {**SOURCES, **finals, **front}
+
+
+PAGE = Page(read=read_search_run, figures=SEARCH_FIGURES, template="search.html.j2", words=tell_search)

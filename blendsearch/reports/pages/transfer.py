@@ -11,7 +11,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.reports.building import draw_all, fill, write_page
 from blendsearch.reports.figures.style import Drawing, Theme
 from blendsearch.reports.figures.transfer import SEARCHED, draw_transfer
-from blendsearch.reports.pages.search_story import VERDICTS
+from blendsearch.reports.pages.parts import VERDICTS
 from blendsearch.reports.pages.transfer_words import (
     allocated,
     headline,

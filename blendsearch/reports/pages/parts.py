@@ -1,0 +1,36 @@
+"""What the pages of several jobs tell alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VERDICTS = {
+    "beats": ("▲", "good"),
+    "no difference shown": ("=", "even"),
+    "worse": ("▼", "bad"),
+    "not tested (one seed)": ("○", "open"),
+}
+"""Verdict of a paired difference -> its symbol and tone."""
+
+
+@dataclass(frozen=True)
+class KeyNumber:
+    """A number at the head of the page, what it is, and a line about it."""
+
+    label: str
+    value: str
+    detail: str
+
+
+def list_sources(folder: Path, sources: Mapping[str, str]) -> list[tuple[str, str, bool]]:
+    """Return each file that a page is made of, what it holds, and whether it is there."""
+    return [(name, what, (folder / name).exists()) for name, what in sources.items()]
+
+
+def model_of(space: Mapping[str, Any]) -> str:
+    """Return the name of a space's network."""
+    model = space.get("model")
+    return str(model.get("name", "the network")) if isinstance(model, Mapping) else "the network"
