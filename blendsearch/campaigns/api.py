@@ -10,18 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
-from blendsearch.blending import Blend, Scores, adapt_blend
+from blendsearch.allocation import ALLOCATIONS, Allocation, Budget, check_shares, own_allocation
+from blendsearch.blending import AdaptedBlend, Blend, adapt_blend
 from blendsearch.campaigns.search.run import Campaign, run_search
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import Space
-from blendsearch.criteria import applicable, measures_of, names, score_groups
+from blendsearch.criteria import Scores, ScoringSetup, names, score_applicable, score_network
 from blendsearch.criteria.base import check_group_rule
 from blendsearch.data.batches import GivenBatches
 from blendsearch.errors import BlendsearchError, DataError, StructureError
-from blendsearch.experiment.scoring import blended
+from blendsearch.experiment.scoring import blend_scores
 from blendsearch.progress import Progress, silent
-from blendsearch.statistics import gather
 from blendsearch.statistics.ratings import Ratings, ratings_from
 from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.structure import Plan, Structure
@@ -30,17 +29,6 @@ from blendsearch.validation.space import checked_from_dict, load_checked
 Batches = Iterable[tuple[Tensor, Tensor]]
 RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]] | Ratings
 HALF = Budget("flops", 0.5)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On what terms filters are scored: where, from which seed, by whose ratings, coupled ones by which rule."""
-
-    compute: Compute
-    seed: int
-    ratings: Ratings | None
-    group_rule: str
-    relevance_per_class: int | None
 
 
 @dataclass(frozen=True)
@@ -73,18 +61,22 @@ def score(
 
     model: any convolutional classifier, left untouched. batches: any iterable of (images [N, C, H, W], integer
     labels [N]), such as a DataLoader. criteria: names (default: all that apply to this network).
+    scope: "all" groups of filters, or "inner" for those that no residual stream couples. device: "auto" (a GPU where
+    there is one), "cpu" or "cuda". seed: of what is drawn, such as the scores of `random`.
     ratings: for the criterion `subjective`: the path of a ratings file, or group -> filter index -> a number from 0
     to 1, "keep", "unsure" or "drop"; filters without one get 0.5, or, with a `Ratings` that names a fallback, their
-    place under that criterion. group_rule: how the scores of coupled convolutions (of a
-    residual stream) become one: "mean_rank", "mean", "sum" or "max". relevance_per_class: how many images of each
-    class LRP relevance takes, the first that come; None takes all.
+    place under that criterion. group_rule: how the scores of coupled convolutions (of a residual stream) become one:
+    "mean_rank", "mean", "sum" or "max". relevance_per_class: how many images of each class LRP relevance takes, the
+    first that come; None takes all.
     Returns criterion -> group -> float32 [C], higher = more important; a group is named by the module path of
     its first convolution. Raises BlendsearchError subclasses for unknown names, empty data, or networks without
     prunable filters.
     """
-    terms = _terms(device, seed, ratings, group_rule, relevance_per_class)
-    given, structure = _opened(model, batches, scope)
-    return _scores(model, structure, given, criteria, terms)
+    setup = _setup(device, seed, ratings, group_rule, relevance_per_class)
+    given, structure = _trace(model, batches, scope)
+    if criteria is None:
+        return score_applicable(model, structure, given, names(), setup).scores
+    return score_network(model, structure, given, criteria, setup)
 
 
 def prune(
@@ -108,31 +100,34 @@ def prune(
     `blendsearch.blending.adapt_blend`.
     budget: {"flops": 0.5}, {"params": 0.4}, {"filters": 0.6} or {"latency": 0.7} (of one image on the device, by
     a table that is measured first): the share that stays; optionally with "min_keep", the share of each group that
-    always stays. allocation: how many filters each group loses; what it has to measure, it measures on the batches.
-    ratings, group_rule and relevance_per_class: as in `score`.
+    always stays. allocation: how many filters each group loses; what it has to measure, it measures on the batches;
+    "evolved" takes the shares of the layers from the blend. scope, device, seed, ratings, group_rule and
+    relevance_per_class: as in `score`.
     Raises BudgetError when the budget is impossible, and other BlendsearchError subclasses for wrong input.
     """
     limits = Budget.parse(budget)
-    if isinstance(by, Path) or (isinstance(by, str) and by.endswith(".json")):
-        by = Blend.load(by)
-    terms = _terms(device, seed, ratings, group_rule, relevance_per_class)
-    given, structure = _opened(model, batches, scope)
-    compute = Compute.resolve(device)
-    if limits.kind == "latency":
-        structure.measure_latencies(model, compute=compute, images=1)
+    setup = _setup(device, seed, ratings, group_rule, relevance_per_class)
+    given, structure = _trace(model, batches, scope)
+    adapted = _read_blend(by, structure)
     rule = ALLOCATIONS.get(allocation, "allocation")() if isinstance(allocation, str) else allocation
+    check_shares(rule, adapted.blend.keep if adapted is not None else {})
+    if limits.kind == "latency":
+        structure.measure_latencies(model, compute=setup.compute, images=1)
     if rule.unmeasured(structure):
-        rule.prepare(model, structure, GivenBatches(given), compute=compute, seed=child_seed(seed, "allocation"))
-    rule_of_blend = ""
-    if isinstance(by, Blend):
-        fitted = adapt_blend(by, structure)
-        by, rule_of_blend = fitted.blend, fitted.rule
-    plan = rule.plan(structure, _group_scores(model, structure, given, by, terms), limits)
-    cost = structure.cost
+        rule.prepare(model, structure, GivenBatches(given), compute=setup.compute, seed=child_seed(seed, "allocation"))
+    if adapted is None:
+        scores = _own_scores(structure, by)
+    else:
+        rule = own_allocation(rule, adapted.blend.keep, structure)
+        scores = blend_scores(adapted.blend, score_network(model, structure, given, adapted.blend.criteria, setup))
+    plan, cost = rule.plan(structure, scores, limits), structure.cost
     return Pruned(
-        structure.slice(model, plan), plan, cost.ratio("flops", plan.counts), cost.ratio("params", plan.counts),
-        rule_of_blend,
-    )  # fmt: skip
+        network=structure.slice(model, plan),
+        plan=plan,
+        flops_ratio=cost.ratio("flops", plan.counts),
+        params_ratio=cost.ratio("params", plan.counts),
+        rule=adapted.rule if adapted is not None else "",
+    )
 
 
 def search(
@@ -142,9 +137,14 @@ def search(
     resume: bool = False,
     progress: Progress = silent,
 ) -> Campaign:
-    """Run a search campaign; the result has .blend, .summary, .run_dir and .report.
+    """Run a search campaign: train, score, cluster, evolve a blend, retrain it beside every criterion, report.
 
-    space: a Space, the same as a dict, or the path of a space file.
+    space: a Space, the same as a dict, or the path of a space file. run_dir: the campaign's folder; None makes a new
+    one below runs/. resume: go on with the campaign of that folder (or the latest of the space's name), to the same
+    result as if it had not been stopped. progress: called with (task, done, total, detail) as the work goes on.
+    Returns the finished campaign: .blend, .summary (what summary.json holds), .run_dir and .report (its page).
+    Raises ConfigError with every mistake of the space at once, RunError for a folder that holds other things, and
+    other BlendsearchError subclasses for data, networks and budgets that do not go together, before any work is done.
     """
     if isinstance(space, str | Path):
         space = load_checked(space, resumed=resume)
@@ -153,16 +153,21 @@ def search(
     return run_search(space, Path(run_dir) if run_dir is not None else None, resume, progress)
 
 
-def _terms(
+def _setup(
     device: str, seed: int, ratings: RatingsGiven | None, group_rule: str, relevance_per_class: int | None
-) -> Terms:
-    """Return the terms; raise DataError or UnknownNameError for wrong ones before any data are read."""
+) -> ScoringSetup:
+    """Return the terms of scoring; raise DataError or UnknownNameError for wrong ones before any data are read."""
     check_group_rule(group_rule)
-    rated = None if ratings is None else ratings_from(ratings)
-    return Terms(Compute.resolve(device), seed, rated, group_rule, relevance_per_class)
+    return ScoringSetup(
+        compute=Compute.resolve(device),
+        seed=seed,
+        ratings=None if ratings is None else ratings_from(ratings),
+        group_rule=group_rule,
+        relevance_per_class=relevance_per_class,
+    )
 
 
-def _opened(model: nn.Module, batches: Batches, scope: str) -> tuple[Batches, Structure]:
+def _trace(model: nn.Module, batches: Batches, scope: str) -> tuple[Batches, Structure]:
     """Return the batches, readable again from the first, and the model's structure."""
     if iter(batches) is batches:  # a generator can be read only once
         batches = list(batches)
@@ -171,36 +176,22 @@ def _opened(model: nn.Module, batches: Batches, scope: str) -> tuple[Batches, St
     raise DataError("batches: no batch given; at least one of (images, labels) is needed")
 
 
-def _scores(
-    model: nn.Module, structure: Structure, batches: Batches, criteria: Sequence[str] | None, terms: Terms
-) -> Scores:
-    wanted = list(criteria) if criteria is not None else names()
-    statistics = gather(
-        model, structure, batches, measures_of(wanted, terms.ratings),
-        compute=terms.compute, seed=terms.seed, ratings=terms.ratings,
-        relevance_per_class=terms.relevance_per_class,
-    )  # fmt: skip
-    if criteria is None:
-        left_out = applicable(wanted, structure, statistics)
-        wanted = [name for name in wanted if name not in left_out]
-    return score_groups(structure, statistics, wanted, group_rule=terms.group_rule)
-
-
-def _group_scores(
-    model: nn.Module, structure: Structure, batches: Batches, by: Any, terms: Terms
-) -> Mapping[str, Tensor]:
+def _read_blend(by: Any, structure: Structure) -> AdaptedBlend | None:
+    """Return what `by` names as a blend for this network, a criterion as a blend of one; None for scores."""
+    if isinstance(by, Path) or (isinstance(by, str) and by.endswith(".json")):
+        by = Blend.load(by)
     if isinstance(by, str):
-        by = Blend.single(by)
+        return AdaptedBlend(Blend.single(by), rule="")
     if isinstance(by, Blend):
-        return blended(by, _scores(model, structure, batches, by.criteria, terms))
+        return adapt_blend(by, structure)
     if isinstance(by, Mapping):
-        return _own_scores(structure, by)
+        return None
     raise BlendsearchError(
         f"by: {type(by).__name__} given, allowed: a criterion's name, a Blend, or scores as group -> tensor"
     )
 
 
-def _own_scores(structure: Structure, scores: Mapping[str, Any]) -> dict[str, Tensor]:
+def _own_scores(structure: Structure, scores: Any) -> dict[str, Tensor]:
     for name in scores:
         structure.group(name)  # names an unknown group together with the nearest one
     result = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
+import sys
 from typing import get_args
 
 import pytest
@@ -12,11 +14,13 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import blendsearch
+from blendsearch.allocation import Evolved
 from blendsearch.allocation.sensitivity import Sensitivity
 from blendsearch.config import StructureConfig
 from blendsearch.criteria import CRITERIA
 from blendsearch.criteria.base import GROUP_RULES
-from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError, UnknownNameError
+from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, DataError, StructureError, UnknownNameError
+from blendsearch.structure import Structure
 
 
 class OwnNetwork(nn.Module):
@@ -105,6 +109,28 @@ def test_a_blend_of_another_network_is_fitted_and_says_how(model, loader):
     assert blendsearch.prune(model, loader, by="l1", device="cpu").rule == ""
 
 
+def test_a_blend_keeps_its_shares_where_they_are_asked_for(model, loader):
+    keep = {"stem": 2.0, "head": 0.5}
+    blend = blendsearch.Blend("network", {"network": {"l1": 1.0, "l2": 0.4}}, keep=keep)
+    counts = blendsearch.prune(model, loader, by=blend, allocation="evolved").plan.counts
+    given = Evolved().of(keep, Structure.of(model, torch.zeros(1, 3, 8, 8)))
+    assert counts == blendsearch.prune(model, loader, by="l1", allocation=given).plan.counts
+    assert counts["stem"] / 12 > counts["head"] / 20
+    without = blendsearch.prune(model, loader, by=blend).plan.counts
+    assert abs(without["stem"] / 12 - without["head"] / 20) < 0.1
+
+
+@pytest.mark.parametrize(
+    "by", ["l1", blendsearch.Blend.single("l1"), {"stem": torch.arange(12.0), "head": torch.arange(20.0)}]
+)
+def test_shares_that_nobody_has_are_refused_in_one_line(model, loader, by):
+    with pytest.raises(
+        ConfigError, match="allocation: 'evolved' takes the layers' shares from a blend's file"
+    ) as caught:
+        blendsearch.prune(model, loader, by=by, allocation="evolved")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_generator_of_batches_is_read_once_and_enough(model, loader):
     pruned = blendsearch.prune(model, (batch for batch in loader), by="l2")
     assert pruned.plan == blendsearch.prune(model, loader, by="l2").plan
@@ -172,11 +198,12 @@ def test_a_criterion_of_ones_own_is_like_any_other(model, loader):
         CRITERIA.unregister("last_filters")
 
 
-def test_search_is_a_function_and_a_package(tmp_path):
-    import blendsearch.evolution.genome
-
-    assert callable(blendsearch.search)
-    assert blendsearch.search.genome.GenomeSpace
+def test_search_is_a_plain_function(tmp_path):
+    parameters = inspect.signature(blendsearch.search).parameters
+    assert list(parameters) == ["space", "run_dir", "resume", "progress"]
+    assert inspect.isfunction(blendsearch.search)
+    assert all(name in blendsearch.search.__doc__ for name in (*parameters, "Returns", "Raises"))
+    assert "blendsearch.search" not in sys.modules
     with pytest.raises(BlendsearchError, match="no such space file"):
         blendsearch.search(tmp_path / "missing.yaml")
 

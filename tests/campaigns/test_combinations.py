@@ -55,10 +55,10 @@ def test_schedules_and_allocations_go_together(weights, blend_file, tmp_path, sc
                 run_prune(space(weights, **terms), by, tmp_path / str(number))
             assert len(str(error.value).splitlines()) == 1
             continue
-        summary = run_prune(space(weights, **terms), by, tmp_path / str(number))
-        assert 0.4 < summary["pruned"]["flops_ratio"] <= 0.5
+        pruned = run_prune(space(weights, **terms), by, tmp_path / str(number)).summary.pruned
+        assert 0.4 < pruned.flops_ratio <= 0.5
         if SCHEDULES.get(schedule).keeps_weights:  # the others have had seven steps in their life
-            assert summary["pruned"]["test_accuracy"] > 0.2
+            assert pruned.test_accuracy > 0.2
 
 
 @pytest.mark.parametrize("schedule", PRUNING)
@@ -66,12 +66,12 @@ def test_schedules_and_allocations_go_together(weights, blend_file, tmp_path, sc
 def test_schedules_keep_every_kind_of_budget(weights, tmp_path, schedule, kind):
     ratio = 0.97 if kind == "latency" else 0.5  # of so small a network most latency is overhead
     budget = {kind: ratio, "min_keep": 0.02}
-    summary = run_prune(space(weights, schedule=schedule, budget=budget), "l1", tmp_path / "run")
-    kept = [sum(numbers) for numbers in zip(*summary["kept"].values(), strict=True)]
+    summary = run_prune(space(weights, schedule=schedule, budget=budget), "l1", tmp_path / "run").summary
+    kept = [sum(numbers) for numbers in zip(*summary.kept.values(), strict=True)]
     reached = {
-        "params": summary["pruned"]["params_ratio"],
+        "params": summary.pruned.params_ratio,
         "filters": kept[0] / kept[1],
-        "latency": summary["latency"]["estimated_ratio"] if kind == "latency" else None,
+        "latency": summary.latency.estimated_ratio if kind == "latency" else None,
     }
     assert 0.9 * ratio < reached[kind] <= ratio
 
@@ -80,8 +80,7 @@ def test_schedules_keep_every_kind_of_budget(weights, tmp_path, schedule, kind):
 def test_compensation_goes_with_what_keeps_weights(weights, tmp_path, schedule):
     if SCHEDULES.get(schedule).keeps_weights:
         given = space(weights, schedule=schedule, compensation={"images": 60})
-        summary = run_prune(given, "l1", tmp_path / "run")
-        assert summary["pruned"]["test_accuracy"] > 0.5
+        assert run_prune(given, "l1", tmp_path / "run").summary.pruned.test_accuracy > 0.5
     else:
         with pytest.raises(BlendsearchError, match="keeps no weights") as error:
             run_prune(space(weights, schedule=schedule, compensation={"images": 60}), "l1", tmp_path / "run")
@@ -96,8 +95,9 @@ def test_training_schedules_prune_nothing(weights, tmp_path, schedule):
 
 
 def test_shares_that_are_not_used_are_told(weights, blend_file, tmp_path):
-    assert "allocation=evolved would use them" in run_prune(space(weights), blend_file, tmp_path / "uniform")["note"]
-    assert run_prune(space(weights, allocation="evolved"), blend_file, tmp_path / "evolved")["note"] == ""
+    unused = run_prune(space(weights), blend_file, tmp_path / "uniform").summary
+    assert "allocation=evolved would use them" in unused.note
+    assert run_prune(space(weights, allocation="evolved"), blend_file, tmp_path / "evolved").summary.note == ""
 
 
 def test_a_blend_of_another_network_is_fitted_and_says_how(weights, tmp_path):
@@ -107,14 +107,14 @@ def test_a_blend_of_another_network_is_fitted_and_says_how(weights, tmp_path):
     kept = []
     for number, blend in enumerate((other, network_wide)):
         blend.save(path)
-        summary = run_prune(space(weights, allocation="evolved"), str(path), tmp_path / str(number))
-        assert summary["rule"].startswith("another network: the mean over the layers for all layers")
-        assert summary["rule"] in (tmp_path / str(number) / "summary.json").read_text()
-        kept.append(summary["kept"])
+        summary = run_prune(space(weights, allocation="evolved"), str(path), tmp_path / str(number)).summary
+        assert summary.rule.startswith("another network: the mean over the layers for all layers")
+        assert summary.rule in (tmp_path / str(number) / "summary.json").read_text()
+        kept.append(summary.kept)
     assert kept[0] == kept[1]
     same = run_prune(space(weights), str(path), tmp_path / "uniform")
-    assert kept[0] == same["kept"]  # equal shares
+    assert kept[0] == same.summary.kept  # equal shares
 
 
 def test_a_criterion_needs_no_rule(weights, tmp_path):
-    assert run_prune(space(weights), "l1", tmp_path / "run")["rule"] == ""
+    assert run_prune(space(weights), "l1", tmp_path / "run").summary.rule == ""

@@ -74,15 +74,15 @@ def test_the_found_blend_holds_the_blends_among_its_terms(finished):
 def test_the_blend_alone_is_retrained_as_prune_by_its_file_does(finished, tmp_path):
     MIX.save(tmp_path / "mix.json")
     result = run_prune(space_from_dict(TINY), str(tmp_path / "mix.json"), tmp_path / "run")
-    entry = finished.summary["criteria"]["mix"]
-    assert result["pruned"]["test_accuracy"] == entry["test_accuracy"]
+    entry = finished.summary.criteria["mix"]
+    assert result.summary.pruned.test_accuracy == entry.test_accuracy
 
 
 def test_a_blend_with_a_member_prunes_and_stands_on_boards_and_in_transfers(outer, tmp_path):
     space = space_from_dict(TINY)
-    pruned = run_prune(space, str(outer), tmp_path / "prune")["pruned"]
+    pruned = run_prune(space, str(outer), tmp_path / "prune").summary.pruned
     row = run_transfer(outer, [space], tmp_path / "transfer", searches=False).summary["spaces"][0]
-    assert row["transferred"]["test_accuracy"] == pruned["test_accuracy"]
+    assert row["transferred"]["test_accuracy"] == pruned.test_accuracy
     network = {"name": "small", **{key: TINY[key] for key in ("data", "model", "training")}}
     board = checked_board_from_dict(
         {"name": "tiny", "seed": 3, "networks": [network], "criteria": ["l1"], "blends": [str(outer)],
@@ -91,14 +91,14 @@ def test_a_blend_with_a_member_prunes_and_stands_on_boards_and_in_transfers(oute
     )  # fmt: skip
     result = run_leaderboard(board, tmp_path / "board")
     values = {one["name"]: one["mean"] for one in result.summary["criteria"]}
-    assert values["outer"] == pruned["test_accuracy"]
+    assert values["outer"] == pruned.test_accuracy
 
 
 def test_a_score_job_lists_blends_as_such(finished, tmp_path):
     MIX.save(tmp_path / "mix.json")
     space = space_from_dict({**TINY, "blends": [{"file": str(tmp_path / "mix.json"), "name": "other"}]})
-    rows = run_score(space, tmp_path / "run")["criteria"]
-    assert {row["name"]: row["family"] for row in rows}["other"] == "blend"
+    rows = run_score(space, tmp_path / "run").summary.criteria
+    assert {row.name: row.family for row in rows}["other"] == "blend"
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,13 @@ def tiny(path, **changes):
 
 
 def test_scoring_tells_who_rated_and_how_far_they_agree(tmp_path, ratings):
-    result = run_score(tiny(ratings), tmp_path / "run")["ratings"]
-    assert result == {"raters": {"ann": 4, "bob": 4}, "shared": 4, "kappa": pytest.approx(0.2), "fallback": "taylor"}
+    result = run_score(tiny(ratings), tmp_path / "run").summary.ratings
+    assert result.to_dict() == {
+        "raters": {"ann": 4, "bob": 4},
+        "shared": 4,
+        "kappa": pytest.approx(0.2),
+        "fallback": "taylor",
+    }
     assert raters_lines(result) == [
         "rated by ann (4 filters), bob (4 filters); Fleiss' kappa 0.20 over 4; the others by taylor"
     ]
@@ -51,8 +56,8 @@ def test_scoring_tells_who_rated_and_how_far_they_agree(tmp_path, ratings):
 
 @pytest.mark.parametrize("schedule", ["one_shot", "progressive"])
 def test_pruning_by_ratings_with_a_fallback(tmp_path, ratings, schedule):
-    result = run_prune(tiny(ratings, schedule=schedule), "subjective", tmp_path / "run")
-    assert result["ratings"]["fallback"] == "taylor"
+    result = run_prune(tiny(ratings, schedule=schedule), "subjective", tmp_path / "run").summary
+    assert result.ratings.fallback == "taylor"
     kept = json.loads((tmp_path / "run/plan.json").read_text())["groups"]
     first = kept["conv1"]["keep"]
     assert 1 in first

@@ -69,7 +69,7 @@ def test_pruning_goes_on(tmp_path, schedule):
     with pytest.raises(Kill):
         run_prune(space, "taylor", tmp_path / "run", progress=stopped("retraining", 9))
     resumed = run_prune(space, "taylor", tmp_path / "run", resume=True)
-    assert resumed["pruned"] == whole["pruned"]
+    assert resumed.summary.pruned == whole.summary.pruned
     one, other = (load_file(tmp_path / name / "network.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert not list((tmp_path / "run").glob("checkpoints/*.pt"))
@@ -81,7 +81,7 @@ def test_scoring_and_sensitivity_go_on(tmp_path):
         with pytest.raises(Kill):
             job(tiny(), tmp_path / "run" / job.__name__, progress=stopped("training", 9))
         resumed = job(tiny(), tmp_path / "run" / job.__name__, resume=True)
-        assert {**resumed, "run_dir": None} == {**whole, "run_dir": None}
+        assert resumed.summary == whole.summary
 
 
 def test_a_folder_is_gone_on_with_by_its_own_job_space_and_criterion(tmp_path):
@@ -106,7 +106,7 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch):
     def interrupted(*given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("blendsearch.campaigns.single.prune_once", interrupted)
+    monkeypatch.setattr("blendsearch.campaigns.single.run_prune", interrupted)
     result = CliRunner().invoke(app, ["prune", "space.yaml", "--by", "l1", "seed=3"])
     assert result.exit_code == 130
     assert "continue with: blendsearch prune space.yaml --by l1 seed=3 --resume" in result.output

@@ -198,7 +198,7 @@ def test_a_blend_keeps_its_shares_in_its_file(evolved, tmp_path):
     plan = Plan.from_dict(json.loads((campaign.run_dir / "plan.json").read_text()))
     assert set(campaign.blend.keep) == set(plan.counts)
     again = run_prune(space, str(campaign.run_dir / "blend.json"), tmp_path / "again")
-    assert {group: kept for group, (kept, _) in again["kept"].items()} == plan.counts
+    assert {group: kept for group, (kept, _) in again.summary.kept.items()} == plan.counts
 
 
 def test_a_random_search_of_equal_cost_stands_beside_the_blend(finished, evolved):
@@ -271,7 +271,7 @@ def test_the_blend_and_its_shares_each_stand_alone(evolved, tmp_path):
         assert kept == sorted(best.tolist())
     replace(campaign.blend, keep={}).save(tmp_path / "plain.json")
     pruned = run_prune(tiny(allocation=start), str(tmp_path / "plain.json"), tmp_path / "plain")
-    assert {group: kept for group, (kept, _) in pruned["kept"].items()} == {g: len(k) for g, k in by_blend.items()}
+    assert {group: kept for group, (kept, _) in pruned.summary.kept.items()} == {g: len(k) for g, k in by_blend.items()}
 
 
 def test_the_parts_are_compared_with_the_whole(evolved):

@@ -1,0 +1,80 @@
+"""What the jobs come to that do one part of a campaign: train, score, prune, sensitivity."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from blendsearch.results.records.common import AgreementRecord, Averages, LatencyRecord, Number, Record, UnprunedRecord
+from blendsearch.results.records.scoring import RatersRecord
+
+
+class TrainSummary(Record):
+    """summary.json of a training: accuracies in [0, 1], cost, steps, seconds; schedule: one that trains, or None."""
+
+    name: str
+    seconds: Number = None
+    steps: int
+    search_accuracy: float
+    flops: int
+    params: int
+    test_accuracy: float
+    schedule: str | None = None
+    seed: int
+    versions: dict[str, str]
+
+
+class CriterionAgreement(Record):
+    """How a criterion ranks beside the others: Spearman's rho with them on average, and the one most like it."""
+
+    name: str
+    family: str
+    mean_agreement: float
+    nearest: str
+
+
+class ScoreSummary(Record):
+    """What scoring came to; clusters: unit -> criteria that rank alike. Its files are those of a campaign's records."""
+
+    criteria: list[CriterionAgreement]
+    agreement: AgreementRecord
+    ratings: RatersRecord | None = None
+    clusters: dict[str, list[list[str]]]
+
+
+class PruneSummary(Record):
+    """summary.json of a pruning by one criterion or blend; kept: group -> filters left, filters before.
+
+    pruned: retrained with one seed. rule: how a blend came to fit this network, "" for a criterion. note: what else is
+    to be known of the blend.
+    """
+
+    name: str
+    unpruned: UnprunedRecord = Field(alias="baseline")
+    pruned: Averages
+    kept: dict[str, tuple[int, int]]
+    seed: int
+    versions: dict[str, str]
+    rule: str = ""
+    ratings: RatersRecord | None = None
+    note: str = ""
+    latency: LatencyRecord | None = None
+
+
+class GroupSensitivity(Record):
+    """A group's loss of accuracy under damage of each strength, their mean, and its rank, 1 for the most sensitive."""
+
+    name: str
+    width: int
+    drops: list[float]
+    sensitiveness: float
+    rank: int
+
+
+class SensitivityRecord(Record):
+    """sensitivity.json: accuracy undamaged on the search split, strengths in standard deviations, groups in order."""
+
+    accuracy: float
+    strengths: list[float]
+    groups: list[GroupSensitivity]
+    seed: int
+    versions: dict[str, str]
