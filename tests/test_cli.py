@@ -12,10 +12,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-import blendsearch.validation.space  # noqa: F401  (before stand_in puts another module in its parent's place)
 from blendsearch.cli import app, tables
 from blendsearch.cli.display import Bars, Lines, clock, rate_text
 from blendsearch.errors import RunError
+from blendsearch.results.records.search import SearchSummary
+from blendsearch.results.records.single import PruneSummary, ScoreSummary, TrainSummary
 from blendsearch.version import __version__
 
 GOOD = """\
@@ -26,17 +27,27 @@ training: {epochs: 1}
 retraining: {epochs: 1}
 budget: {flops: 0.5}
 """
-RESULT = {"test_accuracy": 0.784, "test_accuracy_std": 0.0013, "flops_ratio": 0.499, "params_ratio": 0.52}
-SUMMARY = {
-    "name": "small",
-    "seeds": 3,
-    "budget": {"kind": "flops", "ratio": 0.5},
-    "baseline": {"test_accuracy": 0.97},
-    "blend": RESULT,
-    "criteria": {"l1": {**RESULT, "test_accuracy": 0.7}, "fisher": {**RESULT, "test_accuracy_std": None}},
-    "comparison": {"sentence": "The blend beats fisher by 0.50 points [0.2, 0.8] on 3 paired seeds."},
-    "seconds": {"train": 12.31, "search": 100.0, "total": 3725.0},
+RESULT = {
+    "search_accuracy": 0.79,
+    "test_accuracy": 0.784,
+    "test_accuracy_std": 0.0013,
+    "flops_ratio": 0.499,
+    "params_ratio": 0.52,
 }
+SENTENCE = "The blend beats fisher by 0.50 points [0.2, 0.8] on 3 paired seeds."
+SUMMARY = SearchSummary.model_validate(
+    {
+        "name": "small",
+        "seed": 0,
+        "seeds": 3,
+        "budget": {"kind": "flops", "ratio": 0.5},
+        "baseline": {"test_accuracy": 0.97},
+        "blend": RESULT,
+        "criteria": {"l1": {**RESULT, "test_accuracy": 0.7}, "fisher": {**RESULT, "test_accuracy_std": None}},
+        "comparison": {"best_criterion": "fisher", "difference": 0.005, "verdict": "beats", "sentence": SENTENCE},
+        "seconds": {"train": 12.31, "search": 100.0, "total": 3725.0},
+    }
+)
 
 
 @pytest.fixture
@@ -49,27 +60,30 @@ def space(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Put a module with the given functions in the place of a module of campaigns, and note their calls."""
+    """Put a module with the given functions in the place of one of ours, and note their calls."""
     calls: list[tuple] = []
 
     def put(module: str, **functions):
-        fake = types.ModuleType(f"blendsearch.campaigns.{module}")
+        fake = types.ModuleType(f"blendsearch.{module}")
         for name, function in functions.items():
 
-            def noted(*given, function=function):
-                calls.append(given)
-                return function(*given)
+            def noted(*given, function=function, **named):
+                calls.append((*given, *named.values()))
+                return function(*calls[-1])
 
             setattr(fake, name, noted)
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
         return calls
 
-    monkeypatch.setitem(sys.modules, "blendsearch.campaigns", types.ModuleType("blendsearch.campaigns"))
     return put
 
 
 def run(*arguments: str):
     return CliRunner().invoke(app, list(arguments))
+
+
+def done(summary):
+    return types.SimpleNamespace(run_dir=Path("runs/small"), summary=summary)
 
 
 def campaign(*given):
@@ -85,7 +99,7 @@ def fails_with(error: BaseException):
 
 
 def test_search_prints_table_verdict_times_and_report(space, stand_in):
-    calls = stand_in("search", run_search=campaign)
+    calls = stand_in("campaigns.search.run", run_search=campaign)
     result = run("search", space, "seed=3", "--run-dir", "here", "search.population=12", "--resume")
     assert result.exit_code == 0, result.output
     settings, run_dir, resume, _ = calls[0]
@@ -95,20 +109,20 @@ def test_search_prints_table_verdict_times_and_report(space, stand_in):
     rows = [line.split("  ")[0].strip() for line in lines]
     assert rows.index("not pruned") < rows.index("blend") < rows.index("fisher") < rows.index("l1")
     assert "78.40 % ± 0.13" in result.stdout
-    assert SUMMARY["comparison"]["sentence"] in lines
+    assert SENTENCE in lines
     assert "train 12.3 s, search 1 min 40 s, total 1 h 2 min" in lines
     assert f"report: {Path('runs/small/report.html')}" in lines
 
 
 def test_quiet_search_prints_nothing(space, stand_in):
-    stand_in("search", run_search=campaign)
+    stand_in("campaigns.search.run", run_search=campaign)
     result = run("search", space, "-q")
     assert (result.exit_code, result.output) == (0, "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["-q"]])
 def test_wrong_input_is_its_message_and_exit_code_2(space, stand_in, arguments):
-    stand_in("search", run_search=fails_with(RunError("runs/small: exists; continue with --resume")))
+    stand_in("campaigns.search.run", run_search=fails_with(RunError("runs/small: exists; continue with --resume")))
     result = run("search", space, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "runs/small: exists; continue with --resume\n"
@@ -135,32 +149,35 @@ def test_a_file_of_the_other_kind_is_one_line(space):
 
 
 def test_interrupt_says_how_to_continue(space, stand_in):
-    stand_in("search", run_search=fails_with(KeyboardInterrupt()))
+    stand_in("campaigns.search.run", run_search=fails_with(KeyboardInterrupt()))
     result = run("search", space, "criteria=[l1, l2]", "--run-dir", "my run")
     assert result.exit_code == 130
     command = "blendsearch search space.yaml 'criteria=[l1, l2]' --run-dir 'my run' --resume"
     assert result.stderr == f"stopped; continue with: {command}\n"
-    stand_in("single", run_train=fails_with(KeyboardInterrupt()))
+    stand_in("campaigns.single", run_train=fails_with(KeyboardInterrupt()))
     result = run("train", space)
     assert result.exit_code == 130
     assert result.stderr == "stopped; continue with: blendsearch train space.yaml --resume\n"
 
 
 def test_other_exceptions_propagate(space, stand_in):
-    stand_in("search", run_search=fails_with(ZeroDivisionError()))
+    stand_in("campaigns.search.run", run_search=fails_with(ZeroDivisionError()))
     assert isinstance(run("search", space).exception, ZeroDivisionError)
 
 
 def test_train(space, stand_in):
-    found = {
-        "run_dir": Path("runs/small"),
-        "test_accuracy": 0.975,
-        "flops": 1234567,
-        "params": 9876,
-        "seconds": 3,
-        "steps": 1480,
-    }
-    stand_in("single", run_train=lambda *given: found)
+    found = TrainSummary(
+        name="small",
+        test_accuracy=0.975,
+        search_accuracy=0.97,
+        flops=1234567,
+        params=9876,
+        seconds=3,
+        steps=1480,
+        seed=0,
+        versions={},
+    )
+    stand_in("campaigns.single", run_train=lambda *given: done(found))
     result = run("train", space)
     assert result.exit_code == 0
     assert all(text in result.stdout for text in ("97.50 %", "1,480", "1,234,567", "9,876", "3.00 s", "runs"))
@@ -168,13 +185,12 @@ def test_train(space, stand_in):
 
 def test_score_is_not_cut_when_piped(space, stand_in):
     names = [f"a_criterion_with_a_long_name_{number}" for number in range(14)]
-    found = {
-        "run_dir": Path("runs/small"),
-        "criteria": [{"name": name, "family": "weights", "mean_agreement": 0.5, "nearest": names[0]} for name in names],
-        "agreement": {"criteria": names, "mean": [[-0.25] * 14] * 14},
-        "clusters": {"stage1": [names[:7], names[7:]]},
-    }
-    stand_in("single", run_score=lambda *given: found)
+    found = ScoreSummary(
+        criteria=[{"name": name, "family": "weights", "mean_agreement": 0.5, "nearest": names[0]} for name in names],
+        agreement={"criteria": names, "groups": {}, "mean": [[-0.25] * 14] * 14},
+        clusters={"stage1": [names[:7], names[7:]]},
+    )
+    stand_in("campaigns.single", run_score=lambda *given: done(found))
     result = run("score", space)
     assert result.exit_code == 0
     assert "…" not in result.stdout
@@ -183,14 +199,15 @@ def test_score_is_not_cut_when_piped(space, stand_in):
 
 
 def test_prune(space, stand_in):
-    found = {
-        "run_dir": Path("runs/small"),
-        "name": "l1",
-        "baseline": {"test_accuracy": 0.97},
-        "pruned": {"test_accuracy": 0.9, "search_accuracy": 0.9, "flops_ratio": 0.5, "params_ratio": 0.4},
-        "kept": {"features.0": [8, 16]},
-    }
-    calls = stand_in("single", run_prune=lambda *given: found)
+    found = PruneSummary(
+        name="l1",
+        unpruned={"test_accuracy": 0.97},
+        pruned={"test_accuracy": 0.9, "search_accuracy": 0.9, "flops_ratio": 0.5, "params_ratio": 0.4},
+        kept={"features.0": (8, 16)},
+        seed=0,
+        versions={},
+    )
+    calls = stand_in("campaigns.single", run_prune=lambda *given: done(found))
     result = run("prune", space, "--by", "l1", "budget.flops=0.4")
     assert result.exit_code == 0
     assert (calls[0][1], calls[0][0].budget.flops) == ("l1", 0.4)
@@ -200,9 +217,9 @@ def test_prune(space, stand_in):
 
 
 def test_report(stand_in):
-    stand_in("report", write_report=lambda run_dir, progress: run_dir / "report.html")
+    stand_in("reports.report", write_report=lambda run_dir, progress: run_dir / "report.html")
     assert run("report", "runs/small").stdout.strip() == f"report: {Path('runs/small/report.html')}"
-    stand_in("report", write_report=fails_with(RunError("runs/small: no such run folder")))
+    stand_in("reports.report", write_report=fails_with(RunError("runs/small: no such run folder")))
     assert run("report", "runs/small").exit_code == 2
 
 
@@ -211,7 +228,7 @@ def test_list(stand_in):
         {"name": "l1", "needs": {"weights"}, "source": "Li [2017] " + "x" * 300},
         {"name": "bn", "family": None},
     ]
-    calls = stand_in("catalogue", catalogue=lambda kind: rows)
+    calls = stand_in("validation.catalogue", catalogue=lambda kind: rows)
     result = run("list", "criteria")
     assert result.exit_code == 0
     assert all(text in result.stdout for text in ("l1", "weights", "Li [2017] " + "x" * 300))
@@ -239,6 +256,13 @@ def test_version():
 )
 def test_every_help_has_an_example(command):
     assert f"Example: blendsearch {command} " in run(command, "--help").stdout
+
+
+def test_the_package_runs_as_a_module():
+    for words, expected in ((["--version"], f"blendsearch {__version__}\n"), (["list", "schedules"], "one_shot")):
+        typed = [sys.executable, "-m", "blendsearch", *words]
+        result = subprocess.run(typed, check=True, capture_output=True, text=True)
+        assert expected in result.stdout
 
 
 def test_command_line_starts_without_torch():

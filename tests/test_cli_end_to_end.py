@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from blendsearch.cli.commands import KINDS, app
+from blendsearch.cli.commands import REGISTRIES, app
 
 SPACE = """
 name: tiny
@@ -109,7 +109,7 @@ def test_a_latency_budget(run, tmp_path):
 
 def test_validate_and_list(run):
     assert "population: 4" in run("validate", "tiny.yaml")
-    for kind in KINDS:
+    for kind in REGISTRIES:
         assert len(run("list", kind).splitlines()) > 3
     assert "lrp_gamma" in run("list")
 

@@ -1,31 +1,30 @@
 """The commands; each reads its arguments, calls one function of campaigns and prints what it returns.
 
-What a command calls is imported inside it, so that --help and mistakes in a space file do not wait for torch.
+What a command calls is imported inside it, so that --help does not wait for torch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from blendsearch.cli import tables
-from blendsearch.cli.display import no_progress, output_console, shown_progress
-from blendsearch.errors import BlendsearchError, unknown_name
-from blendsearch.progress import Progress
+from blendsearch.cli.session import (
+    Session,
+    files_and_overrides,
+    plain_errors,
+    read_board,
+    read_space,
+    run_session,
+)
+from blendsearch.errors import unknown_name
+from blendsearch.results.words import percent
 from blendsearch.version import __version__
 
-if TYPE_CHECKING:
-    from blendsearch.config import Board, Space
-
-KINDS = ("criteria", "allocations", "proxies", "schedules", "backends", "models", "datasets")
-WRONG_INPUT = 2
-INTERRUPTED = 130
+REGISTRIES = ("criteria", "allocations", "proxies", "schedules", "backends", "models", "datasets")
+"""What `list` can show."""
 
 app = typer.Typer(
     name="blendsearch",
@@ -51,65 +50,6 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run."
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
-class Session:
-    """Where a command prints: a console for results, progress while it works; silent with --quiet."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.console = output_console(quiet)
-        self.shows_progress = not quiet
-
-    def progress(self) -> contextlib.AbstractContextManager[Progress]:
-        """Return the progress callback as a context."""
-        return shown_progress(self.console) if self.shows_progress else no_progress()
-
-    def print(self, *things: object) -> None:
-        """Print results; texts are never cut."""
-        for thing in things:
-            self.console.print(thing, soft_wrap=isinstance(thing, str))
-
-
-def read_space(space: Path, overrides: list[str] | None, resumed: bool = False) -> Space:
-    """Read a space file with its overrides; every mistake at once."""
-    from blendsearch.validation.space import load_checked
-
-    return load_checked(space, overrides or [], resumed=resumed)
-
-
-def read_board(board: Path, overrides: list[str] | None) -> Board:
-    """Read a board file with its overrides; every mistake at once."""
-    from blendsearch.validation.board import load_checked_board
-
-    return load_checked_board(board, overrides or [])
-
-
-def files_and_overrides(given: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Tell files from key=value among arguments; a file may have "=" in its name."""
-    files = [word for word in given if "=" not in word or Path(word).is_file()]
-    return [Path(word) for word in files], [word for word in given if word not in files]
-
-
-@contextlib.contextmanager
-def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
-    """Turn wrong input into its message and exit code 2, Ctrl-C into a line and 130; the rest is our bug."""
-    try:
-        yield
-    except BlendsearchError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(WRONG_INPUT) from None
-    except KeyboardInterrupt:
-        print(after_interrupt, file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def how_to_resume(
-    command: str, space: Path, overrides: list[str] | None, run_dir: Path | None, options: Sequence[str] = ()
-) -> str:
-    """Return what an interrupted command says: the command line that continues it."""
-    folder = ["--run-dir", str(run_dir)] if run_dir else []
-    line = shlex.join(["blendsearch", command, str(space), *options, *(overrides or []), *folder, "--resume"])
-    return f"stopped; continue with: {line}"
-
-
 def print_version(asked: bool) -> None:
     """Print the version and end."""
     if asked:
@@ -129,69 +69,51 @@ def common(
 
 @app.command(epilog="Example: blendsearch search search_spaces/digits.yaml search.population=12 seed=3")
 def search(
-    space: SpaceFile,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
 ) -> None:
     """Search a blend and compare it with every criterion.
 
     A campaign trains the network, scores its filters by all criteria, clusters the criteria by rank, evolves
     a blend, retrains the best blend and every criterion on the same terms, and writes a report.
     """
-    with plain_errors(how_to_resume("search", space, overrides, run_dir)):
+    with run_session("search", space, overrides, run_dir, resume, quiet) as session:
         settings = read_space(space, overrides, resume)
         from blendsearch.campaigns.search.run import run_search
 
-        session = Session(quiet)
-        with session.progress() as progress:
-            campaign = run_search(settings, run_dir, resume, progress)
+        campaign = session.run(run_search, settings)
         summary = campaign.summary
-        session.print(tables.result_table(summary), *tables.verdicts(summary))
-        session.print(*tables.front_table(summary))
-        session.print(*tables.latency_line(summary.get("latency")), "")
-        session.print(tables.stage_times(summary["seconds"]), f"report: {campaign.report}")
+        session.print(tables.result_table(summary), *tables.verdicts(summary), *tables.front_table(summary))
+        session.print(*tables.latency_line(summary.latency), "")
+        session.print(tables.stage_times(summary.seconds), f"report: {campaign.report}")
 
 
 @app.command(epilog="Example: blendsearch train search_spaces/digits.yaml training.epochs=5")
 def train(
-    space: SpaceFile,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
 ) -> None:
     """Train the network of a space, without pruning."""
-    with plain_errors(how_to_resume("train", space, overrides, run_dir)):
+    with run_session("train", space, overrides, run_dir, resume, quiet) as session:
         settings = read_space(space, overrides)
         from blendsearch.campaigns.single import run_train
 
-        session = Session(quiet)
-        with session.progress() as progress:
-            result = run_train(settings, run_dir, progress, resume)
-        session.print(tables.baseline_table(result), f"run folder: {result['run_dir']}")
+        result = session.run(run_train, settings)
+        session.print(tables.trained_table(result.summary), f"run folder: {result.run_dir}")
 
 
 @app.command(epilog="Example: blendsearch score search_spaces/digits.yaml criteria='[l1, fpgm, taylor]'")
 def score(
-    space: SpaceFile,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
 ) -> None:
     """Score filters by each criterion; show which rank alike."""
-    with plain_errors(how_to_resume("score", space, overrides, run_dir)):
+    with run_session("score", space, overrides, run_dir, resume, quiet) as session:
         settings = read_space(space, overrides)
         from blendsearch.campaigns.single import run_score
 
-        session = Session(quiet)
-        with session.progress() as progress:
-            result = run_score(settings, run_dir, progress, resume)
-        session.print(tables.criteria_table(result["criteria"]), tables.agreement_table(result["agreement"]))
-        session.print(tables.clusters_table(result["clusters"]), *tables.raters_lines(result.get("ratings")))
-        session.print(f"run folder: {result['run_dir']}")
+        result = session.run(run_score, settings)
+        scored = result.summary
+        session.print(tables.criteria_table(scored.criteria), tables.agreement_table(scored.agreement))
+        session.print(tables.clusters_table(scored.clusters), *tables.raters_lines(scored.ratings))
+        session.print(f"run folder: {result.run_dir}")
 
 
 @app.command(epilog="Example: blendsearch prune search_spaces/digits.yaml --by taylor budget.flops=0.3")
@@ -204,111 +126,86 @@ def prune(
     quiet: Quiet = False,
 ) -> None:
     """Prune by one criterion or a found blend, and retrain."""
-    with plain_errors(how_to_resume("prune", space, overrides, run_dir, ["--by", by])):
+    with run_session("prune", space, overrides, run_dir, resume, quiet, ["--by", by]) as session:
         settings = read_space(space, overrides)
         from blendsearch.campaigns.single import run_prune
 
-        session = Session(quiet)
-        with session.progress() as progress:
-            result = run_prune(settings, by, run_dir, progress, resume)
-        session.print(tables.kept_table(result["kept"]), tables.pruned_table(result))
-        session.print(*tables.latency_line(result.get("latency")), *tables.raters_lines(result.get("ratings")))
-        session.print(*filter(None, [result.get("rule"), result.get("note")]), f"run folder: {result['run_dir']}")
+        result = session.run(run_prune, settings, by)
+        pruned = result.summary
+        session.print(tables.kept_table(pruned.kept), tables.pruned_table(pruned))
+        session.print(*tables.latency_line(pruned.latency), *tables.raters_lines(pruned.ratings))
+        session.print(*filter(None, [pruned.rule, pruned.note]), f"run folder: {result.run_dir}")
 
 
 @app.command(epilog="Example: blendsearch sensitivity search_spaces/sbpf_digits.yaml seed=3")
 def sensitivity(
-    space: SpaceFile,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
 ) -> None:
     """Measure how much accuracy each layer costs under damage.
 
     Options are those of the space's allocation where that is `sensitivity`; nothing is pruned.
     """
-    with plain_errors(how_to_resume("sensitivity", space, overrides, run_dir)):
+    with run_session("sensitivity", space, overrides, run_dir, resume, quiet) as session:
         settings = read_space(space, overrides)
         from blendsearch.campaigns.sensitivity import run_sensitivity
 
-        session = Session(quiet)
-        with session.progress() as progress:
-            result = run_sensitivity(settings, run_dir, progress, resume)
-        session.print(tables.sensitivity_table(result))
-        session.print(f"undamaged: {tables.percent(result['accuracy'])} on the search split")
-        session.print(f"run folder: {result['run_dir']}")
+        result = session.run(run_sensitivity, settings)
+        session.print(tables.sensitivity_table(result.summary))
+        session.print(f"undamaged: {percent(result.summary.accuracy)} on the search split")
+        session.print(f"run folder: {result.run_dir}")
 
 
 @app.command(epilog="Example: blendsearch curves search_spaces/scarce_data_digits.yaml curves.draws=3")
 def curves(
-    space: SpaceFile,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
 ) -> None:
     """Measure accuracy against the share removed.
 
     Nothing is retrained, and the criteria score from few images of each class: which of them can be trusted where
     data are scarce? Each number of images is drawn several times; the report shows the curves with their range.
     """
-    with plain_errors(how_to_resume("curves", space, overrides, run_dir)):
+    with run_session("curves", space, overrides, run_dir, resume, quiet) as session:
         settings = read_space(space, overrides)
         from blendsearch.campaigns.curves.run import run_curves
 
-        session = Session(quiet)
-        with session.progress() as progress:
-            result = run_curves(settings, run_dir, resume, progress)
-        session.print(tables.areas_table(result.summary), result.summary["comparison"]["sentence"], "")
+        result = session.run(run_curves, settings)
+        session.print(tables.areas_table(result.summary), result.summary.comparison.sentence, "")
         session.print(f"report: {result.report}")
 
 
 @app.command(epilog="Example: blendsearch audit search_spaces/digits.yaml audit.plans=12")
 def audit(
-    space: SpaceFile,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
 ) -> None:
     """Measure how well each proxy predicts retraining.
 
     Different plans are estimated by every proxy and retrained on equal terms with several seeds; the report gives
     Kendall's tau of each proxy with an interval, what noise allows, and what an estimate costs.
     """
-    with plain_errors(how_to_resume("audit", space, overrides, run_dir)):
+    with run_session("audit", space, overrides, run_dir, resume, quiet) as session:
         settings = read_space(space, overrides)
         from blendsearch.campaigns.audit.run import run_audit
 
-        session = Session(quiet)
-        with session.progress() as progress:
-            result = run_audit(settings, run_dir, resume, progress)
+        result = session.run(run_audit, settings)
         session.print(tables.proxies_table(result.summary), f"report: {result.report}")
 
 
 @app.command(epilog="Example: blendsearch leaderboard search_spaces/leaderboard_digits.yaml retraining.seeds=5")
 def leaderboard(
-    board: BoardFile,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    board: BoardFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
 ) -> None:
     """Compare criteria, blends, allocations and schedules.
 
     Everything in a board is retrained on equal terms with the same seeds. A finished board can grow: with --resume
     and a further criterion, seed, budget or network in the file only the new cells are run.
     """
-    with plain_errors(how_to_resume("leaderboard", board, overrides, run_dir)):
+    with run_session("leaderboard", board, overrides, run_dir, resume, quiet) as session:
         settings = read_board(board, overrides)
         from blendsearch.campaigns.leaderboard.run import run_leaderboard
 
-        session = Session(quiet)
-        with session.progress() as progress:
-            result = run_leaderboard(settings, run_dir, resume, progress)
-        session.print(tables.leaderboard_table(result.summary), result.summary["sentence"], "")
-        session.print(f"{result.cells_run} of {result.summary['cells']} cells run, the others were there")
+        result = session.run(run_leaderboard, settings)
+        session.print(tables.leaderboard_table(result.summary), result.summary.sentence, "")
+        session.print(f"{result.cells_run} of {result.summary.cells} cells run, the others were there")
         session.print(f"leaderboard: {result.report}")
 
 
@@ -330,14 +227,12 @@ def transfer(
     finished transfer can grow: with --resume and a further space only that is run.
     """
     option = ["--no-search"] if no_search else []
-    with plain_errors(how_to_resume("transfer", blend, given, run_dir, option)):
+    with run_session("transfer", blend, given, run_dir, resume, quiet, option) as session:
         files, overrides = files_and_overrides(given)
         settings = [read_space(file, overrides) for file in files]
         from blendsearch.campaigns.transfer.run import run_transfer
 
-        session = Session(quiet)
-        with session.progress() as progress:
-            result = run_transfer(blend, settings, run_dir, resume, progress, not no_search)
+        result = session.run(run_transfer, blend, settings, searches=not no_search)
         session.print(tables.transfer_table(result.summary), *tables.transfer_lines(result.summary), "")
         session.print(f"transfer: {result.report}")
 
@@ -379,16 +274,18 @@ def compare(
 
 @app.command(name="list", epilog="Example: blendsearch list criteria")
 def list_entries(
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help=f"One of {', '.join(KINDS)}; default all.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help=f"One of {', '.join(REGISTRIES)}; default all.")
+    ] = None,
 ) -> None:
     """List what a space file can name."""
     with plain_errors():
-        if kind is not None and kind not in KINDS:
-            raise unknown_name("kind", kind, KINDS)
+        if kind is not None and kind not in REGISTRIES:
+            raise unknown_name("kind", kind, REGISTRIES)
         from blendsearch.validation.catalogue import catalogue
 
         session = Session(quiet=False)
-        for one in [kind] if kind else KINDS:
+        for one in [kind] if kind else REGISTRIES:
             session.print(tables.entries_table(one, catalogue(one)))
 
 

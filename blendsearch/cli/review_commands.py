@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blendsearch.cli.commands import (
-    Overrides,
-    Quiet,
-    Resume,
-    RunDir,
-    Session,
-    SpaceFile,
-    app,
-    how_to_resume,
-    plain_errors,
-    read_space,
-)
+from blendsearch.cli.commands import Overrides, Quiet, Resume, RunDir, SpaceFile, app
+from blendsearch.cli.session import Session, plain_errors, read_space, run_session
 
 if TYPE_CHECKING:
     from blendsearch.review.review import Review
@@ -54,12 +44,11 @@ def review(
     options = ["--progressive"] if progressive else []
     wanted = {"--rater": rater, "--layer": layer, "--blend": blend, "--port": None if port == PORT else str(port)}
     options += [word for option, value in wanted.items() if value is not None for word in (option, value)]
-    with plain_errors(how_to_resume("review", space, overrides, run_dir, options)):
+    with run_session("review", space, overrides, run_dir, resume, quiet, options) as session:
         settings = read_space(space, overrides)
         from blendsearch.review.sessions import ReviewOptions, open_loop, open_review
 
         chosen = ReviewOptions(rater=rater, layer=layer, by=blend, run_dir=run_dir, resume=resume)
-        session = Session(quiet)
         open_page = open_loop if progressive else open_review
         with contextlib.ExitStack() as held:  # the folder stays ours while the page is open
             with session.progress() as progress:

@@ -3,96 +3,112 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from blendsearch.results.words import in_percent, percent, plain_points, plain_range, plural
+
+if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
+    from blendsearch.results.records.audit import AuditSummary
+    from blendsearch.results.records.common import AgreementRecord, Averages, LatencyRecord, Seconds
+    from blendsearch.results.records.curves import CurvesSummary
+    from blendsearch.results.records.scoring import RatersRecord
+    from blendsearch.results.records.search import SearchSummary
+    from blendsearch.results.records.single import (
+        CriterionAgreement,
+        PruneSummary,
+        SensitivityRecord,
+        TrainSummary,
+    )
+
 
 def plain_table(title: str, *columns: str) -> Table:
     """Return an empty table; columns after the first stand at the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    table = text_table(title, *columns)
+    for column in table.columns[1:]:
+        column.justify = "right"
     return table
 
 
-def result_table(summary: Mapping[str, Any]) -> Table:
+def text_table(title: str, *columns: str) -> Table:
+    """Return an empty table whose columns stand at the left."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def result_table(summary: SearchSummary) -> Table:
     """Return the unpruned network, the blend and the criteria, best first, with accuracy and what remains."""
-    seeds = summary.get("seeds", 1)
-    title = f"{summary['name']}: {summary['budget']['kind']} budget {percent(summary['budget']['ratio'])}"
-    table = plain_table(title, "network", f"test accuracy ({plural(seeds, 'seed')})", "FLOPs", "parameters")
-    table.add_row("not pruned", percent(summary["baseline"]["test_accuracy"]), percent(1), percent(1))
-    table.add_row(*_result_cells("blend", summary["blend"]), style="bold")
-    if summary.get("control"):
-        table.add_row(*_result_cells("random search", summary["control"]))
-    for name, result in (summary.get("ablation") or {}).items():
-        table.add_row(*_result_cells(name, result))
-    for name, result in sorted(summary["criteria"].items(), key=lambda item: -item[1]["test_accuracy"]):
-        own = result.get("allocation")
-        label = f"{name} ({own})" if own and own != summary.get("allocation") else name
+    title = f"{summary.name}: {summary.budget.kind} budget {percent(summary.budget.ratio)}"
+    seeds = plural(summary.seeds, "seed")
+    table = plain_table(title, "network", f"test accuracy ({seeds})", "FLOPs", "parameters")
+    table.add_row("not pruned", percent(summary.unpruned.test_accuracy), percent(1), percent(1))
+    table.add_row(*_result_cells("blend", summary.blend), style="bold")
+    if summary.random_search is not None:
+        table.add_row(*_result_cells("random search", summary.random_search))
+    for name, part in summary.ablation.items():
+        table.add_row(*_result_cells(name, part))
+    for name, result in sorted(summary.criteria.items(), key=lambda item: -item[1].test_accuracy):
+        own = result.allocation
+        label = f"{name} ({own})" if own and own != summary.allocation else name
         table.add_row(*_result_cells(label, result))
     return table
 
 
-def verdicts(summary: Mapping[str, Any]) -> list[str]:
+def verdicts(summary: SearchSummary) -> list[str]:
     """Return what follows from the differences: against the best criterion, by chance, and of the blend's parts."""
-    control = summary["comparison"].get("control")
-    against = [summary["comparison"], *([control] if control else []), *summary.get("ablation", {}).values()]
-    return [one["sentence"] for one in against]
+    comparison = summary.comparison
+    sentences = [comparison.sentence, *(part.sentence for part in summary.ablation.values())]
+    if comparison.random_search is not None:
+        sentences.insert(1, comparison.random_search.sentence)
+    return [sentence for sentence in sentences if sentence is not None]
 
 
-def _result_cells(name: str, result: Mapping[str, Any]) -> list[str]:
-    return [name, _spread(result), percent(result["flops_ratio"]), percent(result["params_ratio"])]
+def _result_cells(name: str, result: Averages) -> list[str]:
+    return [name, _spread(result), percent(result.flops_ratio), percent(result.params_ratio)]
 
 
-def front_table(summary: Mapping[str, Any]) -> list[Table]:
+def front_table(summary: SearchSummary) -> list[Table]:
     """Return the front with each point's blend and criterion, where the search had several objectives."""
-    if not summary.get("front"):
+    if not summary.front:
         return []
-    kinds = list(summary["front"][0]["shares"])
+    kinds = list(summary.front[0].shares)
     table = plain_table("front", "point", *kinds, "blend", "criterion", "accuracy", "difference")
-    for point in summary["front"]:
-        shares = [percent(point["shares"][kind]) for kind in kinds]
-        criterion, difference = point["criterion"], f"{100 * point['difference']:+.2f}"
-        blend, other = percent(point["test_accuracy"]), percent(criterion["test_accuracy"])
-        table.add_row(str(point["place"]), *shares, blend, criterion["name"], other, difference)
+    for point in summary.front:
+        shares = [percent(point.shares[kind]) for kind in kinds]
+        blend, other = percent(point.test_accuracy), percent(point.criterion.test_accuracy)
+        difference = "" if point.difference is None else plain_points(point.difference)
+        table.add_row(str(point.place), *shares, blend, point.criterion.name, other, difference)
     return [table]
 
 
-def areas_table(summary: Mapping[str, Any]) -> Table:
+def areas_table(summary: CurvesSummary) -> Table:
     """Return each criterion's mean accuracy over the shares removed, for each number of images, best first."""
-    counts = summary["samples_per_class"]
-    last = percent(summary["removed"][-1])
-    columns = [f"{count} per class" for count in counts]
-    table = plain_table(f"{summary['name']}: mean test accuracy from 0 to {last} removed", "criterion", *columns)
-    areas: dict[str, dict[int | None, float]] = {}
-    for curve in summary["curves"]:
-        areas.setdefault(curve["criterion"], {})[curve["samples"]] = curve["area"]
-
-    def at(name: str, count: int) -> float:
-        return areas[name].get(count, areas[name].get(None, 0.0))
-
-    for name in sorted(areas, key=lambda name: -sum(at(name, count) for count in counts)):
-        table.add_row(name, *(percent(at(name, count)) for count in counts))
+    title = f"{summary.name}: mean test accuracy from 0 to {percent(summary.removed[-1])} removed"
+    table = plain_table(title, "criterion", *(f"{count} per class" for count in summary.samples_per_class))
+    for name, curves in summary.curves_by_criterion().items():
+        table.add_row(name, *(percent(curve.area) for curve in curves))
     return table
 
 
-def proxies_table(summary: Mapping[str, Any]) -> Table:
+def proxies_table(summary: AuditSummary) -> Table:
     """Return each proxy's tau with the accuracy after retraining, its interval, cost and regret, and the ceiling."""
-    title = f"{summary['name']}: {len(summary['plans'])} plans, {plural(len(summary['plans'][0]['seeds']), 'seed')}"
+    title = f"{summary.name}: {len(summary.plans)} plans, {plural(len(summary.plans[0].seeds), 'seed')}"
     table = plain_table(
         title, "proxy", "tau", "95 % interval", "of a retraining's cost", "of its passes", "regret, points"
     )
-    ceiling = summary["ceiling"]
+    ceiling = summary.ceiling
     if ceiling:
-        table.add_row("noise ceiling", f"{ceiling['tau']:.2f}", _bounds(ceiling["interval"]), "", "", "")
-    for name, proxy in sorted(summary["proxies"].items(), key=lambda item: -(item[1]["tau"] or 0)):
-        tau = "-" if proxy["tau"] is None else f"{proxy['tau']:.2f}"
-        cost = "-" if proxy["cost"] is None else percent(proxy["cost"])
-        passes = "-" if proxy.get("passes_cost") is None else percent(proxy["passes_cost"])
-        table.add_row(name, tau, _bounds(proxy["interval"]), cost, passes, f"{100 * proxy['regret']:.2f}")
+        table.add_row("noise ceiling", _number(ceiling.tau), _bounds(ceiling.interval), "", "", "")
+    for name, proxy in summary.ranked:
+        shares = ["-" if share is None else percent(share) for share in (proxy.cost, proxy.passes_cost)]
+        table.add_row(
+            name, _number(proxy.tau), _bounds(proxy.interval), *shares, in_percent(proxy.regret, otherwise="-")
+        )
     return table
 
 
@@ -112,6 +128,10 @@ def leaderboard_table(summary: Mapping[str, Any]) -> Table:
             style="bold" if one["kind"] == "blend" else None,
         )
     return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _bounds(interval: Sequence[float] | None) -> str:
@@ -186,102 +206,90 @@ def _twins(row: Mapping[str, Any]) -> list[str]:
     return [f"The transferred blend keeps the same filters as {' and '.join(same)}."] if same else []
 
 
-def _spread(result: Mapping[str, Any]) -> str:
-    spread = result.get("test_accuracy_std")
-    return percent(result["test_accuracy"]) + (f" ± {100 * spread:.2f}" if spread is not None else "")
+def _spread(result: Averages) -> str:
+    spread = result.test_accuracy_std
+    return percent(result.test_accuracy) + (f" ± {100 * spread:.2f}" if spread is not None else "")
 
 
 def _points(difference: float, bounds: Sequence[float] | None) -> str:
-    range_ = f" ({100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f})" if bounds else ""
-    return f"{100 * difference:+.2f}{range_}"
+    return plain_points(difference) + (f" ({plain_range(bounds)})" if bounds else "")
 
 
-def criteria_table(criteria: Sequence[Mapping[str, Any]]) -> Table:
+def criteria_table(criteria: Sequence[CriterionAgreement]) -> Table:
     """Return each criterion with its family, its mean agreement with the others and its nearest neighbour."""
     table = plain_table("criteria", "criterion", "family", "mean agreement", "nearest")
     for row in criteria:
-        agreement = f"{row['mean_agreement']:.2f}"
-        table.add_row(str(row["name"]), str(row["family"]), agreement, str(row["nearest"]))
+        table.add_row(row.name, row.family, f"{row.mean_agreement:.2f}", row.nearest)
     return table
 
 
-def agreement_table(agreement: Mapping[str, Any]) -> Table:
+def agreement_table(agreement: AgreementRecord) -> Table:
     """Return Spearman's rho of every pair in hundredths, so that fourteen criteria fit on a terminal."""
-    names = agreement["criteria"]
-    columns = [str(number) for number in range(1, len(names) + 1)]
+    columns = [str(number) for number in range(1, len(agreement.criteria) + 1)]
     table = plain_table("agreement (Spearman's rho x 100, mean over groups)", "criterion", *columns)
     table.padding = (0, 0, 0, 0)  # the box puts one space between columns
     table.columns[0].no_wrap = True
-    for number, (name, row) in enumerate(zip(names, agreement["mean"], strict=True), start=1):
-        table.add_row(f"{number:>2} {name}", *(f"{100 * rho:.0f}" for rho in row))
+    for number, (name, row) in enumerate(zip(agreement.criteria, agreement.mean, strict=True), start=1):
+        table.add_row(f"{number:>2} {name}", *("-" if rho is None else f"{100 * rho:.0f}" for rho in row))
     return table
 
 
 def clusters_table(clusters: Mapping[str, Sequence[Sequence[str]]]) -> Table:
     """Return the clusters of criteria of each unit."""
-    table = Table(title="clusters", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("unit", overflow="fold")
-    table.add_column("criteria that rank alike", overflow="fold")
+    table = text_table("clusters", "unit", "criteria that rank alike")
     for unit, members in clusters.items():
         table.add_row(unit, " | ".join(", ".join(names) for names in members))
     return table
 
 
-def baseline_table(result: Mapping[str, Any]) -> Table:
+def trained_table(summary: TrainSummary) -> Table:
     """Return accuracy, training length, cost and time of the trained network."""
     table = plain_table("baseline", "test accuracy", "steps", "FLOPs", "parameters", "time")
-    table.add_row(
-        percent(result["test_accuracy"]),
-        f"{result['steps']:,.0f}",
-        f"{result['flops']:,.0f}",
-        f"{result['params']:,.0f}",
-        duration(result["seconds"]),
-    )
+    counts = [f"{count:,}" for count in (summary.steps, summary.flops, summary.params)]
+    table.add_row(percent(summary.test_accuracy), *counts, duration(summary.seconds or 0.0))
     return table
 
 
-def pruned_table(result: Mapping[str, Any]) -> Table:
+def pruned_table(summary: PruneSummary) -> Table:
     """Return the network before and after pruning and retraining."""
-    baseline, pruned = result["baseline"], result["pruned"]
-    table = plain_table(f"pruned by {result['name']}", "network", "test accuracy", "FLOPs", "parameters")
-    table.add_row("not pruned", percent(baseline["test_accuracy"]), percent(1), percent(1))
-    table.add_row(*_result_cells("pruned", pruned), style="bold")
+    table = plain_table(f"pruned by {summary.name}", "network", "test accuracy", "FLOPs", "parameters")
+    table.add_row("not pruned", percent(summary.unpruned.test_accuracy), percent(1), percent(1))
+    table.add_row(*_result_cells("pruned", summary.pruned), style="bold")
     return table
 
 
-def latency_line(latency: Mapping[str, Any] | None) -> list[str]:
+def latency_line(latency: LatencyRecord | None) -> list[str]:
     """Return one line on what a latency budget came to; none for other budgets."""
     if latency is None:
         return []
     return [
-        f"latency ({plural(latency['images'], 'image')}, {latency['device']}, one thread): "
-        f"{percent(latency['estimated_ratio'])} by the table, {percent(latency['measured_ratio'])} measured "
-        f"({latency['measured_ms']:.3g} of {latency['baseline_ms']:.3g} ms)"
+        f"latency ({plural(latency.images or 1, 'image')}, {latency.device}, one thread): "
+        f"{percent(latency.estimated_ratio)} by the table, {percent(latency.measured_ratio)} measured "
+        f"({latency.measured_ms:.3g} of {latency.unpruned_ms:.3g} ms)"
     ]
 
 
-def raters_lines(ratings: Mapping[str, Any] | None) -> list[str]:
+def raters_lines(ratings: RatersRecord | None) -> list[str]:
     """Return one line on who rated how much and how far they agree; none where no ratings were read."""
     if ratings is None:
         return []
-    who = ", ".join(f"{name} ({plural(count, 'filter')})" for name, count in ratings["raters"].items())
-    kappa = f"; Fleiss' kappa {ratings['kappa']:.2f} over {ratings['shared']}" if ratings["kappa"] is not None else ""
-    rest = f"; the others by {ratings['fallback']}" if ratings["fallback"] else ""
+    who = ", ".join(f"{name} ({plural(count, 'filter')})" for name, count in ratings.raters.items())
+    kappa = f"; Fleiss' kappa {ratings.kappa:.2f} over {ratings.shared}" if ratings.kappa is not None else ""
+    rest = f"; the others by {ratings.fallback}" if ratings.fallback else ""
     return [f"rated by {who}{kappa}{rest}"]
 
 
-def sensitivity_table(record: Mapping[str, Any]) -> Table:
+def sensitivity_table(record: SensitivityRecord) -> Table:
     """Return each group's width, its loss of accuracy at each strength of damage, the mean, and the rank of it."""
-    strengths = [f"{strength:g} sd" for strength in record["strengths"]]
+    strengths = [f"{strength:g} sd" for strength in record.strengths]
     table = plain_table("points of accuracy lost", "group", "filters", *strengths, "sensitiveness", "rank")
-    for row in record["groups"]:
-        drops = [f"{100 * drop:.2f}" for drop in row["drops"]]
-        sensitiveness = f"{100 * row['sensitiveness']:.2f}"
-        table.add_row(row["name"], str(row["width"]), *drops, sensitiveness, str(row["rank"]))
+    for group in record.groups:
+        lost = [f"{100 * share:.2f}" for share in (*group.drops, group.sensitiveness)]
+        table.add_row(group.name, str(group.width), *lost, str(group.rank))
     return table
 
 
-def kept_table(kept: Mapping[str, Sequence[int]]) -> Table:
+def kept_table(kept: Mapping[str, tuple[int, int]]) -> Table:
     """Return how many filters each group keeps, with a bar of its share."""
     table = plain_table("filters kept", "group", "kept", "of", "share")
     table.columns[-1].justify = "left"
@@ -293,17 +301,17 @@ def kept_table(kept: Mapping[str, Sequence[int]]) -> Table:
 def entries_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return registered entries with a column for every key that one of them has."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(title=kind, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for key in keys:
-        table.add_column(key, overflow="fold", no_wrap=key == "name")
+    table = text_table(kind, *keys)
+    for column, key in zip(table.columns, keys, strict=True):
+        column.no_wrap = key == "name"
     for row in rows:
         table.add_row(*(_cell(row.get(key)) for key in keys))
     return table
 
 
-def stage_times(seconds: Mapping[str, float]) -> Text:
+def stage_times(seconds: Seconds) -> Text:
     """Return for example 'train 12.3 s, search 1 min 40 s, total 2 min'."""
-    return Text(", ".join(f"{stage} {duration(spent)}" for stage, spent in seconds.items()), style="dim")
+    return Text(", ".join(f"{stage} {duration(spent or 0.0)}" for stage, spent in seconds.items()), style="dim")
 
 
 def _cell(value: Any) -> str:
@@ -316,11 +324,6 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def percent(share: float) -> str:
-    """Write a share in [0, 1] as per cent with two digits after the point."""
-    return f"{100 * share:.2f} %"
-
-
 def duration(seconds: float) -> str:
     """Write seconds as '0.42 s', '12.3 s', '2 min 5 s' or '1 h 3 min'."""
     if seconds < 59.95:
@@ -329,8 +332,3 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def plural(count: int, word: str) -> str:
-    """Write '1 seed' or '3 seeds'."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"

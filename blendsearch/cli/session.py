@@ -1,0 +1,113 @@
+"""What every command does around its work: read its files, show progress, tell mistakes, say how to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from blendsearch.cli.display import no_progress, output_console, shown_progress
+from blendsearch.errors import BlendsearchError
+from blendsearch.progress import Progress
+
+if TYPE_CHECKING:
+    from blendsearch.config import Board, Space
+
+R = TypeVar("R")
+WRONG_INPUT = 2
+INTERRUPTED = 130
+
+
+class Session:
+    """Where a command prints: a console for results, progress while it works; silent with --quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = output_console(quiet)
+        self.shows_progress = not quiet
+
+    def progress(self) -> contextlib.AbstractContextManager[Progress]:
+        """Return the progress callback as a context."""
+        return shown_progress(self.console) if self.shows_progress else no_progress()
+
+    def print(self, *things: object) -> None:
+        """Print results; texts are never cut."""
+        for thing in things:
+            self.console.print(thing, soft_wrap=isinstance(thing, str))
+
+
+class RunSession(Session):
+    """The session of a command that works in a run folder."""
+
+    def __init__(self, run_dir: Path | None, resume: bool, quiet: bool) -> None:
+        super().__init__(quiet)
+        self.run_dir, self.resume = run_dir, resume
+
+    def run(self, job: Callable[..., R], *given: object, **options: object) -> R:
+        """Do a job in the run folder, with progress shown; return what it returns."""
+        with self.progress() as progress:
+            return job(*given, **options, run_dir=self.run_dir, resume=self.resume, progress=progress)
+
+
+@contextlib.contextmanager
+def run_session(
+    command: str,
+    file: Path,
+    overrides: list[str] | None,
+    run_dir: Path | None,
+    resume: bool,
+    quiet: bool,
+    options: Sequence[str] = (),
+) -> Iterator[RunSession]:
+    """Open the session of a command that works in a run folder; stopped by Ctrl-C it says how to go on.
+
+    options: what else the command line has between the file and the overrides.
+    """
+    with plain_errors(how_to_resume(command, file, overrides, run_dir, options)):
+        yield RunSession(run_dir, resume, quiet)
+
+
+@contextlib.contextmanager
+def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
+    """Turn wrong input into its message and exit code 2, Ctrl-C into a line and 130; the rest is our bug."""
+    try:
+        yield
+    except BlendsearchError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(WRONG_INPUT) from None
+    except KeyboardInterrupt:
+        print(after_interrupt, file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def how_to_resume(
+    command: str, file: Path, overrides: list[str] | None, run_dir: Path | None, options: Sequence[str] = ()
+) -> str:
+    """Return what an interrupted command says: the command line that continues it."""
+    folder = ["--run-dir", str(run_dir)] if run_dir else []
+    line = shlex.join(["blendsearch", command, str(file), *options, *(overrides or []), *folder, "--resume"])
+    return f"stopped; continue with: {line}"
+
+
+def read_space(file: Path, overrides: list[str] | None, resumed: bool = False) -> Space:
+    """Read a space file with its overrides; every mistake at once."""
+    from blendsearch.validation.space import load_checked
+
+    return load_checked(file, overrides or [], resumed=resumed)
+
+
+def read_board(file: Path, overrides: list[str] | None) -> Board:
+    """Read a board file with its overrides; every mistake at once."""
+    from blendsearch.validation.board import load_checked_board
+
+    return load_checked_board(file, overrides or [])
+
+
+def files_and_overrides(given: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Tell files from key=value among arguments; a file may have "=" in its name."""
+    files = [word for word in given if "=" not in word or Path(word).is_file()]
+    return [Path(word) for word in files], [word for word in given if word not in files]
