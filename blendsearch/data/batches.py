@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from blendsearch.compute import generator as seeded
 from blendsearch.data.augmentation import Augmentation
@@ -96,16 +96,50 @@ class ImageTensors:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
 
+class ChosenImages(Dataset[tuple[Tensor, int]]):
+    """Some images of a dataset, each checked as it is read: whoever wrote it, what is amiss is one line.
+
+    labels: of the whole dataset. index: the numbers of the images. shape: [C, H, W] of all of them.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Any], labels: Tensor, index: Sequence[int], shape: tuple[int, int, int]
+    ) -> None:
+        self.dataset, self.labels, self.index, self.shape = dataset, labels, index, shape
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        """Return an image, uint8 [C, H, W], and its label; DataError for one that is of another form."""
+        number, shape = self.index[position], self.shape
+        try:
+            image, label = self.dataset[number]
+            label = int(label)
+        except DataError:
+            raise
+        except Exception as error:  # whatever a stranger's dataset does wrong
+            reason = " ".join(str(error).split())
+            raise DataError(f"data: image {number} cannot be read ({type(error).__name__}: {reason})") from error
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or tuple(image.shape) != shape:
+            form = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+            raise DataError(f"data: image {number} is {form}, allowed: a tensor torch.uint8 {shape} (CxHxW)")
+        if label != int(self.labels[number]):
+            raise DataError(f"data: image {number} comes with label {label}, its part says {int(self.labels[number])}")
+        return image, label
+
+
 @dataclass(frozen=True)
 class StreamedImages:
     """Images decoded anew in each pass by DataLoader workers, for sets that do not fit into memory.
 
-    dataset: gives (image uint8 [C, H, W], label). index: which of its images belong to this split.
+    dataset: gives (image uint8 [C, H, W], label) by number. index: which of its images belong to this split.
     """
 
     dataset: Dataset[Any]
     all_labels: Tensor
     index: Tensor
+    shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -126,7 +160,7 @@ class StreamedImages:
         chosen: Sequence[int] = self.index[_order(len(self), seed)].tolist()
         # A generator of its own, since a DataLoader otherwise draws from the global one.
         loader: DataLoader[Any] = DataLoader(
-            Subset(self.dataset, chosen),
+            ChosenImages(self.dataset, self.all_labels, chosen, self.shape),
             batch_size=batch_size,
             num_workers=self.workers,
             generator=seeded(seed or 0, "loader"),

@@ -25,11 +25,16 @@ IN_MEMORY_LIMIT = 2**30
 
 @dataclass(frozen=True)
 class Part:
-    """Labelled images of one part of a set: held as uint8 [N, C, H, W], or a dataset to stream them from."""
+    """Labelled images of one part of a set: held as uint8 [N, C, H, W], or a dataset to stream them from.
+
+    labels: class indices, int64 [N]. dataset: map-style, gives (image uint8 [C, H, W], label). names: of its images,
+    such as their files, by which a changed set is known; without them some of the images are read for that.
+    """
 
     labels: Tensor
     images: Tensor | None = None
     dataset: Dataset[Any] | None = None
+    names: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,7 @@ def _folder_part(root: Path, config: DataConfig, name: str, progress: Progress) 
     if not held:
         if config.image_size is None:
             raise DataError("data.image_size: not given; images that are streamed need one size")
-        return Part(labels, dataset=files), tuple(tree.classes)
+        return Part(labels, dataset=files, names=[path for path, _ in tree.samples]), tuple(tree.classes)
     return Part(labels, _decoded(files, name, progress)), tuple(tree.classes)
 
 

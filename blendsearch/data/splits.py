@@ -11,16 +11,20 @@ from torch import Tensor
 from blendsearch.compute import generator
 from blendsearch.config import DataConfig
 from blendsearch.data.augmentation import Augmentation
-from blendsearch.data.batches import ImageTensors, Split, StreamedImages, balanced
+from blendsearch.data.batches import ChosenImages, ImageTensors, Split, StreamedImages, balanced
+from blendsearch.data.checks import check_source
 from blendsearch.data.datasets import DATASETS, Part, Source
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress, silent
+
+FINGERPRINTED = 64
+"""How many images of a dataset without names its fingerprint reads."""
 
 
 @dataclass(frozen=True)
 class Splits:
     """Disjoint parts. calibration: what criteria and proxies look at. search: where candidates are compared.
-    test: read once, at the end. shape: [C, H, W]. fingerprint: sha256 of labels and images (or file names)."""
+    test: read once, at the end. shape: [C, H, W]. fingerprint: sha256 of labels and images (or their names)."""
 
     train: Split
     calibration: Split
@@ -38,6 +42,7 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
     the training images. Raises DataError when there are too few.
     """
     source = DATASETS.get(config.name, "data.name")(config, progress)
+    check_source(source, config.name)
     mean, std = _channels(config.mean, source.mean, source, "mean"), _channels(config.std, source.std, source, "std")
     wanted = {"calibration": config.calibration, "search": config.search, **_test_size(config, source)}
     index = _drawn(source.train.labels, wanted, config.limit, seed)
@@ -49,7 +54,16 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
         if part.images is not None:
             return ImageTensors(part.images[chosen], part.labels[chosen], mean, std, changes)
         assert part.dataset is not None
-        return StreamedImages(part.dataset, part.labels, chosen, mean, std, changes, config.workers)
+        return StreamedImages(
+            dataset=part.dataset,
+            all_labels=part.labels,
+            index=chosen,
+            shape=source.shape,
+            mean=mean,
+            std=std,
+            augmentation=changes,
+            workers=config.workers,
+        )
 
     test = source.test
     whole = torch.arange(len(test.labels)) if test is not None else index["test"]
@@ -122,6 +136,11 @@ def _fingerprint(source: Source) -> str:
         digest.update(part.labels.numpy().tobytes())
         if part.images is not None:
             digest.update(part.images.contiguous().numpy().tobytes())
-        else:
-            digest.update(repr([name.rsplit("/", 2)[1:] for name, _ in part.dataset.files]).encode())  # type: ignore[union-attr]
+        elif part.names is not None:
+            digest.update(repr([name.rsplit("/", 2)[-2:] for name in part.names]).encode())
+        elif part.dataset is not None:
+            numbers = torch.linspace(0, len(part.labels) - 1, FINGERPRINTED).long().unique().tolist()
+            chosen = ChosenImages(part.dataset, part.labels, numbers, source.shape)
+            for position in range(len(chosen)):
+                digest.update(chosen[position][0].numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -33,7 +33,7 @@ class Stored(Dataset):
 
 
 def streamed(workers: int = 0, broken: int | None = None) -> StreamedImages:
-    return StreamedImages(Stored(broken), LABELS, torch.arange(COUNT), MEAN, STD, AUGMENTATION, workers)
+    return StreamedImages(Stored(broken), LABELS, torch.arange(COUNT), (3, 6, 6), MEAN, STD, AUGMENTATION, workers)
 
 
 def in_memory() -> ImageTensors:
