@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from safetensors.torch import load_file
 from scipy import stats
 from typer.testing import CliRunner
 
-from blendsearch.campaigns.audit.run import passes_of_training, run_audit
-from blendsearch.campaigns.audit.summary import COMBINED, Drawn, judged
+from blendsearch.campaigns.audit.run import run_audit
+from blendsearch.campaigns.audit.summary import COMBINED, count_passes, judge_proxies
 from blendsearch.cli import app
+from blendsearch.compute import child_seed
 from blendsearch.config import space_from_dict
 from blendsearch.errors import RunError
+from blendsearch.experiment import Experiment
 from blendsearch.reports.report import write_report
+from blendsearch.results.records.audit import DrawnPlan, PlanEstimate
+from blendsearch.results.records.retraining import RetrainingOutcome
 from blendsearch.structure import Plan
+from blendsearch.training.evaluation import evaluate
 
 
 def tiny(**changes):
@@ -54,45 +59,61 @@ def test_plans_are_different_and_of_every_kind(finished):
 
 def test_every_plan_is_estimated_by_every_proxy_and_retrained_with_every_seed(finished):
     summary = finished.summary
-    assert set(summary["proxies"]) == {"zero_shot", "compensated images=50", COMBINED}
-    for plan in summary["plans"]:
-        assert set(plan["estimates"]) == set(summary["proxies"])
-        assert len(plan["seeds"]) == 2
-        assert plan["test_accuracy"] == pytest.approx(sum(plan["seeds"]) / 2)
+    assert set(summary.proxies) == {"zero_shot", "compensated images=50", COMBINED}
+    for plan in summary.plans:
+        assert set(plan.estimates) == set(summary.proxies)
+        assert len(plan.seeds) == 2
+        assert plan.test_accuracy == pytest.approx(sum(plan.seeds) / 2)
 
 
 def test_taus_are_those_of_scipy(finished):
-    plans = finished.summary["plans"]
-    truth = [plan["test_accuracy"] for plan in plans]
-    for name, proxy in finished.summary["proxies"].items():
-        expected = stats.kendalltau([plan["estimates"][name] for plan in plans], truth).statistic
-        assert proxy["tau"] == pytest.approx(expected)
-        assert proxy["interval"][0] <= proxy["tau"] <= proxy["interval"][1]
-    seeds = list(zip(*(plan["seeds"] for plan in plans), strict=True))
-    assert finished.summary["ceiling"]["tau"] == pytest.approx(stats.kendalltau(*seeds).statistic)
+    plans = finished.summary.plans
+    truth = [plan.test_accuracy for plan in plans]
+    for name, proxy in finished.summary.proxies.items():
+        expected = stats.kendalltau([plan.estimates[name] for plan in plans], truth).statistic
+        assert proxy.tau == pytest.approx(expected)
+        assert proxy.interval[0] <= proxy.tau <= proxy.interval[1]
+    seeds = list(zip(*(plan.seeds for plan in plans), strict=True))
+    assert finished.summary.ceiling.tau == pytest.approx(stats.kendalltau(*seeds).statistic)
+
+
+def retrained(name, seed, test_accuracy):
+    return RetrainingOutcome(
+        name=name,
+        kind="random",
+        seed=seed,
+        search_accuracy=test_accuracy,
+        test_accuracy=test_accuracy,
+        flops_ratio=0.5,
+        params_ratio=0.5,
+        seconds=50.0,
+        steps=20,
+    )
 
 
 def test_cost_and_regret_worked_by_hand():
-    plans = [Drawn(name, "random", Plan({"g": (0,)}, {"g": 2})) for name in "abcd"]
+    plans = [DrawnPlan(name=name, kind="random", plan={}) for name in "abcd"]
     tests = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
-    records = [
-        {"name": n, "seed": s, "test_accuracy": t, "seconds": 50.0, "steps": 20}
-        for s in (0, 1)
-        for n, t in tests.items()
-    ]
-    good = {"a": [0.5, 1.0, 60], "b": [0.4, 2.0, 60], "c": [0.3, 3.0, 90], "d": [0.2, 4.0, 90]}
-    bad = {"a": [0.1, 1.0], "b": [0.4, 1.0], "c": [0.9, 1.0], "d": [0.2, 1.0]}  # of a version that counted no passes
-    found = judged(plans, {"good": good, "bad": bad}, records, lambda steps: 150 * steps)
-    assert found["ceiling"]["tau"] == 1.0
-    assert found["proxies"]["good"]["tau"] == found["proxies"]["good"]["of_ceiling"] == 1.0
-    assert found["proxies"]["good"]["cost"] == pytest.approx(2.5 / 50)
-    assert found["proxies"]["good"]["passes_cost"] == pytest.approx(75 / (20 * 50 * 3))
-    assert found["proxies"]["bad"]["passes_cost"] is found["proxies"][COMBINED]["passes_cost"] is None
-    assert found["proxies"]["good"]["regret"] == 0.0
-    assert found["proxies"]["bad"]["regret"] == pytest.approx(0.2)
-    assert found["proxies"]["bad"]["tau"] == pytest.approx(-1 / 3)
-    ranks = {plan["name"]: plan["estimates"][COMBINED] for plan in found["plans"]}
+    outcomes = [retrained(name, seed, test) for seed in (0, 1) for name, test in tests.items()]
+    good = {"a": (0.5, 1.0, 60), "b": (0.4, 2.0, 60), "c": (0.3, 3.0, 90), "d": (0.2, 4.0, 90)}
+    bad = {"a": (0.1, 1.0), "b": (0.4, 1.0), "c": (0.9, 1.0), "d": (0.2, 1.0)}  # of a version that counted no passes
+    estimates = {
+        proxy: {name: PlanEstimate(*given) for name, given in own.items()}
+        for proxy, own in (("good", good), ("bad", bad))
+    }
+    found = judge_proxies(plans, estimates, outcomes, lambda steps: 150 * steps)
+    assert found.ceiling.tau == 1.0
+    assert found.proxies["good"].tau == found.proxies["good"].of_ceiling == 1.0
+    assert found.proxies["good"].cost == pytest.approx(2.5 / 50)
+    assert found.proxies["good"].passes_cost == pytest.approx(75 / (20 * 50 * 3))
+    assert found.proxies["bad"].passes_cost is found.proxies[COMBINED].passes_cost is None
+    assert found.proxies["good"].regret == 0.0
+    assert found.proxies["bad"].regret == pytest.approx(0.2)
+    assert found.proxies["bad"].tau == pytest.approx(-1 / 3)
+    assert found.proxies[COMBINED].seconds == pytest.approx(2.5 + 1.0)
+    ranks = {plan.name: plan.estimates[COMBINED] for plan in found.plans}
     assert ranks == pytest.approx({"a": 0.5, "b": 2 / 3, "c": 2 / 3, "d": 1 / 6})
+    assert [name for name, _ in found.ranked] == ["good", COMBINED, "bad"]
 
 
 class Kill(Exception):
@@ -109,8 +130,9 @@ def test_a_stopped_audit_goes_on_to_the_same_result(finished, tmp_path, task, co
         run_audit(tiny(), tmp_path / "run", progress=killer)
     again = run_audit(tiny(), tmp_path / "run", resume=True)
     timed = ("seconds", "retraining_seconds", "baseline")
-    for part in (part for part in finished.summary if part not in timed):
-        assert without_times(again.summary[part]) == without_times(finished.summary[part]), part
+    one, other = again.summary.to_dict(), finished.summary.to_dict()
+    for part in (part for part in other if part not in timed):
+        assert without_times(one[part]) == without_times(other[part]), part
 
 
 def without_times(part):
@@ -124,15 +146,14 @@ def test_passes_of_an_estimate_are_counted(finished):
     # 500 images to train on, half an epoch: four whole batches of 64, each image counting three
     retraining = 4 * 64 * 3
     assert record["steps"] == 4
-    assert finished.summary["proxies"]["zero_shot"]["passes_cost"] == pytest.approx(
-        150 / retraining
-    )  # the search split
-    assert finished.summary["proxies"]["compensated images=50"]["passes_cost"] > 150 / retraining
+    proxies = finished.summary.proxies
+    assert proxies["zero_shot"].passes_cost == pytest.approx(150 / retraining)  # the search split
+    assert proxies["compensated images=50"].passes_cost > 150 / retraining
 
 
 def test_the_page_names_every_proxy_and_can_be_written_again(finished):
     text = finished.report.read_text()
-    assert all(name in text for name in finished.summary["proxies"])
+    assert all(name in text for name in finished.summary.proxies)
     assert "noise ceiling" in text.lower()
     assert (finished.run_dir / "figures/taus.png").stat().st_size > 0
     (finished.run_dir / "report.html").unlink()
@@ -158,10 +179,43 @@ def test_the_command_prints_a_table_and_the_reports_path(tmp_path, monkeypatch):
 
 
 def test_the_last_batch_of_an_epoch_may_be_smaller():
-    experiment = SimpleNamespace(
-        splits=SimpleNamespace(train=range(300)), space=SimpleNamespace(retraining=SimpleNamespace(batch_size=128))
-    )
-    passes = passes_of_training(experiment)
+    def passes(steps):
+        return count_passes(steps, images=300, batch_size=128)
+
     assert passes(1) == 3 * 128
     assert passes(3) == 3 * 300  # 128 + 128 + 44
     assert passes(7) == 3 * (300 + 300 + 128)
+
+
+@pytest.mark.parametrize("epochs", [0, 0.5])
+def test_the_truth_is_compensated_where_the_space_says_so(tmp_path, epochs):
+    terms = {
+        "retraining": {"epochs": epochs, "batch_size": 64, "lr": 0.05},
+        "audit": {"plans": 6, "proxies": ["zero_shot"]},
+    }
+    cut, compensated = tiny(**terms), tiny(**terms, compensation={"images": 80})
+    runs = [run_audit(cut, tmp_path / "cut"), run_audit(compensated, tmp_path / "compensated")]
+    truths = [{plan.name: plan.seeds for plan in run.summary.plans} for run in runs]
+    assert truths[0].keys() == truths[1].keys()
+    assert truths[0] != truths[1]
+    if epochs == 0:
+        assert truths[1] == refit_by_hand(runs[1].run_dir, compensated)
+
+
+def refit_by_hand(run_dir, space):
+    """Cut by each plan and refit what is left, without the audit's own retraining; return name -> one a seed."""
+    experiment = Experiment(space)
+    experiment.network.load_state_dict(load_file(run_dir / "baseline.safetensors"))
+    found = {}
+    for entry in json.loads((run_dir / "records/plans.json").read_text()):
+        plan, found[entry["name"]] = Plan.from_dict(entry["plan"]), []
+        for repetition in (0, 1):
+            network = experiment.structure.slice(experiment.network, plan)
+            seed = child_seed(space.seed, "retraining", repetition)
+            experiment.compensation(
+                experiment.network, experiment.structure, network, plan, experiment.compute,
+                child_seed(seed, "compensation"),
+            )  # fmt: skip
+            test = evaluate(network, experiment.splits.test.batches(500), experiment.compute)
+            found[entry["name"]].append(test.accuracy)
+    return found

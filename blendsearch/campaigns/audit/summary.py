@@ -3,105 +3,123 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
 
 import numpy as np
 from scipy import stats
 
-from blendsearch.results.paired import fidelity
-from blendsearch.structure import Plan
+from blendsearch.proxies.passes import TRAINING_PASSES
+from blendsearch.results.paired import measure_fidelity
+from blendsearch.results.records.audit import (
+    AuditFindings,
+    CeilingRecord,
+    DrawnPlan,
+    Estimates,
+    PlanEstimate,
+    PlanRecord,
+    ProxyRecord,
+)
+from blendsearch.results.records.retraining import RetrainingOutcome
+from blendsearch.training.loop import steps_per_epoch
 
 COMBINED = "mean rank of all"
 """The name of a proxy that stands beside those given: each plan's rank averaged over them."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A plan to be audited; kind: "criterion", "random" or "evolved"."""
+class _Truth:
+    """What retraining came to: plan -> mean test accuracy, tau between two seeds, and what one retraining cost."""
 
-    name: str
-    kind: str
-    plan: Plan
+    accuracies: Mapping[str, float]
+    ceiling: CeilingRecord | None
+    seconds: float
+    passes: float
 
 
-def judged(
-    plans: list[Drawn],
-    estimates: Mapping[str, Mapping[str, list[float]]],
-    records: list[dict[str, Any]],
-    training_passes: Callable[[float], float],
-) -> dict[str, Any]:
-    """Return proxies (tau, interval, of the ceiling, cost, regret), the noise ceiling, and every plan's numbers.
-
-    cost: mean seconds of an estimate over those of a retraining. passes_cost: the same of images run through the
-    network, one trained on counting three, which does not depend on what else the machine did; without closed-form
-    solutions, which run no image. regret: how much accuracy is lost by taking the
-    plan that the proxy puts first instead of the best of all, in [0, 1].
-    """
-    names = [one.name for one in plans]
+def judge_proxies(
+    plans: Sequence[DrawnPlan],
+    estimates: Mapping[str, Estimates],
+    outcomes: Sequence[RetrainingOutcome],
+    passes: Callable[[float], float],
+) -> AuditFindings:
+    """Return what retrainings of plans say of each proxy's estimates; passes: of a retraining, from its steps."""
     by_seed: dict[int, dict[str, float]] = {}
-    for record in records:
-        by_seed.setdefault(record["seed"], {})[record["name"]] = record["test_accuracy"]
-    truth = {name: statistics.fmean(tests[name] for tests in by_seed.values()) for name in names}
-    seconds = statistics.fmean(record["seconds"] for record in records)
-    ceiling = _ceiling(list(by_seed.values()))
-    values = {proxy: {name: found[name][0] for name in names} for proxy, found in estimates.items()}
-    costs = {proxy: statistics.fmean(found[name][1] for name in names) for proxy, found in estimates.items()}
-    passes = {proxy: _mean_passes([found[name] for name in names]) for proxy, found in estimates.items()}
-    trained = statistics.fmean(training_passes(record["steps"]) for record in records)
-    if len(values) > 1:
-        values[COMBINED], costs[COMBINED] = _mean_ranks(values, names), sum(costs.values())
-        known = [count for count in passes.values() if count is not None]
-        passes[COMBINED] = sum(known) if len(known) == len(passes) else None
-    best = max(truth.values())
-    proxies = {}
-    for proxy, own in values.items():
-        found = fidelity(own, truth)
-        proxies[proxy] = {
-            "tau": found["tau"] if found else None,
-            "interval": found["interval"] if found else None,
-            "of_ceiling": found["tau"] / ceiling["tau"] if found and ceiling and ceiling["tau"] > 0 else None,
-            "seconds": costs[proxy],
-            "cost": costs[proxy] / seconds if seconds else None,
-            "passes_cost": _share(passes[proxy], trained),
-            "regret": best - truth[max(names, key=lambda name: own[name])],
-        }
-    rows = [
-        {
-            "name": one.name,
-            "kind": one.kind,
-            "test_accuracy": truth[one.name],
-            "seeds": [tests[one.name] for tests in by_seed.values()],
-            "estimates": {proxy: own[one.name] for proxy, own in values.items()},
-        }
-        for one in plans
-    ]
-    return {"ceiling": ceiling, "retraining_seconds": seconds, "proxies": proxies, "plans": rows}
+    for one in outcomes:
+        by_seed.setdefault(one.seed, {})[one.name] = one.test_accuracy
+    truth = _Truth(
+        accuracies={one.name: fmean(tests[one.name] for tests in by_seed.values()) for one in plans},
+        ceiling=_measure_ceiling(list(by_seed.values())),
+        seconds=fmean(one.seconds or 0.0 for one in outcomes),
+        passes=fmean(passes(one.steps or 0) for one in outcomes),
+    )
+    if len(estimates) > 1:
+        estimates = {**estimates, COMBINED: _combine(list(estimates.values()), list(truth.accuracies))}
+    return AuditFindings(
+        ceiling=truth.ceiling,
+        retraining_seconds=truth.seconds,
+        proxies={proxy: _judge(own, truth) for proxy, own in estimates.items()},
+        plans=[
+            PlanRecord(
+                name=one.name,
+                kind=one.kind,
+                test_accuracy=truth.accuracies[one.name],
+                seeds=[tests[one.name] for tests in by_seed.values()],
+                estimates={proxy: own[one.name].value for proxy, own in estimates.items()},
+            )
+            for one in plans
+        ],
+    )
 
 
-def _mean_passes(found: Sequence[Sequence[float]]) -> float | None:
-    """Return the mean passes of estimates, None where an older version did not record them."""
-    return statistics.fmean(one[2] for one in found) if all(len(one) > 2 for one in found) else None
+def count_passes(steps: float, *, images: int, batch_size: int) -> float:
+    """Return the image passes of so many optimiser steps; the last batch of an epoch may be smaller."""
+    epochs, rest = divmod(steps, steps_per_epoch(images, batch_size))
+    return TRAINING_PASSES * (epochs * images + rest * batch_size)
 
 
-def _share(part: float | None, whole: float) -> float | None:
-    return None if part is None or not whole else part / whole
+def _judge(estimates: Estimates, truth: _Truth) -> ProxyRecord:
+    values = {name: estimates[name].value for name in truth.accuracies}
+    seconds = fmean(estimates[name].seconds for name in truth.accuracies)
+    passes = [estimates[name].passes for name in truth.accuracies]
+    known = [count for count in passes if count is not None]
+    found, ceiling = measure_fidelity(values, truth.accuracies), truth.ceiling
+    tau = found.tau if found else None
+    allowed = ceiling.tau if ceiling else None
+    return ProxyRecord(
+        tau=tau,
+        interval=found.interval if found else None,
+        of_ceiling=tau / allowed if tau is not None and allowed is not None and allowed > 0 else None,
+        seconds=seconds,
+        cost=_share(seconds, truth.seconds),
+        passes_cost=_share(fmean(known), truth.passes) if len(known) == len(passes) else None,
+        regret=max(truth.accuracies.values()) - truth.accuracies[max(values, key=values.__getitem__)],
+    )
 
 
-def _ceiling(by_seed: list[dict[str, float]]) -> dict[str, Any] | None:
-    """Return Kendall's tau between two retrainings that differ in the seed alone, the mean over pairs of seeds."""
-    pairs = [fidelity(first, second) for first, second in itertools.combinations(by_seed, 2)]
-    found = [pair for pair in pairs if pair]
-    if not found:
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _measure_ceiling(by_seed: Sequence[Mapping[str, float]]) -> CeilingRecord | None:
+    pairs = [measure_fidelity(first, second) for first, second in itertools.combinations(by_seed, 2)]
+    taus = [pair.tau for pair in pairs if pair and pair.tau is not None]
+    bounds = [pair.interval for pair in pairs if pair and pair.interval]
+    if not taus:
         return None
-    bounds = [statistics.fmean(pair["interval"][end] for pair in found) for end in (0, 1)]
-    return {"tau": statistics.fmean(pair["tau"] for pair in found), "interval": bounds, "pairs": len(found)}
+    low, high = (fmean(bound[end] for bound in bounds) for end in (0, 1))
+    return CeilingRecord(tau=fmean(taus), interval=(low, high), pairs=len(taus))
 
 
-def _mean_ranks(values: Mapping[str, Mapping[str, float]], names: list[str]) -> dict[str, float]:
-    """Return each plan's rank in [0, 1], averaged over the proxies."""
-    ranks = [stats.rankdata([own[name] for name in names]) for own in values.values()]
+def _combine(estimates: Sequence[Estimates], names: Sequence[str]) -> Estimates:
+    """Return each plan's rank in [0, 1], averaged over proxies, at the cost of all of them."""
+    ranks = [stats.rankdata([own[name].value for name in names]) for own in estimates]
     mean = (np.mean(ranks, axis=0) - 1) / max(1, len(names) - 1)
-    return dict(zip(names, mean.tolist(), strict=True))
+    combined = {}
+    for name, value in zip(names, mean.tolist(), strict=True):
+        passes = [own[name].passes for own in estimates]
+        known = [count for count in passes if count is not None]
+        all_passes = sum(known) if len(known) == len(passes) else None
+        combined[name] = PlanEstimate(value, sum(own[name].seconds for own in estimates), all_passes)
+    return combined

@@ -7,18 +7,35 @@ import textwrap
 
 from matplotlib.axes import Axes
 
+from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
-from blendsearch.results.records.audit import AuditRun, PlanRecord, ProxyRecord
+from blendsearch.results.records.audit import EVOLVED, RANDOM, AuditRun, PlanRecord, ProxyRecord
+from blendsearch.results.records.retraining import CRITERION
 
-KINDS = {"criterion": ("o", 20), "random": ("x", 18), "evolved": ("D", 22)}
+MARKS = {CRITERION: ("o", 20), RANDOM: ("x", 18), EVOLVED: ("D", 22)}
+"""Kind of a plan -> its mark and the size of that."""
 
 LABEL = 30
 """Letters in a line of a proxy's name with its options."""
 
+AUDIT_FIGURES: FigureSet[AuditRun] = FigureSet()
+"""The figures of an audit."""
 
+
+def _taus_caption(run: AuditRun) -> str:
+    seeds = len(run.summary.plans[0].seeds)
+    return (
+        "Dots are Kendall's tau between estimate and mean accuracy after retraining, lines 95 % bootstrap intervals "
+        "over plans. The noise ceiling is the tau between two retrainings of the same plans with different seeds. The "
+        f"truth here is a mean over {seeds} seeds and so less noisy than one of them: a proxy "
+        "may come out above the ceiling."
+    )
+
+
+@AUDIT_FIGURES.register("taus", title="How well the proxies order the plans", caption=_taus_caption)
 def draw_taus(run: AuditRun, theme: Theme) -> Drawing:
     """Draw Kendall's tau of every proxy with its interval, and the noise ceiling as an upright line with a band."""
-    ranked = [(name, proxy) for name, proxy in run.ranked if proxy.tau is not None]
+    ranked = [(name, proxy) for name, proxy in run.summary.ranked if proxy.tau is not None]
     if not ranked:
         raise NotDrawn("No proxy orders the plans at all: all estimates or all accuracies are equal.")
     names = [_wrapped(name) for name, _ in ranked]
@@ -65,9 +82,15 @@ def _draw_tau(axes: Axes, row: int, proxy: ProxyRecord, theme: Theme) -> None:
     axes.text(1.03, row, f"{proxy.tau:.2f}", transform=across, va="center", fontsize=8.5, color=theme.ink)
 
 
+@AUDIT_FIGURES.register(
+    "estimates",
+    title="Accuracy after retraining against the estimate",
+    caption="Upwards: test accuracy after retraining in %, mean over seeds. ● plans of base criteria, × of random "
+    "blends, ◆ of blends that a search by the space's proxy came upon.",
+)
 def draw_estimates(run: AuditRun, theme: Theme) -> Drawing:
     """Draw accuracy after retraining against the estimate, one panel a proxy, one mark a plan."""
-    ranked = run.ranked
+    ranked = run.summary.ranked
     columns = min(3, len(ranked))
     rows = math.ceil(len(ranked) / columns)
     lines = max(len(_wrapped(_title(name, proxy)).splitlines()) for name, proxy in ranked)
@@ -83,7 +106,7 @@ def draw_estimates(run: AuditRun, theme: Theme) -> Drawing:
     shown = {plan.kind for plan in run.summary.plans}
     handles = [
         figure.axes[0].scatter([], [], marker=mark, s=size, color=_colour(kind, theme), label=kind)
-        for kind, (mark, size) in KINDS.items()
+        for kind, (mark, size) in MARKS.items()
         if kind in shown
     ]
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False, fontsize=8.5, handletextpad=0.2)
@@ -98,11 +121,11 @@ def _title(name: str, proxy: ProxyRecord) -> str:
 
 
 def _colour(kind: str, theme: Theme) -> str:
-    return {"criterion": theme.best, "evolved": theme.blend}.get(kind, theme.muted)
+    return {CRITERION: theme.best, EVOLVED: theme.blend}.get(kind, theme.muted)
 
 
 def _draw_panel(axes: Axes, plans: list[PlanRecord], name: str, proxy: ProxyRecord, theme: Theme) -> None:
-    for kind, (mark, size) in KINDS.items():
+    for kind, (mark, size) in MARKS.items():
         own = [plan for plan in plans if plan.kind == kind]
         axes.scatter(
             [plan.estimates[name] for plan in own], [100 * plan.test_accuracy for plan in own], marker=mark, s=size,

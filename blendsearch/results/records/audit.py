@@ -1,29 +1,68 @@
-"""What the folder of an audit says, read and checked."""
+"""The records of an audit: which plans it drew, what each proxy said of them, and what came of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from blendsearch.results.records.search import Baseline, Budget, DataRecord, Number, read_finished
+from blendsearch.results.reading import read_finished
+from blendsearch.results.records.common import (
+    Bounds,
+    BudgetRecord,
+    DataRecord,
+    Number,
+    Record,
+    Seconds,
+    UnprunedRecord,
+)
+
+RANDOM = "random"
+EVOLVED = "evolved"
+"""Kinds of plans: of random blends, and of those that a search came upon; the third kind is that of criteria."""
 
 
-class Ceiling(BaseModel):
+class DrawnPlan(Record):
+    """A plan to be audited; plan: see `Plan.to_dict`."""
+
+    name: str
+    kind: str
+    plan: dict[str, Any]
+
+
+class PlanEstimate(NamedTuple):
+    """What a proxy says of a plan, and what it cost in seconds and image passes (None: of an older version)."""
+
+    value: float
+    seconds: float
+    passes: int | None = None
+
+
+Estimates = dict[str, PlanEstimate]
+"""Plan -> what one proxy says of it; in its file a list of two or three numbers."""
+
+
+class CeilingRecord(Record):
     """Kendall's tau between retrainings that differ in the seed alone, the mean over pairs of seeds."""
 
     tau: Number = None
-    interval: tuple[float, float] | None = None
+    interval: Bounds | None = None
     pairs: int = 1
 
 
-class ProxyRecord(BaseModel):
-    """What an audit found of a proxy: tau with the truth, its share of the ceiling, cost and regret as shares."""
+class ProxyRecord(Record):
+    """What an audit found of a proxy: tau with the truth, its share of the ceiling, cost and regret as shares.
+
+    cost: mean seconds of an estimate over those of a retraining. passes_cost: the same of images run through the
+    network, one trained on counting three, which does not depend on what else the machine did; without closed-form
+    solutions, which run no image. regret: how much accuracy is lost by taking the plan that the proxy puts first
+    instead of the best of all, in [0, 1].
+    """
 
     tau: Number = None
-    interval: tuple[float, float] | None = None
+    interval: Bounds | None = None
     of_ceiling: Number = None
     seconds: Number = None
     cost: Number = None
@@ -31,7 +70,7 @@ class ProxyRecord(BaseModel):
     regret: Number = None
 
 
-class PlanRecord(BaseModel):
+class PlanRecord(Record):
     """One audited plan: its mean accuracy after retraining, that of every seed, and every proxy's estimate."""
 
     name: str
@@ -41,22 +80,33 @@ class PlanRecord(BaseModel):
     estimates: dict[str, float]
 
 
-class AuditSummary(BaseModel):
-    """summary.json of an audit."""
+class AuditFindings(Record):
+    """What the retrainings say of the proxies; retraining_seconds: of one, the mean."""
 
-    name: str
-    seed: int
-    budget: Budget
-    allocation: str
-    model: str
-    baseline: Baseline
-    ceiling: Ceiling | None = None
+    ceiling: CeilingRecord | None = None
     retraining_seconds: Number = None
     proxies: dict[str, ProxyRecord]
     plans: list[PlanRecord]
-    seconds: dict[str, Number] = Field(default_factory=dict)
-    versions: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def ranked(self) -> list[tuple[str, ProxyRecord]]:
+        """The proxies, the highest tau first, those without one last."""
+        return sorted(self.proxies.items(), key=lambda pair: (pair[1].tau is None, -(pair[1].tau or 0)))
+
+
+class AuditSummary(AuditFindings):
+    """summary.json of an audit."""
+
+    job: Literal["audit"] = "audit"
+    name: str
+    seed: int
+    budget: BudgetRecord
+    allocation: str
+    model: str
     data: DataRecord = DataRecord()
+    unpruned: UnprunedRecord = Field(alias="baseline")
+    seconds: Seconds = Field(default_factory=dict)
+    versions: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,11 +117,6 @@ class AuditRun:
     summary: AuditSummary
     space: dict[str, Any]
     space_text: str
-
-    @property
-    def ranked(self) -> list[tuple[str, ProxyRecord]]:
-        """The proxies, the highest tau first, those without one last."""
-        return sorted(self.summary.proxies.items(), key=lambda pair: (pair[1].tau is None, -(pair[1].tau or 0)))
 
 
 def read_audit(folder: Path) -> AuditRun:
