@@ -88,7 +88,7 @@ def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
     members = adapt_members(experiment)
     wanted, inside = wanted_criteria(experiment), criteria_of(members)
     found = score_calibration(experiment, list(dict.fromkeys([*wanted, *inside])))
-    _refuse(experiment, members, found.left_out)
+    refuse_left_out(experiment, members, found.left_out)
     scores = {name: found.scores[name] for name in wanted if name in found.scores}
     scores |= score_members(members, found.scores)
     record = ScoresRecord(
@@ -99,12 +99,7 @@ def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
     )
     write_scores(folder, SCORES, scores)
     if members:
-        files = {one.label: one.file for one in experiment.space.blends}
-        records = {
-            name: MemberRecord(file=files[name], rule=adapted.rule, blend=adapted.blend.to_dict())
-            for name, adapted in members.items()
-        }
-        folder.write_record(MEMBERS, records, dict[str, MemberRecord])
+        folder.write_record(MEMBERS, describe_members(experiment, members), dict[str, MemberRecord])
     folder.write_record(name, record)
     folder.event("statistics", **record.to_dict())
     return scores, record
@@ -134,7 +129,7 @@ def check_criteria(experiment: Experiment) -> None:
     criteria = list(dict.fromkeys([*asked, *criteria_of(members)]))
     known = known_before_training(experiment)
     if criteria:
-        _refuse(experiment, members, applicable(criteria, experiment.structure, known))
+        refuse_left_out(experiment, members, applicable(criteria, experiment.structure, known))
 
 
 def known_before_training(experiment: Experiment) -> Statistics:
@@ -146,7 +141,7 @@ def known_before_training(experiment: Experiment) -> Statistics:
     return known
 
 
-def _refuse(experiment: Experiment, members: Mapping[str, AdaptedBlend], left_out: Mapping[str, str]) -> None:
+def refuse_left_out(experiment: Experiment, members: Mapping[str, AdaptedBlend], left_out: Mapping[str, str]) -> None:
     """Raise BlendsearchError with a line for each criterion that was asked for, by itself or in a blend, in vain."""
     asked = [] if experiment.space.criteria == "all" else wanted_criteria(experiment)
     lines = [f"criteria: '{name}': {left_out[name]}" for name in asked if name in left_out]
@@ -165,6 +160,30 @@ def wanted_criteria(experiment: Experiment) -> list[str]:
 def adapt_members(experiment: Experiment) -> dict[str, AdaptedBlend]:
     """Return name -> blend of the space's files, adapted to its network; BlendsearchError for a file that is gone."""
     return {one.label: adapt_blend(Blend.load(one.file), experiment.structure) for one in experiment.space.blends}
+
+
+def describe_members(experiment: Experiment, members: Mapping[str, AdaptedBlend]) -> dict[str, MemberRecord]:
+    """Return what is recorded of the space's blends: their files, and how they were adapted."""
+    files = {one.label: one.file for one in experiment.space.blends}
+    return {
+        name: MemberRecord(file=files[name], rule=adapted.rule, blend=adapted.blend.to_dict())
+        for name, adapted in members.items()
+    }
+
+
+def keep_members(experiment: Experiment) -> dict[str, AdaptedBlend]:
+    """Return the space's blends as `adapt_members` does, or, whatever is in their files now, as a stopped run had them.
+
+    Written down where there are some.
+    """
+    if not experiment.space.blends:
+        return {}
+
+    def describe() -> dict[str, MemberRecord]:
+        return describe_members(experiment, adapt_members(experiment))
+
+    records = experiment.folder.cached(MEMBERS, dict[str, MemberRecord], describe)
+    return {name: AdaptedBlend(Blend.from_dict(one.blend), one.rule) for name, one in records.items()}
 
 
 def criteria_of(members: Mapping[str, AdaptedBlend]) -> list[str]:

@@ -10,13 +10,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from blendsearch.campaigns.curves.run import drawn, looks_at_images, run_curves
-from blendsearch.campaigns.curves.summary import area, compare_families, curves_of, evidence
+from blendsearch.blending import Blend
+from blendsearch.campaigns.curves.draws import draw_images, looks_at_images
+from blendsearch.campaigns.curves.run import run_curves
+from blendsearch.campaigns.curves.summary import area, compare_families, join_draws, richest_evidence
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.criteria import names
-from blendsearch.errors import BudgetError, ConfigError, DataError
+from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, DataError
 from blendsearch.reports.report import write_report
+from blendsearch.results.records.curves import DrawRecord
 
 
 def tiny(**changes):
@@ -42,7 +45,7 @@ def finished(tmp_path_factory):
 
 def test_draws_have_so_many_images_of_each_class_and_small_ones_lie_in_large_ones(digits):
     labels = digits.calibration.labels
-    few, many = (drawn(digits.calibration, samples, 0, 3) for samples in (2, 5))
+    few, many = (draw_images(digits.calibration, samples, 0, 3) for samples in (2, 5))
     assert torch.bincount(few.labels).tolist() == [2] * len(labels.unique())
     assert torch.bincount(many.labels).tolist() == [5] * len(labels.unique())
 
@@ -50,27 +53,27 @@ def test_draws_have_so_many_images_of_each_class_and_small_ones_lie_in_large_one
         return {one.numpy().tobytes() for one in next(split.batches(100))[0]}
 
     assert images(few) < images(many)
-    assert images(few) != images(drawn(digits.calibration, 2, 1, 3))
-    assert images(few) != images(drawn(digits.calibration, 2, 0, 4))
-    assert images(few) == images(drawn(digits.calibration, 2, 0, 3))
+    assert images(few) != images(draw_images(digits.calibration, 2, 1, 3))
+    assert images(few) != images(draw_images(digits.calibration, 2, 0, 4))
+    assert images(few) == images(draw_images(digits.calibration, 2, 0, 3))
 
 
 def test_each_criterion_has_a_curve_for_what_it_looks_at(finished):
-    curves = {(curve["criterion"], curve["samples"]): curve for curve in finished.summary["curves"]}
+    curves = {(curve.criterion, curve.samples): curve for curve in finished.summary.curves}
     looking = {(name, samples) for name in ("taylor", "lrp_epsilon_plus") for samples in (1, 5)}
     assert set(curves) == looking | {("l2", None), ("random", None)}
-    assert [len(curves[key]["areas"]) for key in (("l2", None), ("random", None), ("taylor", 5))] == [1, 2, 2]
+    assert [len(curves[key].areas) for key in (("l2", None), ("random", None), ("taylor", 5))] == [1, 2, 2]
     for curve in curves.values():
-        assert len(curve["mean"]) == 3
-        bounds = zip(curve["low"], curve["mean"], curve["high"], strict=True)
+        assert len(curve.mean) == 3
+        bounds = zip(curve.low, curve.mean, curve.high, strict=True)
         assert all(0 <= low <= mean <= high <= 1 for low, mean, high in bounds)
 
 
 def test_accuracy_is_that_of_the_sliced_network(finished):
     """Removing a tenth of the filters by the best criterion hurts less than half of them by chance."""
-    curves = {(curve["criterion"], curve["samples"]): curve["mean"] for curve in finished.summary["curves"]}
+    curves = {(curve.criterion, curve.samples): curve.mean for curve in finished.summary.curves}
     assert max(curves["taylor", 5][0], curves["lrp_epsilon_plus", 5][0]) > curves["random", None][2] + 0.2
-    assert finished.summary["baseline"]["test_accuracy"] > 0.8
+    assert finished.summary.unpruned.test_accuracy > 0.8
 
 
 def test_areas_are_those_of_numpy():
@@ -81,26 +84,29 @@ def test_areas_are_those_of_numpy():
 
 def test_the_comparison_worked_by_hand():
     def cell(samples, draw, **accuracy):
-        return {"samples": samples, "draw": draw, "accuracy": {name: [value] for name, value in accuracy.items()}}
+        accuracy = {name: [value] for name, value in accuracy.items()}
+        return DrawRecord(samples=samples, draw=draw, images=10 * samples, accuracy=accuracy, evaluations=1)
 
-    records = [
+    draws = [
         cell(0, 0, l1=0.5),
         cell(1, 0, taylor=0.4, lrp_gamma=0.7),
         cell(1, 1, taylor=0.8, lrp_gamma=0.9),
     ]
-    curves = curves_of(records, [1.0], 1.0)
-    found = compare_families(curves, [1], [1.0], "filters")["by_samples"]["1"]
-    assert (found["best"], found["rival"]) == ("lrp_gamma", "taylor")
-    assert found["difference"] == pytest.approx((0.15 + 0.05) / 2)
-    assert found["range"] == pytest.approx([0.05, 0.15])
-    assert (found["ahead"], found["draws"], found["verdict"]) == (2, 2, "ahead")
-    assert found["families"]["weights"]["area"] == pytest.approx(0.75)
+    evidence = {name: richest_evidence([name]) for name in ("l1", "taylor", "lrp_gamma")}
+    curves = join_draws(draws, evidence, [1.0], 1.0)
+    found = compare_families(curves, [1], [1.0], "filters").by_samples["1"]
+    assert (found.best, found.baseline) == ("lrp_gamma", "taylor")
+    assert found.difference == pytest.approx((0.15 + 0.05) / 2)
+    assert found.range == pytest.approx((0.05, 0.15))
+    assert (found.ahead, found.draws, found.verdict) == (2, 2, "ahead")
+    assert found.families["weights"].area == pytest.approx(0.75)
 
 
 def test_what_criteria_look_at():
-    assert evidence("l1") == "weights"
-    assert evidence("taylor") == "gradients"
-    assert evidence("random") == "chance"
+    assert richest_evidence(["l1"]) == "weights"
+    assert richest_evidence(["taylor"]) == "gradients"
+    assert richest_evidence(["random"]) == "chance"
+    assert richest_evidence(["l1", "apoz"]) == "activations"
     assert not looks_at_images("fpgm")
     assert all(looks_at_images(name) for name in names() if name.startswith("lrp_"))
 
@@ -117,18 +123,18 @@ def test_a_stopped_run_goes_on_to_the_same_curves(finished, tmp_path):
     with pytest.raises(Kill):
         run_curves(tiny(), tmp_path / "run", progress=killer)
     again = run_curves(tiny(), tmp_path / "run", resume=True)
-    for part in ("curves", "comparison", "baseline"):
-        assert again.summary[part] == finished.summary[part]
+    for part in ("curves", "comparison", "unpruned"):
+        assert getattr(again.summary, part) == getattr(finished.summary, part)
 
 
 def test_the_number_of_workers_changes_nothing(finished, tmp_path):
     space = tiny(compute={"device": "cpu", "workers": 2})
-    assert run_curves(space, tmp_path / "run").summary["curves"] == finished.summary["curves"]
+    assert run_curves(space, tmp_path / "run").summary.curves == finished.summary.curves
 
 
 def test_the_page_can_be_written_again(finished):
     text = finished.report.read_text()
-    assert finished.summary["comparison"]["sentence"] in text
+    assert finished.summary.comparison.sentence in text
     assert (finished.run_dir / "figures/curves.svg").stat().st_size > 0
     (finished.run_dir / "report.html").unlink()
     assert write_report(finished.run_dir).read_text() == text
@@ -157,3 +163,70 @@ def test_the_command_prints_a_table_and_the_reports_path(tmp_path, monkeypatch):
     assert "1 per class" in result.output
     assert "report: runs/scarce-curves/report.html" in result.output
     assert json.loads(Path("runs/scarce-curves/job.json").read_text()) == {"job": "curves"}
+
+
+WEIGHTS_ALONE = Blend("network", {"network": {"l1": 1.0, "l2": 0.4}})
+WITH_IMAGES = Blend("network", {"network": {"l1": 1.0, "apoz": 0.6}})
+OF_ONE = Blend.single("taylor")
+
+
+@pytest.fixture(scope="module")
+def with_blends(tmp_path_factory):
+    """Curves of found blends: one of weights alone, one that looks at images, and one of a single criterion."""
+    folder = tmp_path_factory.mktemp("blends")
+    for name, blend in (("plain", WEIGHTS_ALONE), ("mix", WITH_IMAGES), ("alone", OF_ONE)):
+        blend.save(folder / f"{name}.json")
+    blends = [str(folder / f"{name}.json") for name in ("plain", "mix")]
+    space = tiny(blends=[*blends, {"file": str(folder / "alone.json"), "name": "other_name"}])
+    return space, folder, run_curves(space, folder / "run")
+
+
+def test_found_blends_have_curves_like_criteria(with_blends, finished):
+    _, folder, run = with_blends
+    curves = {(curve.criterion, curve.samples): curve for curve in run.summary.curves}
+    looking = {(name, samples) for name in ("taylor", "lrp_epsilon_plus", "mix", "other_name") for samples in (1, 5)}
+    assert set(curves) == looking | {("l2", None), ("random", None), ("plain", None)}
+    evidence = {curve.criterion: curve.evidence for curve in run.summary.curves}
+    assert (evidence["plain"], evidence["mix"], evidence["other_name"]) == ("weights", "activations", "gradients")
+    for samples in (1, 5):
+        assert curves["other_name", samples].areas == curves["taylor", samples].areas
+    assert curves["plain", None].areas != curves["l2", None].areas
+    for curve in finished.summary.curves:  # the criteria's own are what they are without blends
+        assert curves[curve.criterion, curve.samples] == curve
+    assert {name: Blend.from_dict(one["blend"]) for name, one in kept_blends(folder / "run").items()} == {
+        "plain": WEIGHTS_ALONE,
+        "mix": WITH_IMAGES,
+        "other_name": OF_ONE,
+    }
+    assert set(run.summary.blends) == {"plain", "mix", "other_name"}
+    page = run.report.read_text()
+    assert "4 criteria and 3 found blends scored" in page
+    assert "mix is a found blend; one blend for the whole network" in page
+
+
+def kept_blends(run_dir):
+    return json.loads((run_dir / "records/blends.json").read_text())
+
+
+def test_a_stopped_run_goes_on_with_the_blends_that_it_began_with(with_blends, tmp_path):
+    space, folder, whole = with_blends
+
+    def killer(name, done, total, detail=""):
+        if name == "curves" and done >= 2:
+            raise Kill
+
+    with pytest.raises(Kill):
+        run_curves(space, tmp_path / "run", progress=killer)
+    Blend.single("random").save(folder / "mix.json")
+    try:
+        again = run_curves(space, tmp_path / "run", resume=True)
+    finally:
+        WITH_IMAGES.save(folder / "mix.json")
+    assert again.summary.curves == whole.summary.curves
+
+
+def test_a_blend_whose_criteria_do_not_apply_is_refused_before_training(tmp_path):
+    Blend("network", {"network": {"l1": 1.0, "subjective": 0.6}}).save(tmp_path / "mix.json")
+    with pytest.raises(BlendsearchError, match="blends: 'mix': 'subjective': "):
+        run_curves(tiny(blends=[str(tmp_path / "mix.json")]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 
 from blendsearch.config import space_from_dict
 from blendsearch.errors import RunError
+from blendsearch.results.records.audit import AuditSummary
+from blendsearch.results.records.curves import CurvesSummary
 from blendsearch.results.records.search import RandomSearchRecord, SearchSummary
 from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space
 from blendsearch.results.runs import ASKED_FOR, EXPECTED, read_search_run
@@ -58,6 +60,12 @@ def test_what_is_read_of_a_campaign_is_written_again_as_it_was(name):
             written, adapter = json.loads((OLD / name / file).read_text()), TypeAdapter(kind)
             again = adapter.dump_python(adapter.validate_python(written), mode="json", by_alias=True)
             assert not changed(written, again), file
+
+
+@pytest.mark.parametrize(("name", "kind"), [("audit", AuditSummary), ("curves", CurvesSummary)])
+def test_what_is_read_of_an_audit_or_of_curves_is_written_again_as_it_was(name, kind):
+    written = json.loads((OLD / name / "summary.json").read_text())
+    assert not changed(written, kind.model_validate(written).to_dict())
 
 
 def test_names_in_files_stay_while_attributes_have_better_ones():

@@ -1,61 +1,63 @@
-"""From the cells of a scarce-data run to its curves, their areas, and relevance against the rest."""
+"""From the draws of a scarce-data run to its curves, their areas, and relevance against the rest."""
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from blendsearch.criteria import CRITERIA
+from blendsearch.results.records.curves import (
+    RELEVANCE,
+    Curve,
+    CurvesComparison,
+    DrawRecord,
+    FamilyComparison,
+    FamilyRecord,
+)
+from blendsearch.results.words import cost_name
 
-RELEVANCE = "relevance"
 CHANCE = "chance"
 # What a criterion looks at, the richest first: one that needs weights and gradients is counted under gradients.
 RICHEST_FIRST = (RELEVANCE, "gradients", "activations", "ratings", "batchnorm", "weights")
-UNITS = {"flops": "FLOPs", "params": "parameters", "filters": "filters", "latency": "latency"}
-
-Curve = dict[str, Any]
 
 
-def evidence(criterion: str) -> str:
-    """Return the richest that a criterion looks at, which may be more than the family it is listed under."""
-    needs = {need.split(".")[0] for need in CRITERIA.get(criterion).needs}
+def richest_evidence(criteria: Iterable[str]) -> str:
+    """Return the richest that criteria look at, such as those of a blend; it may be more than their family says."""
+    needs = {need.split(".")[0] for name in criteria for need in CRITERIA.get(name).needs}
     return next((family for family in RICHEST_FIRST if family in needs), CHANCE)
 
 
-def curves_of(records: Sequence[Mapping[str, Any]], removed: Sequence[float], unpruned: float) -> list[Curve]:
-    """Return one curve a criterion and number of images, in the order of the records.
+def join_draws(
+    draws: Iterable[DrawRecord], evidence: Mapping[str, str], removed: Sequence[float], unpruned: float
+) -> list[Curve]:
+    """Return one curve a criterion (or blend) and number of images, in the order of the draws.
 
-    records: cells with samples, draw and accuracy (criterion -> one a share removed). Keys: criterion, evidence,
-    samples (images per class; None where no image is looked at), mean, low and high (mean and range over the
-    draws, one a share removed), areas (one a draw), and area, area_low, area_high over these.
+    evidence: what each looks at. unpruned: test accuracy with nothing removed.
     """
-    draws: dict[tuple[str, int], list[list[float]]] = defaultdict(list)
-    for record in records:
-        for criterion, accuracies in record["accuracy"].items():
-            draws[criterion, record["samples"]].append(accuracies)
-    return [
-        _curve(criterion, samples, rows, removed, unpruned)
-        for (criterion, samples), rows in sorted(draws.items(), key=lambda item: item[0][1])
-    ]
-
-
-def _curve(criterion: str, samples: int, rows: list[list[float]], removed: Sequence[float], unpruned: float) -> Curve:
-    columns = list(zip(*rows, strict=True))
-    areas = [area(removed, row, unpruned) for row in rows]
-    return {
-        "criterion": criterion,
-        "evidence": evidence(criterion),
-        "samples": samples or None,
-        "mean": [statistics.fmean(column) for column in columns],
-        "low": [min(column) for column in columns],
-        "high": [max(column) for column in columns],
-        "areas": areas,
-        "area": statistics.fmean(areas),
-        "area_low": min(areas),
-        "area_high": max(areas),
-    }
+    rows: dict[tuple[str, int], list[list[float]]] = defaultdict(list)
+    for draw in draws:
+        for name, accuracies in draw.accuracy.items():
+            rows[name, draw.samples].append(accuracies)
+    curves = []
+    for (name, samples), own in sorted(rows.items(), key=lambda item: item[0][1]):
+        columns = list(zip(*own, strict=True))
+        areas = [area(removed, row, unpruned) for row in own]
+        curves.append(
+            Curve(
+                criterion=name,
+                evidence=evidence[name],
+                samples=samples or None,
+                mean=[fmean(column) for column in columns],
+                low=[min(column) for column in columns],
+                high=[max(column) for column in columns],
+                areas=areas,
+                area=fmean(areas),
+                area_low=min(areas),
+                area_high=max(areas),
+            )
+        )
+    return curves
 
 
 def area(removed: Sequence[float], accuracies: Sequence[float], unpruned: float) -> float:
@@ -67,69 +69,59 @@ def area(removed: Sequence[float], accuracies: Sequence[float], unpruned: float)
 
 def compare_families(
     curves: Sequence[Curve], samples_per_class: Sequence[int], removed: Sequence[float], kind: str
-) -> dict[str, Any]:
-    """Compare relevance with the rest by area, for every number of images; see `_compared` for the keys."""
-    by_samples = {str(samples): _compared(curves, samples) for samples in samples_per_class}
-    where = f"over 0 to {100 * removed[-1]:g} % of the {UNITS[kind]} removed, without retraining"
-    return {"by_samples": by_samples, "sentence": f"{_headline(by_samples)}, {where}."}
+) -> CurvesComparison:
+    """Compare relevance with the rest by area, for every number of images; kind: of cost that was removed."""
+    by_samples = {str(samples): _compare_at(curves, samples) for samples in samples_per_class}
+    where = f"over 0 to {100 * removed[-1]:g} % of the {cost_name(kind)} removed, without retraining"
+    return CurvesComparison(by_samples=by_samples, sentence=f"{_headline(by_samples)}, {where}.")
 
 
-def _compared(curves: Sequence[Curve], samples: int) -> dict[str, Any]:
-    """Compare the best relevance criterion with the best of the others, draw by draw.
-
-    Keys: families (what is looked at -> mean area of its criteria, and the best one with its area), best, rival,
-    difference (mean of the areas' differences over the draws), range of these, ahead (draws in which relevance
-    is), draws, verdict. Without relevance criteria, or with nothing else, best is None.
-    """
-    shown = [curve for curve in curves if curve["samples"] in (samples, None)]
-    families: dict[str, list[Curve]] = defaultdict(list)
+def _compare_at(curves: Sequence[Curve], samples: int) -> FamilyComparison:
+    shown = [curve for curve in curves if curve.samples in (samples, None)]
+    by_family: dict[str, list[Curve]] = defaultdict(list)
     for curve in shown:
-        families[curve["evidence"]].append(curve)
-    result: dict[str, Any] = {
-        "families": {
-            family: {
-                "area": statistics.fmean(curve["area"] for curve in own),
-                "best": _best(own)["criterion"],
-                "best_area": _best(own)["area"],
-            }
-            for family, own in families.items()
-        }
+        by_family[curve.evidence].append(curve)
+    families = {
+        family: FamilyRecord(
+            area=fmean(curve.area for curve in own), best=_best(own).criterion, best_area=_best(own).area
+        )
+        for family, own in by_family.items()
     }
-    others = [curve for curve in shown if curve["evidence"] != RELEVANCE]
-    if not others or RELEVANCE not in families:
-        return {**result, "best": None, "rival": _best(shown)["criterion"]}
-    best, rival = _best(families[RELEVANCE]), _best(others)
-    differences = [mine - theirs for mine, theirs in _paired(best["areas"], rival["areas"])]
+    others = [curve for curve in shown if not curve.is_relevance]
+    if not others or RELEVANCE not in by_family:
+        return FamilyComparison(families=families, baseline=_best(shown).criterion)
+    best, baseline = _best(by_family[RELEVANCE]), _best(others)
+    differences = [mine - theirs for mine, theirs in _pair_by_draw(best.areas, baseline.areas)]
     ahead = sum(difference > 0 for difference in differences)
     behind = sum(difference < 0 for difference in differences)
-    return {
-        **result,
-        "best": best["criterion"],
-        "rival": rival["criterion"],
-        "difference": statistics.fmean(differences),
-        "range": [min(differences), max(differences)],
-        "ahead": ahead,
-        "draws": len(differences),
-        "verdict": "ahead" if ahead == len(differences) else "behind" if behind == len(differences) else "open",
-    }
+    return FamilyComparison(
+        families=families,
+        best=best.criterion,
+        baseline=baseline.criterion,
+        difference=fmean(differences),
+        range=(min(differences), max(differences)),
+        ahead=ahead,
+        draws=len(differences),
+        verdict="ahead" if ahead == len(differences) else "behind" if behind == len(differences) else "open",
+    )
 
 
 def _best(curves: Sequence[Curve]) -> Curve:
-    return max(curves, key=lambda curve: curve["area"])
+    return max(curves, key=lambda curve: curve.area)
 
 
-def _paired(left: Sequence[float], right: Sequence[float]) -> list[tuple[float, float]]:
+def _pair_by_draw(left: Sequence[float], right: Sequence[float]) -> list[tuple[float, float]]:
     """Pair areas by draw; a criterion that looks at no image has the same one in every draw."""
     count = max(len(left), len(right))
     return list(zip(*(list(side) * (count if len(side) == 1 else 1) for side in (left, right)), strict=True))
 
 
-def _headline(by_samples: Mapping[str, Mapping[str, Any]]) -> str:
-    if any(entry["best"] is None for entry in by_samples.values()):
-        rivals: dict[str, list[str]] = defaultdict(list)
-        for samples, entry in by_samples.items():
-            rivals[entry["rival"]].append(samples)
-        parts = [f"{name} keeps most accuracy with {_images(counts)}" for name, counts in rivals.items()]
+def _headline(by_samples: Mapping[str, FamilyComparison]) -> str:
+    if any(one.best is None for one in by_samples.values()):
+        first: dict[str, list[str]] = defaultdict(list)
+        for samples, one in by_samples.items():
+            first[one.baseline].append(samples)
+        parts = [f"{name} keeps most accuracy with {_images(counts)}" for name, counts in first.items()]
         return "; ".join(parts)
     words = {
         "ahead": "is ahead of the best of the others in every draw",
@@ -138,7 +130,7 @@ def _headline(by_samples: Mapping[str, Mapping[str, Any]]) -> str:
     }
     parts = []
     for verdict, said in words.items():
-        counts = [samples for samples, entry in by_samples.items() if entry["verdict"] == verdict]
+        counts = [samples for samples, one in by_samples.items() if one.verdict == verdict]
         if counts:
             parts.append(f"{said} with {_images(counts)}")
     return "The best relevance criterion " + ", and ".join(parts)

@@ -10,15 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
 from blendsearch.reports.figures.labels import spread
+from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes
 from blendsearch.results.records.curves import Curve, CurvesRun
+from blendsearch.results.words import cost_name, plural
 
-UNITS = {"flops": "FLOPs", "params": "parameters", "filters": "filters", "latency": "latency"}
 MOST_LABELS = 18
 LABEL_GAP = 10.5  # points between labels, for letters of 8
 ROOM = 1.55  # inches at the right of a panel for its labels
 
+CURVES_FIGURES: FigureSet[CurvesRun] = FigureSet()
+"""The figures of a scarce-data run."""
 
+
+@CURVES_FIGURES.register(
+    "curves",
+    title="Accuracy against the share removed",
+    caption="Lines are means over the draws. Blue: relevance criteria; orange: the best of the others; grey: the rest, "
+    "dashed where a criterion looks at no image and so stays the same in every panel. Bold lines are the best of each "
+    "side by area; their bands reach from the lowest to the highest draw.",
+)
 def draw_curves(run: CurvesRun, theme: Theme) -> Drawing:
     """Draw one panel a number of images: a line a criterion, a band for the best relevance criterion and its rival."""
     counts = run.summary.samples_per_class
@@ -35,16 +46,26 @@ def draw_curves(run: CurvesRun, theme: Theme) -> Drawing:
     return Drawing(figure, f"Test accuracy against the share removed, for images per class. In colour: {best}.")
 
 
+def _areas_caption(run: CurvesRun) -> str:
+    removed = f"{100 * run.summary.removed[-1]:g} % of the {cost_name(run.summary.budget.kind)} removed"
+    return (
+        f"Mean accuracy from 0 to {removed}; upright lines reach from the lowest to the highest draw. Names stand "
+        "where the curves end."
+    )
+
+
+@CURVES_FIGURES.register("areas", title="More images, better scores?", caption=_areas_caption)
 def draw_areas(run: CurvesRun, theme: Theme) -> Drawing:
     """Draw each criterion's mean accuracy over the shares against the number of images, with the draws' range."""
     counts = run.summary.samples_per_class
     names = list(dict.fromkeys(curve.criterion for curve in run.summary.curves))
     figure = new_figure(6.9, max(4.2, 0.9 + min(len(names), MOST_LABELS) * LABEL_GAP / 72))
     axes = placed_axes(figure, 0.55, 0.6, ROOM, 0.42)
-    last = run.at(counts[-1])
+    by_criterion = run.summary.curves_by_criterion()
+    last = run.summary.curves_at(counts[-1])
     marked = run.highlighted(counts[-1])
     for place, name in enumerate(names):
-        curves = [next(curve for curve in run.at(samples) if curve.criterion == name) for samples in counts]
+        curves = by_criterion[name]
         style = _style(curves[-1], marked, theme)
         shift = 0.16 * (place / max(len(names) - 1, 1) - 0.5)
         places = [position + shift for position in range(len(counts))]
@@ -63,8 +84,8 @@ def draw_areas(run: CurvesRun, theme: Theme) -> Drawing:
 
 def _draw_panel(axes: Axes, run: CurvesRun, samples: int, theme: Theme) -> None:
     summary = run.summary
-    curves, marked = run.at(samples), run.highlighted(samples)
-    whole = summary.baseline.test_accuracy or 0.0
+    curves, marked = run.summary.curves_at(samples), run.highlighted(samples)
+    whole = summary.unpruned.test_accuracy or 0.0
     shares = [0.0, *(100 * share for share in summary.removed)]
     for curve in reversed(curves):
         style = _style(curve, marked, theme)
@@ -78,8 +99,8 @@ def _draw_panel(axes: Axes, run: CurvesRun, samples: int, theme: Theme) -> None:
     _thin_ticks(axes, shares)
     axes.tick_params(length=0, labelcolor=theme.muted)
     axes.grid(axis="y")
-    axes.set_xlabel(f"{UNITS[summary.budget.kind]} removed, %")
-    axes.set_title(f"{samples} {'image' if samples == 1 else 'images'} per class", fontweight="bold")
+    axes.set_xlabel(f"{cost_name(summary.budget.kind)} removed, %")
+    axes.set_title(f"{plural(samples, 'image')} per class", fontweight="bold")
     axes.text(
         1, 1, "test accuracy, %", transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color=theme.muted
     )

@@ -1,4 +1,4 @@
-"""Write the figures and the page of a scarce-data run."""
+"""The page of a scarce-data run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.progress import Progress, silent
-from blendsearch.reports.building import draw_all, fill, write_page
-from blendsearch.reports.figures.curves import UNITS, draw_areas, draw_curves
-from blendsearch.reports.pages.parts import KeyNumber
+from blendsearch.reports.figures.curves import CURVES_FIGURES
+from blendsearch.reports.page import Page, build_page
+from blendsearch.reports.pages.parts import KeyNumber, list_sources, model_of
 from blendsearch.reports.repeat_command import place_of
-from blendsearch.results.records.curves import Compared, Curve, CurvesRun, FamilyRecord, read_curves
-from blendsearch.results.words import DASH, count, duration, percent, points
+from blendsearch.results.records.curves import Curve, CurvesRun, FamilyComparison, FamilyRecord, read_curves
+from blendsearch.results.words import (
+    DASH,
+    cost_name,
+    count,
+    duration,
+    in_percent,
+    percent,
+    percent_range,
+    plural,
+    points,
+)
 
-CURVE_FIGURES = {"curves": draw_curves, "areas": draw_areas}
 SOURCES = {
     "summary.json": "every curve, area and comparison of this page, seconds, versions",
     "space.yaml": "every setting of the run, resolved",
@@ -22,6 +31,7 @@ SOURCES = {
     "baseline.safetensors": "weights of the network that was pruned",
     "events.jsonl": "what happened when",
 }
+SOURCES_OF_BLENDS = {"records/blends.json": "the found blends: their files, and how they were adapted to this network"}
 VERDICTS = {"ahead": "relevance ahead", "behind": "relevance behind", "open": "no clear difference"}
 
 
@@ -41,7 +51,7 @@ class ComparedRow:
 
     samples: int
     best: str
-    rival: str
+    baseline: str
     difference: str
     range: str
     ahead: str
@@ -49,33 +59,27 @@ class ComparedRow:
 
 
 def build_curves_report(run_dir: Path, progress: Progress = silent) -> Path:
-    """Write figures/*.png, figures/*.svg and report.html into the folder of a scarce-data run; return the page's path.
-
-    Raises RunError when the folder or its summary is missing, a record is broken, or nothing can be written.
-    """
-    run = read_curves(Path(run_dir))
-    figures = draw_all(CURVE_FIGURES, run, progress)
-    page = write_page(run.folder, CURVE_FIGURES, figures, fill("curves.html.j2", figures, **tell_curves(run)))
-    progress("report", len(CURVE_FIGURES) + 1, len(CURVE_FIGURES) + 1, page.name)
-    return page
+    """Write the page of a scarce-data run and its figures, see `build_page`; return the page's path."""
+    return build_page(PAGE, run_dir, progress)
 
 
 def tell_curves(run: CurvesRun) -> dict[str, Any]:
     """Return the template's words for a run."""
     summary = run.summary
-    model = run.space.get("model")
+    names = {curve.criterion for curve in summary.curves}
     return {
         "summary": summary,
-        "model": model.get("name", "the network") if isinstance(model, dict) else "the network",
-        "unit": UNITS[summary.budget.kind],
+        "model": model_of(run.space),
+        "unit": cost_name(summary.budget.kind),
         "last": f"{100 * summary.removed[-1]:g} %",
         "counts": summary.samples_per_class,
-        "criteria": len({curve.criterion for curve in summary.curves}),
+        "criteria": len(names - set(summary.blends)),
+        "blends": plural(len(summary.blends), "found blend") if summary.blends else "",
         "numbers": key_numbers(run),
         "rows": area_rows(run),
         "compared": [_compared(n, summary.comparison.by_samples[str(n)]) for n in summary.samples_per_class],
         "families": family_rows(run),
-        "sources": [(name, what, (run.folder / name).exists()) for name, what in SOURCES.items()],
+        "sources": list_sources(run.folder, SOURCES | (SOURCES_OF_BLENDS if summary.blends else {})),
         "seconds": duration(summary.seconds.get("total")),
         "space_text": run.space_text,
         "place": place_of([run.space]),
@@ -85,35 +89,29 @@ def tell_curves(run: CurvesRun) -> dict[str, Any]:
 def key_numbers(run: CurvesRun) -> list[KeyNumber]:
     """Return the numbers at the head of the page: the unpruned network, then one for each number of images."""
     summary = run.summary
-    size = f"{count(summary.baseline.flops)} FLOPs, {count(summary.baseline.params)} parameters"
-    first = KeyNumber("Not pruned", percent(summary.baseline.test_accuracy, 1), size)
+    size = f"{count(summary.unpruned.flops)} FLOPs, {count(summary.unpruned.params)} parameters"
+    first = KeyNumber("Not pruned", percent(summary.unpruned.test_accuracy, 1), size)
     return [first, *(_number(samples, run) for samples in summary.samples_per_class)]
 
 
 def _number(samples: int, run: CurvesRun) -> KeyNumber:
     compared = run.summary.comparison.by_samples[str(samples)]
-    label = f"{samples} {'image' if samples == 1 else 'images'} per class"
+    label = f"{plural(samples, 'image')} per class"
     if compared.difference is None:
-        return KeyNumber(label, compared.rival, "keeps most accuracy")
-    return KeyNumber(label, f"{points(compared.difference)} pp", f"{compared.best} − {compared.rival}")
+        return KeyNumber(label, compared.baseline, "keeps most accuracy")
+    return KeyNumber(label, f"{points(compared.difference)} pp", f"{compared.best} − {compared.baseline}")
 
 
 def area_rows(run: CurvesRun) -> list[AreaRow]:
     """Return the table of areas, best mean over the numbers of images first."""
-    counts = run.summary.samples_per_class
-    by_name: dict[str, list[Curve]] = {}
-    for samples in counts:
-        for curve in run.at(samples):
-            by_name.setdefault(curve.criterion, []).append(curve)
-    ranked = sorted(by_name.values(), key=lambda curves: -sum(curve.area for curve in curves))
     return [
         AreaRow(
-            curves[0].criterion,
-            curves[0].evidence,
-            "blend" if curves[0].is_relevance else "criterion",
-            [(f"{100 * curve.area:.1f}", _range(curve)) for curve in curves],
+            criterion=name,
+            evidence=curves[0].evidence,
+            kind="blend" if curves[0].is_relevance else "criterion",
+            areas=[(in_percent(curve.area, 1), _range(curve)) for curve in curves],
         )
-        for curves in ranked
+        for name, curves in run.summary.curves_by_criterion().items()
     ]
 
 
@@ -125,22 +123,24 @@ def family_rows(run: CurvesRun) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _family_cell(family: FamilyRecord) -> tuple[str, str]:
-    return f"{100 * family.area:.1f}", f"{family.best} {100 * family.best_area:.1f}"
+    return in_percent(family.area, 1), f"{family.best} {in_percent(family.best_area, 1)}"
 
 
 def _range(curve: Curve) -> str:
-    return "" if len(curve.areas) == 1 else f"{100 * curve.area_low:.1f} to {100 * curve.area_high:.1f}"
+    return "" if len(curve.areas) == 1 else percent_range((curve.area_low, curve.area_high), 1)
 
 
-def _compared(samples: int, compared: Compared) -> ComparedRow:
-    if compared.difference is None or compared.range is None:
-        return ComparedRow(samples, DASH, compared.rival, DASH, DASH, DASH, DASH)
+def _compared(samples: int, compared: FamilyComparison) -> ComparedRow:
+    bounds = compared.range
     return ComparedRow(
         samples=samples,
         best=compared.best or DASH,
-        rival=compared.rival,
+        baseline=compared.baseline,
         difference=points(compared.difference),
-        range=f"{points(compared.range[0])} to {points(compared.range[1])}",
-        ahead=f"{compared.ahead} of {compared.draws}",
+        range=f"{points(bounds[0])} to {points(bounds[1])}" if bounds else DASH,
+        ahead=DASH if compared.ahead is None else f"{compared.ahead} of {compared.draws}",
         verdict=VERDICTS.get(compared.verdict or "", DASH),
     )
+
+
+PAGE = Page(read=read_curves, figures=CURVES_FIGURES, template="curves.html.j2", words=tell_curves)

@@ -1,22 +1,45 @@
-"""What the folder of a scarce-data run says, read and checked."""
+"""The records of a scarce-data run: what was measured draw by draw, the curves of it, and how they compare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from blendsearch.results.records.search import Baseline, DataRecord, Number, read_finished
+from blendsearch.results.reading import read_finished
+from blendsearch.results.records.common import Bounds, DataRecord, Number, Record, Seconds, UnprunedRecord
 
 RELEVANCE = "relevance"
 
 
-class Curve(BaseModel):
-    """A criterion's accuracies, one a share removed, as mean and range over the draws; area: their mean.
+class CurvesCriteria(Record):
+    """records/criteria.json: the criteria that score this network, and why others do not."""
 
-    samples: images per class, None for a criterion that looks at no image. evidence: what it looks at.
+    criteria: list[str]
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+
+class DrawRecord(Record):
+    """One draw of images, scored and measured; accuracy: criterion or blend -> one a share removed, in [0, 1].
+
+    samples: images per class. images: how many were looked at. evaluations: different plans, each measured once.
+    """
+
+    samples: int
+    draw: int
+    images: int
+    accuracy: dict[str, list[float]]
+    evaluations: int
+    seconds: Number = None
+
+
+class Curve(Record):
+    """A criterion's (or blend's) accuracies, one a share removed, as mean and range over the draws.
+
+    samples: images per class, None for a criterion that looks at no image. evidence: the richest that it looks at.
+    areas: mean accuracy over the shares, one a draw; area, area_low, area_high: mean and range of these.
     """
 
     criterion: str
@@ -36,7 +59,7 @@ class Curve(BaseModel):
         return self.evidence == RELEVANCE
 
 
-class FamilyRecord(BaseModel):
+class FamilyRecord(Record):
     """The mean area of a family's criteria, and the best of them."""
 
     area: float
@@ -44,36 +67,42 @@ class FamilyRecord(BaseModel):
     best_area: float
 
 
-class Compared(BaseModel):
-    """Relevance against the rest at one number of images; best is None where there is nothing to compare."""
+class FamilyComparison(Record):
+    """The best relevance criterion against the best of the others at one number of images, draw by draw.
+
+    families: what is looked at -> its criteria's areas. best: None without relevance criteria, or with nothing else.
+    difference: mean of the areas' differences over the draws, range of these. ahead: draws in which relevance is.
+    verdict: "ahead" or "behind" in every draw, else "open".
+    """
 
     families: dict[str, FamilyRecord]
     best: str | None = None
-    rival: str
+    baseline: str = Field(alias="rival")
     difference: Number = None
-    range: tuple[float, float] | None = None
+    range: Bounds | None = None
     ahead: int | None = None
     draws: int | None = None
     verdict: str | None = None
 
 
-class CurvesComparison(BaseModel):
+class CurvesComparison(Record):
     """Relevance against the rest, images per class -> comparison."""
 
-    by_samples: dict[str, Compared]
+    by_samples: dict[str, FamilyComparison]
     sentence: str
 
 
-class CurvesBudget(BaseModel):
+class CurvesBudget(Record):
     """What is removed, and the least share that a group keeps."""
 
     kind: str
     min_keep: float
 
 
-class CurvesSummary(BaseModel):
-    """summary.json of a scarce-data run."""
+class CurvesSummary(Record):
+    """summary.json of a scarce-data run; blends: found blends among the curves, each with the rule that made it fit."""
 
+    job: Literal["curves"] = "curves"
     name: str
     seed: int
     budget: CurvesBudget
@@ -82,13 +111,28 @@ class CurvesSummary(BaseModel):
     samples_per_class: list[int]
     draws: int
     test_images: int
-    baseline: Baseline
+    unpruned: UnprunedRecord = Field(alias="baseline")
     curves: list[Curve]
     comparison: CurvesComparison
+    blends: dict[str, str] = Field(default_factory=dict)
     left_out: dict[str, str] = Field(default_factory=dict)
-    seconds: dict[str, Number] = Field(default_factory=dict)
+    refused: dict[str, str] = Field(default_factory=dict)
+    seconds: Seconds = Field(default_factory=dict)
     versions: dict[str, Any] = Field(default_factory=dict)
     data: DataRecord = DataRecord()
+
+    def curves_at(self, samples: int) -> list[Curve]:
+        """Return the curves for `samples` images per class and those that need none, best area first."""
+        shown = [curve for curve in self.curves if curve.samples in (samples, None)]
+        return sorted(shown, key=lambda curve: (-curve.area, curve.criterion))
+
+    def curves_by_criterion(self) -> dict[str, list[Curve]]:
+        """Return criterion -> its curve at each number of images, the best mean area first."""
+        found: dict[str, list[Curve]] = {}
+        for samples in self.samples_per_class:
+            for curve in self.curves_at(samples):
+                found.setdefault(curve.criterion, []).append(curve)
+        return dict(sorted(found.items(), key=lambda pair: -sum(curve.area for curve in pair[1])))
 
 
 @dataclass(frozen=True)
@@ -100,15 +144,10 @@ class CurvesRun:
     space: dict[str, Any]
     space_text: str
 
-    def at(self, samples: int) -> list[Curve]:
-        """Return the curves for `samples` images per class and those that need none, best area first."""
-        shown = [curve for curve in self.summary.curves if curve.samples in (samples, None)]
-        return sorted(shown, key=lambda curve: (-curve.area, curve.criterion))
-
     def highlighted(self, samples: int) -> tuple[str, ...]:
         """Return the best relevance criterion and the best of the others, where there are both."""
         compared = self.summary.comparison.by_samples[str(samples)]
-        return (compared.rival,) if compared.best is None else (compared.best, compared.rival)
+        return (compared.baseline,) if compared.best is None else (compared.best, compared.baseline)
 
 
 def read_curves(folder: Path) -> CurvesRun:
