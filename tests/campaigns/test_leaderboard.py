@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-import statistics
 import sys
+from statistics import fmean
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,24 +85,24 @@ def test_every_combination_has_a_cell_whose_file_holds_its_numbers(finished, row
 
 
 def test_json_agrees_with_csv(finished, rows):
-    summary = json.loads((finished.run_dir / "leaderboard.json").read_text())
-    assert summary == finished.summary
-    for column in summary["columns"]:
-        own = [row for row in rows if float(row["budget"]) == column["budget"]]
-        for name, result in column["results"].items():
+    summary = finished.summary
+    assert json.loads((finished.run_dir / "leaderboard.json").read_text()) == summary.to_dict()
+    for column in summary.columns:
+        own = [row for row in rows if float(row["budget"]) == column.budget]
+        for name, result in column.results.items():
             values = [float(row["test_accuracy"]) for row in own if row["criterion"] == name]
-            assert values == result["values"]
-            assert result["mean"] == pytest.approx(statistics.fmean(values))
-    for one in summary["criteria"]:
-        values = [float(row["test_accuracy"]) for row in rows if row["criterion"] == one["name"]]
-        assert one["mean"] == pytest.approx(statistics.fmean(values))
-        assert one["wins"] + one["ties"] + one["losses"] == 4 * 2
-        assert one["interval"][0] <= one["mean"] <= one["interval"][1]
+            assert values == result.values
+            assert result.mean == pytest.approx(fmean(values))
+    for one in summary.criteria:
+        values = [float(row["test_accuracy"]) for row in rows if row["criterion"] == one.name]
+        assert one.mean == pytest.approx(fmean(values))
+        assert one.wins + one.ties + one.losses == 4 * 2
+        assert one.interval[0] <= one.mean <= one.interval[1]
     table = np.array(
         [
             [
                 float(row["test_accuracy"])
-                for name in summary["ranked"]
+                for name in summary.ranked
                 for row in rows
                 if (row["criterion"], row["budget"], row["seed"]) == (name, budget, seed)
             ]
@@ -110,23 +110,23 @@ def test_json_agrees_with_csv(finished, rows):
             for seed in "01"
         ]
     )
-    assert summary["ranks"] == pytest.approx(mean_ranks(table))
-    assert summary["ranks"] == sorted(summary["ranks"])
+    assert summary.ranks == pytest.approx(mean_ranks(table))
+    assert summary.ranks == sorted(summary.ranks)
     test = friedman(table)
-    assert (summary["test"] is None) == (test is None)
+    assert (summary.test is None) == (test is None)
     if test is not None:
-        assert summary["test"]["p"] == pytest.approx(test.p)
+        assert summary.test.p == pytest.approx(test.p)
 
 
 def test_markdown_and_page_show_the_same_numbers(finished):
     markdown = (finished.run_dir / "leaderboard.md").read_text()
     page = (finished.run_dir / "leaderboard.html").read_text()
-    for one in finished.summary["criteria"]:
-        assert f"| {one['name']} | {one['rank']:.2f} | {100 * one['mean']:.2f} |" in markdown
-        assert f'data-v="{one["mean"]}" class="main">{100 * one["mean"]:.2f} %' in page
-    for column in finished.summary["columns"]:
-        for result in column["results"].values():
-            assert all(f'<a href="{file}">' in page for file in result["files"])
+    for one in finished.summary.criteria:
+        assert f"| {one.name} | {one.rank:.2f} | {100 * one.mean:.2f} |" in markdown
+        assert f'data-v="{one.mean}" class="main">{100 * one.mean:.2f} %' in page
+    for column in finished.summary.columns:
+        for result in column.results.values():
+            assert all(f'<a href="{file}">' in page for file in result.files)
     assert finished.report == finished.run_dir / "leaderboard.html"
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page)  # nothing is loaded from elsewhere
     assert "<script src" not in page
@@ -157,7 +157,7 @@ def test_a_board_grows_by_a_criterion_a_seed_and_a_blend_at_the_cost_of_the_new_
     before = files(run)
     grown = run_leaderboard(tiny(**small, criteria=["l1", "taylor", "l2"]), run, resume=True)
     assert grown.cells_run == 2
-    assert {one["name"] for one in grown.summary["criteria"]} == {"l1", "taylor", "l2"}
+    assert {one.name for one in grown.summary.criteria} == {"l1", "taylor", "l2"}
     assert before.items() <= files(run).items()
     blend = Blend("network", {"network": {"l1": 1.0, "apoz": 0.5}})
     blend.save(tmp_path / "mix.json")
@@ -165,7 +165,7 @@ def test_a_board_grows_by_a_criterion_a_seed_and_a_blend_at_the_cost_of_the_new_
     longer = {**TINY["retraining"], "seeds": 3}
     last = run_leaderboard(tiny(**small, **blends, retraining=longer), run, resume=True)
     assert last.cells_run == 3 + 2  # the blend with three seeds, and the third seed of two criteria
-    assert {one["name"]: one["kind"] for one in last.summary["criteria"]} == {
+    assert {one.name: one.kind for one in last.summary.criteria} == {
         "l1": "criterion", "taylor": "criterion", "mix": "blend",
     }  # fmt: skip
     Blend("network", {"network": {"l1": 0.5, "apoz": 1.0}}).save(tmp_path / "mix.json")
@@ -176,12 +176,12 @@ def test_a_board_grows_by_a_criterion_a_seed_and_a_blend_at_the_cost_of_the_new_
 def test_a_killed_board_goes_on_to_the_same_result(tmp_path, monkeypatch, finished, no_page):
     board, real, count = tiny(criteria=["l1", "taylor", "random"]), module.retrain_cell, 0
 
-    def killed(work, cell):
+    def killed(setups, cell):
         nonlocal count
         count += 1
         if count > 5:
             raise KeyboardInterrupt
-        return real(work, cell)
+        return real(setups, cell)
 
     monkeypatch.setattr(module, "retrain_cell", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -190,7 +190,7 @@ def test_a_killed_board_goes_on_to_the_same_result(tmp_path, monkeypatch, finish
     monkeypatch.setattr(module, "retrain_cell", real)
     result = run_leaderboard(board, tmp_path / "run", resume=True)
     assert result.cells_run == 12 - 5
-    assert result.summary["ranks"] == finished.summary["ranks"]
+    assert result.summary.ranks == finished.summary.ranks
     assert sorted(files(tmp_path / "run")) == sorted(files(finished.run_dir))
 
 
@@ -204,10 +204,10 @@ def test_two_networks_two_allocations_and_two_schedules_from_python(tmp_path):
     }  # fmt: skip
     result = blendsearch.leaderboard(board, run_dir=tmp_path / "run")
     assert result.cells_run == 2 * 2 * 2 * 2
-    assert [network["name"] for network in result.summary["networks"]] == ["small", "wide"]
-    assert result.summary["blocks"] == 8
-    assert set(result.summary["agreement"]) == {"small", "wide"}
-    assert {one["interval"] for one in result.summary["criteria"]} == {None}
+    assert [network.name for network in result.summary.networks] == ["small", "wide"]
+    assert result.summary.blocks == 8
+    assert set(result.summary.agreement) == {"small", "wide"}
+    assert {one.interval for one in result.summary.criteria} == {None}
     page = result.report.read_text()
     assert all(f'data-by="{what}"' in page for what in ("network", "allocation", "schedule"))
     assert 'data-by="budget"' not in page
@@ -227,8 +227,8 @@ def test_a_criterion_that_does_not_apply_is_left_out_of_all_and_an_error_by_name
     both = {"networks": [NETWORK, {**board["networks"][0], "name": "plain"}], "budgets": [{"filters": 0.5}]}
     once = {"retraining": {**TINY["retraining"], "epochs": 0.1, "seeds": 1}}
     summary = run_leaderboard(tiny(**both, **once, criteria="all"), tmp_path / "all").summary
-    assert list(summary["networks"][1]["left_out"]) == ["bn_scale"]
-    assert {one["name"]: (one["rank"] is None, one["columns"]) for one in summary["criteria"]} == {
+    assert list(summary.networks[1].left_out) == ["bn_scale"]
+    assert {one.name: (one.rank is None, one.columns) for one in summary.criteria} == {
         "l1": (False, 2), "l2": (False, 2), "bn_scale": (True, 1),
     }  # fmt: skip
 

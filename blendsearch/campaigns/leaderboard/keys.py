@@ -1,25 +1,29 @@
 """What determines a result of a leaderboard, as plain data, and its digest, which names the result's file.
 
 Two results with one digest are the same result: it is taken from the folder and not made again. Paths and names are
-left out, contents are in: data by their fingerprint, weights, ratings and blends by what their files hold.
+left out, contents are in: data by their fingerprint, weights, ratings and blends by what their files hold, criteria,
+allocations and schedules by their code.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 from blendsearch.allocation import ALLOCATIONS
 from blendsearch.blending import Blend
+from blendsearch.campaigns.leaderboard.source import code_digest
 from blendsearch.config import Board, BudgetConfig, NamedSection, NetworkConfig
-from blendsearch.criteria import CRITERIA
-from blendsearch.experiment.experiment import Experiment
+from blendsearch.criteria import CRITERIA, measures_of, score_network
+from blendsearch.experiment import Experiment
 from blendsearch.files import content_digest
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES
+from blendsearch.statistics import MEASURES
+from blendsearch.statistics.ratings import Ratings
+from blendsearch.statistics.relevance import COMPOSITES, RelevanceGatherer
 from blendsearch.version import __version__
 
 Key = dict[str, Any]
@@ -30,14 +34,6 @@ LOADING = {"root", "download", "in_memory", "workers"}
 def digest(key: Any) -> str:
     """Return 16 hexadecimal digits that stand for plain data."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def source_version(factory: Any) -> str:
-    """Return a digest of a registered class's own source, or "" where it has none on file, as in a notebook."""
-    try:
-        return digest(inspect.getsource(factory))
-    except (OSError, TypeError):
-        return ""
 
 
 def network_key(board: Board, network: NetworkConfig, experiment: Experiment) -> Key:
@@ -53,20 +49,33 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
         "structure": network.structure.model_dump(mode="json"),
         "ratings": network.ratings and [_content(network.ratings.file), network.ratings.fallback],
         "compute": {
-            "device": experiment.compute.kind, "precision": compute.precision, "channels_last": compute.channels_last,
+            "device": experiment.compute.kind,
+            "precision": compute.precision,
+            "channels_last": compute.channels_last,
             "threads": compute.threads,
         },
-    }  # fmt: skip
+    }
 
 
-def criterion_key(name: str) -> Key:
-    """Return what determines a criterion's scores beside the network: its name and the source of its class."""
-    return {"name": name, "source": source_version(CRITERIA.get(name))}
+def criterion_key(name: str, ratings: Ratings | None) -> Key:
+    """Return what determines a criterion's scores beside the network: its name, and the code that they come from.
+
+    That is its class with its bases, the measures, recorders and passes behind its needs, and what runs these. A
+    fallback of the ratings is a criterion of its own in the place of a filter's mark.
+    """
+    needs = measures_of([name], ratings)
+    used = [CRITERIA.get(name)]
+    if ratings is not None and ratings.fallback is not None and "ratings" in needs:
+        used.append(CRITERIA.get(ratings.fallback))
+    measured = [registry.get(need) for registry in (MEASURES, COMPOSITES) for need in sorted(needs) if need in registry]
+    relevance = any(need.startswith("relevance") for need in needs)
+    code = code_digest(*used, *measured, score_network, without=() if relevance else (RelevanceGatherer,))
+    return {"name": name, "code": code}
 
 
-def scorer_key(blend: Blend) -> Key:
-    """Return what determines a criterion or a blend: its factors, and its members with their source."""
-    members = [criterion_key(name) for name in blend.criteria]
+def scorer_key(blend: Blend, ratings: Ratings | None) -> Key:
+    """Return what determines a criterion or a blend: its factors, and its members with their code."""
+    members = [criterion_key(name, ratings) for name in blend.criteria]
     alone = len(blend.terms) == 1 and not blend.members
     return members[0] if alone else {"blend": _factors(blend), "members": members}
 
@@ -78,25 +87,24 @@ def _factors(blend: Blend) -> Key:
     return {**content, "members": inner} if inner else content
 
 
-def named_key(section: NamedSection, registry: Registry[Any]) -> Key:
-    """Return what determines an allocation or a schedule: its name, options and source."""
-    source = source_version(registry.get(section.name))
-    return {"name": section.name, "options": section.options, "source": source}
-
-
 def allocation_key(section: NamedSection) -> Key:
     """Return what determines an allocation."""
-    return named_key(section, ALLOCATIONS)
+    return _named_key(section, ALLOCATIONS)
 
 
-def terms_key(board: Board, budget: BudgetConfig, schedule: NamedSection) -> Key:
+def retraining_key(board: Board, budget: BudgetConfig, schedule: NamedSection) -> Key:
     """Return what determines pruning and retraining beside the network, the scores, the allocation and the seed."""
     return {
         "budget": budget.model_dump(mode="json", exclude_none=True),
-        "schedule": named_key(schedule, SCHEDULES),
+        "schedule": _named_key(schedule, SCHEDULES),
         "retraining": board.retraining.model_dump(mode="json", exclude={"seeds"}),
         "compensation": board.compensation.model_dump(mode="json") if board.compensation else None,
     }
+
+
+def _named_key(section: NamedSection, registry: Registry[Any]) -> Key:
+    """Return what determines a registered part: its name, options and code."""
+    return {"name": section.name, "options": section.options, "code": code_digest(registry.get(section.name))}
 
 
 def _content(file: str | None) -> str | None:

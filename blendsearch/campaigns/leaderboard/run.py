@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-from blendsearch.allocation import Allocation
-from blendsearch.campaigns.leaderboard.keys import allocation_key, digest, scorer_key, terms_key
-from blendsearch.campaigns.leaderboard.network import BoardNetwork, budget_from
+from blendsearch.campaigns.leaderboard.keys import allocation_key, digest, retraining_key, scorer_key
+from blendsearch.campaigns.leaderboard.network import BoardNetwork, make_budget
 from blendsearch.campaigns.leaderboard.summary import summarise
-from blendsearch.campaigns.search.run import stopwatch
-from blendsearch.config import Board
+from blendsearch.config import Board, NamedSection
 from blendsearch.errors import RunError
-from blendsearch.evolution.parallel import WorkerPool
-from blendsearch.experiment.retraining import Candidate, Retrained, Terms, retrain
+from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
+from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.progress import Progress, silent
-from blendsearch.reports.markdown.leaderboard import csv_text, markdown_text
+from blendsearch.reports.markdown.leaderboard import format_leaderboard
+from blendsearch.reports.markdown.tables import format_csv
 from blendsearch.reports.report import write_report
-from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder
-from blendsearch.results.versions import versions
-from blendsearch.schedules import SCHEDULES, Scorer
+from blendsearch.results.records.leaderboard import SUMMARY, CellRecord, CellRow, LeaderboardSummary
+from blendsearch.results.records.retraining import BLEND, CRITERION, RetrainingOutcome
+from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder, versions
+from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Plan
 from blendsearch.validation.board import check_board, checked_board_from_dict, load_checked_board, read_blends
 from blendsearch.validation.space import make
 
 JOB = "leaderboard"
-UNUSED = ("name", "kind", "seed", "plan")
-"""Keys of a retraining's record that a cell does not keep; the plan's digest is kept."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,14 @@ class Leaderboard:
     """A finished leaderboard: its folder, the record as in leaderboard.json, the page, and how many cells ran."""
 
     run_dir: Path
-    summary: dict[str, Any]
+    summary: LeaderboardSummary
     report: Path
     cells_run: int
 
 
 @dataclass(frozen=True)
-class Column:
-    """Positions in the board's lists: together with a network and a seed they make the terms that all share."""
+class Combination:
+    """Positions in the board's lists: with a network they make a column, with a seed what all cells there share."""
 
     allocation: int
     budget: int
@@ -53,25 +51,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One retraining: a criterion or blend in a column, with a seed; `key` is what determines it on its network."""
+    """One retraining: a criterion or blend in a combination, with a seed; `key`: what determines it on its network."""
 
     name: str
-    column: Column
+    kind: str
+    combination: Combination
     seed: int
     key: str
 
     @property
     def file(self) -> str:
-        """The file of its result below the run folder."""
+        """The file of its record below the run folder."""
         return f"cells/{self.key}.json"
-
-
-@dataclass
-class Work:
-    """What the cells of one network share, sent to each worker once: terms of each column, and where to checkpoint."""
-
-    terms: dict[Column, Terms]
-    checkpoints: Path
 
 
 def run_leaderboard(
@@ -84,22 +75,29 @@ def run_leaderboard(
     """
     check_board(board)
     blends = read_blends(board)
-    networks = [BoardNetwork.opened(board, config, blends, progress) for config in board.networks]
+    networks = [BoardNetwork.load(board, config, blends, progress) for config in board.networks]
     folder = choose_folder(run_dir, board.name, resume)
     with folder.locked():
-        _open(folder, board)
-        with stopwatch(folder, "total"):
-            ran = 0
-            cells: dict[str, list[Cell]] = {}
+        _note_board(folder, board)
+        rows: list[CellRow] = []
+        ran = 0
+        with folder.stopwatch("total"):
             for network in networks:
                 network.prepare(folder)
-                cells[network.config.name] = cells_of(network)
-                ran += _run_cells(network, cells[network.config.name], folder, progress)
-        return _finished(board, networks, cells, folder, ran, progress)
+                cells = list_cells(network)
+                ran += _run_cells(network, cells, folder)
+                rows += _read_rows(network, cells, folder)
+        summary = summarise(board, networks, rows, folder.seconds)
+        folder.write_record(SUMMARY, summary)
+        folder.write_text("leaderboard.csv", format_csv([row.to_dict() for row in rows]))
+        folder.write_text("leaderboard.md", format_leaderboard(summary))
+        report = write_report(folder.path, progress)
+        folder.event("finished", cells=len(rows), ran=ran)
+        return Leaderboard(folder.path, summary, report, ran)
 
 
 def leaderboard(
-    board: Board | Mapping[str, Any] | str | Path,
+    board: Board | Mapping[str, object] | str | Path,
     *,
     run_dir: str | Path | None = None,
     resume: bool = False,
@@ -116,7 +114,7 @@ def leaderboard(
     return run_leaderboard(board, Path(run_dir) if run_dir is not None else None, resume, progress)
 
 
-def _open(folder: RunFolder, board: Board) -> None:
+def _note_board(folder: RunFolder, board: Board) -> None:
     """Note the board in its folder; RunError when the folder holds another job's files or another board's."""
     check_same_job(folder, JOB)
     before = folder.read_json("board.json")["name"] if folder.has("board.json") else board.name
@@ -129,152 +127,130 @@ def _open(folder: RunFolder, board: Board) -> None:
     folder.event(event, seed=board.seed)
 
 
-def cells_of(network: BoardNetwork) -> list[Cell]:
+def list_cells(network: BoardNetwork) -> list[Cell]:
     """Return the cells of a prepared network, whole seeds first: a stopped board is as comparable as can be."""
-    board = network.board
-    terms = {(b, s): terms_key(board, budget, schedule)
-             for b, budget in enumerate(board.budgets) for s, schedule in enumerate(board.schedules)}  # fmt: skip
+    board, ratings = network.board, network.experiment.ratings
     allocations = [allocation_key(section) for section in board.allocations]
-    scorers = {name: scorer_key(blend) for name, blend in network.compared.items()}
-    cells = []
-    for seed in range(board.retraining.seeds):
-        for column in columns_of(board):
-            shared = {
-                "network": network.key, **terms[column.budget, column.schedule],
-                "allocation": allocations[column.allocation], "repetition": seed,
-            }  # fmt: skip
-            cells += [Cell(name, column, seed, digest({**shared, "scores": key})) for name, key in scorers.items()]
-    return cells
-
-
-def columns_of(board: Board) -> list[Column]:
-    """Return every combination of an allocation, a budget and a schedule."""
+    scorers = {name: scorer_key(blend, ratings) for name, blend in network.compared.items()}
+    shared = {
+        combination: {
+            "network": network.key,
+            "allocation": allocations[combination.allocation],
+            **retraining_key(board, board.budgets[combination.budget], board.schedules[combination.schedule]),
+        }
+        for combination in list_combinations(board)
+    }
     return [
-        Column(allocation, budget, schedule)
-        for allocation in range(len(board.allocations))
-        for budget in range(len(board.budgets))
-        for schedule in range(len(board.schedules))
+        Cell(
+            name=name,
+            kind=BLEND if name in network.blends else CRITERION,
+            combination=combination,
+            seed=seed,
+            key=digest({**key, "repetition": seed, "scores": scorer}),
+        )
+        for seed in range(board.retraining.seeds)
+        for combination, key in shared.items()
+        for name, scorer in scorers.items()
     ]
 
 
-def _run_cells(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder, progress: Progress) -> int:
+def list_combinations(board: Board) -> list[Combination]:
+    """Return every combination of an allocation, a budget and a schedule."""
+    lists = (board.allocations, board.budgets, board.schedules)
+    return [Combination(*places) for places in product(*(range(len(one)) for one in lists))]
+
+
+def _run_cells(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder) -> int:
     """Retrain every cell not yet in the folder; return how many that were."""
     waiting = list({cell.key: cell for cell in cells if not folder.has(cell.file)}.values())
-    compute = network.board.compute
-    pool: WorkerPool[Work, Cell, Retrained]
-    pool = WorkerPool(retrain_cell, _work(network, folder), workers=network.experiment.workers, threads=compute.threads)
-    task, finished = f"{JOB} {network.config.name}", len({cell.key for cell in cells}) - len(waiting)
-    total = finished + len(waiting)
+    pool = network.experiment.pool(retrain_cell, _make_setups(network, folder))
+    progress, task = network.experiment.progress, f"{JOB} {network.name}"
+    total = len({cell.key for cell in cells})
+    finished = total - len(waiting)
     progress(task, finished, total, "")
-    for position, result in pool.map(waiting):
+    for position, outcome in pool.map(waiting):
         cell = waiting[position]
-        folder.write_json(cell.file, _record(network, cell, result))
+        folder.write_record(cell.file, _describe_cell(network, cell, outcome))
         shutil.rmtree(folder / "checkpoints" / cell.key, ignore_errors=True)
         finished += 1
-        progress(task, finished, total, f"{cell.name} {100 * result.test_accuracy:.2f} %")
+        progress(task, finished, total, f"{cell.name} {100 * outcome.test_accuracy:.2f} %")
     return len(waiting)
 
 
-def retrain_cell(work: Work, cell: Cell) -> Retrained:
+def retrain_cell(setups: Mapping[Combination, RetrainingSetup], cell: Cell) -> RetrainingOutcome:
     """Prune and retrain one cell; the test split is read here, once per network."""
-    terms = replace(work.terms[cell.column], checkpoints=work.checkpoints / cell.key)
-    return retrain(terms, Candidate(cell.name, "criterion", cell.seed))[0]
+    setup = setups[cell.combination]
+    setup = replace(setup, checkpoints=setup.checkpoints / cell.key)
+    return retrain(setup, Repetition(cell.name, cell.kind, cell.seed))[0]
 
 
-def _work(network: BoardNetwork, folder: RunFolder) -> Work:
-    board, experiment = network.board, network.experiment
-    experiment.network.cpu()
-    scorers: dict[str, Scorer] = {name: network.scorer(blend) for name, blend in network.compared.items()}
-    terms = {}
-    for column in columns_of(board):
-        allocations: dict[str, Allocation] = dict.fromkeys(scorers, network.allocations[column.allocation])
-        terms[column] = Terms(
-            experiment.network, experiment.structure, scorers, allocations, budget_from(board.budgets[column.budget]),
-            make(SCHEDULES, board.schedules[column.schedule]), board.retraining, experiment.splits, experiment.compute,
-            board.seed, None, experiment.compensation,
-        )  # fmt: skip
-    return Work(terms, folder / "checkpoints")
+def _make_setups(network: BoardNetwork, folder: RunFolder) -> dict[Combination, RetrainingSetup]:
+    """Return what the cells of each combination share; the workers get all of it once."""
+    board, experiment = network.board, network.experiment.at(folder)
+    scorers = {name: BlendScorer.of(experiment, blend, network.scores) for name, blend in network.compared.items()}
+    setups = {}
+    for combination in list_combinations(board):
+        allocation = network.allocations[combination.allocation]
+        budget = make_budget(board.budgets[combination.budget])
+        prunings = {name: Pruning(scorer, allocation, budget) for name, scorer in scorers.items()}
+        schedule = make(SCHEDULES, board.schedules[combination.schedule])
+        setups[combination] = RetrainingSetup.of(experiment, prunings, schedule)
+    return setups
 
 
-def _record(network: BoardNetwork, cell: Cell, result: Retrained) -> dict[str, Any]:
-    """Return a cell's file: what it is of, in words, and what came out."""
-    board, column = network.board, cell.column
-    return {
-        "network": network.config.name,
-        "criterion": cell.name,
-        "allocation": board.allocations[column.allocation].model_dump(mode="json"),
-        "budget": board.budgets[column.budget].model_dump(mode="json", exclude_none=True),
-        "schedule": board.schedules[column.schedule].model_dump(mode="json"),
-        "seed": cell.seed,
-        "result": {key: value for key, value in asdict(result).items() if key not in UNUSED},
-        "plan": Plan.from_dict(result.plan).digest,
-        "versions": versions(),
-    }
+def _describe_cell(network: BoardNetwork, cell: Cell, outcome: RetrainingOutcome) -> CellRecord:
+    board, combination = network.board, cell.combination
+    assert outcome.plan is not None
+    return CellRecord(
+        network=network.name,
+        criterion=cell.name,
+        allocation=board.allocations[combination.allocation],
+        budget=board.budgets[combination.budget].model_dump(mode="json", exclude_none=True),
+        schedule=board.schedules[combination.schedule],
+        seed=cell.seed,
+        result=outcome.model_copy(update={"plan": None}),
+        plan=Plan.from_dict(outcome.plan).digest,
+        versions=versions(),
+    )
 
 
-def _finished(
-    board: Board,
-    networks: Sequence[BoardNetwork],
-    cells: Mapping[str, Sequence[Cell]],
-    folder: RunFolder,
-    ran: int,
-    progress: Progress,
-) -> Leaderboard:
-    rows = [row for network in networks for row in _rows(network, cells[network.config.name], folder)]
-    summary = summarise(board, networks, rows, folder.read_json("records/seconds.json"))
-    folder.write_json("leaderboard.json", summary)
-    folder.write_text("leaderboard.csv", csv_text(rows))
-    folder.write_text("leaderboard.md", markdown_text(summary))
-    report = write_report(folder.path, progress)
-    folder.event("finished", cells=len(rows), ran=ran)
-    return Leaderboard(folder.path, summary, report, ran)
-
-
-def _rows(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder) -> list[dict[str, Any]]:
-    """Return one flat row a cell, in the order of the CSV's columns; the board says the names, the files the rest."""
+def _read_rows(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder) -> Iterator[CellRow]:
+    """Yield one row a cell; the board says the names, the files the rest."""
     board, compared = network.board, network.compared
-    labels = _labels(board)
-    rows = []
+    assert network.unpruned.test_accuracy is not None
+    allocations, schedules = _name_each(board.allocations), _name_each(board.schedules)
     for cell in cells:
-        result, column = folder.read_json(cell.file)["result"], cell.column
-        budget = board.budgets[column.budget]
-        rows.append(
-            {
-                "network": network.config.name,
-                "model": network.config.model.name,
-                "data": network.record()["data"]["name"],
-                "criterion": cell.name,
-                "kind": "blend" if cell.name in network.blends else "criterion",
-                "allocation": labels["allocations"][column.allocation],
-                "budget_kind": budget.kind,
-                "budget": budget.ratio,
-                "min_keep": budget.min_keep,
-                "schedule": labels["schedules"][column.schedule],
-                "seed": cell.seed,
-                "test_accuracy": result["test_accuracy"],
-                "search_accuracy": result["search_accuracy"],
-                "unpruned_test_accuracy": network.baseline["test_accuracy"],
-                "flops_ratio": result["flops_ratio"],
-                "params_ratio": result["params_ratio"],
-                "steps": result["steps"],
-                "retraining_seconds": result["seconds"],
-                "scoring_seconds": network.scoring_seconds(compared[cell.name]),
-                "file": cell.file,
-            }
+        result, budget = folder.read_record(cell.file, CellRecord).result, board.budgets[cell.combination.budget]
+        yield CellRow(
+            network=network.name,
+            model=network.config.model.name,
+            data=network.experiment.data_name,
+            criterion=cell.name,
+            kind=cell.kind,
+            allocation=allocations[cell.combination.allocation],
+            budget_kind=budget.kind,
+            budget=budget.ratio,
+            min_keep=budget.min_keep,
+            schedule=schedules[cell.combination.schedule],
+            seed=cell.seed,
+            test_accuracy=result.test_accuracy,
+            search_accuracy=result.search_accuracy,
+            unpruned_test_accuracy=network.unpruned.test_accuracy,
+            flops_ratio=result.flops_ratio,
+            params_ratio=result.params_ratio,
+            steps=result.steps,
+            retraining_seconds=result.seconds or 0.0,
+            scoring_seconds=network.scoring_seconds(compared[cell.name]),
+            file=cell.file,
         )
-    return rows
 
 
-def _labels(board: Board) -> dict[str, list[str]]:
-    """Return how allocations and schedules are called: by name, with the options where one name stands twice."""
-    result = {}
-    for key in ("allocations", "schedules"):
-        sections = getattr(board, key)
-        names = [section.name for section in sections]
-        result[key] = [
-            f"{section.name} ({', '.join(f'{option} {value}' for option, value in section.options.items())})"
-            if names.count(section.name) > 1 and section.options
-            else section.name
-            for section in sections
-        ]
-    return result
+def _name_each(sections: Sequence[NamedSection]) -> list[str]:
+    """Return how allocations or schedules are called: by name, with the options where one name stands twice."""
+    names = [section.name for section in sections]
+    return [
+        f"{section.name} ({', '.join(f'{option} {value}' for option, value in section.options.items())})"
+        if names.count(section.name) > 1 and section.options
+        else section.name
+        for section in sections
+    ]

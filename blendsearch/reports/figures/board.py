@@ -1,4 +1,4 @@
-"""Figures of a leaderboard: the critical-difference diagram, means with intervals, accuracy against FLOPs."""
+"""Figures of a leaderboard: critical-difference diagram, means with intervals, accuracy against FLOPs, agreement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
+from blendsearch.reports.figures.agreement import draw_compact_agreement, draw_mean_agreement
 from blendsearch.reports.figures.labels import spread
+from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes
 from blendsearch.results.records.leaderboard import BoardRun, Column
 
@@ -18,8 +20,27 @@ LABEL_GAP = 10.5  # points between labels, for letters of 8
 ROOM = 1.6  # inches at the right of a panel for its labels
 LINE, BAR = 0.19, 0.085  # inches: a name's line, and the room of a clique's bar
 SCALE = 0.62  # inches from the top to the scale of ranks
+MOST_NUMBERED = 20
+"""Criteria up to which the agreement's cells hold numbers; above that they would make most of the page."""
+
+BOARD_FIGURES: FigureSet[BoardRun] = FigureSet()
+"""The figures of a leaderboard."""
 
 
+def _ranks_caption(run: BoardRun) -> str:
+    test = run.summary.test
+    if test is None:
+        return ""
+    shown = " Friedman's test shows no difference, so the bars decide nothing." if test.p >= test.alpha else ""
+    return (
+        f"Mean ranks; bars join criteria whose ranks differ by less than the critical difference of "
+        f"{test.critical_difference:.2f} (Nemenyi's test at {test.alpha} after Friedman's: chi-square "
+        f"{test.statistic:.1f}, p = {test.p:.2g}; Demšar 2006).{shown} Blocks of one network share its data and its "
+        "starting weights, so this speaks for the networks and data of this board, not for others."
+    )
+
+
+@BOARD_FIGURES.register("ranks", title="Which differences are more than chance", caption=_ranks_caption)
 def draw_ranks(run: BoardRun, theme: Theme) -> Drawing:
     """Draw mean ranks on a line with names at the sides; bars join what the test cannot tell apart (Demšar 2006)."""
     summary = run.summary
@@ -82,6 +103,11 @@ def _draw_difference(axes: Axes, difference: float, start: float, per_rank: floa
     axes.text(end + 0.08, 0.22, f"critical difference {difference:.1f}", va="center", fontsize=8, color=theme.ink)
 
 
+@BOARD_FIGURES.register(
+    "means",
+    title="Accuracy",
+    caption="Mean over the columns, lines are 95 % intervals over the seeds; best mean rank on top, ◆ is a blend.",
+)
 def draw_means(run: BoardRun, theme: Theme) -> Drawing:
     """Draw each criterion's mean accuracy over the columns with its 95 % interval over the seeds, best rank on top."""
     shown = run.summary.criteria
@@ -103,6 +129,13 @@ def draw_means(run: BoardRun, theme: Theme) -> Drawing:
     return Drawing(figure, f"Mean test accuracy of {len(shown)} criteria; {best.name} has the highest mean.")
 
 
+@BOARD_FIGURES.register(
+    "accuracy",
+    title="Accuracy against FLOPs",
+    caption="Mean over the seeds at each budget, against the FLOPs that were really kept; the dashed level is the "
+    "unpruned network. Bold orange is the best mean rank, bold blue a blend, dashed grey chance; the best-ranked are "
+    "named.",
+)
 def draw_accuracy(run: BoardRun, theme: Theme) -> Drawing:
     """Draw test accuracy against the share of FLOPs kept, a panel a network, allocation and schedule."""
     panels: dict[tuple[str, str, str], list[Column]] = {}
@@ -163,6 +196,22 @@ def _label(axes: Axes, run: BoardRun, ends: dict[str, float], theme: Theme) -> N
         axes.plot([1, 1.055], [end, place], transform=sides, clip_on=False, color=colour, linewidth=0.6, alpha=0.6)
         weight = "normal" if colour == theme.ink else "bold"
         axes.text(1.065, place, name, transform=sides, va="center", fontsize=8, color=colour, fontweight=weight)
+
+
+@BOARD_FIGURES.register_each(
+    "agreement",
+    lambda run: run.summary.agreement,
+    title="How far the criteria agree on {}",
+    caption="Spearman's ρ between the ranks of the filters of the unpruned network, mean over the groups: 1 same "
+    "order, 0 unrelated, below 0 opposed. The tree joins criteria by average linkage of 1 − ρ.",
+)
+def draw_network_agreement(run: BoardRun, network: str, theme: Theme) -> Drawing:
+    """Draw how far what is compared on a network agrees."""
+    agreement = run.summary.agreement[network]
+    if len(agreement.criteria) < 2:
+        raise NotDrawn("Agreement needs at least two criteria.")
+    draw = draw_compact_agreement if len(agreement.criteria) > MOST_NUMBERED else draw_mean_agreement
+    return draw(agreement, theme)
 
 
 def _colour(run: BoardRun, name: str, theme: Theme) -> str:

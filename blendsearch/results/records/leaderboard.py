@@ -1,25 +1,93 @@
-"""What the folder of a leaderboard says, read and checked."""
+"""The records of a leaderboard, from one cell to leaderboard.json, and its folder as the page reads it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from blendsearch.config import NamedSection
 from blendsearch.errors import RunError
-from blendsearch.results.records.search import Agreement, Baseline, DataRecord, Number, parse, read_text
+from blendsearch.results.reading import parse, read_text
+from blendsearch.results.records.common import (
+    AgreementRecord,
+    Bounds,
+    DataRecord,
+    Number,
+    Record,
+    Seconds,
+    UnprunedRecord,
+)
+from blendsearch.results.records.retraining import BLEND, RetrainingOutcome
+
+SUMMARY = "leaderboard.json"
 
 
-class Standing(BaseModel):
-    """A criterion or blend over the whole board; rank is None when it does not stand in every column."""
+class CriterionScored(Record):
+    """networks/NAME/scores/CRITERION-KEY.json: the seconds that scoring by it alone took, or why it cannot score."""
+
+    criterion: str
+    seconds: float
+    left_out: str = ""
+
+
+class CellRecord(Record):
+    """cells/KEY.json: what one retraining is of, in words, and what came out.
+
+    budget: kind -> ratio, with its options. plan: a digest of it; `result` has no plan.
+    """
+
+    network: str
+    criterion: str
+    allocation: NamedSection
+    budget: dict[str, int | float]
+    schedule: NamedSection
+    seed: int
+    result: RetrainingOutcome
+    plan: str
+    versions: dict[str, str]
+
+
+class CellRow(Record):
+    """A line of leaderboard.csv: one cell, with what it is compared by; its fields are the columns."""
+
+    network: str
+    model: str
+    data: str
+    criterion: str
+    kind: str
+    allocation: str
+    budget_kind: str
+    budget: float
+    min_keep: float
+    schedule: str
+    seed: int
+    test_accuracy: float
+    search_accuracy: float
+    unpruned_test_accuracy: float
+    flops_ratio: float
+    params_ratio: float
+    steps: int | None
+    retraining_seconds: float
+    scoring_seconds: float
+    file: str
+
+
+class Standing(Record):
+    """A criterion or blend over the whole board, best mean rank first, those that are not in every column last.
+
+    rank: None when it is not in every column, then there are no wins, ties and losses either; these count all others
+    in all blocks. mean: over the columns, its interval over the seeds. loss: mean difference to the unpruned networks.
+    columns: how many it is in. scoring_seconds: added up over the networks. retraining_seconds: mean of a cell.
+    """
 
     name: str
     kind: str
     rank: Number = None
     mean: float
-    interval: tuple[float, float] | None = None
+    interval: Bounds | None = None
     loss: float
     wins: int | None = None
     ties: int | None = None
@@ -29,21 +97,22 @@ class Standing(BaseModel):
     retraining_seconds: float
 
 
-class Result(BaseModel):
-    """A criterion in one column: mean, interval and values over the seeds, and the file of each value."""
+class ColumnResult(Record):
+    """A criterion in one column: mean, interval and values over the seeds, mean rank, and the file of each value."""
 
     mean: float
-    interval: tuple[float, float] | None = None
+    interval: Bounds | None = None
     values: list[float]
     rank: float
+    search_accuracy: Number = None
     flops_ratio: float
     params_ratio: float
     retraining_seconds: float
     files: list[str]
 
 
-class Column(BaseModel):
-    """One network, allocation, budget and schedule, with all results in it."""
+class Column(Record):
+    """One network, allocation, budget and schedule, with the result of each criterion in it."""
 
     network: str
     allocation: str
@@ -52,18 +121,13 @@ class Column(BaseModel):
     min_keep: float
     schedule: str
     unpruned: float
-    results: dict[str, Result]
-
-    @property
-    def limit(self) -> str:
-        """The budget in words."""
-        units = {"flops": "FLOPs", "params": "parameters"}
-        return f"{100 * self.budget:g} % {units.get(self.budget_kind, self.budget_kind)}"
+    results: dict[str, ColumnResult]
 
 
-class RankTest(BaseModel):
+class RankTest(Record):
     """Friedman's test over all blocks, and Nemenyi's critical difference of mean ranks."""
 
+    name: str = "Friedman"
     statistic: float
     p: float
     alpha: float
@@ -71,35 +135,46 @@ class RankTest(BaseModel):
     cliques: list[list[str]]
 
 
-class NetworkRecord(BaseModel):
-    """A network of the board, and the criteria that do not apply to it."""
+class Ranking(Record):
+    """What is in every column, ranked over all blocks; ranked, ranks and wins are in the same order, best first.
 
-    name: str
-    model: str
-    file: str
-    baseline: Baseline
-    left_out: dict[str, str] = Field(default_factory=dict)
-    data: DataRecord = DataRecord()
+    A block is a column with one seed. ranks: means over the blocks. wins: in how many blocks the row is better than the
+    column. test: None where there are too few results for one. sentence: what that shows.
+    """
 
-
-class BoardSummary(BaseModel):
-    """leaderboard.json; ranked, ranks and wins are in the same order, best first."""
-
-    name: str
-    seed: int
-    seeds: int
-    cells: int
     sentence: str
-    criteria: list[Standing]
     ranked: list[str]
     ranks: list[float]
     blocks: int
     wins: list[list[int]]
     test: RankTest | None = None
+
+
+class BoardNetworkRecord(Record):
+    """A network of the board, and the criteria that do not apply to it; file: of the unpruned network's record."""
+
+    name: str
+    model: str
+    file: str
+    unpruned: UnprunedRecord = Field(alias="baseline")
+    left_out: dict[str, str] = Field(default_factory=dict)
+    refused: dict[str, str] = Field(default_factory=dict)
+    data: DataRecord = DataRecord()
+
+
+class LeaderboardSummary(Ranking):
+    """leaderboard.json."""
+
+    job: Literal["leaderboard"] = "leaderboard"
+    name: str
+    seed: int
+    seeds: int
+    cells: int
+    criteria: list[Standing]
     columns: list[Column]
-    networks: list[NetworkRecord]
-    agreement: dict[str, Agreement]
-    seconds: dict[str, Number] = Field(default_factory=dict)
+    networks: list[BoardNetworkRecord]
+    agreement: dict[str, AgreementRecord]
+    seconds: Seconds = Field(default_factory=dict)
     versions: dict[str, Any] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
 
@@ -109,13 +184,13 @@ class BoardRun:
     """The files of one leaderboard."""
 
     folder: Path
-    summary: BoardSummary
+    summary: LeaderboardSummary
     board_text: str
 
     @property
     def blends(self) -> set[str]:
         """Names of the blends on the board."""
-        return {one.name for one in self.summary.criteria if one.kind == "blend"}
+        return {one.name for one in self.summary.criteria if one.kind == BLEND}
 
     @property
     def best(self) -> str:
@@ -128,5 +203,4 @@ def read_board_run(folder: Path) -> BoardRun:
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such run folder")
     board_text = read_text(folder, "board.yaml")
-    name = "leaderboard.json"
-    return BoardRun(folder, parse(folder / name, read_text(folder, name), BoardSummary), board_text)
+    return BoardRun(folder, parse(folder / SUMMARY, read_text(folder, SUMMARY), LeaderboardSummary), board_text)
