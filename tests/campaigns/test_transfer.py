@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import statistics
+from statistics import fmean
 
 import pytest
 import yaml
@@ -38,7 +38,8 @@ def blend(tmp_path):
 def no_report(monkeypatch):
     """Reports have tests of their own; here they would only take time."""
     for job in ("search", "transfer"):
-        monkeypatch.setattr(f"blendsearch.campaigns.{job}.write_report", lambda run_dir, progress: run_dir / "no.html")
+        place = f"blendsearch.campaigns.{job}.run.write_report"
+        monkeypatch.setattr(place, lambda run_dir, progress: run_dir / "no.html")
 
 
 class Kill(Exception):
@@ -61,8 +62,8 @@ def results(folder):
 @pytest.mark.usefixtures("no_report")
 def test_the_tables_agree_with_the_records_of_each_retraining(blend, tmp_path):
     result = run_transfer(blend, [tiny()], tmp_path / "run", searches=False)
-    assert result.summary == json.loads((tmp_path / "run/transfer.json").read_text())
-    row = result.summary["spaces"][0]
+    assert result.summary.to_dict() == json.loads((tmp_path / "run/transfer.json").read_text())
+    row = result.summary.spaces[0]
     records = [json.loads(file.read_text()) for file in (tmp_path / "run/here/records/retrained").iterdir()]
     assert {(r["name"], r["seed"]) for r in records} == {
         (name, seed) for name in ("transferred", "l1", "taylor") for seed in (0, 1)
@@ -70,37 +71,37 @@ def test_the_tables_agree_with_the_records_of_each_retraining(blend, tmp_path):
     assert len({r["steps"] for r in records}) == 1
     tests = {name: [r["test_accuracy"] for r in sorted(records, key=lambda r: r["seed"]) if r["name"] == name]
              for name in ("transferred", "l1", "taylor")}  # fmt: skip
-    assert row["transferred"]["test_accuracy"] == pytest.approx(statistics.fmean(tests["transferred"]))
+    assert row.transferred.test_accuracy == pytest.approx(fmean(tests["transferred"]))
     for name in ("l1", "taylor"):
         pairs = [mine - other for mine, other in zip(tests["transferred"], tests[name], strict=True)]
-        assert row["differences"][name]["difference"] == pytest.approx(statistics.fmean(pairs))
-        assert row["differences"][name]["interval"] == pytest.approx(interval(pairs))
-    assert row["best_criterion"] == max(("l1", "taylor"), key=lambda name: statistics.fmean(tests[name]))
-    assert row["against_criterion"] == row["differences"][row["best_criterion"]]
-    assert 0 < row["transferred"]["proxy"] <= 1
-    assert (row["searched"], row["against_searched"]) == (None, None)
-    assert row["notes"] == ["apoz of the blend is not among the space's criteria and scored for the blend alone."]
+        assert row.differences[name].difference == pytest.approx(fmean(pairs))
+        assert row.differences[name].interval == pytest.approx(interval(pairs))
+    assert row.best_criterion == max(("l1", "taylor"), key=lambda name: fmean(tests[name]))
+    assert row.against_criterion == row.differences[row.best_criterion]
+    assert 0 < row.transferred.proxy <= 1
+    assert (row.searched, row.against_searched) == (None, None)
+    assert row.notes == ["apoz of the blend is not among the space's criteria and scored for the blend alone."]
     line = next(csv.DictReader((tmp_path / "run/transfer.csv").open()))
-    assert float(line["transferred_mean"]) == row["transferred"]["test_accuracy"]
-    assert line["best_criterion"] == row["best_criterion"]
+    assert float(line["transferred_mean"]) == row.transferred.test_accuracy
+    assert line["best_criterion"] == row.best_criterion
     assert line["searched_mean"] == ""
-    assert f"{100 * row['transferred']['test_accuracy']:.2f} ± " in (tmp_path / "run/transfer.md").read_text()
+    assert f"{100 * row.transferred.test_accuracy:.2f} ± " in (tmp_path / "run/transfer.md").read_text()
 
 
 @pytest.mark.usefixtures("no_report")
 def test_the_criteria_and_the_search_are_those_of_a_campaign_alone(blend, tmp_path):
-    row = blendsearch.transfer(blend, [tiny()], run_dir=tmp_path / "run").summary["spaces"][0]
+    row = blendsearch.transfer(blend, [tiny()], run_dir=tmp_path / "run").summary.spaces[0]
     alone = run_search(tiny(), tmp_path / "alone").summary
     for key in ("test_accuracy", "search_accuracy", "proxy"):
-        assert row["searched"][key] == alone["blend"][key]
-        assert row["criteria"]["l1"][key] == alone["criteria"]["l1"][key]
-    assert row["baseline"] == alone["baseline"]["test_accuracy"]
+        assert getattr(row.searched, key) == getattr(alone.blend, key)
+        assert getattr(row.criteria["l1"], key) == getattr(alone.criteria["l1"], key)
+    assert row.unpruned == alone.unpruned.test_accuracy
     files = (tmp_path / "run").glob("*/search/records/retrained/*.json")
     kinds = {json.loads(file.read_text())["kind"] for file in files}
     assert kinds == {"blend", "criterion"}  # nothing that a transfer does not show
-    without = run_transfer(blend, [tiny()], tmp_path / "without", searches=False).summary["spaces"][0]
-    for key in ("transferred", "criteria", "differences", "against_criterion", "baseline"):
-        assert without[key] == row[key], key
+    without = run_transfer(blend, [tiny()], tmp_path / "without", searches=False).summary.spaces[0]
+    for key in ("transferred", "criteria", "differences", "against_criterion", "unpruned"):
+        assert getattr(without, key) == getattr(row, key), key
     assert Blend.load(tmp_path / "run/here/search/blend.json").unit == "network"
 
 
@@ -109,16 +110,17 @@ def test_the_record_says_how_the_shares_of_the_layers_came_about(tmp_path):
     keep = {"conv1": 0.9, "conv2": 0.8, "conv3": 0.5, "conv4": 0.3}
     Blend("network", {"network": {"l1": 1.0, "taylor": 0.6}}, keep=keep).save(tmp_path / "mix.json")
     own = {"allocation": {"name": "evolved", "start": ["uniform", "global_threshold"]}}
-    space = tiny(**own, search={**TINY["search"], "control": False}, retraining={**TINY["retraining"], "seeds": 1})
-    searched = run_transfer(tmp_path / "mix.json", [space], tmp_path / "run").summary["spaces"][0]
-    plain = run_transfer(tmp_path / "mix.json", [space], tmp_path / "plain", searches=False).summary["spaces"][0]
+    search = {**TINY["search"], "random_search": False}
+    space = tiny(**own, search=search, retraining={**TINY["retraining"], "seeds": 1})
+    searched = run_transfer(tmp_path / "mix.json", [space], tmp_path / "run").summary.spaces[0]
+    plain = run_transfer(tmp_path / "mix.json", [space], tmp_path / "plain", searches=False).summary.spaces[0]
     campaign = json.loads((tmp_path / "run/here/search/summary.json").read_text())
-    assert (searched["transferred"]["allocation"], searched["searched"]["allocation"]) == ("evolved", "evolved")
-    given = {name: one["allocation"] for name, one in searched["criteria"].items()}
+    assert (searched.transferred.allocation, searched.searched.allocation) == ("evolved", "evolved")
+    given = {name: one.allocation for name, one in searched.criteria.items()}
     assert given == {name: one["allocation"] for name, one in campaign["criteria"].items()}
     assert set(given.values()) <= {"uniform", "global_threshold"}
-    assert {name: one["allocation"] for name, one in plain["criteria"].items()} == given
-    best = plain["best_criterion"]
+    assert {name: one.allocation for name, one in plain.criteria.items()} == given
+    best = plain.best_criterion
     text = (tmp_path / "plain/transfer.md").read_text()
     assert f"{best} ({given[best]}) |" in text
     assert "each criterion has the allocation that the proxy preferred for it, in brackets." in text
@@ -129,11 +131,11 @@ def test_the_record_says_how_the_shares_of_the_layers_came_about(tmp_path):
 @pytest.mark.usefixtures("no_report")
 def test_a_blend_transferred_to_where_it_was_found_is_the_blend_searched_there(tmp_path):
     found = run_search(tiny(), tmp_path / "found")
-    row = run_transfer(found.run_dir / "blend.json", [tiny()], tmp_path / "run").summary["spaces"][0]
-    assert row["transferred"] == row["searched"]
-    assert row["against_searched"]["interval"] == [0, 0]
-    assert row["against_searched"]["verdict"] == "no difference shown"
-    assert "the blend searched there" in row["same_filters"]
+    row = run_transfer(found.run_dir / "blend.json", [tiny()], tmp_path / "run").summary.spaces[0]
+    assert row.transferred == row.searched
+    assert row.against_searched.interval == (0, 0)
+    assert row.against_searched.verdict == "no difference shown"
+    assert "the blend searched there" in row.same_filters
 
 
 @pytest.mark.usefixtures("no_report")
@@ -161,10 +163,10 @@ def test_a_transfer_grows_by_a_space_on_other_terms(blend, tmp_path):
     )
     assert (tmp_path / "run/here/result.json").read_bytes() == kept
     assert {task.split(":")[0] for task in seen} == {"there"}
-    row = result.summary["spaces"][1]
-    assert row["against_criterion"]["verdict"] == "not tested (one seed)"
-    assert row["transferred"]["test_accuracy_std"] is None
-    assert row["notes"][0].startswith("apoz, l1 of the blend are not")
+    row = result.summary.spaces[1]
+    assert row.against_criterion.verdict == "not tested (one seed)"
+    assert row.transferred.test_accuracy_std is None
+    assert row.notes[0].startswith("apoz, l1 of the blend are not")
 
 
 @pytest.mark.slow
@@ -178,12 +180,12 @@ def test_a_blend_of_a_resnet_goes_to_a_deeper_one_by_stage_and_depth(tmp_path):
     }  # fmt: skip
     found = run_search(tiny(name="shallow", model={"name": "resnet20"}, **small), tmp_path / "found")
     deep = tiny(name="deep", model={"name": "resnet32"}, **small)
-    row = run_transfer(found.run_dir / "blend.json", [deep], tmp_path / "run", searches=False).summary["spaces"][0]
-    assert row["rule"].startswith("same stages, other depth")
-    assert row["matched"]["layer3.4.conv1"] == "layer3.2.conv1"
+    row = run_transfer(found.run_dir / "blend.json", [deep], tmp_path / "run", searches=False).summary.spaces[0]
+    assert row.rule.startswith("same stages, other depth")
+    assert row.matched["layer3.4.conv1"] == "layer3.2.conv1"
     text = (tmp_path / "run/transfer.md").read_text()
     assert "Found on resnet20, digits, 60 % of filters." in text
-    assert row["rule"] in text
+    assert row.rule in text
 
 
 @pytest.mark.usefixtures("no_report")

@@ -13,9 +13,10 @@ from blendsearch.errors import RunError
 from blendsearch.reports import build_transfer_report
 from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.figures.transfer import draw_transfer
-from blendsearch.reports.pages.transfer_words import headline, origin_of, verdicts_of
+from blendsearch.reports.pages.transfer_words import headline, tell_origin, tell_verdicts
 from blendsearch.reports.report import write_report
-from blendsearch.results.records.transfer import FoundOn, SpaceRecord
+from blendsearch.results.records.provenance import Provenance
+from blendsearch.results.records.transfer import SpaceRecord
 
 
 def reached(accuracy, std=None):
@@ -192,7 +193,7 @@ def test_the_headline_counts_every_verdict():
     assert headline(records[:1] * 2) == "Applied in 2 spaces, the blend beats the best criterion in both."
     assert headline(records[2:] * 3) == "Applied in 3 spaces, the blend is worse than the best criterion in all 3."
     for record, (verdict, *_) in zip(records, every, strict=True):
-        assert verdict.split()[0] in verdicts_of(record)[0].lower()
+        assert verdict.split()[0] in tell_verdicts(record)[0].lower()
 
 
 def test_the_figure_tells_the_kinds_apart_by_shape_too():
@@ -235,8 +236,8 @@ def test_a_folder_that_holds_no_finished_transfer_is_one_line(tmp_path):
 
 
 def test_a_blend_that_says_little_of_where_it_was_found():
-    assert origin_of("x.json", FoundOn(model="conv4", data=None)) == "Found on conv4, unknown data."
-    assert origin_of("x.json", FoundOn(data="digits")) == "x.json does not say where its blend was found."
+    assert tell_origin("x.json", Provenance(model="conv4", data=None)) == "Found on conv4, unknown data."
+    assert tell_origin("x.json", Provenance(data="digits")) == "x.json does not say where its blend was found."
 
 
 def test_names_are_escaped(tmp_path):

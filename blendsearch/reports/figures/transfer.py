@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 from blendsearch.reports.figures.forest import Bar, Kind, forest
+from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, Theme
-from blendsearch.results.records.transfer import Against, SpaceRecord
+from blendsearch.results.records.common import Difference
+from blendsearch.results.records.transfer import SpaceRecord, TransferRun
 
 SEARCHED = "searched there"
+
+TRANSFER_FIGURES: FigureSet[TransferRun] = FigureSet()
+"""The figures of a transfer."""
+
+
+def _caption(run: TransferRun, space: str) -> str:
+    lines = "Lines are 95 % intervals over the seeds" if run.row_of(space).seeds > 1 else "One seed has no interval"
+    searched = ", ◆ the blend searched there" if run.summary.searches else ""
+    return (
+        f"Above 0 the transferred blend is better. {lines}; ■ is the best criterion{searched}. The scale is this "
+        "space's own."
+    )
+
+
+@TRANSFER_FIGURES.register_each(
+    "differences",
+    lambda run: [row.space for row in run.summary.spaces],
+    title="{}: the transferred blend against the others",
+    caption=_caption,
+)
+def draw_space(run: TransferRun, space: str, theme: Theme) -> Drawing:
+    """Draw the differences in one space."""
+    return draw_transfer(run.row_of(space), theme)
 
 
 def draw_transfer(row: SpaceRecord, theme: Theme) -> Drawing:
@@ -20,5 +45,5 @@ def draw_transfer(row: SpaceRecord, theme: Theme) -> Drawing:
     return Drawing(forest(bars, "transferred", theme), f"{alt} criteria.")
 
 
-def _bar(name: str, against: Against, kind: Kind) -> Bar:
+def _bar(name: str, against: Difference, kind: Kind) -> Bar:
     return Bar(name, against.difference, against.interval, kind)

@@ -1,39 +1,30 @@
-"""Write the figures and the page of a transfer."""
+"""The page of a transfer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blendsearch.progress import Progress, silent
-from blendsearch.reports.building import draw_all, fill, write_page
-from blendsearch.reports.figures.style import Drawing, Theme
-from blendsearch.reports.figures.transfer import SEARCHED, draw_transfer
-from blendsearch.reports.pages.parts import VERDICTS
+from blendsearch.reports.figures.transfer import SEARCHED, TRANSFER_FIGURES
+from blendsearch.reports.page import Page, build_page
+from blendsearch.reports.pages.parts import VERDICTS, list_sources
 from blendsearch.reports.pages.transfer_words import (
-    allocated,
     headline,
-    origin_of,
-    own_allocations,
-    rule_of,
-    setting_of,
-    verdicts_of,
+    tell_allocations,
+    tell_origin,
+    tell_rule,
+    tell_setting,
+    tell_verdicts,
 )
 from blendsearch.reports.repeat_command import place_of
-from blendsearch.results.records.transfer import (
-    Against,
-    FoundResults,
-    Reached,
-    SpaceRecord,
-    TransferRun,
-    read_spaces,
-    read_transfer,
-)
-from blendsearch.results.words import DASH, interval, percent, points
+from blendsearch.results.records.common import Difference
+from blendsearch.results.records.provenance import FoundResults
+from blendsearch.results.records.search import Outcome
+from blendsearch.results.records.transfer import SpaceRecord, TransferRun, read_spaces, read_transfer
+from blendsearch.results.words import DASH, in_percent, interval, mean_and_deviation, percent, points
 
-PAGE = "transfer.html"
 SOURCES = {
     "transfer.json": "every mean, deviation, difference, interval and verdict of this page",
     "transfer.csv": "the table of all spaces, numbers in full",
@@ -54,64 +45,32 @@ SOURCES_OF_A_SPACE = {
 
 
 @dataclass(frozen=True)
-class SpaceLine:
-    """A space's line of the main table: cells as (text, css class)."""
-
-    space: str
-    setting: str
-    cells: list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class RivalLine:
-    """A line of a space's table: the blend, or what stands against it."""
+class Line:
+    """A line of a table: its name, how it looks, and its cells as (text, css class)."""
 
     name: str
     css: str
     cells: list[tuple[str, str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SpaceStory:
-    """A space's section: sentences, lines of its table, and its files with what they hold; behind: retrainings."""
+    """A space's section: sentences, lines of its table, and where its single retrainings are."""
 
-    name: str
+    row: SpaceRecord
     figure: str
     setting: str
     verdicts: list[str]
     rule: str
-    notes: list[str]
-    allocation: str
     own_allocations: list[str]
-    schedule: str
-    seeds: int
-    lines: list[RivalLine]
-    baseline: str
-    matched: dict[str, str]
-    sources: dict[str, str]
+    lines: list[Line]
+    unpruned: str
     behind: list[str]
 
 
 def build_transfer_report(run_dir: Path, progress: Progress = silent) -> Path:
-    """Write figures/*.png, figures/*.svg and transfer.html into a transfer's folder; return the page's path.
-
-    Raises RunError when the folder or its transfer.json is missing or broken, or nothing can be written.
-    """
-    run = read_transfer(Path(run_dir))
-    drawn = {figure_name(row): _figure_of(row) for row in run.summary.spaces}
-    figures = draw_all(drawn, run, progress)
-    page = write_page(run.folder, drawn, figures, fill("transfer.html.j2", figures, **tell_transfer(run)), PAGE)
-    progress("report", len(drawn) + 1, len(drawn) + 1, page.name)
-    return page
-
-
-def figure_name(row: SpaceRecord) -> str:
-    """Return the name of a space's figure, and of its files below figures/."""
-    return f"differences_{row.space}"
-
-
-def _figure_of(row: SpaceRecord) -> Callable[[TransferRun, Theme], Drawing]:
-    return lambda run, theme: draw_transfer(row, theme)
+    """Write the page of a transfer and its figures, see `build_page`; return the page's path."""
+    return build_page(PAGE, run_dir, progress)
 
 
 def tell_transfer(run: TransferRun) -> dict[str, Any]:
@@ -121,17 +80,17 @@ def tell_transfer(run: TransferRun) -> dict[str, Any]:
     return {
         "summary": summary,
         "headline": headline(spaces),
-        "origin": origin_of(summary.blend.file, found_on),
-        "found": found_there(found_on.results),
+        "origin": tell_origin(summary.blend.file, found_on),
+        "found": tell_results(found_on.results),
         "lines": [space_line(row, summary.searches) for row in spaces],
         "stories": [story_of(run, row) for row in spaces],
-        "sources": [(name, what, (run.folder / name).exists()) for name, what in SOURCES.items()],
+        "sources": [*list_sources(run.folder, SOURCES), *(one for row in spaces for one in _sources_of(run, row))],
         "place": place_of(read_spaces(run)),
         "several_seeds": any(row.seeds > 1 for row in spaces),
     }
 
 
-def found_there(results: FoundResults | None) -> str:
+def tell_results(results: FoundResults | None) -> str:
     """Return what the blend came to where it was found; nothing where its file does not say."""
     if results is None:
         return ""
@@ -140,75 +99,76 @@ def found_there(results: FoundResults | None) -> str:
     return f"Where it was found it came to {percent(own)} against {other}: {results.verdict}."
 
 
-def space_line(row: SpaceRecord, searches: bool) -> SpaceLine:
+def space_line(row: SpaceRecord, searches: bool) -> Line:
     """Return a space's line of the main table; the cells on the blend searched there only where there was one."""
-    best = row.criteria[row.best_criterion]
     cells = [
-        (_number(row.baseline), ""),
-        (_spread(row.transferred), "main"),
-        (_named(row, row.best_criterion), "name"),
-        (_spread(best), "whole"),
+        (tell_setting(row), "setting"),
+        (in_percent(row.unpruned), ""),
+        (_accuracy(row.transferred), "main"),
+        (row.label_of(row.best_criterion), "name"),
+        (_accuracy(row.criteria[row.best_criterion]), "whole"),
         *_compared(row.against_criterion),
     ]
     if searches:
-        cells += [(_spread(row.searched), "whole"), *_compared(row.against_searched)]
-    return SpaceLine(row.space, setting_of(row), cells)
+        cells += [(_accuracy(row.searched), "whole"), *_compared(row.against_searched)]
+    return Line(row.space, "criterion", cells)
 
 
 def story_of(run: TransferRun, row: SpaceRecord) -> SpaceStory:
     """Return what the section of a space tells."""
-    files = {f"{row.space}/{name}": what for name, what in SOURCES_OF_A_SPACE.items()}
-    sources = {name: what for name, what in files.items() if (run.folder / name).exists()}
-    given = [result.allocation for result in row.criteria.values()]
     return SpaceStory(
-        row.space, figure_name(row), setting_of(row), verdicts_of(row), rule_of(row.rule), row.notes, row.allocation,
-        own_allocations(given, row.allocation), row.schedule, row.seeds, rival_lines(row), _number(row.baseline),
-        row.matched, sources, [name for name in sources if name.endswith("records/retrained")],
-    )  # fmt: skip
+        row=row,
+        figure=f"differences_{row.space}",
+        setting=tell_setting(row),
+        verdicts=tell_verdicts(row),
+        rule=tell_rule(row.rule),
+        own_allocations=tell_allocations(row),
+        lines=compared_lines(row),
+        unpruned=in_percent(row.unpruned),
+        behind=[name for name, _, _ in _sources_of(run, row) if name.endswith("records/retrained")],
+    )
 
 
-def rival_lines(row: SpaceRecord) -> list[RivalLine]:
+def _sources_of(run: TransferRun, row: SpaceRecord) -> list[tuple[str, str, bool]]:
+    """Return the files of a space that are there, as `list_sources` does."""
+    files = {f"{row.space}/{name}": what for name, what in SOURCES_OF_A_SPACE.items()}
+    return [source for source in list_sources(run.folder, files) if source[2]]
+
+
+def compared_lines(row: SpaceRecord) -> list[Line]:
     """Return the transferred blend, the blend searched there, then the criteria, highest accuracy first."""
-    lines = [RivalLine("transferred blend", "blend", _reached(row.transferred, None))]
+    lines = [Line("transferred blend", "blend", _cells(row.transferred, None))]
     if row.searched is not None:
-        lines.append(RivalLine(f"blend {SEARCHED}", "criterion", _reached(row.searched, row.against_searched)))
+        lines.append(Line(f"blend {SEARCHED}", "criterion", _cells(row.searched, row.against_searched)))
     for name in row.ranked:
         css = "best" if name == row.best_criterion else "criterion"
-        lines.append(RivalLine(_named(row, name), css, _reached(row.criteria[name], row.differences[name])))
+        lines.append(Line(row.label_of(name), css, _cells(row.criteria[name], row.differences[name])))
     return lines
 
 
-def _named(row: SpaceRecord, criterion: str) -> str:
-    """Return a criterion's name, with its allocation where that is not the space's."""
-    return allocated(criterion, row.criteria[criterion].allocation, row.allocation)
+def _cells(outcome: Outcome, against: Difference | None) -> list[tuple[str, str]]:
+    proxy = DASH if outcome.proxy is None else f"{outcome.proxy:.4f}"
+    kept = [(in_percent(outcome.flops_ratio, 1), ""), (in_percent(outcome.params_ratio, 1), "")]
+    return [(_accuracy(outcome), "main"), (proxy, ""), *kept, *_compared(against)]
 
 
-def _reached(result: Reached, against: Against | None) -> list[tuple[str, str]]:
-    proxy = DASH if result.proxy is None else f"{result.proxy:.4f}"
-    kept = [(_number(result.flops_ratio, 1), ""), (_number(result.params_ratio, 1), "")]
-    return [(_spread(result), "main"), (proxy, ""), *kept, *_compared(against)]
-
-
-def _compared(against: Against | None) -> list[tuple[str, str]]:
+def _compared(against: Difference | None) -> list[tuple[str, str]]:
     """Return the difference with its interval, and the verdict, as cells."""
     if against is None:
         return [(DASH, ""), (DASH, "said")]
     symbol, _ = VERDICTS[against.verdict]
     bounds = interval(against.interval).replace(" ", "\N{NO-BREAK SPACE}")
-    return [
-        (f"{points(against.difference)} {bounds}".strip(), ""),
-        (f"{symbol} {against.verdict}", "said"),
-    ]
+    return [(f"{points(against.difference)} {bounds}".strip(), ""), (f"{symbol} {against.verdict}", "said")]
 
 
-def _spread(result: Reached | None) -> str:
-    """Return '97.25 ± 0.12' in per cent, '97.25' for one seed, a dash where there is nothing."""
-    if result is None:
-        return DASH
-    spread = result.test_accuracy_std
-    return _number(result.test_accuracy) + ("" if spread is None else f" ± {_number(spread)}")
+def _accuracy(outcome: Outcome | None) -> str:
+    return mean_and_deviation(outcome.test_accuracy, outcome.test_accuracy_std) if outcome else DASH
 
 
-def _number(share: float | None, digits: int = 2) -> str:
-    """Return a share in [0, 1] in per cent without the sign, which the column's head has, or a dash."""
-    return DASH if share is None else f"{100 * share:.{digits}f}"
+PAGE = Page(
+    read=read_transfer,
+    figures=TRANSFER_FIGURES,
+    template="transfer.html.j2",
+    words=tell_transfer,
+    file="transfer.html",
+)

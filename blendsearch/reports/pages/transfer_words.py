@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from blendsearch.results.records.transfer import FoundOn, SpaceRecord
+from blendsearch.results.records.provenance import Provenance
+from blendsearch.results.records.transfer import SpaceRecord
 from blendsearch.results.words import budget_words, verdict_sentence
 
 WHO = "the transferred blend"
@@ -14,10 +15,10 @@ OUTCOMES = {
     "worse": "is worse than {}",
     "not tested (one seed)": "is not tested against {} (one seed)",
 }
-"""Verdict -> what the blend then does to a rival, in the order in which a headline counts them."""
+"""Verdict -> what the blend then does to another, in the order in which a headline counts them."""
 
 
-def origin_of(file: str, found_on: FoundOn) -> str:
+def tell_origin(file: str, found_on: Provenance) -> str:
     """Return a sentence on where a blend was found, as far as its file says."""
     if found_on.model is None:
         return f"{file} does not say where its blend was found."
@@ -28,11 +29,11 @@ def origin_of(file: str, found_on: FoundOn) -> str:
 def headline(spaces: Sequence[SpaceRecord]) -> str:
     """Return in how many spaces the blend beats the best criterion, and in how many it does not."""
     verdicts = [row.against_criterion.verdict for row in spaces]
-    parts, rival = [], "the best criterion"
+    parts, other = [], "the best criterion"
     for verdict, words in OUTCOMES.items():
         if verdict in verdicts:
-            parts.append(f"{words.format(rival)} {_share(verdicts.count(verdict), spaces)}".strip())
-            rival = "it"
+            parts.append(f"{words.format(other)} {_share(verdicts.count(verdict), spaces)}".strip())
+            other = "it"
     where = spaces[0].space if len(spaces) == 1 else f"{len(spaces)} spaces"
     return f"Applied in {where}, the blend {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}."
 
@@ -44,41 +45,31 @@ def _share(count: int, spaces: Sequence[SpaceRecord]) -> str:
     return everywhere if count == len(spaces) else f"in {count}"
 
 
-def verdicts_of(row: SpaceRecord) -> list[str]:
+def tell_verdicts(row: SpaceRecord) -> list[str]:
     """Return a sentence on the blend against the best criterion, one on the blend searched there, one on twins."""
     pairs = [(f"the best criterion ({row.best_criterion})", row.against_criterion)]
     if row.against_searched is not None:
         pairs.append(("the blend searched there", row.against_searched))
-    said = [verdict_sentence(WHO, rival, one.difference, one.interval, one.verdict, row.seeds) for rival, one in pairs]
-    return [*said, *twins_of(row.same_filters)]
+    said = [verdict_sentence(WHO, other, one.difference, one.interval, one.verdict, row.seeds) for other, one in pairs]
+    return [*said, *row.twins]
 
 
-def twins_of(same_filters: Sequence[str]) -> list[str]:
-    """Return a sentence on what keeps the same filters as the transferred blend, or nothing."""
-    return [f"The transferred blend keeps the same filters as {' and '.join(same_filters)}."] if same_filters else []
-
-
-def allocated(criterion: str, allocation: str | None, of_space: str) -> str:
-    """Return a criterion's name, with its allocation in brackets where it is known and not that of the space."""
-    return criterion if allocation in (None, of_space) else f"{criterion} ({allocation})"
-
-
-def own_allocations(given: Iterable[str | None], of_space: str) -> list[str]:
-    """Return a sentence on criteria allocated otherwise than the blends, or nothing; given: what each criterion has."""
-    if all(allocation in (None, of_space) for allocation in given):
+def tell_allocations(row: SpaceRecord) -> list[str]:
+    """Return a sentence on criteria allocated otherwise than the blends, or nothing."""
+    if all(one.allocation in (None, row.allocation) for one in row.criteria.values()):
         return []
     return [
-        f"The {of_space} shares of the layers belong to a blend; each criterion has the allocation that the proxy "
-        "preferred for it, in brackets."
+        f"The {row.allocation} shares of the layers belong to a blend; each criterion has the allocation that the "
+        "proxy preferred for it, in brackets."
     ]
 
 
-def rule_of(rule: str) -> str:
+def tell_rule(rule: str) -> str:
     """Return the rule by which a blend was fitted, as a sentence."""
     return f"{rule[0].upper()}{rule[1:]}."
 
 
-def setting_of(row: SpaceRecord) -> str:
+def tell_setting(row: SpaceRecord) -> str:
     """Return for example 'conv4 (width 16) on negatives, 40 % of FLOPs'."""
     given = ", ".join(f"{name} {value}" for name, value in row.network_arguments.items())
     network = f"{row.network} ({given})" if given else row.network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -65,7 +65,7 @@ class Provenance(Record):
     data: str | None = None
     data_fingerprint: str | None = None
     groups: dict[str, GroupOrigin] = Field(default_factory=dict)
-    budget: dict[str, float] = Field(default_factory=dict)
+    budget: dict[str, Annotated[float, Field(strict=True)]] = Field(default_factory=dict)
     allocation: str | None = None
     proxy: ProxyOrigin | None = None
     criteria: list[str] = Field(default_factory=list)

@@ -1,64 +1,49 @@
-"""What the folder of a transfer says, read and checked."""
+"""The records of a transfer, from one space to transfer.json, and its folder as the page reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, field_serializer
 
 from blendsearch.errors import RunError
-from blendsearch.results.records.search import Budget, Number, first_mistake, parse, read_text, read_yaml
+from blendsearch.results.reading import parse, read_text, read_yaml
+from blendsearch.results.records.common import BudgetRecord, Difference, Record
+from blendsearch.results.records.provenance import Provenance
+from blendsearch.results.records.search import Outcome
 
 SUMMARY = "transfer.json"
 
 
-class Reached(BaseModel):
-    """What a network came to, means over the seeds: accuracies and ratios in [0, 1]; no deviation for one seed.
+class SpaceRecord(Record):
+    """What a transfer came to in one space: means over the seeds, accuracies and ratios in [0, 1].
 
-    allocation: how its budget was shared out; None in a record of an older version.
+    rule: by which the blend was adapted. matched: layer here -> layer there, where these differ. unpruned: test
+    accuracy. searched, against_searched: None without a search. Differences are the transferred blend minus the other.
+    same_filters: what keeps exactly its filters.
     """
-
-    proxy: Number = None
-    allocation: str | None = None
-    test_accuracy: float
-    test_accuracy_std: Number = None
-    flops_ratio: Number = None
-    params_ratio: Number = None
-
-
-class Against(BaseModel):
-    """The transferred blend's test accuracy minus another's, paired over the seeds; no interval for one seed."""
-
-    difference: float
-    interval: tuple[float, float] | None = None
-    verdict: str
-
-
-class SpaceRecord(BaseModel):
-    """What the transfer came to in one space; matched: layer here -> layer there, where these differ."""
 
     space: str
     network: str
     network_arguments: dict[str, Any] = Field(default_factory=dict)
     data: str
-    budget: Budget
+    budget: BudgetRecord
     allocation: str
     schedule: str
     seeds: int
     rule: str
     matched: dict[str, str] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
-    baseline: float
-    transferred: Reached
-    searched: Reached | None = None
-    criteria: dict[str, Reached]
+    unpruned: float = Field(alias="baseline")
+    transferred: Outcome
+    searched: Outcome | None = None
+    criteria: dict[str, Outcome]
     best_criterion: str
-    against_criterion: Against
-    against_searched: Against | None = None
-    differences: dict[str, Against]
+    against_criterion: Difference
+    against_searched: Difference | None = None
+    differences: dict[str, Difference]
     same_filters: list[str] = Field(default_factory=list)
 
     @property
@@ -66,57 +51,35 @@ class SpaceRecord(BaseModel):
         """The criteria, highest mean test accuracy first."""
         return sorted(self.criteria, key=lambda name: (-self.criteria[name].test_accuracy, name))
 
+    def label_of(self, criterion: str) -> str:
+        """Return a criterion's name, with its allocation in brackets where it is known and not that of the space."""
+        allocation = self.criteria[criterion].allocation
+        return criterion if allocation in (None, self.allocation) else f"{criterion} ({allocation})"
 
-class Mean(BaseModel):
-    """A mean over seeds."""
-
-    mean: float
-
-
-class FoundBest(BaseModel):
-    """The best criterion of the campaign that found a blend."""
-
-    name: str
-    test_accuracy: Mean
+    @property
+    def twins(self) -> list[str]:
+        """A sentence on what keeps the same filters as the transferred blend, or nothing."""
+        same = self.same_filters
+        return [f"The transferred blend keeps the same filters as {' and '.join(same)}."] if same else []
 
 
-class FoundResults(BaseModel):
-    """What a blend came to in the campaign that found it."""
-
-    test_accuracy: Mean
-    best_criterion: FoundBest
-    verdict: str
-
-
-class FoundOn(BaseModel):
-    """Where a blend was found, as far as its file says; budget: kind -> ratio."""
-
-    model: str | None = None
-    data: str | None = None
-    budget: dict[str, float] = Field(default_factory=dict)
-    results: FoundResults | None = None
-
-
-def read_found_on(file: str, found_on: Mapping[str, Any]) -> FoundOn:
-    """Return what a blend's file says of where it was found; RunError for what the page could not tell."""
-    try:
-        return FoundOn.model_validate(found_on, strict=True)
-    except ValidationError as error:
-        raise RunError(f"{file}: found_on.{first_mistake(error)}; correct it or leave it out") from error
-
-
-class BlendRecord(BaseModel):
+class BlendRecord(Record):
     """The blend that was transferred: its file as it was given, and what it was found on, as far as known."""
 
     file: str
     criteria: list[str]
     unit: str
-    found_on: FoundOn = FoundOn()
+    found_on: Provenance = Provenance()
+
+    @field_serializer("found_on")
+    def _as_in_its_file(self, found_on: Provenance) -> dict[str, Any]:
+        return found_on.to_dict()
 
 
-class TransferSummary(BaseModel):
+class TransferSummary(Record):
     """transfer.json; searches: whether a blend was searched in each space too."""
 
+    job: Literal["transfer"] = "transfer"
     blend: BlendRecord
     searches: bool
     spaces: list[SpaceRecord] = Field(min_length=1)
@@ -129,6 +92,10 @@ class TransferRun:
 
     folder: Path
     summary: TransferSummary
+
+    def row_of(self, space: str) -> SpaceRecord:
+        """Return the record of a space."""
+        return next(row for row in self.summary.spaces if row.space == space)
 
 
 def read_transfer(folder: Path) -> TransferRun:

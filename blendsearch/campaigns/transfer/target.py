@@ -1,0 +1,55 @@
+"""A space that a blend is applied to, checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blendsearch.allocation import Evolved
+from blendsearch.blending import AdaptedBlend, Blend
+from blendsearch.campaigns.single import SHARES_UNUSED, adapt_to_network
+from blendsearch.config import Space
+from blendsearch.criteria import CRITERIA, applicable
+from blendsearch.errors import BlendsearchError
+from blendsearch.experiment import Experiment
+from blendsearch.experiment.scoring import known_before_training
+from blendsearch.progress import Progress
+from blendsearch.schedules import Schedule
+from blendsearch.validation.space import pruning_schedule
+
+JOB = "transfer"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A space that the blend is applied to; added: the blend's criteria that the space does not have itself."""
+
+    experiment: Experiment
+    schedule: Schedule
+    adapted: AdaptedBlend
+    added: tuple[str, ...]
+
+    @classmethod
+    def load(cls, space: Space, blend: Blend, progress: Progress) -> Target:
+        """Adapt the blend to the space's network; BlendsearchError, naming the space, before any work is done."""
+        try:
+            schedule = pruning_schedule(space, JOB)
+            experiment = Experiment(space, progress)
+            adapted = adapt_to_network(experiment, blend)
+            missing = applicable(blend.criteria, experiment.structure, known_before_training(experiment))
+            for name, reason in missing.items():
+                raise BlendsearchError(f"the blend's criterion '{name}': {reason}")
+        except BlendsearchError as error:
+            raise type(error)(f"{space.name}: {error}") from None
+        own = CRITERIA.names() if space.criteria == "all" else space.criteria
+        return cls(experiment, schedule, adapted, tuple(name for name in blend.criteria if name not in own))
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known beside the numbers: criteria scored for the blend alone, shares not used."""
+        notes = []
+        if self.added:
+            names, are = ", ".join(self.added), "is" if len(self.added) == 1 else "are"
+            notes.append(f"{names} of the blend {are} not among the space's criteria and scored for the blend alone.")
+        if self.adapted.blend.keep and not isinstance(self.experiment.allocation, Evolved):
+            notes.append(SHARES_UNUSED)
+        return notes
