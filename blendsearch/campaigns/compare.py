@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blendsearch.config import space_from_dict
-from blendsearch.errors import RunError
+from blendsearch.config import SearchConfig, Space, space_of_run
+from blendsearch.errors import BlendsearchError, RunError
+from blendsearch.evolution.algorithms import algorithm_class
 from blendsearch.reports import build_compare_page
-from blendsearch.results.paired import interval, verdict_of
+from blendsearch.results.paired import compare_pairs
+from blendsearch.results.records.compare import CampaignPair, CampaignRow, CampaignsRecord
+from blendsearch.results.records.retraining import BLEND
+from blendsearch.results.records.search import RetrainedEntry, SearchSummary
 from blendsearch.results.run_folder import RunFolder
 
+SUMMARY = "summary.json"
+RETRAINED = "records/retrained.json"
 EQUAL_TERMS = ("data", "model", "training", "structure", "budget", "schedule", "compensation", "retraining", "seed")
 """Sections of a space that must be equal for the accuracies after retraining of two campaigns to be comparable."""
 
@@ -21,55 +27,43 @@ PAGE_SUFFIXES = (".html", ".htm")
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Campaigns compared: a row a campaign, the keys in which their spaces differ, and pairwise differences.
+    """Campaigns compared: the record, and the page where one was asked for."""
 
-    rows: see `compare_runs`. settings: key -> one value a campaign. pairs: for every campaign after the first that
-    is on equal terms with it, its blend's test accuracy minus the first's; unequal: for the others, the keys why not.
-    """
-
-    rows: list[dict[str, Any]]
-    settings: dict[str, list[Any]]
-    pairs: list[dict[str, Any]]
-    unequal: dict[str, list[str]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all as plain JSON."""
-        return {"rows": self.rows, "settings": self.settings, "pairs": self.pairs, "unequal": self.unequal}
+    summary: CampaignsRecord
+    report: Path | None
 
 
 @dataclass(frozen=True)
-class _Campaign:
+class _Finished:
+    """A finished campaign; blend: seed -> the blend's test accuracy."""
+
     label: str
     folder: Path
-    summary: dict[str, Any]
-    space: dict[str, Any]
+    summary: SearchSummary
+    space: Space
     blend: dict[int, float]
 
 
 def compare_runs(run_dirs: Sequence[Path], page: Path | None = None) -> SideBySide:
     """Compare finished campaigns, the first being the one that the others are held against; write a page if asked.
 
-    A row holds: label, folder, model, data, budget, allocation, proxy, search, trials, baseline, blend (mean), std,
-    best_criterion, best (its mean), difference and interval (blend minus it, paired), verdict, control (mean of the
-    random search's best, or None), tau, seconds. Accuracies in [0, 1]. Raises RunError for fewer than two folders,
-    one given twice, folders of unfinished campaigns or other jobs, and a page that is a folder, in none, or no .html.
+    Raises RunError for fewer than two folders, one given twice, folders of unfinished campaigns or other jobs, and a
+    page that is a folder, in none, or no .html.
     """
     if page is not None:
         _check_place(page)
     if len(run_dirs) < 2:
         raise RunError(f"compare: {len(run_dirs)} run folder given, at least two expected")
-    campaigns = _labelled([Path(run_dir) for run_dir in run_dirs])
+    campaigns = _read_all([Path(run_dir) for run_dir in run_dirs])
     first, *others = campaigns
-    unequal = {other.label: _unequal(first, other) for other in others}
-    result = SideBySide(
-        [_row(campaign) for campaign in campaigns],
-        _settings([campaign.space for campaign in campaigns]),
-        [_pair(first, other) for other in others if not unequal[other.label]],
-        {label: keys for label, keys in unequal.items() if keys},
+    unequal = {other.label: _find_unequal(first, other) for other in others}
+    summary = CampaignsRecord(
+        rows=[_describe(campaign) for campaign in campaigns],
+        settings=_find_differing([campaign.space for campaign in campaigns]),
+        pairs=[_pair(first, other) for other in others if not unequal[other.label]],
+        unequal={label: keys for label, keys in unequal.items() if keys},
     )
-    if page is not None:
-        build_compare_page(result.to_dict(), page)
-    return result
+    return SideBySide(summary, None if page is None else build_compare_page(summary, page))
 
 
 def _check_place(page: Path) -> None:
@@ -85,70 +79,72 @@ def _check_place(page: Path) -> None:
         raise RunError(f"{page}: there is no folder {page.parent} for the page; make it first or name another file")
 
 
-def _labelled(folders: Sequence[Path]) -> list[_Campaign]:
+def _read_all(folders: Sequence[Path]) -> list[_Finished]:
     """Read the folders; campaigns of one name are told apart by their folders."""
     paths = [folder.resolve() for folder in folders]
     twice = sorted({str(folder) for folder, path in zip(folders, paths, strict=True) if paths.count(path) > 1})
     if twice:
         raise RunError(f"compare: {', '.join(twice)} given twice")
-    read = [_read(folder) for folder in folders]
-    names = [summary["name"] for summary, _, _ in read]
+    campaigns = [_read(folder) for folder in folders]
+    names = [campaign.label for campaign in campaigns]
     return [
-        _Campaign(
-            summary["name"] if names.count(summary["name"]) == 1 else folder.name or str(folder), folder, summary,
-            space, blend,
-        )
-        for folder, (summary, space, blend) in zip(folders, read, strict=True)
-    ]  # fmt: skip
+        replace(one, label=one.folder.name or str(one.folder)) if names.count(one.label) > 1 else one
+        for one in campaigns
+    ]
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[int, float]]:
-    """Return summary, space and the blend's test accuracy by seed; RunError when it is no finished campaign."""
+def _read(folder: Path) -> _Finished:
+    """Read a campaign; RunError when it is none, or has not finished."""
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run folder")
     run = RunFolder(folder)
     if run.job != "search":
         raise RunError(f"{folder}: made by 'blendsearch {run.job}'; campaigns of 'blendsearch search' are compared")
-    for name in ("summary.json", "space.json", "records/retrained.json"):
+    for name in (SUMMARY, RETRAINED, "space.json"):
         if not run.has(name):
             raise RunError(f"{folder}: {name} is missing, so the campaign has not finished; continue it with --resume")
-    summary, space, records = (run.read_json(name) for name in ("summary.json", "space.json", "records/retrained.json"))
-    blend = {record["seed"]: record["test_accuracy"] for record in records if record["kind"] == "blend"}
-    # Read as a space, so that keys which an older version did not have are there with their defaults.
-    return summary, space_from_dict(space).to_dict(), blend
+    summary = run.read_record(SUMMARY, SearchSummary)
+    retrained = run.read_record(RETRAINED, list[RetrainedEntry])
+    blend = {one.seed: one.test_accuracy for one in retrained if one.kind == BLEND}
+    # As a space, so that keys which an older version did not have are there with their defaults.
+    return _Finished(summary.name, folder, summary, space_of_run(run.read_json("space.json")), blend)
 
 
-def _row(campaign: _Campaign) -> dict[str, Any]:
+def _describe(campaign: _Finished) -> CampaignRow:
     summary, space = campaign.summary, campaign.space
-    comparison, best = summary["comparison"], summary["comparison"]["best_criterion"]
-    control, fidelity = summary.get("control"), summary.get("fidelity")
-    search = space["search"]
-    kind = search["algorithm"] if search["backend"] == "deap" else search["sampler"]
-    return {
-        "label": campaign.label,
-        "folder": campaign.folder.name,
-        "model": space["model"]["name"],
-        "data": summary["data"]["name"],
-        "budget": summary["budget"],
-        "allocation": summary["allocation"],
-        "unit": space["blend"]["unit"],
-        "proxy": summary["proxy"],
-        "search": f"{search['backend']}, {kind}",
-        "trials": summary["trials"],
-        "seeds": summary["seeds"],
-        "baseline": summary["baseline"]["test_accuracy"],
-        "blend": summary["blend"]["test_accuracy"],
-        "std": summary["blend"]["test_accuracy_std"],
-        "by_seed": [campaign.blend[seed] for seed in sorted(campaign.blend)],
-        "best_criterion": best,
-        "best": summary["criteria"][best]["test_accuracy"],
-        "difference": comparison["difference"],
-        "interval": comparison["interval"],
-        "verdict": comparison["verdict"],
-        "control": control["test_accuracy"] if control else None,
-        "tau": fidelity["tau"] if fidelity else None,
-        "seconds": summary["seconds"].get("total"),
-    }
+    comparison = summary.comparison
+    return CampaignRow(
+        label=campaign.label,
+        folder=campaign.folder.name,
+        model=space.model.name,
+        data=summary.data.name,
+        budget=summary.budget,
+        allocation=space.allocation.name,
+        proxy=space.proxy.name,
+        search=_name_algorithm(space.search),
+        trials=summary.trials,
+        unpruned=summary.unpruned.test_accuracy,
+        blend=summary.blend.test_accuracy,
+        std=summary.blend.test_accuracy_std,
+        by_seed=[campaign.blend[seed] for seed in sorted(campaign.blend)],
+        best_criterion=comparison.best_criterion,
+        best=summary.criteria[comparison.best_criterion].test_accuracy,
+        difference=comparison.difference,
+        interval=comparison.interval,
+        verdict=comparison.verdict,
+        random_search=summary.random_search and summary.random_search.test_accuracy,
+        tau=summary.fidelity and summary.fidelity.tau,
+        seconds=summary.seconds.get("total"),
+    )
+
+
+def _name_algorithm(search: SearchConfig) -> str:
+    """Return whose algorithm searched, and which; of one that is not installed any more the name alone."""
+    try:
+        algorithm = algorithm_class(search)
+    except BlendsearchError:
+        return search.chosen.name if search.chosen is not None else str(search.backend)
+    return f"{algorithm.backend}, {algorithm.name}"
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -161,37 +157,29 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     return found
 
 
-def _settings(spaces: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _find_differing(spaces: Sequence[Space]) -> dict[str, list[Any]]:
     """Return the keys whose values are not the same in all spaces; None stands for a key that is not there."""
-    flat = [_flat(space) for space in spaces]
+    flat = [_flat(space.to_dict()) for space in spaces]
     keys = dict.fromkeys(key for one in flat for key in one)
     values = {key: [one.get(key) for one in flat] for key in keys if key != "name"}
     return {key: given for key, given in values.items() if any(value != given[0] for value in given)}
 
 
-def _unequal(first: _Campaign, other: _Campaign) -> list[str]:
+def _find_unequal(first: _Finished, other: _Finished) -> list[str]:
     """Return the keys of two spaces that make their accuracies incomparable, and what else does."""
     differing = [
         key
-        for key in _settings([first.space, other.space])
+        for key in _find_differing([first.space, other.space])
         if key.split(".")[0] in EQUAL_TERMS and key not in ("data.workers", "data.in_memory", "data.root")
     ]
-    prints = [campaign.summary["data"]["fingerprint"] for campaign in (first, other)]
+    prints = [campaign.summary.data.fingerprint for campaign in (first, other)]
     if prints[0] != prints[1] and not any(key.startswith("data.") for key in differing):
         differing.append("data (other images under the same settings)")
     return differing
 
 
-def _pair(first: _Campaign, other: _Campaign) -> dict[str, Any]:
+def _pair(first: _Finished, other: _Finished) -> CampaignPair:
     """Return the difference of two blends over the seeds that both were retrained with."""
     seeds = sorted(first.blend.keys() & other.blend.keys())
-    differences = [other.blend[seed] - first.blend[seed] for seed in seeds]
-    bounds = interval(differences)
-    return {
-        "first": first.label,
-        "other": other.label,
-        "seeds": len(seeds),
-        "difference": sum(differences) / len(differences),
-        "interval": bounds,
-        "verdict": verdict_of(bounds),
-    }
+    found = compare_pairs([other.blend[seed] - first.blend[seed] for seed in seeds])
+    return CampaignPair(**dict(found), first=first.label, other=other.label, seeds=len(seeds))

@@ -23,7 +23,7 @@ from blendsearch.errors import unknown_name
 from blendsearch.results.words import percent
 from blendsearch.version import __version__
 
-REGISTRIES = ("criteria", "allocations", "proxies", "schedules", "backends", "models", "datasets")
+REGISTRIES = ("criteria", "allocations", "proxies", "schedules", "algorithms", "models", "datasets")
 """What `list` can show."""
 
 app = typer.Typer(
@@ -266,9 +266,9 @@ def compare(
         from blendsearch.campaigns.compare import compare_runs
 
         session = Session(quiet)
-        result = compare_runs(runs, page)
-        session.print(tables.campaigns_table(result.rows), tables.settings_table(result.rows, result.settings))
-        session.print(*tables.pair_lines(result.pairs, result.unequal, result.rows[0]["label"]))
+        campaigns = compare_runs(runs, page).summary
+        session.print(tables.campaigns_table(campaigns.rows), tables.settings_table(campaigns.rows, campaigns.settings))
+        session.print(*tables.pair_lines(campaigns))
         session.print(*([f"page: {page}"] if page else []))
 
 

@@ -9,12 +9,29 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from blendsearch.results.words import in_percent, percent, plain_points, plain_range, plural
+from blendsearch.results.words import (
+    in_percent,
+    percent,
+    percent_and_deviation,
+    percent_range,
+    plain_points,
+    plain_range,
+    plural,
+)
 
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
     from blendsearch.results.records.audit import AuditSummary
-    from blendsearch.results.records.common import AgreementRecord, Averages, LatencyRecord, Seconds
+    from blendsearch.results.records.common import (
+        AgreementRecord,
+        Averages,
+        BudgetRecord,
+        Difference,
+        LatencyRecord,
+        Seconds,
+    )
+    from blendsearch.results.records.compare import CampaignRow, CampaignsRecord
     from blendsearch.results.records.curves import CurvesSummary
+    from blendsearch.results.records.leaderboard import LeaderboardSummary
     from blendsearch.results.records.scoring import RatersRecord
     from blendsearch.results.records.search import SearchSummary
     from blendsearch.results.records.single import (
@@ -23,6 +40,7 @@ if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for th
         SensitivityRecord,
         TrainSummary,
     )
+    from blendsearch.results.records.transfer import TransferSummary
 
 
 def plain_table(title: str, *columns: str) -> Table:
@@ -112,20 +130,19 @@ def proxies_table(summary: AuditSummary) -> Table:
     return table
 
 
-def leaderboard_table(summary: Mapping[str, Any]) -> Table:
+def leaderboard_table(summary: LeaderboardSummary) -> Table:
     """Return each criterion and blend with rank, accuracy, interval over seeds, wins against rivals, scoring time."""
-    title = f"{summary['name']}: {plural(len(summary['columns']), 'column')}, {plural(summary['seeds'], 'seed')}"
+    title = f"{summary.name}: {plural(len(summary.columns), 'column')}, {plural(summary.seeds, 'seed')}"
     table = plain_table(title, "criterion", "rank", "test accuracy", "95 % interval", "won/tied/lost", "scoring")
-    for one in summary["criteria"]:
-        ranked = one["rank"] is not None
+    for one in summary.criteria:
         table.add_row(
-            one["name"],
-            f"{one['rank']:.2f}" if ranked else "-",
-            percent(one["mean"]),
-            f"{100 * one['interval'][0]:.2f} to {100 * one['interval'][1]:.2f}" if one["interval"] else "-",
-            f"{one['wins']}/{one['ties']}/{one['losses']}" if ranked else "-",
-            duration(one["scoring_seconds"]),
-            style="bold" if one["kind"] == "blend" else None,
+            one.name,
+            _number(one.rank),
+            percent(one.mean),
+            percent_range(one.interval, otherwise="-"),
+            "-" if one.rank is None else f"{one.wins}/{one.ties}/{one.losses}",
+            duration(one.scoring_seconds),
+            style="bold" if one.kind == "blend" else None,
         )
     return table
 
@@ -138,81 +155,81 @@ def _bounds(interval: Sequence[float] | None) -> str:
     return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "-"
 
 
-def campaigns_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def campaigns_table(rows: Sequence[CampaignRow]) -> Table:
     """Return a line a campaign: what it pruned, its blend, its best criterion, and the difference."""
     table = plain_table("campaigns", "campaign", "budget", "blend", "best criterion", "difference", "verdict", "tau")
     for row in rows:
-        spread = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
         table.add_row(
-            row["label"], f"{row['budget']['kind']} {100 * row['budget']['ratio']:g} %", percent(row["blend"]) + spread,
-            f"{percent(row['best'])} {row['best_criterion']}", _points(row["difference"], row["interval"]),
-            row["verdict"], "-" if row["tau"] is None else f"{row['tau']:.2f}",
-        )  # fmt: skip
+            row.label,
+            _budget(row.budget),
+            percent_and_deviation(row.blend, row.std),
+            f"{percent(row.best)} {row.best_criterion}",
+            _difference(row),
+            row.verdict,
+            _number(row.tau),
+        )
     return table
 
 
-def settings_table(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Sequence[Any]]) -> Table | str:
+def settings_table(rows: Sequence[CampaignRow], settings: Mapping[str, Sequence[Any]]) -> Table | str:
     """Return the keys in which the spaces of campaigns differ, with the value of each, or a line that none does."""
     if not settings:
         return "their spaces are the same, names aside"
-    table = plain_table("where their spaces differ", "key", *(row["label"] for row in rows))
+    table = plain_table("where their spaces differ", "key", *(row.label for row in rows))
     for key, values in settings.items():
         table.add_row(key, *(_cell(value) for value in values))
     return table
 
 
-def pair_lines(pairs: Sequence[Mapping[str, Any]], unequal: Mapping[str, Sequence[str]], first: str) -> list[str]:
+def pair_lines(campaigns: CampaignsRecord) -> list[str]:
     """Return a line for each campaign that was held against the first, or why it was not."""
+    first = campaigns.rows[0].label
     lines = [
-        f"blend of {pair['other']} against that of {first}: {_points(pair['difference'], pair['interval'])} points, "
-        f"{plural(pair['seeds'], 'paired seed')}: {pair['verdict']}"
-        for pair in pairs
+        f"blend of {pair.other} against that of {first}: {_difference(pair)} points, "
+        f"{plural(pair.seeds, 'paired seed')}: {pair.verdict}"
+        for pair in campaigns.pairs
     ]
     return lines + [
         f"{label} is not on equal terms with {first}, so they are not compared; differing: {', '.join(keys)}"
-        for label, keys in unequal.items()
+        for label, keys in campaigns.unequal.items()
     ]
 
 
-def transfer_table(summary: Mapping[str, Any]) -> Table:
+def transfer_table(summary: TransferSummary) -> Table:
     """Return a line a space: the transferred blend, what stands against it there, and the differences in points."""
-    table = plain_table(
-        "a blend found elsewhere", "space", "budget", "transferred", "searched there", "best criterion",
-        "against criterion", "verdict", "against searched", "verdict",
-    )  # fmt: skip
-    for row in summary["spaces"]:
-        best, searched, rival = row["criteria"][row["best_criterion"]], row["searched"], row["against_searched"]
-        against, own = row["against_criterion"], best.get("allocation")
-        name = row["best_criterion"] + ("" if own in (None, row["allocation"]) else f" ({own})")
+    blends, against = ("transferred", "searched there"), ("against criterion", "verdict", "against searched", "verdict")
+    table = plain_table("a blend found elsewhere", "space", "budget", *blends, "best criterion", *against)
+    for row in summary.spaces:
+        best, searched = row.criteria[row.best_criterion], row.against_searched
         table.add_row(
-            row["space"], f"{row['budget']['kind']} {100 * row['budget']['ratio']:g} %",
-            _spread(row["transferred"]), _spread(searched) if searched else "-",
-            f"{_spread(best)} {name}", _points(against["difference"], against["interval"]),
-            against["verdict"], _points(rival["difference"], rival["interval"]) if rival else "-",
-            rival["verdict"] if rival else "-",
-        )  # fmt: skip
+            row.space,
+            _budget(row.budget),
+            _spread(row.transferred),
+            _spread(row.searched) if row.searched else "-",
+            f"{_spread(best)} {row.label_of(row.best_criterion)}",
+            _difference(row.against_criterion),
+            row.against_criterion.verdict,
+            _difference(searched) if searched else "-",
+            searched.verdict if searched else "-",
+        )
     return table
 
 
-def transfer_lines(summary: Mapping[str, Any]) -> list[str]:
+def transfer_lines(summary: TransferSummary) -> list[str]:
     """Return for each space by which rule the blend was fitted, and what else is to be known."""
-    return [
-        f"{row['space']}: {' '.join([row['rule'] + '.', *row['notes'], *_twins(row)])}" for row in summary["spaces"]
-    ]
+    return [f"{row.space}: {' '.join([row.rule + '.', *row.notes, *row.twins])}" for row in summary.spaces]
 
 
-def _twins(row: Mapping[str, Any]) -> list[str]:
-    same = row["same_filters"]
-    return [f"The transferred blend keeps the same filters as {' and '.join(same)}."] if same else []
+def _budget(budget: BudgetRecord) -> str:
+    return f"{budget.kind} {100 * budget.ratio:g} %"
 
 
 def _spread(result: Averages) -> str:
-    spread = result.test_accuracy_std
-    return percent(result.test_accuracy) + (f" ± {100 * spread:.2f}" if spread is not None else "")
+    return percent_and_deviation(result.test_accuracy, result.test_accuracy_std)
 
 
-def _points(difference: float, bounds: Sequence[float] | None) -> str:
-    return plain_points(difference) + (f" ({plain_range(bounds)})" if bounds else "")
+def _difference(found: Difference) -> str:
+    return plain_points(found.difference) + (f" ({plain_range(found.interval)})" if found.interval else "")
 
 
 def criteria_table(criteria: Sequence[CriterionAgreement]) -> Table:

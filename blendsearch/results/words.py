@@ -31,6 +31,11 @@ def mean_and_deviation(mean: float | None, deviation: float | None, otherwise: s
     return in_percent(mean, otherwise=otherwise) + ("" if deviation is None else f" ± {in_percent(deviation)}")
 
 
+def percent_and_deviation(mean: float, deviation: float | None) -> str:
+    """Return '97.25 % ± 0.12', or '97.25 %' where there is no deviation, as of one seed."""
+    return percent(mean) + ("" if deviation is None else f" ± {in_percent(deviation)}")
+
+
 def decimal(value: float | None, digits: int = 2) -> str:
     """Return a number such as a proxy's or a tau, or a dash."""
     return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)

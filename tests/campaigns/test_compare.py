@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
+from statistics import fmean
 
 import pytest
 from tiny_campaign import tiny_space
@@ -14,11 +14,12 @@ from blendsearch.campaigns.compare import compare_runs
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.cli.commands import app
 from blendsearch.errors import RunError
+from blendsearch.results.records.common import BudgetRecord
 
 
 def tiny(**changes):
     twice = {"epochs": 0.5, "batch_size": 64, "lr": 0.05, "seeds": 2}
-    return tiny_space({"control": False}, retraining=twice, **changes)
+    return tiny_space({"random_search": False}, retraining=twice, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -41,30 +42,30 @@ def blends(folder):
 
 
 def test_equal_terms_are_paired_by_seed(campaigns):
-    found = compare_runs([campaigns / "layers", campaigns / "network"])
+    found = compare_runs([campaigns / "layers", campaigns / "network"]).summary
     first, other = (blends(campaigns / name) for name in ("layers", "network"))
     (pair,) = found.pairs
-    assert pair["seeds"] == 2
-    assert pair["difference"] == pytest.approx(statistics.fmean(b - a for a, b in zip(first, other, strict=True)))
+    assert pair.seeds == 2
+    assert pair.difference == pytest.approx(fmean(b - a for a, b in zip(first, other, strict=True)))
     assert found.unequal == {}
-    assert [row["label"] for row in found.rows] == ["layers", "network"]  # of one name, so by folder
+    assert [row.label for row in found.rows] == ["layers", "network"]  # of one name, so by folder
     assert found.settings == {"blend.unit": ["layer", "network"]}
 
 
 def test_other_terms_are_not_compared_but_named(campaigns):
-    found = compare_runs([campaigns / "layers", campaigns / "smaller"])
+    found = compare_runs([campaigns / "layers", campaigns / "smaller"]).summary
     assert found.pairs == []
     assert found.unequal == {"smaller": ["budget.flops"]}
 
 
 def test_rows_are_the_summaries(campaigns):
     summary = json.loads((campaigns / "smaller/summary.json").read_text())
-    row = compare_runs([campaigns / "layers", campaigns / "smaller"]).rows[1]
+    row = compare_runs([campaigns / "layers", campaigns / "smaller"]).summary.rows[1]
     best = summary["comparison"]["best_criterion"]
-    assert row["blend"] == summary["blend"]["test_accuracy"]
-    assert row["best"] == summary["criteria"][best]["test_accuracy"]
-    assert row["verdict"] == summary["comparison"]["verdict"]
-    assert row["budget"] == {"kind": "flops", "ratio": 0.2}
+    assert row.blend == summary["blend"]["test_accuracy"]
+    assert row.best == summary["criteria"][best]["test_accuracy"]
+    assert row.verdict == summary["comparison"]["verdict"]
+    assert row.budget == BudgetRecord(kind="flops", ratio=0.2)
 
 
 def test_the_command_prints_and_writes_a_page_without_scripts(campaigns, tmp_path):
@@ -118,7 +119,7 @@ def test_a_page_in_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
         (["layers", "layers"], "given twice"),
         (["layers", "nowhere"], "no such run folder"),
         (["layers", "unfinished"], "has not finished"),
-        (["layers", "broken"], "summary.json: cannot be read"),
+        (["layers", "broken"], "summary.json:1: not valid JSON"),
     ],
 )
 def test_what_is_no_campaign_is_one_line(campaigns, names, words):

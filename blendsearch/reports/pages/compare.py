@@ -1,28 +1,47 @@
-"""Write the page that holds several campaigns side by side."""
+"""The page that holds several campaigns side by side; it has no folder of its own, so it is one file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from blendsearch.errors import RunError
 from blendsearch.files import atomic
-from blendsearch.reports.building import Figures, fill
+from blendsearch.reports.figures.registry import PageFigure
 from blendsearch.reports.figures.side_by_side import draw_side_by_side
-from blendsearch.reports.figures.style import render
-from blendsearch.results.words import DASH, duration, interval, percent, points
+from blendsearch.reports.page import draw_all, fill
+from blendsearch.results.records.compare import CampaignPair, CampaignRow, CampaignsRecord
+from blendsearch.results.words import (
+    DASH,
+    budget_words,
+    decimal,
+    duration,
+    interval,
+    percent,
+    percent_and_deviation,
+    plural,
+    points,
+    points_and_interval,
+)
+
+FIGURE = PageFigure(
+    name="side_by_side",
+    title="After retraining",
+    caption="◆ the blend, mean over seeds (each seed a small dot below), ● the best criterion, × the best of a random "
+    "search of equal cost.",
+    draw=draw_side_by_side,
+)
 
 
-def build_compare_page(result: Mapping[str, Any], page: Path) -> Path:
-    """Write one HTML file, figure included, from what `compare_runs` found; RunError when it cannot be written."""
-    figures = Figures({"side_by_side": render(draw_side_by_side, result["rows"])})
-    settings = {key: [_value(value) for value in values] for key, values in result["settings"].items()}
-    text = fill(
-        "compare.html.j2", figures, rows=[_words(row) for row in result["rows"]], settings=settings,
-        pairs=[_pair_words(pair) for pair in result["pairs"]], unequal=result["unequal"],
-        labels=[row["label"] for row in result["rows"]],
-    )  # fmt: skip
+def build_compare_page(record: CampaignsRecord, page: Path) -> Path:
+    """Write one HTML file, figure included; RunError when it cannot be written."""
+    words = {
+        "labels": [row.label for row in record.rows],
+        "rows": [_tell_row(row) for row in record.rows],
+        "settings": {key: [_tell_value(value) for value in values] for key, values in record.settings.items()},
+        "pairs": [_tell_pair(pair) for pair in record.pairs],
+        "unequal": record.unequal,
+    }
+    text = fill("compare.html.j2", draw_all([FIGURE], record.rows), words)
     try:
         with atomic(page) as part:
             part.write_text(text, encoding="utf-8")
@@ -31,36 +50,33 @@ def build_compare_page(result: Mapping[str, Any], page: Path) -> Path:
     return page
 
 
-def _words(row: Mapping[str, Any]) -> dict[str, str]:
-    spread = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
-    kept = f"{100 * row['budget']['ratio']:g} % of the {row['budget']['kind']}"
+def _tell_row(row: CampaignRow) -> dict[str, str]:
     return {
-        "label": row["label"],
-        "folder": row["folder"],
-        "setting": f"{row['model']} on {row['data']}, {kept}",
-        "search": f"{row['allocation']}, by {row['proxy']}, {row['search']}, {row['trials']} trials",
-        "baseline": percent(row["baseline"]),
-        "blend": percent(row["blend"]) + spread,
-        "best": f"{percent(row['best'])} ({row['best_criterion']})",
-        "difference": f"{points(row['difference'])} {interval(row['interval'])}".strip(),
-        "verdict": row["verdict"],
-        "control": percent(row["control"]),
-        "tau": DASH if row["tau"] is None else f"{row['tau']:.2f}".replace("-", "−"),
-        "time": duration(row["seconds"]),
+        "label": row.label,
+        "folder": row.folder,
+        "setting": f"{row.model} on {row.data}, {budget_words(row.budget.kind, row.budget.ratio)}",
+        "search": f"{row.allocation}, by {row.proxy}, {row.search}, {row.trials} trials",
+        "unpruned": percent(row.unpruned),
+        "blend": percent_and_deviation(row.blend, row.std),
+        "best": f"{percent(row.best)} ({row.best_criterion})",
+        "difference": points_and_interval(row.difference, row.interval),
+        "verdict": row.verdict,
+        "random_search": percent(row.random_search),
+        "tau": decimal(row.tau),
+        "time": duration(row.seconds),
     }
 
 
-def _value(value: Any) -> str:
+def _tell_value(value: object) -> str:
     """Return a setting as text."""
     if isinstance(value, list):
-        return ", ".join(map(_value, value))
+        return ", ".join(map(_tell_value, value))
     return DASH if value is None else str(value)
 
 
-def _pair_words(pair: Mapping[str, Any]) -> str:
-    range_ = f", 95 % interval {interval(pair['interval'])}" if pair["interval"] else ""
-    seeds = f"{pair['seeds']} paired seed" + ("" if pair["seeds"] == 1 else "s")
+def _tell_pair(pair: CampaignPair) -> str:
+    range_ = f", 95 % interval {interval(pair.interval)}" if pair.interval else ""
     return (
-        f"The blend of {pair['other']} against that of {pair['first']}: {points(pair['difference'])} points{range_}, "
-        f"{seeds}: {pair['verdict']}."
+        f"The blend of {pair.other} against that of {pair.first}: {points(pair.difference)} points{range_}, "
+        f"{plural(pair.seeds, 'paired seed')}: {pair.verdict}."
     )
