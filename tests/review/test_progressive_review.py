@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -13,11 +14,16 @@ from safetensors.torch import load_file
 
 from blendsearch.blending import Blend, adapt_blend, rank
 from blendsearch.campaigns.single import run_prune, run_score, run_train
+from blendsearch.config import space_of_run
 from blendsearch.criteria import score_network
 from blendsearch.errors import ConfigError, DataError, RunError, StructureError
 from blendsearch.experiment import Experiment
+from blendsearch.experiment.scoring import SCORES, write_scores
+from blendsearch.results.run_folder import RunFolder
 from blendsearch.review.sessions import ReviewOptions, open_decision, open_loop, open_review
 from blendsearch.validation.space import checked_from_dict
+
+OLD = Path(__file__).parent.parent / "results/old_runs/plain"
 
 
 def tiny(**changes):
@@ -218,3 +224,21 @@ def test_only_a_finished_search_is_explained(tmp_path):
     run_train(tiny(), tmp_path / "run")
     with pytest.raises(RunError, match="was made by 'blendsearch train'; only a search has a choice"):
         open_decision(tmp_path / "run")
+
+
+def test_the_choice_of_an_older_version_is_explained_and_nothing_written(tmp_path):
+    run = shutil.copytree(OLD, tmp_path / "run")
+    folder = RunFolder(run)
+    experiment = Experiment(space_of_run(folder.read_json("space.json")))
+    folder.write_tensors("baseline.safetensors", experiment.network.state_dict())  # too large to be kept
+    folder.write_json("records/baseline.json", {"seconds": 1.0, "search_accuracy": 0.9, "flops": 1, "params": 1})
+    widths, criteria = experiment.structure.widths, folder.read_json("records/scores.json")["criteria"]
+    write_scores(
+        folder, SCORES, {name: {group: torch.rand(width) for group, width in widths.items()} for name in criteria}
+    )
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    review = open_decision(run)
+    assert review.plan().to_dict() == folder.read_json("plan.json")
+    page, group = browser_of(review).get("/layer/1").text, review.whole.groups[1]
+    assert page.count('data-kept="yes"') == review.plan().counts[group.name]
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
