@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from statistics import median
 
 import torch
 import torch_pruning as tp
@@ -108,7 +108,7 @@ def main() -> None:
         for _ in range(arguments.repeats):
             before, own, after = (seconds(run) for run in (unit, action, unit))
             found.append(2 * own / (before + after))
-        return statistics.median(found)
+        return median(found)
 
     def unit() -> None:
         forward_backward(plain, data)

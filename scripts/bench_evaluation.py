@@ -8,9 +8,9 @@ The candidate keeps half of the FLOPs. Images are random: costs do not depend on
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
+from statistics import median
 
 import torch
 
@@ -32,7 +32,7 @@ def median_seconds(action: Callable[[], object], repeats: int) -> float:
         start = time.perf_counter()
         action()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return median(times)
 
 
 def main() -> None:

@@ -14,24 +14,19 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from blendsearch.compute import child_seed, threads
-from blendsearch.criteria import score_groups
+from blendsearch.compute import threads
 from blendsearch.errors import BlendsearchError
-from blendsearch.experiment.experiment import (
-    Experiment,
-    calibration_statistics,
-    prepare_allocation,
-    train_unpruned,
-    unlabelled,
-)
+from blendsearch.experiment.experiment import Experiment, take_unlabelled
+from blendsearch.experiment.scoring import score_calibration
+from blendsearch.experiment.unpruned import prepare_allocation, read_test_accuracy, train_unpruned
 from blendsearch.progress import silent
-from blendsearch.results.run_folder import RunFolder
-from blendsearch.results.versions import versions
+from blendsearch.results.run_folder import RunFolder, versions
 from blendsearch.schedules import Refit
 from blendsearch.structure import Plan
 from blendsearch.training import evaluate, recalibrate, train
@@ -52,10 +47,8 @@ class Measured:
         start = time.perf_counter()
         action()
         seconds = time.perf_counter() - start
-        experiment = self.experiment
-        accuracy = evaluate(
-            experiment.compute.place(network), experiment.splits.test.batches(500), experiment.compute
-        ).accuracy
+        compute = self.experiment.compute
+        accuracy = evaluate(compute.place(network), self.experiment.splits.test.batches(500), compute).accuracy
         row = {"by": by, "what": what, "images": images, "test_accuracy": accuracy, "seconds": round(seconds, 2)}
         self.rows.append(row)
         print(f"{by:20s} {what:14s} {images:7d} {100 * accuracy:8.2f} % {seconds:9.1f} s", flush=True)
@@ -64,12 +57,7 @@ class Measured:
 def measure(measured: Measured, by: str, plan: Plan, counts: list[int], positions: int) -> None:
     """Fill the rows of one criterion."""
     experiment = measured.experiment
-    structure, splits, compute, seed = (
-        experiment.structure,
-        experiment.splits,
-        experiment.compute,
-        experiment.space.seed,
-    )
+    structure, splits, compute = experiment.structure, experiment.splits, experiment.compute
 
     def cut() -> nn.Module:
         return compute.place(structure.slice(experiment.network, plan)).eval()
@@ -78,19 +66,18 @@ def measure(measured: Measured, by: str, plan: Plan, counts: list[int], position
     one = cut()
     calibration = splits.calibration
     measured.add(by, "recalibrated", len(calibration), one, lambda: recalibrate(one, calibration.batches(250), compute))
-    images = unlabelled((calibration, splits.train), max(counts), child_seed(seed, "compensation"))
+    images = take_unlabelled((calibration, splits.train), max(counts), experiment.seed("compensation"))
     for count in counts:
         pruned = cut()
         refit = Refit(images[:count], positions)
-        arguments = (experiment.network, structure, pruned, plan, compute, seed)
+        arguments = (experiment.network, structure, pruned, plan, compute, experiment.space.seed)
         measured.add(by, "compensated", count, pruned, lambda refit=refit, given=arguments: refit(*given))
     trained = cut()
     config = experiment.space.retraining
     shown = round(config.epochs * len(splits.train))
-    measured.add(
-        by, "retrained", shown, trained,
-        lambda: train(trained, splits.train, config, seed=child_seed(seed, "retraining", 0), compute=compute),
-    )  # fmt: skip
+    seed = experiment.seed("retraining", 0)
+    retrain = partial(train, trained, splits.train, config, seed=seed, compute=compute)
+    measured.add(by, "retrained", shown, trained, retrain)
 
 
 def main() -> None:
@@ -105,28 +92,26 @@ def main() -> None:
     space = load_checked(arguments.space, arguments.overrides)
     names = arguments.by.split(",")
     folder = RunFolder(arguments.out or Path("runs") / "compensation" / space.name)
-    experiment = Experiment(space, silent)
+    experiment = Experiment(space, silent, folder)
     with threads(space.compute.threads):
-        baseline = train_unpruned(experiment, folder)
-        experiment.compute.place(experiment.network)
-        unpruned = evaluate(experiment.network, experiment.splits.test.batches(500), experiment.compute).accuracy
-        scores = score_groups(experiment.structure, calibration_statistics(experiment, names), names)
-        allocation = prepare_allocation(experiment, folder)
+        unpruned = train_unpruned(experiment)
+        accuracy = read_test_accuracy(experiment)
+        scores = score_calibration(experiment, names).complete()
+        allocation = prepare_allocation(experiment)
         available = len(experiment.splits.calibration) + len(experiment.splits.train)
         counts = [count for count in COUNTS if count < available] + ([available] if available < COUNTS[-1] else [])
-        print(
-            f"{space.name}: {100 * unpruned:.2f} % before pruning, {experiment.budget.ratio:g} of {experiment.budget.kind} kept"
-        )
+        budget = experiment.budget
+        print(f"{space.name}: {100 * accuracy:.2f} % before pruning, {budget.ratio:g} of {budget.kind} kept")
         print(f"{'criterion':20s} {'what':14s} {'images':>7s} {'test accuracy':>10s}")
         measured = Measured(experiment)
         for name in names:
-            plan = allocation.plan(experiment.structure, scores[name], experiment.budget)
+            plan = allocation.plan(experiment.structure, scores[name], budget)
             measure(measured, name, plan, counts, arguments.positions)
     folder.write_json(
         "compensation.json",
         {
             "space": space.to_dict(),
-            "unpruned": {"test_accuracy": unpruned, **baseline},
+            "unpruned": {**unpruned.to_dict(), "test_accuracy": accuracy},
             "positions": arguments.positions,
             "rows": measured.rows,
             "versions": versions(),

@@ -11,36 +11,39 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import sys
 import tempfile
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from blendsearch.campaigns.single import run_train
+from blendsearch.errors import BlendsearchError
 from blendsearch.results.paired import interval
-from blendsearch.results.versions import versions
+from blendsearch.results.records.single import TrainSummary
+from blendsearch.results.run_folder import versions
 from blendsearch.validation.space import load_checked
 
 DIGITS = Path(__file__).parent.parent / "search_spaces" / "repr_digits.yaml"
 
 
-def trained(space: Path, overrides: list[str]) -> dict[str, Any]:
+def train(space: Path, overrides: list[str]) -> TrainSummary:
     """Train once; the run folder is not kept."""
     with tempfile.TemporaryDirectory() as folder:
-        return run_train(load_checked(space, overrides), Path(folder) / "run")
+        return run_train(load_checked(space, overrides), Path(folder) / "run").summary
 
 
 def one_seed(space: Path, overrides: list[str], seed: int) -> dict[str, Any]:
     """Train by RePr and plainly from the same start; accuracies in [0, 1]."""
-    by_repr = trained(space, [*overrides, f"seed={seed}"])
-    plain = trained(space, [*overrides, f"seed={seed}", "schedule=one_shot"])
-    assert by_repr["steps"] == plain["steps"]
+    by_repr = train(space, [*overrides, f"seed={seed}"])
+    plain = train(space, [*overrides, f"seed={seed}", "schedule=one_shot"])
+    assert by_repr.steps == plain.steps
     row = {
         "seed": seed,
-        "repr": by_repr["test_accuracy"],
-        "plain": plain["test_accuracy"],
-        "steps": plain["steps"],
-        "seconds": {"repr": by_repr["seconds"], "plain": plain["seconds"]},
+        "repr": by_repr.test_accuracy,
+        "plain": plain.test_accuracy,
+        "steps": plain.steps,
+        "seconds": {"repr": by_repr.seconds, "plain": plain.seconds},
     }
     print(f"seed {seed}: RePr {row['repr']:.2%}, plain {row['plain']:.2%}, {row['steps']} steps", flush=True)
     return row
@@ -56,9 +59,9 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "claim": "RePr gives a higher test accuracy than plain training with as many steps",
         "verdict": verdict,
-        "repr": statistics.fmean(row["repr"] for row in rows),
-        "plain": statistics.fmean(row["plain"] for row in rows),
-        "difference": statistics.fmean(differences),
+        "repr": fmean(row["repr"] for row in rows),
+        "plain": fmean(row["plain"] for row in rows),
+        "difference": fmean(differences),
         "interval": bounds,
         "seeds": rows,
     }
@@ -92,4 +95,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BlendsearchError as error:
+        sys.exit(str(error))

@@ -11,25 +11,24 @@ Prints mean, standard deviation and the paired difference to one-shot with its 9
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from blendsearch.blending import Blend
-from blendsearch.compute import child_seed, threads
+from blendsearch.compute import threads
 from blendsearch.config import Space
-from blendsearch.criteria import score_groups
 from blendsearch.errors import BlendsearchError
-from blendsearch.experiment.experiment import Experiment, calibration_statistics, prepare_allocation, train_unpruned
-from blendsearch.experiment.retraining import Candidate, Terms, retrain
-from blendsearch.experiment.scoring import BlendScorer
+from blendsearch.experiment import Experiment
+from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
+from blendsearch.experiment.scoring import BlendScorer, score_calibration
+from blendsearch.experiment.unpruned import prepare_allocation, read_test_accuracy, train_unpruned
 from blendsearch.progress import silent
-from blendsearch.results.paired import interval
-from blendsearch.results.run_folder import RunFolder
-from blendsearch.results.versions import versions
+from blendsearch.results.paired import deviation, interval
+from blendsearch.results.records.retraining import CRITERION
+from blendsearch.results.run_folder import RunFolder, versions
 from blendsearch.schedules import SCHEDULES
-from blendsearch.training.evaluation import evaluate
 from blendsearch.validation.space import check_space, load_checked, make
 
 FIRST = "one_shot"
@@ -52,45 +51,33 @@ def spaces_of(space: Space, names: list[str], seed: int) -> dict[str, Space]:
 
 def one_seed(spaces: dict[str, Space], by: str, folder: RunFolder) -> list[dict[str, Any]]:
     """Train one network, prune and retrain it under every schedule; return a record for each."""
-    experiment = Experiment(next(iter(spaces.values())), silent)
-    train_unpruned(experiment, folder)
-    experiment.compute.place(experiment.network)
-    unpruned = evaluate(experiment.network, experiment.splits.test.batches(500), experiment.compute).accuracy
-    known = score_groups(experiment.structure, calibration_statistics(experiment, [by]), [by])
-    seed = experiment.space.seed
-    scorer = BlendScorer(
-        Blend.single(by),
-        known,
-        experiment.structure,
-        experiment.splits.calibration,
-        experiment.compute,
-        child_seed(seed, "statistics"),
-    )
-    allocation = prepare_allocation(experiment, folder)
+    experiment = Experiment(next(iter(spaces.values())), silent, folder)
+    train_unpruned(experiment)
+    unpruned, seed = read_test_accuracy(experiment), experiment.space.seed
+    scorer = BlendScorer.of(experiment, Blend.single(by), score_calibration(experiment, [by]).complete())
+    pruning = Pruning(scorer, prepare_allocation(experiment), experiment.budget)
     records = []
     for name, space in spaces.items():
-        terms = Terms(
-            experiment.network, experiment.structure, {by: scorer}, {by: allocation}, experiment.budget,
-            make(SCHEDULES, space.schedule), space.retraining, experiment.splits, experiment.compute, seed,
-            compensation=experiment.compensation,
-        )  # fmt: skip
-        result, _ = retrain(terms, Candidate(by, "criterion", 0))
+        setup = RetrainingSetup.of(experiment, {name: pruning}, make(SCHEDULES, space.schedule))
+        repetition = Repetition(name, CRITERION, 0)
+        result, _ = retrain(setup, repetition)
+        folder.checkpoint(repetition.key).remove()
         record = {key: getattr(result, key) for key in ("test_accuracy", "search_accuracy", "flops_ratio", "seconds")}
         records.append({"schedule": name, "seed": seed, "unpruned": unpruned, **record})
         print(f"seed {seed}: {name:14s} {100 * result.test_accuracy:6.2f} %  (unpruned {100 * unpruned:.2f} %)")
     return records
 
 
-def summarised(records: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+def summarise(records: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
     """Return schedule -> mean, std, and the paired difference to one-shot with its interval."""
     tests = {name: [r["test_accuracy"] for r in records if r["schedule"] == name] for name in names}
     result = {}
     for name in names:
         differences = [one - other for one, other in zip(tests[name], tests[FIRST], strict=True)]
         result[name] = {
-            "mean": statistics.fmean(tests[name]),
-            "std": statistics.stdev(tests[name]) if len(tests[name]) > 1 else None,
-            "difference": statistics.fmean(differences),
+            "mean": fmean(tests[name]),
+            "std": deviation(tests[name]),
+            "difference": fmean(differences),
             "interval": interval(differences),
         }
     return result
@@ -129,7 +116,7 @@ def main() -> None:
     with threads(space.compute.threads):
         for seed in seeds:
             records += one_seed(spaces[seed], arguments.by, RunFolder(out / f"seed{seed}"))
-    summary = summarised(records, names)
+    summary = summarise(records, names)
     show(summary)
     out.write_json(
         "schedules.json",

@@ -15,17 +15,17 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from scipy.stats import spearmanr
 from torch import nn
 
 from blendsearch.allocation.sensitivity import Sensitivity
-from blendsearch.compute import child_seed
-from blendsearch.experiment.experiment import Experiment
+from blendsearch.errors import BlendsearchError
+from blendsearch.experiment import Experiment
 from blendsearch.models.weights import load_weights
 from blendsearch.progress import silent
 from blendsearch.training import train
@@ -51,34 +51,32 @@ class KeptAt:
             self.weights = copy.deepcopy(state["network"])
 
 
-def trained(experiment: Experiment, share: float) -> tuple[nn.Module, nn.Module]:
-    """Train the bench's network; return it as it was after a share of the epochs and at the end."""
+def train_and_keep_early(experiment: Experiment, share: float) -> tuple[nn.Module, nn.Module]:
+    """Train the experiment's network; return it as it was after a share of the epochs and at the end."""
     settings = experiment.space.training
     store = KeptAt(max(1, round(share * settings.epochs)))
-    seed = child_seed(experiment.space.seed, "training")
-    train(
-        experiment.network, experiment.splits.train, settings, seed=seed, compute=experiment.compute, checkpoint=store
-    )
+    seed, compute = experiment.seed("training"), experiment.compute
+    train(experiment.network, experiment.splits.train, settings, seed=seed, compute=compute, checkpoint=store)
     early = copy.deepcopy(experiment.network)
     early.load_state_dict(store.weights)
     return early, experiment.network
 
 
-def loaded(experiment: Experiment, files: list[str]) -> tuple[nn.Module, nn.Module]:
-    """Return the bench's network with the weights of each of two files."""
+def load_both(experiment: Experiment, files: list[str]) -> tuple[nn.Module, nn.Module]:
+    """Return the experiment's network with the weights of each of two files."""
     early, final = copy.deepcopy(experiment.network), experiment.network
     load_weights(early, files[0])
     load_weights(final, files[1])
     return early, final
 
 
-def compared(experiment: Experiment, early: nn.Module, final: nn.Module) -> dict[str, Any]:
+def compare(experiment: Experiment, early: nn.Module, final: nn.Module) -> dict[str, Any]:
     """Measure both networks; return accuracies on the search split, sensitiveness of both, and rho."""
     measured, accuracies = [], []
     for name, network in (("early", early), ("final", final)):
         network = experiment.compute.place(network).eval()
         allocation = experiment.allocation if isinstance(experiment.allocation, Sensitivity) else Sensitivity()
-        seed = child_seed(experiment.space.seed, "allocation", name)
+        seed = experiment.seed("allocation", name)
         allocation.prepare(
             network, experiment.structure, experiment.splits.search, compute=experiment.compute, seed=seed
         )
@@ -121,11 +119,11 @@ def main() -> None:
     results = []
     for seed in seeds:
         experiment = Experiment(space.model_copy(update={"seed": seed}), silent)
-        pair = loaded(experiment, given.weights) if given.weights else trained(experiment, given.share)
-        results.append(compared(experiment, *pair))
+        pair = load_both(experiment, given.weights) if given.weights else train_and_keep_early(experiment, given.share)
+        results.append(compare(experiment, *pair))
         show(results[-1])
     known = [result["spearman"] for result in results if result["spearman"] is not None]
-    mean = statistics.fmean(known) if known else None
+    mean = fmean(known) if known else None
     print("no rho is defined" if mean is None else f"mean of Spearman's rho over {len(known)}: {mean:.2f}")
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
@@ -135,4 +133,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except BlendsearchError as error:
+        sys.exit(str(error))
