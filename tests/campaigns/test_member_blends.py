@@ -18,8 +18,8 @@ from blendsearch.campaigns.single import run_prune, run_score
 from blendsearch.campaigns.transfer.run import run_transfer
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BlendsearchError, ConfigError
-from blendsearch.experiment.contenders import Contender
-from blendsearch.experiment.members import self_contained
+from blendsearch.experiment.contenders import Contender, with_members
+from blendsearch.experiment.scoring import read_members
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.validation.board import checked_board_from_dict
 from blendsearch.validation.space import checked_from_dict
@@ -46,17 +46,18 @@ def outer(finished, tmp_path_factory):
     """The file that the campaign writes when `mix` is among the terms of its winner."""
     path = tmp_path_factory.mktemp("outer") / "outer.json"
     won = Blend("network", {"network": {"mix": 1.0, "taylor": 0.5}}, found_on=finished.blend.found_on)
-    contender = Contender(won, Uniform(), "uniform", 0.9, "blend", Budget("flops", 0.4))
-    self_contained(RunFolder(finished.run_dir), {"blend": contender})["blend"].blend.save(path)
+    contender = Contender(won, Uniform(), 0.9, "blend", Budget("flops", 0.4))
+    members = read_members(RunFolder(finished.run_dir))
+    with_members({"blend": contender}, members)["blend"].blend.save(path)
     assert Blend.load(path).members == {"mix": MIX}
     return path
 
 
 def test_a_blend_is_scored_clustered_retrained_and_compared_like_a_criterion(finished):
-    assert set(finished.summary["criteria"]) == {"l1", "taylor", "mix"}
+    assert set(finished.summary.criteria) == {"l1", "taylor", "mix"}
     clusters = json.loads((finished.run_dir / "records/clusters.json").read_text())
     assert sorted(name for part in clusters["members"]["network"] for name in part) == ["l1", "mix", "taylor"]
-    assert "mix" in finished.summary["comparison"]["differences"]
+    assert "mix" in finished.summary.comparison.differences
     scores = load_file(finished.run_dir / "scores.safetensors")
     assert not any(name.startswith("apoz/") for name in scores)  # scored for mix, no criterion of the campaign
     record = json.loads((finished.run_dir / "records/blends.json").read_text())
@@ -81,8 +82,8 @@ def test_the_blend_alone_is_retrained_as_prune_by_its_file_does(finished, tmp_pa
 def test_a_blend_with_a_member_prunes_and_stands_on_boards_and_in_transfers(outer, tmp_path):
     space = space_from_dict(TINY)
     pruned = run_prune(space, str(outer), tmp_path / "prune").summary.pruned
-    row = run_transfer(outer, [space], tmp_path / "transfer", searches=False).summary["spaces"][0]
-    assert row["transferred"]["test_accuracy"] == pruned.test_accuracy
+    row = run_transfer(outer, [space], tmp_path / "transfer", searches=False).summary.spaces[0]
+    assert row.transferred.test_accuracy == pruned.test_accuracy
     network = {"name": "small", **{key: TINY[key] for key in ("data", "model", "training")}}
     board = checked_board_from_dict(
         {"name": "tiny", "seed": 3, "networks": [network], "criteria": ["l1"], "blends": [str(outer)],
@@ -90,7 +91,7 @@ def test_a_blend_with_a_member_prunes_and_stands_on_boards_and_in_transfers(oute
          "compute": TINY["compute"]}
     )  # fmt: skip
     result = run_leaderboard(board, tmp_path / "board")
-    values = {one["name"]: one["mean"] for one in result.summary["criteria"]}
+    values = {one.name: one.mean for one in result.summary.criteria}
     assert values["outer"] == pruned.test_accuracy
 
 
