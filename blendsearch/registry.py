@@ -1,4 +1,4 @@
-"""One kind of registry for criteria, allocations, proxies, backends, schedules, models and data sets."""
+"""One kind of registry for criteria, allocations, proxies, schedules, search algorithms, models and data sets."""
 
 from __future__ import annotations
 

@@ -36,10 +36,10 @@ def test_compensation_is_measured_against_the_number_of_images(monkeypatch, tmp_
     assert f"{100 * rows[-1]['test_accuracy']:.2f} %" in capsys.readouterr().out
 
 
-def test_search_backends_are_compared_at_equal_cost_and_nothing_is_done_twice(monkeypatch, tmp_path, capsys):
+def test_search_algorithms_are_compared_at_equal_cost_and_nothing_is_done_twice(monkeypatch, tmp_path, capsys):
     arguments = ["search_spaces/digits.yaml", "--evaluations", "8", "--seeds", "2", "--out", str(tmp_path)]
-    arguments += ["--only", "deap-cma_es,optuna-random", "criteria=[l1, taylor, random]", "search.population=4"]
-    run(monkeypatch, "compare_backends.py", *arguments, "compute.workers=1")
+    arguments += ["--only", "cma_es,random", "criteria=[l1, taylor, random]", "search.population=4"]
+    run(monkeypatch, "compare_algorithms.py", *arguments, "compute.workers=1")
     result = json.loads((tmp_path / "result.json").read_text())
     assert set(result["summary"]) == {"deap-cma_es", "optuna-random"}
     for rows in result["records"].values():
@@ -49,6 +49,6 @@ def test_search_backends_are_compared_at_equal_cost_and_nothing_is_done_twice(mo
     assert (tmp_path / "curves.png").stat().st_size > 0
     known = (tmp_path / "records" / "known.json").stat().st_mtime_ns
     text = capsys.readouterr().out
-    run(monkeypatch, "compare_backends.py", *arguments, "compute.workers=1")
+    run(monkeypatch, "compare_algorithms.py", *arguments, "compute.workers=1")
     assert capsys.readouterr().out == text
     assert (tmp_path / "records" / "known.json").stat().st_mtime_ns == known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blendsearch.config.board import Board, NetworkConfig
-from blendsearch.config.migration import migrate_space
+from blendsearch.config.migration import migrate_space, space_of_run
 from blendsearch.config.reading import board_from_dict, is_board, load_board, load_space, space_from_dict
 from blendsearch.config.sections.budget import BUDGET_KINDS, BudgetConfig
 from blendsearch.config.sections.compute import ComputeConfig
@@ -11,7 +11,7 @@ from blendsearch.config.sections.criteria import BLEND_UNITS, BlendConfig, Blend
 from blendsearch.config.sections.data import AugmentationConfig, DataConfig
 from blendsearch.config.sections.jobs import AuditConfig, CurvesConfig
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
-from blendsearch.config.sections.search import FinalsConfig, LimitConfig, RungConfig, SearchConfig
+from blendsearch.config.sections.search import FinalsConfig, LimitConfig, SearchConfig
 from blendsearch.config.sections.training import (
     CompensationConfig,
     DistillationConfig,
@@ -48,7 +48,6 @@ __all__ = [
     "NetworkConfig",
     "RatingsConfig",
     "RetrainingConfig",
-    "RungConfig",
     "SearchConfig",
     "Space",
     "StructureConfig",
@@ -59,4 +58,5 @@ __all__ = [
     "load_space",
     "migrate_space",
     "space_from_dict",
+    "space_of_run",
 ]

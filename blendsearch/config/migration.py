@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from blendsearch.config.reading import space_from_dict
+from blendsearch.config.space import Space
+
 
 def migrate_space(space: Mapping[str, Any]) -> dict[str, Any]:
     """Return a space as an earlier version wrote it into space.json, with today's keys; today's stays as it is.
@@ -24,3 +27,13 @@ def migrate_space(space: Mapping[str, Any]) -> dict[str, Any]:
         migrated.pop("rungs", None)
         migrated.pop("pruner", None)
     return {**space, "search": migrated}
+
+
+def space_of_run(data: Mapping[str, Any]) -> Space:
+    """Return the space of a run folder with the algorithm named that its search means; ConfigError when it is none."""
+    space = space_from_dict(migrate_space(data))
+    chosen = space.search.chosen
+    if chosen is None:
+        return space
+    search = space.search.model_copy(update={"backend": None, "algorithm": chosen})
+    return space.model_copy(update={"search": search})

@@ -23,6 +23,12 @@ _PLAIN_TYPES = {
     type(None): "null",
     Any: "anything",
 }
+RENAMED: dict[KeyPath, str] = {
+    ("search", "control"): "search.random_search",
+    ("search", "sampler"): "search.algorithm",
+}
+"""Key of an earlier version -> today's."""
+
 _LIMITS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
 _FORMS = {"string_pattern_mismatch", "string_too_short", "too_short"}
 
@@ -94,6 +100,8 @@ def _explain(spot: _Spot, details: list[Any], model: type[BaseModel]) -> str:
 
 
 def _unknown_key(spot: _Spot, model: type[BaseModel]) -> str:
+    if spot.path in RENAMED:
+        return f"unknown key; it is now '{RENAMED[spot.path]}'"
     given = str(spot.path[-1])
     keys = list(spot.owner.model_fields) if spot.owner else []
     elsewhere = [".".join(path) for path in key_paths(model) if path[-1] == given]

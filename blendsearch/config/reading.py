@@ -25,7 +25,7 @@ Check = Callable[[Mapping[str, Any]], Iterable[tuple[KeyPath, str]]]
 BOARD_KEY = "networks"
 """The key that every board has and no space."""
 
-SHORTHANDS = ("allocation", "proxy", "schedule")
+SHORTHANDS: tuple[KeyPath, ...] = (("allocation",), ("proxy",), ("schedule",), ("search", "algorithm"))
 OVERRIDES_FROM = 1_000_000  # mistakes are told in the order of lines, those of overrides after them
 
 
@@ -118,9 +118,10 @@ def _near_file(file: Path) -> str:
     return f"; did you mean '{file.parent / close}'?" if close else ""
 
 
-def _as_mapping(key: str, value: Any) -> Any:
-    """Return the mapping that a name alone, or nothing, stands for."""
-    name = Space.model_fields[key].default.name if value is None else value
+def _as_mapping(key: Any, value: Any) -> Any:
+    """Return the mapping that a name alone, or nothing where there is a default, stands for."""
+    field = Space.model_fields.get(key)
+    name = field.default.name if value is None and field is not None else value
     return {"name": name} if isinstance(name, str) else value
 
 
@@ -233,7 +234,7 @@ class _Draft(Generic[M]):
         holder = self.data
         for depth, key in enumerate(path[:-1]):
             inner = holder[key] if isinstance(key, int) else holder.get(key)
-            if depth == 0 and key in SHORTHANDS:
+            if path[: depth + 1] in SHORTHANDS:
                 inner = _as_mapping(key, inner)
             if inner is None:
                 inner = {}

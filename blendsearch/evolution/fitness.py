@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +20,7 @@ from blendsearch.structure import Plan, Structure
 class Evaluation:
     """A plan's fitness, what it cost, and whether it was known from an earlier candidate.
 
-    passes: images run through its network, see `Estimate`. rungs: what the proxies of the space's rungs said, as far
-    as it climbed; none without rungs. dropped: whether that was not up to the last. stopped: why it went no further.
+    passes: images run through its network, see `Estimate`.
     """
 
     plan: Plan
@@ -29,9 +28,6 @@ class Evaluation:
     seconds: float
     passes: int
     repeated: bool
-    rungs: tuple[float, ...] = ()
-    dropped: bool = False
-    stopped: str = "proxy"
 
 
 class Planner:
@@ -64,17 +60,6 @@ class Planner:
         return self.allocation_of(blend).plan(self.structure, self.group_scores(blend), self.budget)
 
 
-def new_plans(plans: Sequence[Plan], known: Container[str]) -> tuple[dict[str, Plan], set[int]]:
-    """Return the plans of unknown digest, digest -> plan, each once, and the positions at which they come first."""
-    fresh: dict[str, Plan] = {}
-    first = set()
-    for position, plan in enumerate(plans):
-        if plan.digest not in known and plan.digest not in fresh:
-            fresh[plan.digest] = plan
-            first.add(position)
-    return fresh, first
-
-
 class FitnessFunction:
     """Evaluates plans by a proxy, side by side, and remembers every plan it has seen.
 
@@ -91,18 +76,18 @@ class FitnessFunction:
         self, plans: Sequence[Plan], done: Callable[[int, float], None] = lambda n, v: None
     ) -> list[Evaluation]:
         """Return the evaluations in the order of `plans`; `done(count, value)` is called as new ones finish."""
-        fresh, first = new_plans(plans, self.known)
-        digests = list(fresh)
-        for count, (position, estimate) in enumerate(self.pool.map(list(fresh.values())), start=1):
-            self.known[digests[position]] = (estimate.value, estimate.seconds, estimate.passes)
+        first: dict[str, int] = {}
+        for position, plan in enumerate(plans):
+            if plan.digest not in self.known:
+                first.setdefault(plan.digest, position)
+        fresh = [plans[position] for position in first.values()]
+        for count, (place, estimate) in enumerate(self.pool.map(fresh), start=1):
+            self.known[fresh[place].digest] = (estimate.value, estimate.seconds, estimate.passes)
             done(count, estimate.value)
         return [
-            Evaluation(plan, *self.known[plan.digest], position not in first) for position, plan in enumerate(plans)
+            Evaluation(plan, *self.known[plan.digest], repeated=first.get(plan.digest) != position)
+            for position, plan in enumerate(plans)
         ]
-
-    def deciding(self, plans: Sequence[Plan]) -> list[float]:
-        """Return what the proxy that decides the search says of plans."""
-        return [evaluation.value for evaluation in self(plans)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the known values as plain JSON."""

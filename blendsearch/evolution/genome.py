@@ -14,7 +14,7 @@ from blendsearch.errors import BlendsearchError
 
 
 @dataclass(frozen=True)
-class Cell:
+class ClusterGenes:
     """The two genes of one cluster of one unit: which member is chosen, and its calibration factor."""
 
     unit: str
@@ -44,34 +44,36 @@ BUDGET = "budget"
 class GenomeSpace:
     """The blends over some clusters as vectors in [0, 1]^size, a member and a factor gene for each cluster.
 
-    cells: the clusters of all units, in order. Genes 2i and 2i + 1 are the member and the factor of cell i.
+    cluster_genes: of the clusters of all units, in order; genes 2i and 2i + 1 are the member and the factor of the ith.
     A unit whose factors are all 0 would order nothing; it stands for equal factors of 1.
-    kept: groups whose weights are searched too (allocation "evolved"); their genes follow those of the cells, 0.5
+    kept: groups whose weights are searched too (allocation "evolved"); their genes follow those of the clusters, 0.5
     for a weight of 1 and logarithmic to both sides, so that a gene's step is a ratio.
     ratios: the lowest and the highest budget, where that is searched too; its gene is the last, called "budget".
     """
 
     def __init__(self, clusters: Clusters, kept: Sequence[str] = (), ratios: tuple[float, float] | None = None) -> None:
         self.clusters = clusters
-        self.cells = tuple(
-            Cell(unit, index, members)
+        self.cluster_genes = tuple(
+            ClusterGenes(unit, index, members)
             for unit, parts in clusters.members.items()
             for index, members in enumerate(parts)
         )
         empty = [unit for unit, parts in clusters.members.items() if not parts or not all(parts)]
-        if empty or not self.cells:
+        if empty or not self.cluster_genes:
             names = ", ".join(empty) or "any unit"
             raise BlendsearchError(f"genome space: no criteria to choose from in {names}")
         self.kept = tuple(kept)
-        self.blend_size = 2 * len(self.cells)
+        self.blend_size = 2 * len(self.cluster_genes)
         self.kept_genes = slice(self.blend_size, self.blend_size + len(self.kept))
         self.ratios = ratios
         self.size = self.kept_genes.stop + (ratios is not None)
-        self.names = [f"{cell.unit}/cluster{cell.index}/{gene}" for cell in self.cells for gene in ("member", "factor")]
+        self.names = [
+            f"{own.unit}/cluster{own.index}/{gene}" for own in self.cluster_genes for gene in ("member", "factor")
+        ]
         self.names += [f"{group}/keep" for group in self.kept]
         self.names += [BUDGET] if ratios is not None else []
         self.units = {
-            unit: tuple(number for number, cell in enumerate(self.cells) if cell.unit == unit)
+            unit: tuple(number for number, own in enumerate(self.cluster_genes) if own.unit == unit)
             for unit in clusters.members
         }
 
@@ -88,9 +90,9 @@ class GenomeSpace:
     def decode(self, genome: np.ndarray) -> Blend:
         """Return the blend of a genome; members with a factor of 0 are left out of it."""
         weights: dict[str, dict[str, float]] = {unit: {} for unit in self.units}
-        for cell, (member, factor) in zip(self.cells, self._choices(genome), strict=True):
+        for own, (member, factor) in zip(self.cluster_genes, self._choices(genome), strict=True):
             if factor > 0:
-                weights[cell.unit][cell.members[member]] = factor
+                weights[own.unit][own.members[member]] = factor
         genes = self.check(genome)[self.kept_genes].tolist()
         keep = {group: 2.0 ** (OCTAVES * (2 * gene - 1)) for group, gene in zip(self.kept, genes, strict=True)}
         return Blend(self.clusters.unit, weights, dict(self.clusters.groups), keep=keep)
@@ -114,13 +116,13 @@ class GenomeSpace:
         return dict(zip(self.names, self.check(genome).tolist(), strict=True))
 
     def signature(self, genome: np.ndarray) -> tuple[object, ...]:
-        """Return what tells genomes apart, (member, factor) a cell, kept weights, budget; equal ones decode alike."""
+        """Return what tells genomes apart: members, factors, kept weights, budget; equal ones decode alike."""
         chosen = tuple((member if factor > 0 else -1, factor) for member, factor in self._choices(genome))
         return (*chosen, *self.check(genome)[self.blend_size :].tolist())
 
     def _choices(self, genome: np.ndarray) -> list[tuple[int, float]]:
-        pairs = zip(self.cells, self.check(genome)[: self.blend_size].reshape(-1, 2).tolist(), strict=True)
-        chosen = [(cell.choose(member), factor) for cell, (member, factor) in pairs]
+        pairs = zip(self.cluster_genes, self.check(genome)[: self.blend_size].reshape(-1, 2).tolist(), strict=True)
+        chosen = [(own.choose(member), factor) for own, (member, factor) in pairs]
         for numbers in self.units.values():
             if all(chosen[number][1] == 0 for number in numbers):
                 for number in numbers:
@@ -134,16 +136,17 @@ class GenomeSpace:
         blend has other units, a criterion that is in no cluster, or two criteria of one cluster with factors above 0.
         """
         genome = np.zeros(self.size)
-        genome[0 : self.blend_size : 2] = [cell.gene(0) for cell in self.cells]
+        genome[0 : self.blend_size : 2] = [own.gene(0) for own in self.cluster_genes]
         for unit, numbers in self.units.items():
             for criterion, factor in self._factors(blend, unit).items():
-                number = self._cell_of(criterion, unit, numbers)
+                number = self._cluster_of(criterion, unit, numbers)
                 if genome[2 * number + 1] > 0:
-                    members = ", ".join(self.cells[number].members)
+                    members = ", ".join(self.cluster_genes[number].members)
                     raise BlendsearchError(
                         f"blend: unit '{unit}': two criteria of one cluster ({members}), a genome holds one"
                     )
-                genome[2 * number] = self.cells[number].gene(self.cells[number].members.index(criterion))
+                own = self.cluster_genes[number]
+                genome[2 * number] = own.gene(own.members.index(criterion))
                 genome[2 * number + 1] = factor
         factors = slice(1, self.blend_size, 2)
         genome[factors] /= max(1.0, genome[factors].max())
@@ -160,11 +163,11 @@ class GenomeSpace:
             raise BlendsearchError(f"blend: no factors for unit '{unit}' (given: {', '.join(blend.weights)})")
         return {criterion: factor for criterion, factor in blend.weights[name].items() if factor > 0}
 
-    def _cell_of(self, criterion: str, unit: str, numbers: tuple[int, ...]) -> int:
+    def _cluster_of(self, criterion: str, unit: str, numbers: tuple[int, ...]) -> int:
         for number in numbers:
-            if criterion in self.cells[number].members:
+            if criterion in self.cluster_genes[number].members:
                 return number
-        known = sorted(member for number in numbers for member in self.cells[number].members)
+        known = sorted(member for number in numbers for member in self.cluster_genes[number].members)
         raise BlendsearchError(
             f"blend: criterion '{criterion}' is in no cluster of unit '{unit}' (there: {', '.join(known)})"
         )

@@ -40,7 +40,7 @@ class Trial:
 
 
 class Ledger:
-    """The trials of one study, which is maximised; whichever backend proposed them, they are recorded alike.
+    """The trials of one study, which is maximised; whichever algorithm proposed them, they are recorded alike.
 
     costs: names of kept shares that are minimised beside; optuna-dashboard then draws the Pareto front.
     storage_url: as SQLAlchemy has it, such as sqlite:///runs/digits/trials.db. One process writes at a time.
@@ -78,25 +78,15 @@ class Ledger:
         seconds: float,
         attrs: Mapping[str, Any] | None = None,
         costs: Sequence[float] = (),
-        *,
-        rungs: Sequence[float] = (),
-        dropped: bool = False,
     ) -> None:
         """Record a trial; a number that is there already is left as it is, so resuming repeats nothing.
 
         genome_params: gene name -> value in [0, 1]. attrs: plain JSON values, shown by optuna-dashboard. costs: the
-        kept shares, where the ledger was opened with names of costs. rungs: what was seen on the way to the value,
-        Optuna's intermediate values from step 1 on. dropped: whether it was given up on the way, in Optuna's words
-        pruned.
+        kept shares, where the ledger was opened with names of costs.
         Raises RunError when trials before `number` are missing, for a value that is not finite, or when the
         storage cannot be written.
         """
-        state = TrialState.PRUNED if dropped else TrialState.COMPLETE
-        steps = dict(enumerate(map(float, rungs), start=1))
-        self._add(
-            number, generation, genome_params, (value, *costs), seconds, attrs or {},
-            state=state, intermediate_values=steps,
-        )  # fmt: skip
+        self._add(number, generation, genome_params, (value, *costs), seconds, attrs or {})
 
     def record_climb(
         self,
@@ -114,10 +104,8 @@ class Ledger:
         """
         state = TrialState.COMPLETE if len(accuracies) >= rungs else TrialState.PRUNED
         steps = dict(enumerate(map(float, accuracies), start=1))
-        self._add(
-            number, len(steps), genome_params, (accuracies[-1],), seconds, attrs or {},
-            state=state, intermediate_values=steps,
-        )  # fmt: skip
+        more: dict[str, Any] = {"state": state, "intermediate_values": steps}
+        self._add(number, len(steps), genome_params, (accuracies[-1],), seconds, attrs or {}, **more)
 
     def _add(
         self,

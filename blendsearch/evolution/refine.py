@@ -1,4 +1,4 @@
-"""From blends to genomes of another space: lifted to finer units, averaged for coarser ones."""
+"""From blends to genomes of another space: refined for finer units, averaged for coarser ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Dropped:
     kept: str
 
 
-def encoded(genomes: GenomeSpace, blend: Blend) -> tuple[np.ndarray, list[Dropped]]:
+def refine_blend(genomes: GenomeSpace, blend: Blend) -> tuple[np.ndarray, list[Dropped]]:
     """Return the genome that is nearest to a blend, and what had to be left out of it.
 
     A blend of a coarser unit is given to each finer unit (a stage's blend to its layers); one of a finer unit is
@@ -32,10 +32,10 @@ def encoded(genomes: GenomeSpace, blend: Blend) -> tuple[np.ndarray, list[Droppe
     for groups that the blend does not cover.
     """
     clusters = genomes.clusters
-    lifted = with_unit(blend, clusters.unit, clusters.groups)
+    refined = with_unit(blend, clusters.unit, clusters.groups)
     weights: dict[str, dict[str, float]] = {}
     dropped: list[Dropped] = []
-    for unit, factors in lifted.weights.items():
+    for unit, factors in refined.weights.items():
         weights[unit] = dict(factors)
         for members in clusters.members[unit]:
             rivals = [name for name in members if factors.get(name, 0.0) > 0]
@@ -43,7 +43,7 @@ def encoded(genomes: GenomeSpace, blend: Blend) -> tuple[np.ndarray, list[Droppe
             for name in rivals:
                 if kept is not None and name != kept:
                     dropped.append(Dropped(unit, name, weights[unit].pop(name), kept))
-    return genomes.encode(replace(lifted, weights=weights)), dropped
+    return genomes.encode(replace(refined, weights=weights)), dropped
 
 
 def check_known(blend: Blend, criteria: Iterable[str], where: str) -> None:

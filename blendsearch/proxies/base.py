@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 from torch import nn
 
 from blendsearch.compute import Compute
@@ -41,14 +40,12 @@ class ProxyContext:
 class Estimate:
     """A proxy's answer: accuracy in [0, 1], and what it cost in seconds and in passes.
 
-    passes: images run through the candidate's network; one that it was trained on counts three. right: bool [images],
-    which of the search images were classified right, None where the value is not their share.
+    passes: images run through the candidate's network; one that it was trained on counts three.
     """
 
     value: float
     seconds: float
     passes: int = 0
-    correct_mask: np.ndarray | None = field(default=None, compare=False)
 
 
 class Proxy:
@@ -59,8 +56,6 @@ class Proxy:
 
     name: ClassVar[str]
     source: ClassVar[str]
-
-    correct_mask: np.ndarray | None = None
 
     def __init__(self, search_images: int | None = None) -> None:
         positive(search_images=search_images)
@@ -82,21 +77,15 @@ class Proxy:
     def estimate(self, network: nn.Module, plan: Plan) -> Estimate:
         """Estimate a network that was sliced by `plan`; the network is used up (changed in place)."""
         start = time.perf_counter()
-        self.correct_mask = None
         network = self.context.compute.place(network)
         with counted(network) as passes:
             self.adapt(network, plan)
             value = self.value(network)
-        # A proxy may read the accuracy and make something else of it.
-        answers = (
-            self.correct_mask if self.correct_mask is not None and float(self.correct_mask.mean()) == value else None
-        )
-        return Estimate(value, time.perf_counter() - start, passes(), answers)
+        return Estimate(value, time.perf_counter() - start, passes())
 
     def value(self, network: nn.Module) -> float:
         """Return the estimate in [0, 1] from the adapted network: its accuracy on the search split."""
-        self.correct_mask = correct_mask(network, self.search.batches(500), self.context.compute).numpy()
-        return float(self.correct_mask.mean())
+        return float(correct_mask(network, self.search.batches(500), self.context.compute).double().mean())
 
 
 def _same(value: object, other: object) -> bool:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from blendsearch.config import Space, space_from_dict
+from blendsearch.config import Space, space_of_run
 from blendsearch.errors import ConfigError, RunError
 from blendsearch.files import atomic
 from blendsearch.results.reading import parse
@@ -225,7 +225,7 @@ def check_same_space(folder: RunFolder, space: dict[str, Any], free: Sequence[st
         if folder.has("records"):
             raise RunError(f"{folder.path}: holds no search campaign to resume; choose another --run-dir")
         return
-    differing = sorted(_differences(_with_defaults(folder.read_json("space.json")), space))
+    differing = sorted(_differences(_comparable(folder.read_json("space.json")), _comparable(space)))
     differing = [key for key in differing if not key.startswith(("compute.workers", "data.workers", *free))]
     if differing:
         raise RunError(
@@ -234,10 +234,10 @@ def check_same_space(folder: RunFolder, space: dict[str, Any], free: Sequence[st
         )
 
 
-def _with_defaults(space: dict[str, Any]) -> dict[str, Any]:
-    """Return a space with the keys that an older version did not write yet; as it is, when it is no space by now."""
+def _comparable(space: dict[str, Any]) -> dict[str, Any]:
+    """Return a space with today's keys, and all of them; as it is, when it is no space by now."""
     try:
-        return space_from_dict(space).to_dict()
+        return space_of_run(space).to_dict()
     except ConfigError:
         return space
 

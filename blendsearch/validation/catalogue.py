@@ -8,7 +8,7 @@ from typing import Any
 from blendsearch.allocation import ALLOCATIONS
 from blendsearch.criteria import CRITERIA
 from blendsearch.data.datasets import DATASETS
-from blendsearch.evolution.algorithms import BACKENDS
+from blendsearch.evolution.algorithms import ALGORITHMS
 from blendsearch.models.zoo import MODELS
 from blendsearch.proxies import PROXIES
 from blendsearch.registry import Registry
@@ -20,11 +20,11 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "allocations": ALLOCATIONS,
     "proxies": PROXIES,
     "schedules": SCHEDULES,
-    "backends": BACKENDS,
+    "algorithms": ALGORITHMS,
     "models": MODELS,
     "datasets": DATASETS,
 }
-WITH_OPTIONS = ("allocations", "proxies", "schedules")
+WITH_OPTIONS = ("allocations", "proxies", "schedules", "algorithms")
 PATTERNS = {
     "models": {
         "torchvision:NAME": "Any classification network of torchvision, for example torchvision:resnet18.",
@@ -35,7 +35,7 @@ PATTERNS = {
 
 
 def catalogue(kind: str) -> list[dict[str, str]]:
-    """Return a row per entry of a kind: name, description; where they exist family, needs, options, choices, source."""
+    """Return a row per entry of a kind: name, description; where they exist family, needs, backend, options, source."""
     registry = REGISTRIES[kind]
     rows = [_row(kind, name, registry.get(name)) for name in registry.names()]
     return rows + [{"name": name, "description": text} for name, text in PATTERNS.get(kind, {}).items()]
@@ -46,10 +46,10 @@ def _row(kind: str, name: str, entry: Any) -> dict[str, str]:
     if kind == "criteria":
         row["family"] = entry().family
         row["needs"] = ", ".join(entry.needs) or "nothing"
+    if kind == "algorithms":
+        row["backend"] = entry.backend
     if kind in WITH_OPTIONS:
         row["options"] = ", ".join(f"{key}={default}" for key, default in options_of(entry).items()) or "none"
-    if kind == "backends":
-        row["choices"] = "; ".join(f"{key}: {', '.join(values)}" for key, values in entry.choices.items()) or "nothing"
     if getattr(entry, "source", ""):
         row["source"] = entry.source
     return row

@@ -18,7 +18,13 @@ from blendsearch.config import BUDGET_KINDS, KeyPath, SearchConfig, Space, load_
 from blendsearch.criteria import CRITERIA
 from blendsearch.data.datasets import DATASETS
 from blendsearch.errors import BlendsearchError, ConfigError, nearest
-from blendsearch.evolution.algorithms import ALGORITHMS, BACKENDS, SAMPLERS, Settings
+from blendsearch.evolution.algorithms import (
+    ALGORITHMS,
+    SearchAlgorithm,
+    algorithm_class,
+    algorithms_of,
+    check_algorithm,
+)
 from blendsearch.evolution.parallel import resolve_workers
 from blendsearch.evolution.refine import check_known
 from blendsearch.models.loading import check_name
@@ -114,11 +120,10 @@ def _files(data: Mapping[str, Any]) -> Mistakes:
 def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
     """Yield (key path, what is wrong) for unknown names and options; values of a wrong type are passed over."""
     for key, registry in WITH_OPTIONS.items():
-        yield from _named(key, data.get(key), registry)
+        yield from _named((key,), data.get(key), registry)
     yield from _known(("data", "name"), data, DATASETS.get)
     yield from _known(("model", "name"), data, check_name)
-    yield from _search(data)
-    yield from _rungs(data.get("search"))
+    yield from _search(data.get("search"))
     yield from _audited(data.get("audit"))
     yield from unused_options(data)
     criteria = data.get("criteria")
@@ -151,47 +156,29 @@ def _space_blends(section: Any) -> Mistakes:
             yield ("blends", position), f"the name '{label}' cannot be used ({allowed})"
 
 
-def _search(data: Mapping[str, Any]) -> Mistakes:
+def _search(section: Any) -> Mistakes:
+    """Yield what is wrong with the algorithm, or what it cannot work with though each value alone is allowed."""
+    given = section if isinstance(section, Mapping) else {}
     named = [
-        *_known(("search", "backend"), data, BACKENDS.get),
-        *_known(("search", "algorithm"), data, lambda name: _among("algorithm", name, ALGORITHMS)),
-        *_known(("search", "sampler"), data, lambda name: _among("sampler", name, SAMPLERS)),
+        *_known(("search", "backend"), {"search": section}, algorithms_of),
+        *_name_and_options(("search", "algorithm"), given.get("algorithm"), ALGORITHMS),
     ]
     yield from named
+    try:
+        search = SearchConfig.model_validate(section or {})
+    except ValidationError:
+        return  # told as mistakes of the section
     if not named:
-        yield from _settings(data.get("search"))
-
-
-def _rungs(section: Any) -> Mistakes:
-    rungs = section.get("rungs") if isinstance(section, Mapping) else None
-    for position, rung in enumerate(rungs if isinstance(rungs, list) else []):
-        if isinstance(rung, Mapping):
-            for path, what in _named("proxy", rung.get("proxy"), PROXIES):
-                yield ("search", "rungs", position, *path), what
+        chosen = list(_message(("search", "algorithm"), lambda: algorithm_class(search)))
+        for place, what in chosen or _message(("search",), lambda: check_algorithm(search)):
+            yield _own_place(("search",), place, what)
 
 
 def _audited(section: Any) -> Mistakes:
     proxies = section.get("proxies") if isinstance(section, Mapping) else None
     for position, proxy in enumerate(proxies if isinstance(proxies, list) else []):
-        for path, what in _named("proxy", proxy, PROXIES):
+        for path, what in _named(("proxy",), proxy, PROXIES):
             yield ("audit", "proxies", position, *path[1:]), what
-
-
-def _settings(section: Any) -> Mistakes:
-    """Yield what the chosen algorithm cannot work with though each value alone is allowed."""
-    try:
-        search = SearchConfig.model_validate(section or {})
-    except ValidationError:
-        return  # told as mistakes of the section
-    settings = Settings.of(search)
-    yield from _message(("search",), lambda: BACKENDS.get(search.backend).check(settings))
-
-
-def _among(kind: str, name: str, allowed: Collection[str]) -> None:
-    if name not in allowed:
-        close = nearest(name, allowed)
-        hint = f"; did you mean '{close}'?" if close else ""
-        raise ConfigError(f"unknown {kind} '{name}'{hint} (allowed: {', '.join(allowed)})")
 
 
 def _known(path: KeyPath, data: Any, get: Callable[[str], Any], above: KeyPath = ()) -> Mistakes:
@@ -202,46 +189,59 @@ def _known(path: KeyPath, data: Any, get: Callable[[str], Any], above: KeyPath =
         yield from _message((*above, *path), lambda: get(value))
 
 
-def _named(key: str, section: Any, registry: Registry[Any]) -> Mistakes:
-    path: KeyPath = (key,) if isinstance(section, str) else (key, "name")
+def _named(path: KeyPath, section: Any, registry: Registry[Any]) -> Mistakes:
+    """Yield what is wrong with a name and its options, by making what they stand for."""
+    found = list(_name_and_options(path, section, registry))
+    yield from found
+    given = {"name": section} if isinstance(section, str) else section
+    if not found and isinstance(given, Mapping) and isinstance(given.get("name"), str):
+        options = {str(option): value for option, value in given.items() if option != "name"}
+        for place, what in _message(path, lambda: registry.get(given["name"])(**options)):
+            yield _own_place(path, place, what)
+
+
+def _name_and_options(path: KeyPath, section: Any, registry: Registry[Any]) -> Mistakes:
+    """Yield an unknown name, unknown options, and options of a wrong type."""
+    place: KeyPath = path if isinstance(section, str) else (*path, "name")
     section = {"name": section} if isinstance(section, str) else section
     name = section.get("name") if isinstance(section, Mapping) else None
     if not isinstance(name, str):
         return
     if name not in registry:
-        yield from _message(path, lambda: registry.get(name))
+        yield from _message(place, lambda: registry.get(name))
         return
     options = {str(option): value for option, value in section.items() if option != "name"}
     allowed = options_of(registry.get(name))
-    strange = [option for option in options if option not in allowed]
-    for option in strange:
-        close = nearest(option, allowed)
-        hint = f"; did you mean '{close}'?" if close else ""
-        listed = ", ".join(allowed) or "none"
-        yield (key, option), f"unknown option of {registry.kind} '{name}'{hint} (allowed: {listed})"
+    for option in options:
+        if option not in allowed:
+            close = nearest(option, allowed)
+            hint = f"; did you mean '{close}'?" if close else ""
+            listed = ", ".join(allowed) or "none"
+            yield (*path, option), f"unknown option of {registry.kind} '{name}'{hint} (allowed: {listed})"
     known = {option: value for option, value in options.items() if option in allowed}
-    wrong = list(wrong_types(registry.get(name), known))
-    for option, what in wrong:
-        yield (key, option), what
-    if not strange and not wrong:
-        for place, what in _message((key,), lambda: registry.get(name)(**options)):
-            yield _own_place(key, place, what)
+    for option, what in wrong_types(registry.get(name), known):
+        yield (*path, option), what
 
 
-def _own_place(key: str, place: KeyPath, what: str) -> tuple[KeyPath, str]:
+def _own_place(path: KeyPath, place: KeyPath, what: str) -> tuple[KeyPath, str]:
     """Take the option's path out of a message that begins with it, such as "proxy.images: -5 given"."""
     head, _, rest = what.partition(": ")
-    if head.startswith(f"{key}.") and " " not in head:
+    if head.startswith(f"{path[0]}.") and " " not in head:
         return tuple(head.split(".")), rest
     return place, what
 
 
 def options_of(factory: Any) -> dict[str, Any]:
-    """Return the options of a registered class: name -> default."""
+    """Return the options of a registered class: name -> default; of an algorithm those beside what all share."""
     if factory.__init__ is object.__init__:
         return {}
     parameters = inspect.signature(factory).parameters
-    return {name: p.default for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    shared = inspect.signature(SearchAlgorithm).parameters if factory in map(ALGORITHMS.get, ALGORITHMS) else ()
+    return {
+        name: one.default
+        for name, one in parameters.items()
+        if name not in shared and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+    }
 
 
 def _ratings(section: Any) -> Mistakes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from blendsearch.config import KeyPath, SearchConfig, Space
+from blendsearch.config import KeyPath
 from blendsearch.errors import BlendsearchError
 from blendsearch.proxies import PROXIES, Proxy
 
@@ -17,9 +17,6 @@ def unused_options(data: Mapping[str, Any]) -> Idle:
     search = data.get("search")
     if isinstance(search, Mapping):
         yield from _without_objectives(search)
-        yield from _without_rungs(search)
-        yield from _of_another_backend(search)
-        yield from _rungs_that_decide(search, data.get("proxy"))
     audit = data.get("audit")
     if isinstance(audit, Mapping):
         yield from _audited_twice(audit.get("proxies"))
@@ -29,43 +26,6 @@ def _without_objectives(search: Mapping[str, Any]) -> Idle:
     if search.get("lowest") is not None and not search.get("objectives"):
         what = f"{search['lowest']} given, but only a search with objectives tries smaller budgets"
         yield ("search", "lowest"), f"{what}; set lowest: null, or name objectives"
-
-
-def _without_rungs(search: Mapping[str, Any]) -> Idle:
-    default = SearchConfig().pruner
-    if search.get("pruner", default) != default and not search.get("rungs"):
-        what = f"'{search['pruner']}' given, but without rungs there is nothing to prune"
-        yield ("search", "pruner"), f"{what}; set pruner: {default}, or name rungs"
-
-
-def _of_another_backend(search: Mapping[str, Any]) -> Idle:
-    """Yield a choice that only the other backend has, unless one for this backend is made as well.
-
-    Both may be set where a file is for one backend and a command line changes over to the other. What is wrong with
-    a default where there are objectives, the backends say themselves.
-    """
-    default = SearchConfig()
-    algorithm, sampler = search.get("algorithm", default.algorithm), search.get("sampler", default.sampler)
-    given = algorithm != default.algorithm, sampler != default.sampler
-    if search.get("objectives"):
-        return
-    backend = search.get("backend", default.backend)
-    if backend == "optuna" and given == (True, False):
-        what = f"'{algorithm}' is of backend deap and does nothing with optuna"
-        yield ("search", "algorithm"), f"{what}; set algorithm: {default.algorithm}, backend: deap, or another sampler"
-    if backend == "deap" and given == (False, True):
-        what = f"'{sampler}' is of backend optuna and does nothing with deap"
-        yield ("search", "sampler"), f"{what}; set sampler: {default.sampler}, backend: optuna, or another algorithm"
-
-
-def _rungs_that_decide(search: Mapping[str, Any], deciding: Any) -> Idle:
-    rungs = search.get("rungs")
-    last = _made(Space.model_fields["proxy"].default.name if deciding is None else deciding)
-    for position, rung in enumerate(rungs if isinstance(rungs, list) else []):
-        own = _made(rung.get("proxy")) if isinstance(rung, Mapping) else None
-        if own is not None and last is not None and own.same_as(last):
-            what = f"'{own.name}' with the same options decides the search, so it screens nothing more cheaply"
-            yield ("search", "rungs", position, "proxy"), f"{what}; give a cheaper one"
 
 
 def _audited_twice(proxies: Any) -> Idle:

@@ -26,7 +26,7 @@ TINY = {
     "blend": {"unit": "network"},
     "clusters": {"count": 2},
     "proxy": {"name": "bn_recalibrated", "images": 50},
-    "search": {"population": 4, "generations": 0, "control": False},
+    "search": {"population": 4, "generations": 0, "random_search": False},
     "retraining": {"epochs": 0.3, "batch_size": 64, "lr": 0.05},
     "compute": {"device": "cpu", "workers": 1},
 }

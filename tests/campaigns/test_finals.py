@@ -64,7 +64,6 @@ def test_the_best_plans_of_all_trials_are_the_finalists(finished):
     for one in candidates:
         assert study.trials[one["trial"]].params == one["genome"]
         assert Plan.from_dict(one["plan"]).digest == one["digest"]
-    assert {trial.user_attrs["stopped"] for trial in study.trials} <= {"proxy", "known plan"}
 
 
 @pytest.mark.parametrize("name", ["finals", "finals-control"])
@@ -151,7 +150,7 @@ def test_the_number_of_workers_does_not_matter(finished, tmp_path):
 
 def test_finals_are_off_by_default_and_without_limit(tmp_path):
     assert tiny({"finals": None}).search == tiny({}).search.model_copy(update={"finals": None, "limit": None})
-    campaign = run_search(tiny({"finals": None, "control": False}), tmp_path / "run")
+    campaign = run_search(tiny({"finals": None, "random_search": False}), tmp_path / "run")
     assert campaign.summary["finals"] is None
     assert not (campaign.run_dir / "records/finals.json").exists()
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{campaign.run_dir / 'trials.db'}")
@@ -170,6 +169,23 @@ def test_a_limit_ends_the_search_after_its_generation(tmp_path, limit):
     assert all(one < limit[kind] for one in reached[:-1])
     assert len(evolution) < 31
     assert record_of(campaign, "control")["evaluations"] == evolution[-1]["evaluations"]
+
+
+def test_a_limit_of_passes_counts_those_of_every_trial(tmp_path):
+    limit = 2000
+    campaign = run_search(
+        tiny({"finals": None, "generations": 30, "limit": {"forward_passes": limit}}), tmp_path / "run"
+    )
+    evolution, search = record_of(campaign, "evolution"), campaign.summary.search
+    spent = [one["passes"] for one in evolution]
+    assert search.stopped_by == "forward_passes"
+    assert sum(spent[:-1]) < limit <= sum(spent) == search.passes
+    by_trial = [0] * len(evolution)
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{campaign.run_dir / 'trials.db'}")
+    for trial in study.trials:
+        by_trial[trial.user_attrs["generation"]] += trial.user_attrs["passes"]
+        assert trial.user_attrs["repeated"] == (trial.user_attrs["passes"] == 0)
+    assert by_trial == spent
 
 
 def test_a_candidate_is_out_as_soon_as_it_is_clearly_worse():
@@ -228,6 +244,7 @@ def test_accuracies_are_means_over_seeds_and_images():
     [
         ({"limit": {}}, 1, "search.limit: a limit has exactly one kind (given none, allowed one of evaluations, "),
         ({"limit": {"evaluations": 3, "seconds": 3.0}}, 1, "(given evaluations and seconds, allowed"),
+        ({"limit": {"forward_passes": 0}}, 1, "search.limit.forward_passes: out of range (given 0"),
         ({"finals": {"rungs": [0.3, 0.1]}}, 1, "search.finals.rungs: expected in ascending order"),
         ({"finals": {"rungs": [0.3, 1.5]}}, 1, "search.finals.rungs.1: out of range (given 1.5"),
         ({"finals": {"candidates": 1}}, 1, "search.finals.candidates: out of range (given 1, allowed"),

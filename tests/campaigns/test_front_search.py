@@ -136,8 +136,8 @@ def test_killed_and_resumed_ends_the_same(finished, tmp_path, task, at):
 def test_optuna_evolved_shares_three_objectives_and_a_limit_work_together(tmp_path):
     space = tiny(
         {
-            "backend": "optuna", "sampler": "nsgaii", "objectives": ["params", "latency"], "limit": {"evaluations": 6},
-            "front": 2, "generations": 50, "control": False,
+            "algorithm": "nsgaii", "objectives": ["params", "latency"], "limit": {"evaluations": 6},
+            "front": 2, "generations": 50, "random_search": False,
         },
         name="three", allocation="evolved", criteria=["l1", "taylor"], retraining={"epochs": 0.2},
     )  # fmt: skip
@@ -157,7 +157,8 @@ def test_optuna_evolved_shares_three_objectives_and_a_limit_work_together(tmp_pa
         ({"objectives": ["filters"]}, r"search\.objectives"),
         ({"objectives": ["flops", "flops"]}, r"search\.objectives: named more than once: flops"),
         ({"algorithm": "cma_es"}, r"search: objectives flops given, algorithm 'cma_es' has accuracy alone; allowed: "),
-        ({"backend": "optuna"}, r"search: objectives flops given, sampler 'tpe' has accuracy alone; allowed: backend"),
+        ({"algorithm": "tpe"}, r"search: objectives flops given, algorithm 'tpe' has accuracy alone; allowed: "),
+        ({"backend": "optuna"}, r"search\.algorithm: 'nsga2' is of backend deap, and backend optuna is given"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(search, message):

@@ -15,7 +15,7 @@ from blendsearch.campaigns.search.run import run_search
 from blendsearch.config import LimitConfig
 from blendsearch.errors import ConfigError
 from blendsearch.evolution.genome import GenomeSpace
-from blendsearch.evolution.refine import encoded
+from blendsearch.evolution.refine import refine_blend
 
 CRITERIA = ["l1", "taylor", "apoz", "random"]
 
@@ -30,7 +30,7 @@ def tiny(search=None, unit=("network", "stage", "layer"), **changes):
         "proxy": "bn_recalibrated",
         "retraining": {"epochs": 0.3, "batch_size": 64, "lr": 0.05},
     }
-    return tiny_space({"generations": 4, "control": False, **(search or {})}, **{**own, **changes})
+    return tiny_space({"generations": 4, "random_search": False, **(search or {})}, **{**own, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_a_phase_starts_from_the_best_of_the_one_before_at_no_cost(finished):
             [trial for trial in trials if trial.user_attrs["unit"] == space.clusters.unit] for space in (coarse, fine)
         )
         best = max(own, key=lambda trial: trial.value)
-        lifted, dropped = encoded(fine, coarse.decode(np.array([best.params[name] for name in coarse.names])))
-        assert started[0].params == fine.params(lifted)
+        refined, dropped = refine_blend(fine, coarse.decode(np.array([best.params[name] for name in coarse.names])))
+        assert started[0].params == fine.params(refined)
         if not dropped:
             assert started[0].value == best.value
             assert started[0].user_attrs["repeated"]
@@ -209,7 +209,7 @@ def test_blends_from_files_join_the_first_population(finished, tmp_path):
     files = [str(tmp_path / name) for name in ("own.json", "crowded.json")]
     own.save(files[0])
     crowded.save(files[1])
-    space = tiny({"start_from": files, "generations": 2, "control": True}, unit=["network", "layer"])
+    space = tiny({"start_from": files, "generations": 2, "random_search": True}, unit=["network", "layer"])
     campaign = run_search(space, tmp_path / "run")
     trials = trials_of(campaign)
     assert [trial.user_attrs.get("start_from") for trial in trials[4:7]] == ["own.json", "crowded.json", None]

@@ -216,7 +216,7 @@ def test_a_random_search_of_equal_cost_stands_beside_the_blend(finished, evolved
 
 
 def test_the_random_search_can_be_left_out(tmp_path):
-    campaign = run_search(tiny(search={"population": 6, "generations": 0, "control": False}), tmp_path / "run")
+    campaign = run_search(tiny(search={"population": 6, "generations": 0, "random_search": False}), tmp_path / "run")
     assert campaign.summary["control"] is None
     assert campaign.summary["comparison"]["control"] is None
     assert "Against chance" not in campaign.report.read_text()
@@ -291,13 +291,13 @@ def test_without_shares_of_its_own_a_blend_has_no_parts(finished):
 
 @pytest.mark.usefixtures("without_report")
 def test_the_parts_can_be_left_out(tmp_path):
-    search = {"population": 6, "generations": 0, "control": False, "ablation": False}
+    search = {"population": 6, "generations": 0, "random_search": False, "ablation": False}
     assert run_search(tiny(allocation="evolved", search=search), tmp_path / "run").summary["ablation"] == {}
 
 
 def test_a_finished_campaign_grows_by_seeds_parts_and_the_random_search(evolved, tmp_path):
     space, campaign = evolved
-    search = {**space.to_dict()["search"], "control": False, "ablation": False}
+    search = {**space.to_dict()["search"], "random_search": False, "ablation": False}
     less = {**space.to_dict(), "search": search, "retraining": {**space.to_dict()["retraining"], "seeds": 1}}
     small = run_search(space_from_dict(less), tmp_path / "run")
     assert small.summary["ablation"] == {}

@@ -32,8 +32,8 @@ def test_an_override_beyond_a_list_says_how_many_items_there_are(write, override
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("search.rungs.0.proxy=zero_shot", "search.rungs has 0 items, counted from 0 (given 0, allowed none)"),
-        ("search.rungs.first.keep=0.5", "search.rungs has 0 items, counted from 0, and 'first' is no index"),
+        ("search.objectives.0=flops", "search.objectives has 0 items, counted from 0 (given 0, allowed none)"),
+        ("search.objectives.first=flops", "search.objectives has 0 items, counted from 0, and 'first' is no index"),
         ("search.start_from.0=x.json", "search.start_from has 0 items, counted from 0 (given 0, allowed none)"),
         ("blends.0.file=x", "blends has 0 items, counted from 0 (given 0, allowed none)"),
         ("search.finals.rungs.0=0.5", "search.finals.rungs is left at its default of 2 items, none of which"),

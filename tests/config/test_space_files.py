@@ -64,6 +64,20 @@ def test_overrides(write):
     assert space.model.arguments == {"width": 8}
 
 
+def test_an_override_gives_the_algorithm_options(write):
+    space = load_space(write(GOOD + "search: {algorithm: tpe}\n"), ["search.algorithm.step=2"])
+    assert space.search.algorithm.name == "tpe"
+    assert space.search.algorithm.options == {"step": 2}
+    (line,) = mistakes_of(write(GOOD), "search.algorithm.step=2")  # of which, nobody knows
+    assert line.endswith("search.algorithm.name: missing key (allowed a text)")
+
+
+@pytest.mark.parametrize(("key", "now"), [("control", "random_search"), ("sampler", "algorithm")])
+def test_a_renamed_key_says_what_it_is_now(write, key, now):
+    (line,) = mistakes_of(write(GOOD), f"search.{key}=x")
+    assert line == f"override search.{key}=x: search.{key}: unknown key; it is now 'search.{now}'"
+
+
 def test_written_space_reads_back_equal(write):
     space = load_space(write(GOOD), ["data.mean=[0.5]", "model.arguments.tag='1e-3'", "proxy.ridge=1e-7"])
     assert load_space(write(space.to_yaml())) == space

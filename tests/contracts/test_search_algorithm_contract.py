@@ -1,8 +1,7 @@
-"""What every registered backend must do, whatever library is inside it."""
+"""What every registered search algorithm must do, whatever library is inside it."""
 
 from __future__ import annotations
 
-import itertools
 import json
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from blendsearch.blending import Clusters
 from blendsearch.errors import BlendsearchError
-from blendsearch.evolution.algorithms import BACKENDS
+from blendsearch.evolution.algorithms import ALGORITHMS, Settings
 from blendsearch.evolution.genome import GenomeSpace
 
 CRITERIA = ("l1", "l2", "fpgm", "taylor", "apoz")
@@ -30,38 +29,34 @@ def fitness(genome):
     return 1.0 - float(np.square(genome - TARGET).mean())
 
 
-def variants():
-    """Yield (backend, settings), one for everything that a backend lets its settings choose between."""
-    for name in BACKENDS.names():
-        choices = BACKENDS.get(name).choices
-        for values in itertools.product(*choices.values()):
-            # Gaussian processes take seconds; tests/search/test_backends.py has them learn and resume every time.
-            marks = [pytest.mark.slow] if "gp" in values else []
-            yield pytest.param(
-                (name, dict(zip(choices, values, strict=True))), id="-".join([name, *values]), marks=marks
-            )
-
-
-@pytest.fixture(params=list(variants()))
+@pytest.fixture(params=ALGORITHMS.names())
 def make(request):
-    name, settings = request.param
-
     def build(seed=0, initial=INITIAL):
-        return BACKENDS.get(name)(SPACE, seed=seed, initial=initial, population=SIZE, **settings)
+        algorithm = ALGORITHMS.get(request.param)
+        return algorithm(SPACE, seed=seed, initial=initial, settings=Settings(population=SIZE))
 
     return build
 
 
-def step(backend, n=SIZE):
-    genomes = backend.ask(n)
-    backend.tell(genomes, [fitness(genome) for genome in genomes])
+@pytest.mark.parametrize("name", ALGORITHMS.names())
+def test_it_says_whose_it_is_and_where_it_comes_from(name):
+    algorithm = ALGORITHMS.get(name)
+    assert algorithm.name == name
+    assert algorithm.backend
+    assert algorithm.source
+    assert algorithm.__doc__
+
+
+def step(algorithm, n=SIZE):
+    genomes = algorithm.ask(n)
+    algorithm.tell(genomes, [fitness(genome) for genome in genomes])
     return np.stack(genomes)
 
 
 def test_asks_are_points_of_the_unit_cube(make):
-    backend = make()
+    algorithm = make()
     for n in (SIZE, 1, 3, SIZE):
-        genomes = step(backend, n)
+        genomes = step(algorithm, n)
         assert genomes.shape == (n, SPACE.size)
         assert genomes.dtype == np.float64
         assert ((genomes >= 0) & (genomes <= 1)).all()
@@ -77,20 +72,20 @@ def test_initial_genomes_come_first_and_whole(make, n):
 
 def test_initial_genomes_are_optional_and_asked_once(make):
     assert len(make(initial=[]).ask(3)) == 3
-    backend = make()
-    step(backend)
-    second = step(backend)
+    algorithm = make()
+    step(algorithm)
+    second = step(algorithm)
     assert not all(any(np.array_equal(genome, one) for genome in second) for one in INITIAL)
 
 
 def test_the_seed_decides(make):
-    runs = [[step(backend) for _ in range(3)] for backend in (make(seed=1), make(seed=1), make(seed=2))]
+    runs = [[step(algorithm) for _ in range(3)] for algorithm in (make(seed=1), make(seed=1), make(seed=2))]
     assert all(np.array_equal(one, other) for one, other in zip(runs[0], runs[1], strict=True))
     assert not np.array_equal(runs[0][2], runs[2][2])
 
 
 @pytest.mark.parametrize("generations", [0, 1, 3])
-def test_a_restored_backend_goes_on_exactly(make, generations):
+def test_a_restored_algorithm_goes_on_exactly(make, generations):
     one = make(seed=3)
     for _ in range(generations):
         step(one)
@@ -102,10 +97,10 @@ def test_a_restored_backend_goes_on_exactly(make, generations):
         assert np.array_equal(step(one), step(other))
 
 
-def test_a_restored_backend_goes_on_exactly_where_many_are_equally_fit(make):
-    def coarse(backend):
-        genomes = backend.ask(SIZE)
-        backend.tell(genomes, [round(3 * fitness(genome)) / 3 for genome in genomes])
+def test_a_restored_algorithm_goes_on_exactly_where_many_are_equally_fit(make):
+    def coarse(algorithm):
+        genomes = algorithm.ask(SIZE)
+        algorithm.tell(genomes, [round(3 * fitness(genome)) / 3 for genome in genomes])
         return np.stack(genomes)
 
     one = make(seed=3)
@@ -123,43 +118,43 @@ def test_a_state_between_ask_and_tell_goes_on_exactly(make):
     step(one)
     asked = one.ask(SIZE)
     other.load_state_dict(json.loads(json.dumps(one.state_dict())))
-    for backend in (one, other):
-        backend.tell(asked, [fitness(genome) for genome in asked])
+    for algorithm in (one, other):
+        algorithm.tell(asked, [fitness(genome) for genome in asked])
     assert np.array_equal(step(one), step(other))
 
 
 def test_it_improves_over_its_random_start(make):
-    backend = make(initial=[])
-    step(backend)
-    start = backend.best[1]
+    algorithm = make(initial=[])
+    step(algorithm)
+    start = algorithm.best[1]
     for _ in range(9):
-        step(backend)
-    assert backend.best[1] > start
+        step(algorithm)
+    assert algorithm.best[1] > start
 
 
 def test_the_best_is_never_lost(make):
-    backend = make()
+    algorithm = make()
     best = -np.inf
     for generation in range(4):
-        genomes = backend.ask(SIZE)
+        genomes = algorithm.ask(SIZE)
         # Fitness falls from generation to generation, so the best is among the first.
         values = [fitness(genome) - generation for genome in genomes]
-        backend.tell(genomes, values)
+        algorithm.tell(genomes, values)
         best = max(best, *values)
-        assert backend.best[1] == best
+        assert algorithm.best[1] == best
     restored = make()
-    restored.load_state_dict(json.loads(json.dumps(backend.state_dict())))
+    restored.load_state_dict(json.loads(json.dumps(algorithm.state_dict())))
     assert restored.best[1] == best
-    assert np.array_equal(restored.best[0], backend.best[0])
+    assert np.array_equal(restored.best[0], algorithm.best[0])
     assert fitness(restored.best[0]) == best
 
 
 def test_told_genomes_are_never_changed_nor_shared(make):
-    backend = make()
-    genomes = backend.ask(SIZE)
+    algorithm = make()
+    genomes = algorithm.ask(SIZE)
     before = np.stack(genomes)
-    backend.tell(genomes, [fitness(genome) for genome in genomes])
-    following = step(backend)
+    algorithm.tell(genomes, [fitness(genome) for genome in genomes])
+    following = step(algorithm)
     assert np.array_equal(np.stack(genomes), before)
     twin = make()
     told = twin.ask(SIZE)
@@ -171,11 +166,11 @@ def test_told_genomes_are_never_changed_nor_shared(make):
 
 
 def test_genomes_it_never_asked_may_be_told(make):
-    backend = make()
-    backend.tell([TARGET, TARGET, -0.0 * TARGET], [fitness(TARGET), fitness(TARGET), 0.0])
-    assert np.array_equal(backend.best[0], TARGET)
-    step(backend)
-    json.dumps(backend.state_dict())
+    algorithm = make()
+    algorithm.tell([TARGET, TARGET, -0.0 * TARGET], [fitness(TARGET), fitness(TARGET), 0.0])
+    assert np.array_equal(algorithm.best[0], TARGET)
+    step(algorithm)
+    json.dumps(algorithm.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -189,10 +184,10 @@ def test_genomes_it_never_asked_may_be_told(make):
     ],
 )
 def test_what_cannot_be_learnt_is_refused(make, genomes, fitnesses):
-    backend = make()
+    algorithm = make()
     with pytest.raises(BlendsearchError):
-        backend.tell(genomes, fitnesses)
-    assert backend.best is None
+        algorithm.tell(genomes, fitnesses)
+    assert algorithm.best is None
 
 
 def test_nothing_may_be_asked(make):
@@ -205,6 +200,13 @@ def test_a_state_of_something_else_is_refused(make, part):
     state = {**make().state_dict(), part: "other"}
     with pytest.raises(BlendsearchError, match=f"search state: {part}"):
         make().load_state_dict(state)
+
+
+def test_a_state_of_another_algorithm_is_refused(make):
+    state = make().state_dict()
+    key = make().state_key
+    with pytest.raises(BlendsearchError, match=f"search state: {key}: 'other' given"):
+        make().load_state_dict({**state, "state": {**state["state"], key: "other"}})
 
 
 OTHER_TARGET = np.array([0.5, 0.2, 0.25, 0.8, 0.5, 0.9, 0.6, 0.2])
@@ -224,18 +226,24 @@ def hypervolume(points):
     return area
 
 
-@pytest.fixture(params=[("deap", {"algorithm": "nsga2"}), ("optuna", {"sampler": "nsgaii"})], ids=["nsga2", "nsgaii"])
+SEVERAL = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).several_objectives]
+
+
+@pytest.fixture(params=SEVERAL)
 def several(request):
-    return request.param
+    def build(seed, population, initial=()):
+        settings = Settings(population=population, objectives=["flops"])
+        return ALGORITHMS.get(request.param)(SPACE, seed=seed, initial=initial, settings=settings)
+
+    return build
 
 
 def test_with_two_objectives_the_front_is_what_no_other_told_genome_beats(several):
-    name, settings = several
-    backend = BACKENDS.get(name)(SPACE, seed=0, population=12, objectives=["flops"], **settings)
+    algorithm = several(seed=0, population=12)
     told, areas = [], []
     for _ in range(15):
-        genomes = backend.ask(12)
-        backend.tell(genomes, [two(genome) for genome in genomes])
+        genomes = algorithm.ask(12)
+        algorithm.tell(genomes, [two(genome) for genome in genomes])
         told += [(two(genome), tuple(genome)) for genome in genomes]
         areas.append(hypervolume([point for point, _ in told]))
         expected = {
@@ -243,21 +251,16 @@ def test_with_two_objectives_the_front_is_what_no_other_told_genome_beats(severa
             for point, _ in told
             if not any(a >= point[0] and b >= point[1] and (a, b) != point for (a, b), _ in told)
         }
-        assert {point for _, point in backend.front} == expected
-        assert all(two(genome) == point for genome, point in backend.front)
+        assert {point for _, point in algorithm.front} == expected
+        assert all(two(genome) == point for genome, point in algorithm.front)
     assert areas == sorted(areas)
     draws = np.random.default_rng(1).random((5, 15 * 12, SPACE.size))
     assert areas[-1] > np.mean([hypervolume([two(genome) for genome in genomes]) for genomes in draws])
-    assert backend.best[1] == max(point[0] for point, _ in told)
+    assert algorithm.best[1] == max(point[0] for point, _ in told)
 
 
-def test_with_two_objectives_a_restored_backend_goes_on_exactly(several):
-    name, settings = several
-
-    def build():
-        return BACKENDS.get(name)(SPACE, seed=4, initial=INITIAL, population=6, objectives=["flops"], **settings)
-
-    one, other = build(), build()
+def test_with_two_objectives_a_restored_algorithm_goes_on_exactly(several):
+    one, other = (several(seed=4, population=6, initial=INITIAL) for _ in range(2))
     for generation in range(5):
         genomes = one.ask(6)
         if generation == 3:  # between ask and tell
@@ -272,24 +275,22 @@ def test_with_two_objectives_a_restored_backend_goes_on_exactly(several):
 
 @pytest.mark.parametrize("wrong", [0.5, (0.5,), (0.5, 0.5, 0.5), (0.5, float("nan"))])
 def test_with_two_objectives_another_number_of_values_is_refused(several, wrong):
-    name, settings = several
-    backend = BACKENDS.get(name)(SPACE, seed=0, objectives=["flops"], **settings)
+    algorithm = several(seed=0, population=24)
     with pytest.raises(BlendsearchError, match="search: fitness"):
-        backend.tell([TARGET], [wrong])
-    assert backend.front == []
+        algorithm.tell([TARGET], [wrong])
+    assert algorithm.front == []
 
 
 def test_with_one_objective_the_front_is_the_best(make):
-    backend = make()
-    step(backend)
-    step(backend)
-    ((genome, point),) = backend.front
-    assert point == (backend.best[1],)
-    assert np.array_equal(genome, backend.best[0])
+    algorithm = make()
+    step(algorithm)
+    step(algorithm)
+    ((genome, point),) = algorithm.front
+    assert point == (algorithm.best[1],)
+    assert np.array_equal(genome, algorithm.best[0])
 
 
-@pytest.mark.parametrize("case", [case for case in variants() if not {"nsga2", "nsgaii"} & set(case.id.split("-"))])
-def test_what_has_one_objective_says_so(case):
-    name, settings = case
-    with pytest.raises(BlendsearchError, match=r"objectives flops, params given, .* allowed: backend deap with"):
-        BACKENDS.get(name)(SPACE, seed=0, objectives=["flops", "params"], **settings)
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS.names()) - set(SEVERAL)))
+def test_what_has_one_objective_says_so(name):
+    with pytest.raises(BlendsearchError, match=r"objectives flops, params given, .* allowed: algorithm nsga2, nsgaii"):
+        ALGORITHMS.get(name)(SPACE, seed=0, settings=Settings(objectives=["flops", "params"]))

@@ -11,12 +11,12 @@ from deap import base, tools
 from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.blending import Clusters
 from blendsearch.errors import RunError
-from blendsearch.evolution.algorithms import Evolution
+from blendsearch.evolution.algorithms import ALGORITHMS, Settings
 from blendsearch.evolution.fitness import Evaluation, Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Ledger
-from blendsearch.evolution.objectives import Objectives, plan_of
 from blendsearch.evolution.pareto import non_dominated, spread_over
+from blendsearch.evolution.problem import SearchProblem
 from blendsearch.models.zoo import MODELS
 from blendsearch.structure import Structure
 
@@ -24,6 +24,10 @@ CLUSTERS = Clusters(
     "stage", {"one": ("a",), "two": ("b",)}, {"one": (("l1", "l2"), ("taylor",)), "two": (("l1", "l2", "taylor"),)}
 )
 SPACE = GenomeSpace(CLUSTERS, kept=("a", "b"), ratios=(0.2, 0.5))
+
+
+def nsga2(**settings):
+    return ALGORITHMS.get("nsga2")(SPACE, seed=0, settings=Settings(objectives=["flops"], **settings))
 
 
 class Two(base.Fitness):
@@ -62,22 +66,22 @@ def test_points_are_spread_evenly_below_the_highest_cost():
 
 def test_survivors_are_those_of_deaps_selection():
     rng = np.random.default_rng(0)
-    backend = Evolution(SPACE, seed=0, population=8, algorithm="nsga2", objectives=["flops"])
+    search = nsga2(population=8)
     genomes = [SPACE.random(rng) for _ in range(30)]
     values = [tuple(pair) for pair in rng.random((30, 2)).tolist()]
-    backend.tell(genomes, values)
+    search.tell(genomes, values)
     kept = tools.selNSGA2([Genes(genome.tolist(), pair) for genome, pair in zip(genomes, values, strict=True)], 8)
-    assert [tuple(one) for one in backend.algorithm.population] == [tuple(one) for one in kept]
-    backend.tell([], [])
-    assert len(backend.ask(21)) == 21
+    assert [tuple(one) for one in search.population] == [tuple(one) for one in kept]
+    search.tell([], [])
+    assert len(search.ask(21)) == 21
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_few_parents_are_enough(size):
-    backend = Evolution(SPACE, seed=0, population=12, algorithm="nsga2", objectives=["flops"])
+    search = nsga2(population=12)
     rng = np.random.default_rng(0)
-    backend.tell([SPACE.random(rng) for _ in range(size)], rng.random((size, 2)).tolist())
-    offspring = {tuple(genome) for genome in backend.ask(10)}
+    search.tell([SPACE.random(rng) for _ in range(size)], rng.random((size, 2)).tolist())
+    offspring = {tuple(genome) for genome in search.ask(10)}
     assert len(offspring) == 10
 
 
@@ -99,12 +103,12 @@ def test_the_budget_is_the_last_gene_and_not_part_of_the_blend():
 
 
 def test_random_genomes_and_offspring_try_many_budgets():
-    backend = Evolution(SPACE, seed=0, population=20, algorithm="nsga2", objectives=["flops"], mutation=0.9)
-    drawn = backend.ask(20)
+    search = nsga2(population=20, mutation=0.9)
+    drawn = search.ask(20)
     assert np.ptp([SPACE.ratio(genome) for genome in drawn]) > 0.2
-    backend.tell(drawn, [(0.5, -SPACE.ratio(genome)) for genome in drawn])
+    search.tell(drawn, [(0.5, -SPACE.ratio(genome)) for genome in drawn])
     before = {SPACE.ratio(genome) for genome in drawn}
-    assert len({SPACE.ratio(genome) for genome in backend.ask(40)} - before) > 5
+    assert len({SPACE.ratio(genome) for genome in search.ask(40)} - before) > 5
 
 
 def test_plans_meet_the_budget_of_their_genome():
@@ -119,12 +123,12 @@ def test_plans_meet_the_budget_of_their_genome():
     names = tuple(structure.widths)
     space = GenomeSpace(Clusters("network", {"network": names}, {"network": (("l1",), ("taylor",))}), ratios=(0.2, 0.5))
     planner = Planner(structure, scores, ALLOCATIONS.get("uniform")(), Budget("flops", 0.5))
-    objectives = Objectives(("flops", "params"))
+    problem = SearchProblem(planner, None, ("flops", "params"))  # nothing is evaluated
     for gene in (0.0, 0.3, 1.0):
         genome = space.base("l1")
         genome[-1] = gene
-        plan = plan_of(planner, space, genome)
-        proxy, flops, params = objectives.point(Evaluation(plan, 0.7, 1.0, 0, False), structure.cost)
+        plan = problem.plan(space, genome)
+        proxy, flops, params = problem.point(Evaluation(plan, 0.7, 1.0, 0, False))
         assert proxy == 0.7
         assert 0.9 * space.ratio(genome) < -flops <= space.ratio(genome)
         assert -params == structure.cost.params(plan.counts) / structure.cost.params(structure.widths)

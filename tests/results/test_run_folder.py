@@ -105,6 +105,33 @@ def test_resuming_with_another_space_names_what_differs(tmp_path):
         check_same_space(folder, {"seed": 1, "search": {"population": 9}, "compute": {"workers": 1}})
 
 
+@pytest.mark.parametrize(
+    ("earlier", "today"),
+    [
+        ({"backend": "deap", "algorithm": "generational", "sampler": "tpe"}, []),
+        ({"backend": "deap", "algorithm": "cma_es", "sampler": "tpe"}, ["search.algorithm=cma_es"]),
+        ({"backend": "optuna", "algorithm": "generational", "sampler": "tpe"}, ["search.backend=optuna"]),
+        ({"backend": "optuna", "algorithm": "nsga2", "sampler": "cmaes"}, ["search.algorithm=cmaes"]),
+    ],
+)
+def test_a_search_section_of_an_earlier_version_means_the_same(tmp_path, earlier, today):
+    digits = "search_spaces/digits.yaml"
+    given = ["search.backend=null", "search.algorithm=null", "compute.workers=1"]
+    space = load_checked(digits, [*given, "search.random_search=false", *today]).to_dict()
+    kept = {key: space["search"][key] for key in ("population", "generations", "elite", "finals")}
+    older = {**space, "search": {**kept, **earlier, "control": False, "rungs": [], "pruner": "paired"}}
+    folder = RunFolder(tmp_path)
+    folder.write_json("space.json", older)
+    check_same_space(folder, space)
+    named = load_checked(digits, [*given, "search.random_search=false", "search.algorithm=random"]).to_dict()
+    with pytest.raises(RunError, match=r"differing: search\.algorithm\.name;"):
+        check_same_space(folder, named)
+    older["search"]["rungs"] = [{"proxy": {"name": "zero_shot"}, "keep": 0.5}]
+    folder.write_json("space.json", older)
+    with pytest.raises(RunError, match=r"differing: .*search\."):
+        check_same_space(folder, space)
+
+
 def test_a_key_that_an_older_version_did_not_write_has_its_default(tmp_path):
     space = load_checked("search_spaces/digits.yaml", ["compute.workers=1"]).to_dict()
     older = copy.deepcopy(space)

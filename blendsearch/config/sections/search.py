@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from blendsearch.config.sections.types import (
     Allowed,
     Count,
-    Named,
+    NamedSection,
     Positive,
     Ratio,
     Section,
@@ -17,11 +17,16 @@ from blendsearch.config.sections.types import (
     Text,
     ascending,
     broken_rule,
+    name_as_mapping,
     text_as_list,
     without_repeats,
 )
 
 LIMIT_KINDS = ("evaluations", "seconds", "forward_passes")
+DEFAULT_BACKEND = "deap"
+STANDS_FOR = {"deap": ("generational", "nsga2"), "optuna": ("tpe", "nsgaii")}
+"""Backend -> the algorithm that is meant when none is named, with one objective and with several."""
+
 Rung = Annotated[float, Field(gt=0, le=1)]
 Rungs = Annotated[list[Rung], Field(min_length=1), AfterValidator(ascending), Allowed("a list of shares, at most 1")]
 Costs = Annotated[
@@ -31,6 +36,12 @@ Costs = Annotated[
 ]
 Paths = Annotated[
     list[Text] | None, BeforeValidator(text_as_list), Allowed("the path of a blend file, a list of them, or null")
+]
+
+NamedOrNull = Annotated[
+    NamedSection | None,
+    BeforeValidator(name_as_mapping),
+    Allowed("a name, a mapping with name and its options, or null"),
 ]
 
 
@@ -67,45 +78,43 @@ class LimitConfig(Section):
         return self
 
 
-class RungConfig(Section):
-    """A cheap proxy before the deciding one, and the share of a generation's plans that go on from it."""
-
-    proxy: Named
-    keep: Ratio = 0.5
-
-
 class SearchConfig(Section):
-    """The evolutionary (deap) or model-based (optuna) search; `algorithm` is for deap alone, `sampler` for optuna.
+    """The search for a blend: which algorithm, and what it is given.
 
-    control: also draw as many blends at random, and retrain the best of them beside the blend. ablation: where shares
-    evolve with the blend, also retrain each without the other, which tells what the gain comes from. limit: the search
-    ends with the generation that reaches it; null for all generations. finals: null takes the proxy's best.
+    backend: whose algorithm, deap's or optuna's; alone, what STANDS_FOR says. algorithm: which one, with its options;
+    null with backend null for deap's.
+    random_search: also draw as many blends at random, and retrain the best of them beside the blend. ablation: where
+    shares evolve with the blend, also retrain each without the other, which tells what the gain comes from. limit: the
+    search ends with the generation that reaches it; null for all generations. finals: null takes the proxy's best.
     start_from: files of blends that join the first population.
-    rungs: cheap proxies that screen a generation's new plans before the space's proxy judges those left. pruner: who
-    decides there: "paired" (the better share and all not clearly worse), or one of Optuna's.
     objectives: costs whose kept share is minimised beside the accuracy; the search then finds a whole front, between
     the budget and `lowest`, a kept share of the budget's kind. front: how many of its points are retrained.
     """
 
-    backend: Text = "deap"
+    backend: Text | None = None
+    algorithm: NamedOrNull = None
     population: Annotated[int, Field(ge=2)] = 24
     generations: Annotated[int, Field(ge=0)] = 8
     crossover: Share = 0.7
     mutation: Share = 0.3
     elite: Annotated[int, Field(ge=0)] = 2
     tournament: Count = 3
-    algorithm: Text = "generational"
-    sampler: Text = "tpe"
-    control: bool = True
+    random_search: bool = True
     ablation: bool = True
     limit: Annotated[LimitConfig | None, Allowed(f"a mapping with one of {', '.join(LIMIT_KINDS)}, or null")] = None
-    rungs: Annotated[list[RungConfig], Allowed("a list of mappings with proxy and keep")] = Field(default_factory=list)
-    pruner: Literal["paired", "median", "percentile", "successive_halving"] = "paired"
     finals: FinalsConfig | None = None
     start_from: Paths = None
     objectives: Costs = Field(default_factory=list)
     lowest: Ratio | None = None
     front: Count = 4
+
+    @property
+    def chosen(self) -> NamedSection | None:
+        """The algorithm that is named, or the one that stands for deap or optuna; None for another's backend alone."""
+        if self.algorithm is not None:
+            return self.algorithm
+        names = STANDS_FOR.get(self.backend or DEFAULT_BACKEND)
+        return None if names is None else NamedSection(name=names[1 if self.objectives else 0])
 
     @model_validator(mode="after")
     def _a_front_has_its_terms(self) -> SearchConfig:
@@ -115,8 +124,6 @@ class SearchConfig(Section):
             raise broken_rule(
                 "finals choose one blend and objectives ask for a front; set finals: null or objectives: []"
             )
-        if self.objectives and self.rungs:
-            raise broken_rule("rungs order candidates by one number and objectives give several; set one of them to []")
         return self
 
     @model_validator(mode="after")
@@ -125,17 +132,4 @@ class SearchConfig(Section):
             raise broken_rule(
                 f"elite must be below population (given elite {self.elite}, population {self.population})"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _pruner_can_keep_the_shares(self) -> SearchConfig:
-        for position, rung in enumerate(self.rungs):
-            where = f"rung {position + 1} keeps {rung.keep:g}"
-            if self.pruner == "median" and rung.keep != 0.5:
-                raise broken_rule(f"the pruner median keeps the better half ({where}); set 0.5, or pruner: percentile")
-            if self.pruner == "successive_halving" and abs(round(1 / rung.keep) * rung.keep - 1) > 0.02:
-                raise broken_rule(
-                    f"the pruner successive_halving keeps one of a whole number, such as 0.5 or 0.25 ({where}); "
-                    "set such a share, or pruner: percentile"
-                )
         return self

@@ -1,7 +1,22 @@
-"""Backends that propose genomes: DEAP's algorithms and Optuna's samplers behind the same three calls."""
+"""Search algorithms, DEAP's and Optuna's beside each other."""
 
-from blendsearch.evolution.algorithms.base import BACKENDS, Backend, Settings, backend_of
-from blendsearch.evolution.algorithms.evolution import ALGORITHMS, Evolution
-from blendsearch.evolution.algorithms.sampling import SAMPLERS, Sampling
+from blendsearch.evolution.algorithms import (  # noqa: F401  (registration)
+    cma_es,
+    generational,
+    mu_plus_lambda,
+    nsga2,
+    sampling,
+)
+from blendsearch.evolution.algorithms.base import ALGORITHMS, SearchAlgorithm, Settings, register_algorithm
+from blendsearch.evolution.algorithms.choice import algorithm_class, algorithms_of, check_algorithm, make_algorithm
 
-__all__ = ["ALGORITHMS", "BACKENDS", "SAMPLERS", "Backend", "Evolution", "Sampling", "Settings", "backend_of"]
+__all__ = [
+    "ALGORITHMS",
+    "SearchAlgorithm",
+    "Settings",
+    "algorithm_class",
+    "algorithms_of",
+    "check_algorithm",
+    "make_algorithm",
+    "register_algorithm",
+]

@@ -1,11 +1,11 @@
-"""What every search backend does, whatever library is inside."""
+"""What every search algorithm does, whatever library is inside, and the registry of them."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,12 +21,12 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings all backends are given; each reads those it has a use for.
+    """The settings all algorithms are given; each reads those it has a use for.
 
     population: genomes a generation. crossover, mutation: probability that a pair is crossed, an offspring
     mutated. elite: best genomes that always survive. tournament: genomes that compete to be a parent.
-    algorithm: DEAP's. sampler: Optuna's. objectives: the costs that count beside the accuracy; a fitness has one
-    number more than there are of these. Raises BlendsearchError for a value out of range.
+    objectives: the costs that count beside the accuracy; a fitness has one number more than there are of these.
+    Raises BlendsearchError for a value out of range.
     """
 
     population: int = 24
@@ -34,8 +34,6 @@ class Settings:
     mutation: float = 0.3
     elite: int = 2
     tournament: int = 3
-    algorithm: str = "generational"
-    sampler: str = "tpe"
     objectives: Sequence[str] = ()
 
     @classmethod
@@ -62,13 +60,7 @@ class Settings:
             )
 
 
-def only_one_objective(settings: Settings, what: str) -> None:
-    """Raise BlendsearchError when settings ask more than one objective of what knows only one."""
-    if settings.objectives:
-        raise BlendsearchError(
-            f"objectives {', '.join(settings.objectives)} given, {what} has accuracy alone; allowed: backend deap "
-            "with algorithm nsga2, or backend optuna with sampler nsgaii"
-        )
+DEFAULTS = Settings()
 
 
 def as_point(fitness: float | Sequence[float]) -> Point:
@@ -82,33 +74,43 @@ def plain(point: Point) -> float | list[float]:
     return point[0] if len(point) == 1 else list(point)
 
 
-class Backend(ABC):
+class SearchAlgorithm(ABC):
     """Proposes genomes of a space and learns from their fitness, which is maximised.
 
-    A subclass sets `name` and writes `propose`, `learn`, `state` and `restore`; everything it draws must come
-    from `seed` and what `state` returns, so that a restored backend goes on exactly as the first would have.
-    choices: setting -> what it may be, where one setting chooses between algorithms, the default first.
+    A subclass sets `name`, `backend` (the library inside, or whose it is) and `source`, and writes `propose`, `learn`,
+    `state` and `restore`. Keyword arguments that its constructor has beside those here are its options in a space
+    file. Everything it draws must come from `seed`, `asked` and what `state` returns, so that a restored algorithm goes
+    on exactly as the first would have.
+    several_objectives: whether it can have any number of them. asked: genomes asked for so far.
     best: the fittest genome told so far and its fitness; with several objectives, the fittest in the first of them.
     front: the genomes told so far that no other dominates and their points, in the order in which they were told.
+    Raises BlendsearchError for settings or options that it cannot work with.
     """
 
-    name: str
-    choices: ClassVar[Mapping[str, Sequence[str]]] = {}
+    name: ClassVar[str]
+    backend: ClassVar[str]
+    source: ClassVar[str]
+    several_objectives: ClassVar[bool] = False
+    state_key: ClassVar[str] = "algorithm"
+    """Under what the state of a search holds the name."""
 
-    def __init__(self, space: GenomeSpace, *, seed: int, initial: Sequence[np.ndarray] = (), **settings: Any) -> None:
+    def __init__(
+        self,
+        space: GenomeSpace,
+        *,
+        seed: int,
+        initial: Sequence[np.ndarray] = (),
+        settings: Settings = DEFAULTS,
+    ) -> None:
         self.space = space
         self.seed = seed
         self.initial = [space.check(genome) for genome in initial]
-        self.settings = Settings(**settings)
-        self.check(self.settings)
+        self.settings = settings
         self.asked = 0
         self.best: tuple[np.ndarray, float] | None = None
         self.front: list[tuple[np.ndarray, Point]] = []
-
-    @classmethod
-    def check(cls, settings: Settings) -> None:
-        """Raise BlendsearchError for settings that this backend cannot work with."""
-        return None
+        if settings.objectives and not self.several_objectives:
+            raise only_one_objective(settings.objectives, f"algorithm '{self.name}'")
 
     def ask(self, n: int) -> list[np.ndarray]:
         """Return `n` genomes, float64 [size] in [0, 1].
@@ -148,26 +150,30 @@ class Backend(ABC):
         if not all(math.isfinite(value) for value in point):
             raise BlendsearchError(f"search: fitness {next(v for v in point if not math.isfinite(v))} told")
 
+    def _identity(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, "backend": self.backend, "names": list(self.space.names)}
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on, as plain JSON values."""
         best = None if self.best is None else [self.best[0].tolist(), self.best[1]]
-        common = {"schema": SCHEMA, "backend": self.name, "names": list(self.space.names)}
         front = [[genome.tolist(), list(point)] for genome, point in self.front]
-        return {**common, "asked": self.asked, "best": best, "front": front, "state": self.state()}
+        own = {self.state_key: self.name, **self.state()}
+        return {**self._identity(), "asked": self.asked, "best": best, "front": front, "state": own}
 
     def load_state_dict(self, data: Mapping[str, Any]) -> None:
-        """Go on from a state; raises BlendsearchError when it is of another backend, space or schema."""
-        expected = {"schema": SCHEMA, "backend": self.name, "names": list(self.space.names)}
-        for key, value in expected.items():
-            if data.get(key) != value:
-                raise BlendsearchError(f"search state: {key}: {data.get(key)!r} given, {value!r} expected")
+        """Go on from a state; raises BlendsearchError when it is of another algorithm, space or schema."""
+        own = data.get("state", {})
+        expected = [(data, key, value) for key, value in self._identity().items()]
+        for holder, key, value in [*expected, (own, self.state_key, self.name)]:
+            if holder.get(key) != value:
+                raise BlendsearchError(f"search state: {key}: {holder.get(key)!r} given, {value!r} expected")
         self.asked = int(data["asked"])
         best = data["best"]
         self.best = None if best is None else (self.space.check(best[0]), float(best[1]))
         # A state from before there was a front is of one objective, whose front is the best.
         front = data.get("front", [] if best is None else [best])
         self.front = [(self.space.check(genome), as_point(point)) for genome, point in front]
-        self.restore(data["state"])
+        self.restore(own)
 
     @abstractmethod
     def propose(self, n: int) -> list[np.ndarray]:
@@ -186,9 +192,17 @@ class Backend(ABC):
         """Take up what `state` returned."""
 
 
-BACKENDS: Registry[type[Backend]] = Registry("backend", "backends")
+ALGORITHMS: Registry[type[SearchAlgorithm]] = Registry("algorithm", "algorithms")
 
 
-def backend_of(search: SearchConfig, space: GenomeSpace, *, seed: int, initial: Sequence[np.ndarray] = ()) -> Backend:
-    """Return the backend that the search section of a space names, with the settings given there."""
-    return BACKENDS.get(search.backend)(space, seed=seed, initial=initial, **asdict(Settings.of(search)))
+def register_algorithm(algorithm: type[SearchAlgorithm]) -> type[SearchAlgorithm]:
+    """Register a search algorithm under its `name`; usable as a decorator."""
+    return ALGORITHMS.register(algorithm.name)(algorithm)
+
+
+def only_one_objective(objectives: Sequence[str], what: str) -> BlendsearchError:
+    """Build the error for several objectives where only one is known, naming the algorithms that know several."""
+    several = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).several_objectives]
+    return BlendsearchError(
+        f"objectives {', '.join(objectives)} given, {what} has accuracy alone; allowed: algorithm {', '.join(several)}"
+    )

@@ -13,18 +13,18 @@ import numpy as np
 from deap import base, tools
 
 from blendsearch.compute import child_seed
-from blendsearch.evolution.algorithms.algorithm import Algorithm, Individual
+from blendsearch.evolution.algorithms.evolutionary import EvolutionaryAlgorithm, Individual
 from blendsearch.evolution.algorithms.variation import cross, mutate
 
 TRIES = 10
 """How often an offspring that is already there is mutated again before it is let through."""
 
 
-class Breeding(Algorithm):
+class Breeding(EvolutionaryAlgorithm):
     """A population whose offspring come from `breed`; before anything was told they are drawn evenly."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **shared: Any) -> None:
+        super().__init__(*args, **shared)
         self.population: list[Individual] = []
         self.random_state = random.Random(child_seed(self.seed, "evolution")).getstate()
         self.toolbox = base.Toolbox()
@@ -33,10 +33,10 @@ class Breeding(Algorithm):
         self.toolbox.register("mate", partial(cross, space=self.space))
         self.toolbox.register("mutate", partial(mutate, space=self.space))
 
-    def propose(self, n: int, asked: int) -> list[np.ndarray]:
+    def propose(self, n: int) -> list[np.ndarray]:
         """Return `n` offspring of the population."""
         if not self.population:
-            return self.start(n, asked)
+            return self.start(n)
         with self._own_random():
             return [np.array(child) for child in self.breed(n)]
 

@@ -9,7 +9,8 @@ import numpy as np
 from deap import cma
 
 from blendsearch.compute import child_seed
-from blendsearch.evolution.algorithms.algorithm import Algorithm, Individual
+from blendsearch.evolution.algorithms.base import register_algorithm
+from blendsearch.evolution.algorithms.evolutionary import EvolutionaryAlgorithm, Individual
 from blendsearch.evolution.genome import KEPT_SPREAD
 from blendsearch.evolution.pareto import Point
 
@@ -23,35 +24,35 @@ NARROWEST = 1e-3
 """When no direction is wider than this, orders of filters no longer change, and the search starts anew."""
 
 
-class CMAES(Algorithm):
+@register_algorithm
+class CMAES(EvolutionaryAlgorithm):
     """DEAP's CMA-ES, started at the best of the first `population` genomes told and updated by each next as many.
 
     Genes drawn outside the cube are put onto its side, since a factor of exactly 0 leaves a criterion out, and
     it is these repaired genomes that the distribution learns from. When it has shrunk to a point or lost its
     shape it starts anew from the best so far. Weights of groups start with the spread that random ones have.
-    Source: Hansen and Ostermeier, Evolutionary Computation 2001; DEAP's `cma.Strategy`.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    name = "cma_es"
+    source = "Hansen and Ostermeier, Evolutionary Computation 2001; DEAP's cma.Strategy"
+
+    def __init__(self, *args: Any, **shared: Any) -> None:
+        super().__init__(*args, **shared)
         self.strategy: cma.Strategy | None = None
         self.waiting: list[Individual] = []
-        self.best: Individual | None = None
 
-    def propose(self, n: int, asked: int) -> list[np.ndarray]:
+    def propose(self, n: int) -> list[np.ndarray]:
         """Return `n` genomes drawn from the distribution."""
         if self.strategy is None:
-            return self.start(n, asked)
+            return self.start(n)
         # Strategy.generate would draw from NumPy's global generator, and always as many as it updates from.
-        rng = np.random.default_rng(child_seed(self.seed, "cma_es", asked))
+        rng = np.random.default_rng(child_seed(self.seed, "cma_es", self.asked))
         steps = rng.standard_normal((n, self.space.size)) @ self.strategy.BD.T
         return list(np.clip(self.strategy.centroid + self.strategy.sigma * steps, 0.0, 1.0))
 
     def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Start at the best of the first genomes; later update the distribution, `population` genomes at a time."""
-        told = [Individual(genome, point) for genome, point in zip(genomes, points, strict=True)]
-        self.waiting += told
-        self.best = max([*([self.best] if self.best else []), *told], key=lambda one: one.value, default=None)
+        self.waiting += [Individual(genome, point) for genome, point in zip(genomes, points, strict=True)]
         size = self.settings.population
         if self.strategy is None and len(self.waiting) >= size:
             self.waiting = []
@@ -64,7 +65,7 @@ class CMAES(Algorithm):
         assert self.best is not None
         spread = np.ones(self.space.size)
         spread[self.space.kept_genes] = KEPT_SPREAD / SIGMA
-        return self._strategy(np.array(self.best), SIGMA, np.diag(spread**2))
+        return self._strategy(self.best[0], SIGMA, np.diag(spread**2))
 
     def _strategy(self, centre: np.ndarray, sigma: float, covariance: np.ndarray) -> cma.Strategy:
         return cma.Strategy(centre, sigma, cmatrix=covariance, lambda_=self.settings.population)
@@ -78,19 +79,18 @@ class CMAES(Algorithm):
             self.strategy = self._started()
 
     def state(self) -> dict[str, Any]:
-        """Return the distribution, the genomes it has not learnt from yet, and the best."""
+        """Return the distribution and the genomes it has not learnt from yet."""
         own = self.strategy
         strategy = None if own is None else {
             "centre": own.centroid.tolist(), "sigma": own.sigma, "covariance": own.C.tolist(),
             "path": own.pc.tolist(), "sigma_path": own.ps.tolist(), "updates": own.update_count,
         }  # fmt: skip
         waiting = [individual.record() for individual in self.waiting]
-        return {"strategy": strategy, "waiting": waiting, "best": self.best.record() if self.best else None}
+        return {"strategy": strategy, "waiting": waiting}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` returned; the axes follow from the covariance as they did at the last update."""
         self.waiting = [Individual(genes, value) for genes, value in state["waiting"]]
-        self.best = None if state["best"] is None else Individual(*state["best"])
         known = state["strategy"]
         self.strategy = None
         if known is not None:

@@ -8,20 +8,25 @@ from typing import Any
 import numpy as np
 from deap import tools
 
-from blendsearch.evolution.algorithms.algorithm import Individual, distinct
+from blendsearch.evolution.algorithms.base import register_algorithm
 from blendsearch.evolution.algorithms.breeding import Breeding
+from blendsearch.evolution.algorithms.evolutionary import Individual, distinct
 from blendsearch.evolution.pareto import Point
 
 
+@register_algorithm
 class Generational(Breeding):
     """Offspring of parents chosen by tournament replace the population; the best live on in a hall of fame.
 
     Survivors are the best `population` of the elite and the newest offspring, filled up with the old population
-    when few were told. Source: Fortin et al., JMLR 2012 (DEAP).
+    when few were told.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    name = "generational"
+    source = "Fortin et al., DEAP, JMLR 2012"
+
+    def __init__(self, *args: Any, **shared: Any) -> None:
+        super().__init__(*args, **shared)
         self.hall = tools.HallOfFame(max(1, self.settings.elite))
 
     def breed(self, n: int) -> list[Individual]:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from deap import algorithms, tools
 
 from blendsearch.errors import BlendsearchError
-from blendsearch.evolution.algorithms.algorithm import Individual, distinct
-from blendsearch.evolution.algorithms.base import Settings
+from blendsearch.evolution.algorithms.base import register_algorithm
 from blendsearch.evolution.algorithms.breeding import Breeding
+from blendsearch.evolution.algorithms.evolutionary import Individual, distinct
 from blendsearch.evolution.pareto import Point
 
 
+@register_algorithm
 class MuPlusLambda(Breeding):
     """Each offspring comes from crossover or mutation or is a parent as it is; the best of all told so far survive.
 
     mu is `population`, lambda what is asked; a parent is drawn evenly, as selection happens among survivors. The
     share of parents asked again, whose fitness is known, is 1 - `crossover` - `mutation`.
-    Source: Bäck, Fogel and Michalewicz, 1997; DEAP's `varOr`.
+    Raises BlendsearchError when these two are more than 1 together.
     """
 
-    @classmethod
-    def check(cls, settings: Settings) -> None:
-        """Raise BlendsearchError when the shares of crossover and mutation are more than 1 together."""
-        super().check(settings)
-        if settings.crossover + settings.mutation > 1:
+    name = "mu_plus_lambda"
+    source = "Bäck, Fogel and Michalewicz, Handbook of Evolutionary Computation, 1997; DEAP's varOr"
+
+    def __init__(self, *args: Any, **shared: Any) -> None:
+        super().__init__(*args, **shared)
+        crossover, mutation = self.settings.crossover, self.settings.mutation
+        if crossover + mutation > 1:
             raise BlendsearchError(
-                f"crossover {settings.crossover} and mutation {settings.mutation} given, at most 1 together expected "
-                "for algorithm 'mu_plus_lambda'"
+                f"crossover {crossover} and mutation {mutation} given, at most 1 together expected for algorithm "
+                "'mu_plus_lambda'"
             )
 
     def breed(self, n: int) -> list[Individual]:

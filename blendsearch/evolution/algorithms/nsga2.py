@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 from deap import tools
 
-from blendsearch.evolution.algorithms.algorithm import Individual, distinct
-from blendsearch.evolution.algorithms.base import Settings
+from blendsearch.evolution.algorithms.base import register_algorithm
 from blendsearch.evolution.algorithms.breeding import Breeding
+from blendsearch.evolution.algorithms.evolutionary import Individual, distinct
 from blendsearch.evolution.pareto import Point
 
 PAIRS = 4
 """DEAP's tournament chooses four parents at a time, from at least as many."""
 
 
+@register_algorithm
 class NSGA2(Breeding):
     """Parents and offspring compete for survival by the front they are on, within it by their distance to others.
 
     Parents win a tournament of two by the same order. It works with one objective too, where fronts are values.
-    Source: Deb et al., IEEE Transactions on Evolutionary Computation 2002; DEAP's `selNSGA2`, `selTournamentDCD`.
     """
 
-    @classmethod
-    def check(cls, settings: Settings) -> None:
-        """Take any number of objectives."""
+    name = "nsga2"
+    source = "Deb et al., IEEE Transactions on Evolutionary Computation 2002; DEAP's selNSGA2, selTournamentDCD"
+    several_objectives = True
 
     def breed(self, n: int) -> list[Individual]:
         """Return `n` offspring, different from each other and from the population where possible."""

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from blendsearch.compute import child_seed
-from blendsearch.errors import BlendsearchError, unknown_name
-from blendsearch.evolution.algorithms.base import BACKENDS, Backend, Settings, as_point, only_one_objective, plain
+from blendsearch.errors import BlendsearchError
+from blendsearch.evolution.algorithms.base import SearchAlgorithm, as_point, plain, register_algorithm
 from blendsearch.evolution.algorithms.warm_cma_es import WarmCmaEs
 from blendsearch.evolution.optuna_logging import quiet_optuna
 from blendsearch.evolution.pareto import Point
 
-SAMPLERS: dict[str, Callable[[int, Settings], BaseSampler]] = {
-    "tpe": lambda seed, settings: TPESampler(seed=seed, multivariate=True, constant_liar=True),
-    "nsgaii": lambda seed, settings: NSGAIISampler(seed=seed, population_size=settings.population),
-    "gp": lambda seed, settings: GPSampler(seed=seed, warn_independent_sampling=False),
-    "random": lambda seed, settings: RandomSampler(seed=seed),
-    "cmaes": lambda seed, settings: WarmCmaEs(seed, settings.population),
-}
-
 FEWEST_FOR_CMA_ES = 4
 """Of fewer genomes its better half is one alone, from which the library can learn no shape: it divides by zero."""
-
-REPLAYED = frozenset({"cmaes"})
-"""Samplers that note pickles; no state may hold one, so theirs is what was asked and told, to be done again."""
 
 
 @dataclass(frozen=True)
@@ -42,41 +32,28 @@ class Told:
     notes: dict[str, Any]
 
 
-@BACKENDS.register("optuna")
-class Sampling(Backend):
+class Sampling(SearchAlgorithm):
     """One of Optuna's samplers, over an in-memory study built anew from what was told, at every ask.
 
     The sampler is seeded by how many genomes have been asked. So the told trials are the whole state, and a
-    restored search goes on exactly. Of samplers in REPLAYED the state is `log`, all asks and tells in order: a restored
-    one is asked and told the same again, without any evaluation, and so comes to the same notes.
-    Source: Akiba et al., KDD 2019 (Optuna).
+    restored search goes on exactly.
     """
 
-    name = "optuna"
-    choices: ClassVar = {"sampler": tuple(SAMPLERS)}
+    backend: ClassVar[str] = "optuna"
+    state_key: ClassVar[str] = "sampler"
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
+    def __init__(self, *args: Any, **shared: Any) -> None:
+        super().__init__(*args, **shared)
         self.distributions = {name: FloatDistribution(0.0, 1.0) for name in self.space.names}
         self.told: list[Told] = []
         self.notes: dict[bytes, dict[str, Any]] = {}
-        self.log: list[dict[str, Any]] = []
 
-    @classmethod
-    def check(cls, settings: Settings) -> None:
-        """Raise BlendsearchError for an unknown sampler, too small a population, or several objectives for one."""
-        if settings.sampler not in SAMPLERS:
-            raise unknown_name("sampler", settings.sampler, SAMPLERS, "search.sampler")
-        if settings.sampler == "cmaes" and settings.population < FEWEST_FOR_CMA_ES:
-            raise BlendsearchError(
-                f"population {settings.population} given, sampler 'cmaes' needs {FEWEST_FOR_CMA_ES} or more"
-            )
-        if settings.sampler != "nsgaii":
-            only_one_objective(settings, f"sampler '{settings.sampler}'")
+    @abstractmethod
+    def sampler(self, seed: int) -> BaseSampler:
+        """Return Optuna's sampler."""
 
     def propose(self, n: int) -> list[np.ndarray]:
         """Return what the sampler draws next."""
-        self.log.append({"asked": self.asked, "ask": n})
         with quiet_optuna():
             study = self._study()
             return [self._ask(study) for _ in range(n)]
@@ -88,8 +65,7 @@ class Sampling(Backend):
         return genome
 
     def _study(self) -> optuna.Study:
-        sampler_seed = child_seed(self.seed, "sampling", self.asked) % 2**32
-        sampler = SAMPLERS[self.settings.sampler](sampler_seed, self.settings)
+        sampler = self.sampler(child_seed(self.seed, "sampling", self.asked) % 2**32)
         study = optuna.create_study(directions=["maximize"] * self.settings.values, sampler=sampler)
         study.add_trials([self._trial(told) for told in self.told])
         return study
@@ -104,8 +80,6 @@ class Sampling(Backend):
 
     def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Remember the trials; the sampler reads them at the next ask."""
-        told = [[genome.tolist(), plain(point)] for genome, point in zip(genomes, points, strict=True)]
-        self.log.append({"asked": self.asked, "tell": told})
         self._adopt([genome for genome in genomes if genome.tobytes() not in self.notes])
         for genome, point in zip(genomes, points, strict=True):
             self.told.append(Told(genome, point, self.notes[genome.tobytes()]))
@@ -123,31 +97,99 @@ class Sampling(Backend):
                 self._ask(study)
 
     def state(self) -> dict[str, Any]:
-        """Return the told trials and the notes on those asked and not yet told; for some samplers the log instead."""
-        if self.settings.sampler in REPLAYED:
-            return {"sampler": self.settings.sampler, "log": list(self.log)}
+        """Return the told trials and the notes on those asked and not yet told."""
         return {
-            "sampler": self.settings.sampler,
             "told": [[told.genome.tolist(), plain(told.point), told.notes] for told in self.told],
             "pending": [[np.frombuffer(key).tolist(), notes] for key, notes in self.notes.items()],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` returned; BlendsearchError when it is of another sampler."""
-        given, own = state.get("sampler"), self.settings.sampler
-        if given != own:
-            raise BlendsearchError(f"search state: sampler: {given!r} given, {own!r} expected")
-        if own in REPLAYED:
-            self._replay(state["log"])
-            return
+        """Take up what `state` returned."""
         self.told = [Told(np.array(genome), as_point(fitness), dict(notes)) for genome, fitness, notes in state["told"]]
         self.notes = {np.array(genome).tobytes(): dict(notes) for genome, notes in state["pending"]}
 
-    def _replay(self, log: list[dict[str, Any]]) -> None:
+
+@register_algorithm
+class TPE(Sampling):
+    """Draws where a density fitted to the better trials outweighs one fitted to the others."""
+
+    name = "tpe"
+    source = "Bergstra et al., NeurIPS 2011; Optuna's TPESampler (Akiba et al., KDD 2019)"
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Return the sampler for genes that depend on each other, and for several asked at once."""
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+@register_algorithm
+class NSGAII(Sampling):
+    """Crosses parents that win a tournament by the front they are on."""
+
+    name = "nsgaii"
+    source = "Deb et al., IEEE Transactions on Evolutionary Computation 2002; Optuna's NSGAIISampler"
+    several_objectives = True
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Return the sampler for the population of the settings."""
+        return NSGAIISampler(seed=seed, population_size=self.settings.population)
+
+
+@register_algorithm
+class Random(Sampling):
+    """Draws evenly from the unit cube and learns nothing."""
+
+    name = "random"
+    source = "Bergstra and Bengio, JMLR 2012; Optuna's RandomSampler"
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Return the sampler."""
+        return RandomSampler(seed=seed)
+
+
+@register_algorithm
+class SampledCmaEs(Sampling):
+    """Draws from a normal distribution that moves towards what is fit, started around the best that it was told.
+
+    Optuna notes pickles for it, and no state may hold one. So the state is `log`, all asks and tells in order: a
+    restored one is asked and told the same again, without any evaluation, and so comes to the same notes.
+    Raises BlendsearchError for a population of less than four.
+    """
+
+    name = "cmaes"
+    source = "Hansen and Ostermeier, Evolutionary Computation 2001; Nomura et al., AAAI 2021; Optuna's CmaEsSampler"
+
+    def __init__(self, *args: Any, **shared: Any) -> None:
+        super().__init__(*args, **shared)
+        self.log: list[dict[str, Any]] = []
+        if self.settings.population < FEWEST_FOR_CMA_ES:
+            raise BlendsearchError(
+                f"population {self.settings.population} given, algorithm 'cmaes' needs {FEWEST_FOR_CMA_ES} or more"
+            )
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Return the sampler with a start of ours."""
+        return WarmCmaEs(seed, self.settings.population)
+
+    def propose(self, n: int) -> list[np.ndarray]:
+        """Return what the sampler draws next."""
+        self.log.append({"asked": self.asked, "ask": n})
+        return super().propose(n)
+
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
+        """Remember the trials; the sampler reads them at the next ask."""
+        told = [[genome.tolist(), plain(point)] for genome, point in zip(genomes, points, strict=True)]
+        self.log.append({"asked": self.asked, "tell": told})
+        super().learn(genomes, points)
+
+    def state(self) -> dict[str, Any]:
+        """Return what was asked and told."""
+        return {"log": list(self.log)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Ask and tell the same again, from nothing."""
         asked = self.asked
         self.told, self.notes, self.log = [], {}, []
-        for entry in log:
+        for entry in state["log"]:
             self.asked = entry["asked"]
             if "ask" in entry:
                 self.propose(entry["ask"])

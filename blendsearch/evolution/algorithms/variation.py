@@ -27,7 +27,7 @@ def cross(first: Genes, second: Genes, *, space: GenomeSpace) -> tuple[Genes, Ge
 
     A cluster's member and factor travel together, for a factor means nothing without the criterion it weighs.
     """
-    parts: Iterable[tuple[int, ...]] = ((number,) for number in range(len(space.cells)))
+    parts: Iterable[tuple[int, ...]] = ((number,) for number in range(len(space.cluster_genes)))
     if len(space.units) > 1 and random.random() < 0.5:
         parts = space.units.values()
     for numbers in parts:
@@ -47,9 +47,9 @@ def _swap(first: Genes, second: Genes, numbers: tuple[int, ...]) -> None:
 
 def _mix_factors(first: Genes, second: Genes, space: GenomeSpace) -> None:
     """Apply blend crossover (Eshelman and Schaffer, 1993) to the factors of clusters with the same member."""
-    for number, cell in enumerate(space.cells):
+    for number, own in enumerate(space.cluster_genes):
         member, factor = 2 * number, 2 * number + 1
-        if cell.choose(first[member]) == cell.choose(second[member]) and random.random() < 0.5:
+        if own.choose(first[member]) == own.choose(second[member]) and random.random() < 0.5:
             (low,), (high,) = tools.cxBlend([first[factor]], [second[factor]], alpha=0.25)
             first[factor], second[factor] = _bounded(low), _bounded(high)
 
@@ -83,7 +83,7 @@ def mutate(genome: Genes, *, space: GenomeSpace) -> tuple[Genes]:
         return (genome,)
     if space.kept and random.random() < 0.5:
         return _mutate_kept(genome, space)
-    count = len(space.cells)
+    count = len(space.cluster_genes)
     numbers = [number for number in range(count) if random.random() < 1 / count]
     for number in numbers or [random.randrange(count)]:
         random.choice((_step, _step, _reset, _redraw))(genome, number, space)
@@ -113,10 +113,10 @@ def _reset(genome: Genes, number: int, space: GenomeSpace) -> None:
 
 def _redraw(genome: Genes, number: int, space: GenomeSpace) -> None:
     """Choose another member; a cluster of one can only change its factor."""
-    cell = space.cells[number]
-    others = [member for member in range(len(cell.members)) if member != cell.choose(genome[2 * number])]
+    own = space.cluster_genes[number]
+    others = [member for member in range(len(own.members)) if member != own.choose(genome[2 * number])]
     if others:
-        genome[2 * number] = cell.gene(random.choice(others))
+        genome[2 * number] = own.gene(random.choice(others))
     else:
         _step(genome, number, space)
 

@@ -1,10 +1,10 @@
-"""Search backends on a real problem at equal cost: best proxy so far against evaluations, with several seeds.
+"""Search algorithms on a real problem at equal cost: best proxy so far against evaluations, with several seeds.
 
-Usage: .venv/bin/python scripts/compare_backends.py search_spaces/digits.yaml [--evaluations 200] [--seeds 5]
-           [--only deap-cma_es,optuna-tpe] [--out FOLDER] [KEY=VALUE ...]
+Usage: .venv/bin/python scripts/compare_algorithms.py search_spaces/digits.yaml [--evaluations 200] [--seeds 5]
+           [--only cma_es,tpe] [--out FOLDER] [KEY=VALUE ...]
 
 The network is trained and scored once, and every plan is evaluated once: both are kept in the folder (default
-runs/compare_backends/NAME), as is every finished search, so that running it again goes on where it was stopped. All
+runs/compare_algorithms/NAME), as is every finished search, so that running it again goes on where it was stopped. All
 searches start from the criteria themselves, as a campaign does; the seed is that of the search alone. An evaluation is
 a blend asked for, even if its plan was known. Prints a table; writes result.json, curves.png and curves.svg.
 """
@@ -16,7 +16,7 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,38 +26,39 @@ from matplotlib.ticker import MultipleLocator
 from scipy.stats import rankdata
 
 from blendsearch.allocation import Evolved
-from blendsearch.campaigns.search.run import cluster_criteria
 from blendsearch.compute import child_seed, threads
-from blendsearch.config import Space
 from blendsearch.errors import BlendsearchError, unknown_name
-from blendsearch.evolution.algorithms import BACKENDS, Backend
-from blendsearch.evolution.fitness import FitnessFunction, Planner
+from blendsearch.evolution.algorithms import ALGORITHMS, SearchAlgorithm, Settings
 from blendsearch.evolution.genome import GenomeSpace
-from blendsearch.experiment.experiment import Experiment, prepare_allocation, score_criteria, train_unpruned
+from blendsearch.evolution.pareto import Point
+from blendsearch.experiment import Experiment, open_run
+from blendsearch.experiment.problem import make_problem
+from blendsearch.experiment.scoring import cluster_criteria, score_criteria
+from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import silent
-from blendsearch.proxies import PROXIES
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes, render
 from blendsearch.results.paired import interval
-from blendsearch.results.run_folder import RunFolder, check_same_space
-from blendsearch.results.versions import versions
-from blendsearch.validation.space import load_checked, make
+from blendsearch.results.run_folder import versions
+from blendsearch.validation.space import load_checked
 
-CHANCE = "control"
-Variant = Callable[..., Backend]
+JOB = "compare_algorithms"
+CHANCE = "random_search"
 
 
-class Control(Backend):
-    """Genomes drawn as a campaign's control draws them: what chance finds."""
+class RandomSearch(SearchAlgorithm):
+    """Genomes drawn as a campaign's random search draws them: what chance finds."""
 
     name = CHANCE
+    backend = "blendsearch"
+    source = "campaigns/search/random_search.py"
 
     def propose(self, n: int) -> list[np.ndarray]:
         """Return `n` random genomes."""
         rng = np.random.default_rng(child_seed(self.seed, "control", self.asked))
         return [self.space.random(rng) for _ in range(n)]
 
-    def learn(self, genomes: list[np.ndarray], fitnesses: list[float]) -> None:
+    def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
         """Learn nothing."""
 
     def state(self) -> dict[str, Any]:
@@ -71,65 +72,55 @@ class Control(Backend):
 class Problem:
     """A trained and scored network, a space of blends, and a proxy whose values are kept in the folder."""
 
-    def __init__(self, space: Space, folder: RunFolder) -> None:
-        experiment = Experiment(space, silent)
-        train_unpruned(experiment, folder)
-        scores, _ = score_criteria(experiment, folder)
-        allocation = prepare_allocation(experiment, folder)
-        self.folder = folder
-        self.planner = Planner(experiment.structure, scores, allocation, experiment.budget)
-        kept = list(experiment.structure.widths) if isinstance(allocation, Evolved) else ()
-        self.genomes = GenomeSpace(cluster_criteria(experiment, folder, scores), kept)
+    def __init__(self, experiment: Experiment) -> None:
+        train_unpruned(experiment)
+        scores, _ = score_criteria(experiment)
+        kept = list(experiment.structure.widths) if isinstance(prepare_allocation(experiment), Evolved) else ()
+        self.folder = experiment.folder
+        self.genomes = GenomeSpace(cluster_criteria(experiment, scores), kept)
         self.initial = [self.genomes.base(name) for name in scores]
-        self.fitness = FitnessFunction(
-            make(PROXIES, space.proxy),
-            experiment.proxy_context(experiment.network),
-            workers=experiment.workers,
-            threads=space.compute.threads,
-        )
-        if folder.has("records/known.json"):
-            self.fitness.load_state_dict(folder.read_json("records/known.json"))
+        self.problem = make_problem(experiment, scores)
+        if self.folder.has("records/known.json"):
+            self.problem.fitness.load_state_dict(self.folder.read_json("records/known.json"))
 
-    def search(self, variant: Variant, population: int, seed: int, evaluations: int) -> dict[str, Any]:
+    def search(self, kind: type[SearchAlgorithm], population: int, seed: int, evaluations: int) -> dict[str, Any]:
         """Return the best proxy after each evaluation, how many plans differed, and the seconds spent proposing."""
-        backend = variant(self.genomes, seed=child_seed(seed, "search"), initial=self.initial, population=population)
+        settings = Settings(population=population)
+        algorithm = kind(self.genomes, seed=child_seed(seed, "search"), initial=self.initial, settings=settings)
         values: list[float] = []
         plans: set[str] = set()
         seconds = 0.0
         while len(values) < evaluations:
             start = time.perf_counter()
-            genomes = backend.ask(min(population, evaluations - len(values)))
+            genomes = algorithm.ask(min(population, evaluations - len(values)))
             seconds += time.perf_counter() - start
-            found = self.fitness([self.planner.plan(self.genomes.decode(genome)) for genome in genomes])
+            found = self.problem.fitness([self.problem.plan(self.genomes, genome) for genome in genomes])
             plans |= {evaluation.plan.digest for evaluation in found}
             values += [evaluation.value for evaluation in found]
             start = time.perf_counter()
-            backend.tell(genomes, [evaluation.value for evaluation in found])
+            algorithm.tell(genomes, [evaluation.value for evaluation in found])
             seconds += time.perf_counter() - start
-        self.folder.write_json("records/known.json", self.fitness.state_dict())
+        self.folder.write_json("records/known.json", self.problem.fitness.state_dict())
         best = list(itertools.accumulate(values[:evaluations], max))
         return {"best": best, "plans": len(plans), "proposing_seconds": round(seconds, 2)}
 
 
-def variants() -> Iterator[tuple[str, Variant]]:
-    """Yield name, backend for every backend with everything that it lets a setting choose between, and the control."""
-    for name in BACKENDS.names():
-        choices = BACKENDS.get(name).choices
-        for values in itertools.product(*choices.values()):
-            settings = dict(zip(choices, values, strict=True))
-            yield "-".join([name, *values]), partial(BACKENDS.get(name), **settings)
-    yield CHANCE, Control
+def label(kind: type[SearchAlgorithm]) -> str:
+    """Return a name for tables and files."""
+    return kind.name if kind is RandomSearch else f"{kind.backend}-{kind.name}"
 
 
-def searches(problem: Problem, chosen: Mapping[str, Variant], population: int, seeds: int, evaluations: int) -> Any:
+def searches(
+    problem: Problem, chosen: list[type[SearchAlgorithm]], population: int, seeds: int, evaluations: int
+) -> dict[str, list[dict[str, Any]]]:
     """Run all searches that the folder does not have yet; return name -> one record a seed."""
     folder = problem.folder
-    records: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
-    for name, variant in chosen.items():
+    records: dict[str, list[dict[str, Any]]] = {label(kind): [] for kind in chosen}
+    for kind, name in zip(chosen, records, strict=True):
         for seed in range(seeds):
             file = f"records/searches/{name}-{evaluations}-seed{seed}.json"
             if not folder.has(file):
-                folder.write_json(file, problem.search(variant, population, seed, evaluations))
+                folder.write_json(file, problem.search(kind, population, seed, evaluations))
             records[name].append(folder.read_json(file))
             last = records[name][-1]
             spent = f"{last['plans']} plans, {last['proposing_seconds']:.1f} s proposing"
@@ -160,7 +151,7 @@ def summarised(records: Mapping[str, list[dict[str, Any]]], marks: list[int]) ->
 def show(summary: Mapping[str, Any], marks: list[int]) -> None:
     """Print the table, in percent."""
     heads = "".join(f"{f'after {mark}':>16s}" for mark in marks)
-    print(f"\n{'best proxy so far, %':30s}{heads}   rank   plans   over control (95 %)")
+    print(f"\n{'best proxy so far, %':30s}{heads}   rank   plans   over chance (95 %)")
     for name, row in summary.items():
         cells = "".join(f"{100 * row['mean'][str(m)]:9.2f} ± {100 * row['std'][str(m)]:4.2f}" for m in marks)
         over = row.get("over_chance")
@@ -170,7 +161,7 @@ def show(summary: Mapping[str, Any], marks: list[int]) -> None:
 
 
 def draw(records: Mapping[str, list[dict[str, Any]]], theme: Theme, *, start: int) -> Drawing:
-    """Draw the mean best proxy so far from evaluation `start` on: a line a backend, its name at its end."""
+    """Draw the mean best proxy so far from evaluation `start` on: a line an algorithm, its name at its end."""
     figure = new_figure(7.4, 4.4)
     axes = placed_axes(figure, 0.6, 0.55, 2.15, 0.35)
     dashes = itertools.cycle(["-", "--", "-.", ":"])
@@ -196,47 +187,49 @@ def draw(records: Mapping[str, list[dict[str, Any]]], theme: Theme, *, start: in
     axes.grid(axis="y")
     axes.set_xlabel("evaluations of the proxy")
     axes.set_title("best proxy so far, %, mean over seeds", color=theme.muted, fontsize=9)
-    return Drawing(figure, f"Best proxy so far of {len(ends)} backends over {len(mean)} evaluations.")
+    return Drawing(figure, f"Best proxy so far of {len(ends)} algorithms over {len(mean)} evaluations.")
 
 
 def main() -> None:
-    """Compare all backends on one problem."""
+    """Compare all algorithms on one problem."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("space", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", help="names of the table, with commas between them (default all)")
-    parser.add_argument("--out", type=Path, help="folder (default runs/compare_backends/NAME)")
+    parser.add_argument("--out", type=Path, help="folder (default runs/compare_algorithms/NAME)")
     arguments = parser.parse_intermixed_args()
     space = load_checked(arguments.space, arguments.overrides)
-    chosen = dict(variants())
-    if arguments.only:
-        names = arguments.only.split(",")
-        for name in names:
-            if name not in chosen:
-                raise unknown_name("backend", name, chosen, "--only")
-        chosen = {name: chosen[name] for name in names}
+    known = {name: ALGORITHMS.get(name) for name in ALGORITHMS.names()} | {CHANCE: RandomSearch}
+    names = arguments.only.split(",") if arguments.only else list(known)
+    for name in names:
+        if name not in known:
+            raise unknown_name("algorithm", name, known, "--only")
+    chosen = [known[name] for name in names]
     if arguments.seeds < 2:
         raise BlendsearchError(f"--seeds: {arguments.seeds} given, at least 2 expected")
-    folder = RunFolder(arguments.out or Path("runs") / "compare_backends" / space.name)
-    with folder.locked(), threads(space.compute.threads):
-        check_same_space(folder, space.to_dict())
-        folder.write_json("space.json", space.to_dict())
-        problem = Problem(space, folder)
+    folder = arguments.out or Path("runs") / JOB / space.name
+    opened = open_run(Experiment(space, silent), JOB, name=space.name, run_dir=folder, resume=True)
+    with threads(space.compute.threads), opened as experiment:
+        problem = Problem(experiment)
         print(f"{problem.genomes.size} genes, {len(problem.initial)} criteria to start from", flush=True)
         records = searches(problem, chosen, space.search.population, arguments.seeds, arguments.evaluations)
     marks = sorted({max(1, arguments.evaluations // share) for share in (8, 4, 2, 1)})
     summary = summarised(records, marks)
     show(summary, marks)
-    facts = {"criteria": len(problem.initial), "genes": problem.genomes.size, "plans_known": len(problem.fitness.known)}
+    facts = {
+        "criteria": len(problem.initial),
+        "genes": problem.genomes.size,
+        "plans_known": len(problem.problem.fitness.known),
+    }
     result = {"space": space.to_dict(), **facts, "summary": summary, "records": records, "versions": versions()}
-    folder.write_json("result.json", result)
+    problem.folder.write_json("result.json", result)
     # Up to there all have the same: the criteria themselves.
     start = min(len(problem.initial), arguments.evaluations)
     rendered = render(partial(draw, start=start), records)
-    (folder.path / "curves.png").write_bytes(rendered.png)
-    (folder.path / "curves.svg").write_bytes(rendered.svg)
+    (folder / "curves.png").write_bytes(rendered.png)
+    (folder / "curves.svg").write_bytes(rendered.svg)
 
 
 if __name__ == "__main__":
