@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from blendsearch.config import BLEND_UNITS
 from blendsearch.errors import BlendsearchError, nearest
 from blendsearch.files import atomic, parsed_json
 
 SCHEMA = 1
-UNITS = ("network", "stage", "layer")
 KEYS = ("schema", "unit", "groups", "weights", "keep", "found_on", "members")
 OPTIONAL = ("keep", "members")
 
@@ -21,9 +21,9 @@ def check(record: Any, where: str) -> None:
     """Raise BlendsearchError with one line, beginning with `where`, for the first mistake of a record."""
     _check_keys(record, where)
     unit = record["unit"]
-    if unit not in UNITS:
-        allowed = ", ".join(UNITS)
-        raise BlendsearchError(f"{where}: unit: {unit!r} given, {allowed} allowed{_hint(unit, UNITS)}")
+    if unit not in BLEND_UNITS:
+        allowed = ", ".join(BLEND_UNITS)
+        raise BlendsearchError(f"{where}: unit: {unit!r} given, {allowed} allowed{_hint(unit, BLEND_UNITS)}")
     _check_groups(record["groups"], f"{where}: groups")
     _check_weights(record["weights"], f"{where}: weights")
     _check_units(unit, record, where)

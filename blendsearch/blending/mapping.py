@@ -15,7 +15,7 @@ ANY = "one blend for the whole network: it is used as it was found"
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where a group stands in its network: its stage, and whether it is inner (None: not known)."""
 
     group: str
@@ -54,8 +54,8 @@ def adapt_blend(blend: Blend, structure: Structure) -> AdaptedBlend:
 
 def _fitted(blend: Blend, structure: Structure) -> AdaptedBlend:
     """Fit the blend's own factors."""
-    targets = [Place(group.name, group.stage, group.inner) for group in structure.groups]
-    sources = places(blend)
+    targets = [Position(group.name, group.stage, group.inner) for group in structure.groups]
+    sources = positions(blend)
     if _same_layers(blend, sources, structure):
         return AdaptedBlend(blend, SAME if blend.groups or blend.keep else ANY)
     matched = _matched(sources, targets)
@@ -64,61 +64,61 @@ def _fitted(blend: Blend, structure: Structure) -> AdaptedBlend:
     return AdaptedBlend(_moved(blend, matched), _by_depth(sources, targets), matched)
 
 
-def places(blend: Blend) -> list[Place]:
+def positions(blend: Blend) -> list[Position]:
     """Return where the groups stood in the network that the blend was found on, as far as its file says."""
     noted = blend.found_on.get("groups")
     if noted is None:
         stages = blend.groups if blend.unit == "stage" else {}
-        return [Place(group, stage, None) for stage, groups in stages.items() for group in groups]
+        return [Position(group, stage, None) for stage, groups in stages.items() for group in groups]
     try:
-        return [Place(str(name), str(facts["stage"]), bool(facts["inner"])) for name, facts in noted.items()]
+        return [Position(str(name), str(facts["stage"]), bool(facts["inner"])) for name, facts in noted.items()]
     except (AttributeError, KeyError, TypeError):
         raise BlendsearchError("blend: found_on.groups: group -> {stage, inner} expected") from None
 
 
-def _same_layers(blend: Blend, sources: Sequence[Place], structure: Structure) -> bool:
+def _same_layers(blend: Blend, sources: Sequence[Position], structure: Structure) -> bool:
     """Tell whether names can be trusted: all are known, and none is missing that the space did not leave out."""
     if blend.unit == NETWORK and not blend.keep:
         return True
     known = set(blend.keep) if blend.unit == NETWORK else {g for groups in blend.groups.values() for g in groups}
-    gone = {place.group for place in sources} - set(structure.widths) - set(structure.refused)
+    gone = {position.group for position in sources} - set(structure.widths) - set(structure.refused)
     return not gone and set(structure.widths) <= known
 
 
-def _kinds(some: Sequence[Place]) -> dict[str, set[bool | None]]:
+def _kinds(some: Sequence[Position]) -> dict[str, set[bool | None]]:
     kinds: dict[str, set[bool | None]] = {}
-    for place in some:
-        kinds.setdefault(place.stage, set()).add(place.inner)
+    for position in some:
+        kinds.setdefault(position.stage, set()).add(position.inner)
     return kinds
 
 
-def _matched(sources: Sequence[Place], targets: Sequence[Place]) -> dict[str, str] | None:
+def _matched(sources: Sequence[Position], targets: Sequence[Position]) -> dict[str, str] | None:
     """Return target group -> source group by stage, kind and relative depth; None where stages or kinds differ."""
-    known = any(place.inner is not None for place in sources)
-    targets = targets if known else [replace(place, inner=None) for place in targets]
+    known = any(position.inner is not None for position in sources)
+    targets = targets if known else [replace(position, inner=None) for position in targets]
     own, others = _kinds(targets), _kinds(sources)
     if set(own) != set(others) or any(not kinds <= others[stage] for stage, kinds in own.items()):
         return None
     depths = _depths(sources)
-    return {place.group: _nearest(place, depth, sources, depths) for place, depth in _with_depth(targets)}
+    return {position.group: _nearest(position, depth, sources, depths) for position, depth in _with_depth(targets)}
 
 
-def _with_depth(some: Sequence[Place]) -> list[tuple[Place, float]]:
+def _with_depth(some: Sequence[Position]) -> list[tuple[Position, float]]:
     depths = _depths(some)
-    return [(place, depths[place.group]) for place in some]
+    return [(position, depths[position.group]) for position in some]
 
 
-def _depths(some: Sequence[Place]) -> dict[str, float]:
+def _depths(some: Sequence[Position]) -> dict[str, float]:
     """Return group -> its position in [0, 1] among those of its stage and kind; 0.5 for the only one."""
     found = {}
-    for place in some:
-        peers = [other.group for other in some if (other.stage, other.inner) == (place.stage, place.inner)]
-        found[place.group] = peers.index(place.group) / (len(peers) - 1) if len(peers) > 1 else 0.5
+    for position in some:
+        peers = [other.group for other in some if (other.stage, other.inner) == (position.stage, position.inner)]
+        found[position.group] = peers.index(position.group) / (len(peers) - 1) if len(peers) > 1 else 0.5
     return found
 
 
-def _nearest(place: Place, depth: float, sources: Sequence[Place], depths: Mapping[str, float]) -> str:
-    peers = [other.group for other in sources if (other.stage, other.inner) == (place.stage, place.inner)]
+def _nearest(position: Position, depth: float, sources: Sequence[Position], depths: Mapping[str, float]) -> str:
+    peers = [other.group for other in sources if (other.stage, other.inner) == (position.stage, position.inner)]
     # Rounded, so that of two equally near ones the earlier is taken whatever the last bit says.
     return min(peers, key=lambda group: round(abs(depths[group] - depth), 9))
 
@@ -138,10 +138,10 @@ def _moved(blend: Blend, matched: Mapping[str, str]) -> Blend:
     return replace(blend, weights={unit: dict(blend.weights[unit]) for unit in groups}, groups=groups, keep=keep)
 
 
-def _for_any_network(blend: Blend, targets: Sequence[Place]) -> Blend:
+def _for_any_network(blend: Blend, targets: Sequence[Position]) -> Blend:
     everything = [group for groups in blend.groups.values() for group in groups]
     mean = blend if blend.unit == NETWORK else with_unit(blend, NETWORK, {NETWORK: everything})
-    names = tuple(place.group for place in targets)
+    names = tuple(position.group for position in targets)
     return replace(mean, groups={NETWORK: names}, keep=dict.fromkeys(names, 1.0) if blend.keep else {})
 
 
@@ -150,15 +150,15 @@ def _found_at(blend: Blend) -> str:
     return f" of {name}" if isinstance(name, str) else ""
 
 
-def _why_network(blend: Blend, sources: Sequence[Place], targets: Sequence[Place]) -> str:
-    here, there = (len({place.stage for place in some}) for some in (targets, sources))
+def _why_network(blend: Blend, sources: Sequence[Position], targets: Sequence[Position]) -> str:
+    here, there = (len({position.stage for position in some}) for some in (targets, sources))
     reason = f"{there} stages there, {here} here" if sources and here != there else "its stages are other ones"
     reason = reason if sources else "its file does not say in which stages its layers were"
     shares = "; all layers keep equal shares" if blend.keep else ""
     return f"another network: the mean over the layers{_found_at(blend)} for all layers ({reason}){shares}"
 
 
-def _by_depth(sources: Sequence[Place], targets: Sequence[Place]) -> str:
+def _by_depth(sources: Sequence[Position], targets: Sequence[Position]) -> str:
     return (
         f"same stages, other depth: each of the {len(targets)} layers takes the weights of the layer at the nearest "
         f"relative depth in its stage ({len(sources)} layers there)"

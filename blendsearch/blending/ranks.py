@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 
 from blendsearch.criteria.ranking import rank
+from blendsearch.criteria.scoring import Scores
 from blendsearch.errors import BlendsearchError
-
-Scores = dict[str, dict[str, Tensor]]
-"""criterion -> group -> float32 [C]: one score a filter, higher = more important."""
 
 
 def rank_all(scores: Scores) -> Scores:

@@ -12,7 +12,7 @@ STAND_IN = "RUN"
 
 
 @dataclass(frozen=True)
-class Place:
+class CommandPlace:
     """Where to type a command, in words, and what the run folder is called from there."""
 
     words: str
@@ -23,16 +23,16 @@ class Place:
         return name if self.folder == "." else f"{self.folder}/{name}"
 
 
-def place_of(spaces: Iterable[Mapping[str, Any]]) -> Place:
+def place_of(spaces: Iterable[Mapping[str, Any]]) -> CommandPlace:
     """Return where commands with these spaces (or boards) must be typed: in the run folder where nothing is relative.
 
     A page cannot know the folder in which its run was started, so it says which one that is, and why.
     """
     keys = list(dict.fromkeys(key for space in spaces for key in relative_paths(space)))
     if not keys:
-        return Place("in this folder", ".")
+        return CommandPlace("in this folder", ".")
     words = f"in the folder where the run was started (from there the settings name {', '.join(keys)}; "
-    return Place(f"{words}{STAND_IN} stands for the path of this folder)", STAND_IN)
+    return CommandPlace(f"{words}{STAND_IN} stands for the path of this folder)", STAND_IN)
 
 
 def relative_paths(space: Mapping[str, Any]) -> Iterator[str]:
