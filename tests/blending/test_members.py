@@ -9,7 +9,7 @@ import torch
 
 from blendsearch.blending import Blend, adapt_blend, rank
 from blendsearch.errors import BlendsearchError
-from blendsearch.experiment.scoring import blended
+from blendsearch.experiment.scoring import blend_scores
 from blendsearch.models.zoo import MODELS
 from blendsearch.structure import Structure
 
@@ -42,9 +42,9 @@ def test_scores_of_a_member_that_are_known_are_taken(scores):
 def test_a_blend_of_one_member_is_that_member(scores):
     alone = Blend.single("mix").with_members({"mix": MIX, "other": MIX})
     assert list(alone.members) == ["mix"]
-    assert torch.equal(blended(alone, scores)["a"], MIX.score(scores)["a"])
+    assert torch.equal(blend_scores(alone, scores)["a"], MIX.score(scores)["a"])
     of_one = Blend.single("mix").with_members({"mix": Blend.single("l1")})
-    assert torch.equal(blended(of_one, scores)["a"], scores["l1"]["a"])
+    assert torch.equal(blend_scores(of_one, scores)["a"], scores["l1"]["a"])
 
 
 def test_the_file_holds_its_members(tmp_path, scores):
