@@ -6,11 +6,13 @@ import json
 import runpy
 import sys
 
+import pytest
+
 TINY = ["model.arguments.width=8", "training.epochs=1", "retraining.epochs=0.5", "compute.device=cpu"]
 
 
-def run(monkeypatch, script, *arguments):
-    monkeypatch.setattr(sys, "argv", [script, *arguments, *TINY])
+def run(monkeypatch, script, *arguments, last=()):
+    monkeypatch.setattr(sys, "argv", [script, *arguments, *TINY, *last])
     runpy.run_path(f"scripts/{script}", run_name="__main__")
 
 
@@ -34,6 +36,24 @@ def test_compensation_is_measured_against_the_number_of_images(monkeypatch, tmp_
     ]  # fmt: skip
     assert done[5][0] == "retrained"
     assert f"{100 * rows[-1]['test_accuracy']:.2f} %" in capsys.readouterr().out
+
+
+def test_repr_is_paired_with_plain_training(monkeypatch, tmp_path, capsys):
+    arguments = ["search_spaces/repr_digits.yaml", "--seeds", "2", "--out", str(tmp_path / "repr.json")]
+    one_cycle = ["schedule={name: repr, cycles: 1, full: 1, sub: 1}", "training.epochs=2"]
+    run(monkeypatch, "reproduce_repr.py", *arguments, last=one_cycle)
+    result = json.loads((tmp_path / "repr.json").read_text())
+    assert [row["seed"] for row in result["seeds"]] == [0, 1]
+    assert result["difference"] == pytest.approx(result["repr"] - result["plain"])
+    assert result["verdict"] in capsys.readouterr().out
+
+
+def test_sensitiveness_early_and_late_is_compared(monkeypatch, tmp_path, capsys):
+    arguments = ["search_spaces/sbpf_digits.yaml", "--seeds", "1", "--out", str(tmp_path / "early.json")]
+    run(monkeypatch, "reproduce_sensitivity.py", *arguments)
+    (row,) = json.loads((tmp_path / "early.json").read_text())["results"]
+    assert list(row["early"]) == list(row["final"]) == ["conv1", "conv2", "conv3", "conv4"]
+    assert "points lost" in capsys.readouterr().out
 
 
 def test_search_algorithms_are_compared_at_equal_cost_and_nothing_is_done_twice(monkeypatch, tmp_path, capsys):

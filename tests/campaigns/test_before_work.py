@@ -65,6 +65,16 @@ def test_a_job_that_cannot_begin_leaves_no_folder(job, changes, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("by", "changes"), [("l1", {"allocation": "evolved"}), ("subjective", {}), ("thinet.json", {})]
+)
+def test_a_pruning_that_its_criterion_cannot_begin_leaves_no_folder(by, changes, tmp_path):
+    with pytest.raises(BlendsearchError) as caught:
+        run_prune(tiny(criteria=["l1", "taylor"], **changes), by, tmp_path / "run")
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_search_goes_on_without_the_files_it_started_from(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"

@@ -103,7 +103,7 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("space.yaml").write_text(tiny().to_yaml())
 
-    def interrupted(*given):
+    def interrupted(*given, **named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("blendsearch.campaigns.single.run_prune", interrupted)
