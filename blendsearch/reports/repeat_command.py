@@ -23,7 +23,7 @@ class CommandPlace:
         return name if self.folder == "." else f"{self.folder}/{name}"
 
 
-def place_of(spaces: Iterable[Mapping[str, Any]]) -> CommandPlace:
+def place_commands(spaces: Iterable[Mapping[str, Any]]) -> CommandPlace:
     """Return where commands with these spaces (or boards) must be typed: in the run folder where nothing is relative.
 
     A page cannot know the folder in which its run was started, so it says which one that is, and why.

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from blendsearch.errors import RunError
 from blendsearch.progress import Progress, silent
-from blendsearch.reports import (
-    build_audit_report,
-    build_curves_report,
-    build_leaderboard_report,
-    build_report,
-    build_transfer_report,
-)
+from blendsearch.reports.page import Page, build_page
+from blendsearch.reports.pages import audit, curves, leaderboard, search, transfer
 from blendsearch.results.run_folder import RunFolder
 
-BUILDERS = {
-    "search": build_report,
-    "curves": build_curves_report,
-    "audit": build_audit_report,
-    "leaderboard": build_leaderboard_report,
-    "transfer": build_transfer_report,
+PAGES: dict[str, Page[Any]] = {
+    "search": search.PAGE,
+    "curves": curves.PAGE,
+    "audit": audit.PAGE,
+    "leaderboard": leaderboard.PAGE,
+    "transfer": transfer.PAGE,
 }
+"""Job -> its page."""
 
 
 def write_report(run_dir: Path, progress: Progress = silent) -> Path:
@@ -32,6 +29,6 @@ def write_report(run_dir: Path, progress: Progress = silent) -> Path:
     if not Path(run_dir).is_dir():
         raise RunError(f"{run_dir}: no such run folder")
     job = RunFolder(run_dir).job
-    if job not in BUILDERS:
-        raise RunError(f"{run_dir}: made by 'blendsearch {job}', which writes no report ({', '.join(BUILDERS)} do)")
-    return BUILDERS[job](Path(run_dir), progress)
+    if job not in PAGES:
+        raise RunError(f"{run_dir}: made by 'blendsearch {job}', which writes no report ({', '.join(PAGES)} do)")
+    return build_page(PAGES[job], Path(run_dir), progress)

@@ -14,13 +14,14 @@ from blendsearch.errors import RunError
 S = TypeVar("S", bound=BaseModel)
 
 
-def read_finished(folder: Path, kind: type[S], name: str = "summary.json") -> tuple[S, dict[str, Any], str]:
-    """Return the record of a finished run, and its space.yaml as mapping and text; RunError for what is amiss."""
+def read_finished(
+    folder: Path, kind: type[S], name: str = "summary.json", settings: str = "space.yaml"
+) -> tuple[S, dict[str, Any], str]:
+    """Return the record of a finished run, and its settings as mapping and text; RunError for what is amiss."""
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such run folder")
-    space_text = read_text(folder, "space.yaml")
-    space = read_yaml(folder / "space.yaml", space_text)
-    return parse(folder / name, read_text(folder, name), kind), space, space_text
+    text = read_text(folder, settings)
+    return parse(folder / name, read_text(folder, name), kind), read_yaml(folder / settings, text), text
 
 
 def read_text(folder: Path, name: str) -> str:

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blendsearch.results.reading import parse, read_finished, read_text
+from blendsearch.errors import RunError
+from blendsearch.results.reading import parse, read_finished, read_text, read_yaml
+from blendsearch.results.records import leaderboard, transfer
+from blendsearch.results.records.audit import AuditSummary
 from blendsearch.results.records.common import AgreementRecord
+from blendsearch.results.records.curves import CurvesSummary
+from blendsearch.results.records.leaderboard import LeaderboardSummary
+from blendsearch.results.records.retraining import BLEND
 from blendsearch.results.records.search import (
     BlendWeights,
     ClustersRecord,
@@ -18,6 +24,7 @@ from blendsearch.results.records.search import (
     RetrainedEntry,
     SearchSummary,
 )
+from blendsearch.results.records.transfer import SpaceRecord, TransferSummary
 
 FINALS = "records/finals.json"
 FRONT = "records/front.json"
@@ -80,3 +87,89 @@ def read_search_run(folder: Path) -> SearchRun:
         front=found.get(FRONT),
         absent=tuple(name for name in EXPECTED if name not in found),
     )
+
+
+@dataclass(frozen=True)
+class AuditRun:
+    """The files of one audit."""
+
+    folder: Path
+    summary: AuditSummary
+    space: dict[str, Any]
+    space_text: str
+
+
+def read_audit_run(folder: Path) -> AuditRun:
+    """Read a run folder; raises RunError when it or a file of it is missing or broken."""
+    return AuditRun(folder, *read_finished(folder, AuditSummary))
+
+
+@dataclass(frozen=True)
+class CurvesRun:
+    """The files of one scarce-data run."""
+
+    folder: Path
+    summary: CurvesSummary
+    space: dict[str, Any]
+    space_text: str
+
+    def highlighted(self, samples: int) -> tuple[str, ...]:
+        """Return the best relevance criterion and the best of the others, where there are both."""
+        compared = self.summary.comparison.by_samples[str(samples)]
+        return (compared.baseline,) if compared.best is None else (compared.best, compared.baseline)
+
+
+def read_curves_run(folder: Path) -> CurvesRun:
+    """Read a run folder; raises RunError when it or a file of it is missing or broken."""
+    return CurvesRun(folder, *read_finished(folder, CurvesSummary))
+
+
+@dataclass(frozen=True)
+class BoardRun:
+    """The files of one leaderboard."""
+
+    folder: Path
+    summary: LeaderboardSummary
+    board: dict[str, Any]
+    board_text: str
+
+    @property
+    def blends(self) -> set[str]:
+        """Names of the blends on the board."""
+        return {one.name for one in self.summary.criteria if one.kind == BLEND}
+
+    @property
+    def best(self) -> str:
+        """The criterion with the best mean rank, or without a ranking the first."""
+        return (self.summary.ranked or [one.name for one in self.summary.criteria])[0]
+
+
+def read_board_run(folder: Path) -> BoardRun:
+    """Read a run folder; raises RunError when it or a file of it is missing or broken."""
+    return BoardRun(folder, *read_finished(folder, LeaderboardSummary, leaderboard.SUMMARY, "board.yaml"))
+
+
+@dataclass(frozen=True)
+class TransferRun:
+    """The files of one transfer; settings: of each space that the folder still has."""
+
+    folder: Path
+    summary: TransferSummary
+    settings: list[dict[str, Any]]
+
+    def row_of(self, space: str) -> SpaceRecord:
+        """Return the record of a space."""
+        return next(row for row in self.summary.spaces if row.space == space)
+
+
+def read_transfer_run(folder: Path) -> TransferRun:
+    """Read a run folder; raises RunError when it or a file of it is missing or broken, or it is of one space."""
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such run folder")
+    file = folder / transfer.SUMMARY
+    if not file.is_file() and (folder.parent / "job.json").is_file():
+        raise RunError(f"{folder}: is one space of a transfer; the report is of the whole: {folder.resolve().parent}")
+    summary: TransferSummary = parse(file, read_text(folder, file.name), TransferSummary)
+    files = [folder / row.space / "space.yaml" for row in summary.spaces]
+    settings = [read_yaml(one, read_text(one.parent, one.name)) for one in files if one.is_file()]
+    return TransferRun(folder, summary, settings)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from blendsearch.errors import BlendsearchError
 from blendsearch.files import parsed_json
-from blendsearch.reports.building import TEMPLATES as REPORTS
+from blendsearch.reports.page import TEMPLATES as REPORTS
 from blendsearch.review.pages import layer_page, state
 from blendsearch.review.review import Review
 from blendsearch.statistics.ratings import WORDS

@@ -10,7 +10,8 @@ from blendsearch.reports.figures.agreement import draw_compact_agreement
 from blendsearch.reports.figures.board import draw_accuracy, draw_means, draw_ranks
 from blendsearch.reports.figures.style import LIGHT, NotDrawn
 from blendsearch.reports.pages.leaderboard import choices, key_numbers, standing_row, wins_rows
-from blendsearch.results.records.leaderboard import BoardRun, LeaderboardSummary
+from blendsearch.results.records.leaderboard import LeaderboardSummary
+from blendsearch.results.runs import BoardRun
 
 
 def made_up(count, budgets=(0.5, 0.3), test=True):
@@ -47,7 +48,7 @@ def made_up(count, budgets=(0.5, 0.3), test=True):
         "networks": [{"name": "small", "model": "conv4", "file": "f", "baseline": {"test_accuracy": 0.95}}],
         "agreement": {"small": {"criteria": names, "groups": {}, "mean": identity}},
     }  # fmt: skip
-    return BoardRun(Path("nowhere"), LeaderboardSummary.model_validate(record), "")
+    return BoardRun(Path("nowhere"), LeaderboardSummary.model_validate(record), {}, "")
 
 
 @pytest.mark.parametrize("count", [2, 3, 40])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 
@@ -17,21 +16,6 @@ from blendsearch.reports.figures.front import draw_front
 from blendsearch.reports.figures.style import LIGHT, NotDrawn
 from blendsearch.reports.pages.front_table import front_table
 from blendsearch.results.runs import read_search_run
-
-
-@pytest.fixture
-def other_figures_left_out(monkeypatch):
-    """They have tests of their own; here they would only take time."""
-
-    def leave_out(run, theme):
-        raise NotDrawn("left out")
-
-    wanted = SEARCH_FIGURES.of
-
-    def only_front(run):
-        return [one if one.name == "front" else dataclasses.replace(one, draw=leave_out) for one in wanted(run)]
-
-    monkeypatch.setattr(SEARCH_FIGURES, "of", only_front)
 
 
 def side(proxy, accuracy, share, std):
@@ -63,7 +47,7 @@ def with_front(folder, costs=("flops",), std=0.004):
     return folder
 
 
-@pytest.mark.usefixtures("other_figures_left_out")
+@pytest.mark.usefixtures("only_the_front_is_drawn")
 def test_the_front_is_drawn_and_told(tmp_path):
     folder = with_front(tmp_path)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", build_report(folder).read_text()))
@@ -104,7 +88,7 @@ def test_one_seed_tests_nothing(tmp_path):
     draw_front(run, LIGHT)
 
 
-@pytest.mark.usefixtures("other_figures_left_out")
+@pytest.mark.usefixtures("only_the_front_is_drawn")
 def test_without_a_front_there_is_no_section_and_an_old_picture_goes(tmp_path):
     folder = with_front(tmp_path)
     build_report(folder)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from fake_run import make_run
+from markupsafe import Markup
 from page_reading import parsed, words
 
 from blendsearch.reports import build_report
 from blendsearch.reports.figures import SEARCH_FIGURES, FigureSet, NotDrawn
 from blendsearch.reports.figures.style import Drawing, new_figure
+from blendsearch.reports.report import PAGES, write_report
+from blendsearch.results.run_folder import RunFolder
 
 OLD = Path(__file__).parents[1] / "results" / "old_runs"
+"""Run folders as an earlier version left them, one or more of each job."""
 
 
 @pytest.fixture
@@ -75,3 +80,25 @@ def test_one_figure_is_drawn_for_each_part_of_a_run():
 def test_a_name_is_given_once(registered):
     with pytest.raises(ValueError, match="'time' is already registered"):
         SEARCH_FIGURES.register("time", title="Time", caption="")(empty)
+
+
+@pytest.mark.parametrize("name", sorted(folder.name for folder in OLD.iterdir()))
+def test_every_registered_figure_is_on_its_page_once_also_of_an_earlier_versions_run(tmp_path, name):
+    folder = Path(shutil.copytree(OLD / name, tmp_path / name))
+    page = PAGES[RunFolder(folder).job]
+    figures = page.figures.of(page.read(folder))
+    assert figures
+    path = write_report(folder)
+    parsed(path)
+    text, told = path.read_text(), words(path)
+    drawn = [figure for figure in figures if (folder / f"figures/{figure.name}.png").exists()]
+    for figure in drawn:
+        assert text.count(f'<a href="figures/{figure.name}.svg">') == 1, figure.name
+    assert text.count("<picture>") == len(drawn)
+    assert told.count("Not drawn: ") == len(figures) - len(drawn)
+    for figure in figures:
+        assert " ".join(Markup(figure.caption).striptags().split()) in told, figure.name
+
+
+def test_every_job_that_writes_a_report_has_a_run_of_an_earlier_version():
+    assert {RunFolder(folder).job for folder in OLD.iterdir()} == PAGES.keys()

@@ -7,7 +7,7 @@ from fake_run import SPACE, make_run
 from page_reading import words
 
 from blendsearch.reports import build_report
-from blendsearch.reports.repeat_command import place_of, relative_paths
+from blendsearch.reports.repeat_command import place_commands, relative_paths
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ def test_what_is_found_from_the_folder_of_the_start(space, keys):
 
 
 def test_a_run_without_relative_paths_is_repeated_in_its_folder():
-    place = place_of([{"data": {"name": "digits"}}])
+    place = place_commands([{"data": {"name": "digits"}}])
     assert (place.words, place.folder, place.path("space.yaml")) == ("in this folder", ".", "space.yaml")
 
 
 def test_several_spaces_name_each_key_once():
-    place = place_of([{"data": {"root": "x"}}, {"data": {"root": "y"}, "model": {"weights": "w.pt"}}])
+    place = place_commands([{"data": {"root": "x"}}, {"data": {"root": "y"}, "model": {"weights": "w.pt"}}])
     assert place.words == (
         "in the folder where the run was started (from there the settings name data.root, model.weights; "
         "RUN stands for the path of this folder)"
@@ -40,6 +40,7 @@ def test_several_spaces_name_each_key_once():
     assert place.path("blend.json") == "RUN/blend.json"
 
 
+@pytest.mark.usefixtures("only_the_front_is_drawn")
 def test_the_page_of_a_campaign_says_it(tmp_path):
     text = words(build_report(make_run(tmp_path)))
     assert "same versions, in this folder: blendsearch search space.yaml --run-dir again" in text

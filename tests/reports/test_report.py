@@ -105,6 +105,7 @@ def test_retraining_of_unequal_length_is_told(tmp_path):
     assert not told(90)
 
 
+@pytest.mark.usefixtures("only_the_front_is_drawn")
 def test_finals_are_shown_where_there_were_some(tmp_path):
     folder = make_run(tmp_path)
     plain = build_report(folder).read_text()
@@ -142,6 +143,7 @@ def test_the_evolution_figure_names_the_phases_of_a_search_from_coarse_to_fine(t
     assert [text.xy[0] for text in told] == [steps[at]["evaluations"] for at in (0, 2, 5)]
 
 
+@pytest.mark.usefixtures("only_the_front_is_drawn")
 def test_names_are_escaped(tmp_path):
     folder = make_run(tmp_path)
     summary = json.loads((folder / "summary.json").read_text())

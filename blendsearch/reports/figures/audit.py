@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 
 from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
-from blendsearch.results.records.audit import EVOLVED, RANDOM, AuditRun, PlanRecord, ProxyRecord
+from blendsearch.results.records.audit import EVOLVED, RANDOM, PlanRecord, ProxyRecord
 from blendsearch.results.records.retraining import CRITERION
+from blendsearch.results.runs import AuditRun
 
 MARKS = {CRITERION: ("o", 20), RANDOM: ("x", 18), EVOLVED: ("D", 22)}
 """Kind of a plan -> its mark and the size of that."""

@@ -13,7 +13,8 @@ from blendsearch.reports.figures.agreement import draw_compact_agreement, draw_m
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes
-from blendsearch.results.records.leaderboard import BoardRun, Column
+from blendsearch.results.records.leaderboard import Column
+from blendsearch.results.runs import BoardRun
 
 MOST_LABELS = 14
 LABEL_GAP = 10.5  # points between labels, for letters of 8

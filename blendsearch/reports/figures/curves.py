@@ -12,7 +12,8 @@ from matplotlib.transforms import blended_transform_factory
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes
-from blendsearch.results.records.curves import Curve, CurvesRun
+from blendsearch.results.records.curves import Curve
+from blendsearch.results.runs import CurvesRun
 from blendsearch.results.words import cost_name, plural
 
 MOST_LABELS = 18

@@ -6,7 +6,8 @@ from blendsearch.reports.figures.forest import Bar, Kind, forest
 from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, Theme
 from blendsearch.results.records.common import Difference
-from blendsearch.results.records.transfer import SpaceRecord, TransferRun
+from blendsearch.results.records.transfer import SpaceRecord
+from blendsearch.results.runs import TransferRun
 
 SEARCHED = "searched there"
 

@@ -11,8 +11,9 @@ from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures.audit import AUDIT_FIGURES
 from blendsearch.reports.page import Page, build_page
 from blendsearch.reports.pages.parts import KeyNumber, list_sources
-from blendsearch.reports.repeat_command import place_of
-from blendsearch.results.records.audit import AuditRun, AuditSummary, ProxyRecord, read_audit
+from blendsearch.reports.repeat_command import place_commands
+from blendsearch.results.records.audit import AuditSummary, ProxyRecord
+from blendsearch.results.runs import AuditRun, read_audit_run
 from blendsearch.results.words import budget_words, decimal, decimal_range, duration, in_percent, percent
 
 SOURCES = {
@@ -61,7 +62,7 @@ def tell_audit(run: AuditRun) -> dict[str, Any]:
         "sources": list_sources(run.folder, SOURCES),
         "seconds": duration(summary.seconds.get("total")),
         "space_text": run.space_text,
-        "place": place_of([run.space]),
+        "place": place_commands([run.space]),
     }
 
 
@@ -102,4 +103,4 @@ def _row(name: str, proxy: ProxyRecord, *, first: bool) -> ProxyRow:
     )
 
 
-PAGE = Page(read=read_audit, figures=AUDIT_FIGURES, template="audit.html.j2", words=tell_audit)
+PAGE = Page(read=read_audit_run, figures=AUDIT_FIGURES, template="audit.html.j2", words=tell_audit)

@@ -10,8 +10,9 @@ from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures.curves import CURVES_FIGURES
 from blendsearch.reports.page import Page, build_page
 from blendsearch.reports.pages.parts import KeyNumber, list_sources, model_of
-from blendsearch.reports.repeat_command import place_of
-from blendsearch.results.records.curves import Curve, CurvesRun, FamilyComparison, FamilyRecord, read_curves
+from blendsearch.reports.repeat_command import place_commands
+from blendsearch.results.records.curves import Curve, FamilyComparison, FamilyRecord
+from blendsearch.results.runs import CurvesRun, read_curves_run
 from blendsearch.results.words import (
     DASH,
     cost_name,
@@ -82,7 +83,7 @@ def tell_curves(run: CurvesRun) -> dict[str, Any]:
         "sources": list_sources(run.folder, SOURCES | (SOURCES_OF_BLENDS if summary.blends else {})),
         "seconds": duration(summary.seconds.get("total")),
         "space_text": run.space_text,
-        "place": place_of([run.space]),
+        "place": place_commands([run.space]),
     }
 
 
@@ -143,4 +144,4 @@ def _compared(samples: int, compared: FamilyComparison) -> ComparedRow:
     )
 
 
-PAGE = Page(read=read_curves, figures=CURVES_FIGURES, template="curves.html.j2", words=tell_curves)
+PAGE = Page(read=read_curves_run, figures=CURVES_FIGURES, template="curves.html.j2", words=tell_curves)

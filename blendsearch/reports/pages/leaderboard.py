@@ -10,9 +10,9 @@ from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures.board import BOARD_FIGURES
 from blendsearch.reports.page import Page, build_page
 from blendsearch.reports.pages.parts import KeyNumber, list_sources
-from blendsearch.reports.repeat_command import place_of
-from blendsearch.results.reading import read_yaml
-from blendsearch.results.records.leaderboard import BoardRun, Column, ColumnResult, Standing, read_board_run
+from blendsearch.reports.repeat_command import place_commands
+from blendsearch.results.records.leaderboard import Column, ColumnResult, Standing
+from blendsearch.results.runs import BoardRun, read_board_run
 from blendsearch.results.words import (
     DASH,
     cost_name,
@@ -76,7 +76,7 @@ def tell_leaderboard(run: BoardRun) -> dict[str, Any]:
         "sources": list_sources(run.folder, SOURCES),
         "seconds": duration(summary.seconds.get("total")),
         "board_text": run.board_text,
-        "place": place_of([read_yaml(run.folder / "board.yaml", run.board_text)]),
+        "place": place_commands([run.board]),
     }
 
 

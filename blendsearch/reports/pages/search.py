@@ -13,7 +13,7 @@ from blendsearch.reports.pages.front_table import front_table
 from blendsearch.reports.pages.parts import VERDICTS, list_sources
 from blendsearch.reports.pages.results_table import results_table
 from blendsearch.reports.pages.search_story import describe_setting, find_gaps, key_numbers, own_allocations
-from blendsearch.reports.repeat_command import place_of
+from blendsearch.reports.repeat_command import place_commands
 from blendsearch.results.outcomes import results
 from blendsearch.results.runs import FINALS, FRONT, SearchRun, read_search_run
 
@@ -71,7 +71,7 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
         "clusters": run.clusters,
         "layers": 0 if run.agreement is None else len(run.agreement.groups),
         "classes": len(classes) if isinstance(classes, list) else classes,
-        "place": place_of([run.space]),
+        "place": place_commands([run.space]),
         "space_text": run.space_text,
         "sources": list_sources(run.folder, _sources(run)),
     }

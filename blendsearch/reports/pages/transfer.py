@@ -18,11 +18,12 @@ from blendsearch.reports.pages.transfer_words import (
     tell_setting,
     tell_verdicts,
 )
-from blendsearch.reports.repeat_command import place_of
+from blendsearch.reports.repeat_command import place_commands
 from blendsearch.results.records.common import Difference
 from blendsearch.results.records.provenance import FoundResults
 from blendsearch.results.records.search import Outcome
-from blendsearch.results.records.transfer import SpaceRecord, TransferRun, read_spaces, read_transfer
+from blendsearch.results.records.transfer import SpaceRecord
+from blendsearch.results.runs import TransferRun, read_transfer_run
 from blendsearch.results.words import DASH, in_percent, interval, mean_and_deviation, percent, points
 
 SOURCES = {
@@ -85,7 +86,7 @@ def tell_transfer(run: TransferRun) -> dict[str, Any]:
         "lines": [space_line(row, summary.searches) for row in spaces],
         "stories": [story_of(run, row) for row in spaces],
         "sources": [*list_sources(run.folder, SOURCES), *(one for row in spaces for one in _sources_of(run, row))],
-        "place": place_of(read_spaces(run)),
+        "place": place_commands(run.settings),
         "several_seeds": any(row.seeds > 1 for row in spaces),
     }
 
@@ -166,7 +167,7 @@ def _accuracy(outcome: Outcome | None) -> str:
 
 
 PAGE = Page(
-    read=read_transfer,
+    read=read_transfer_run,
     figures=TRANSFER_FIGURES,
     template="transfer.html.j2",
     words=tell_transfer,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from blendsearch.results.reading import read_finished
 from blendsearch.results.records.common import (
     Bounds,
     BudgetRecord,
@@ -107,18 +104,3 @@ class AuditSummary(AuditFindings):
     unpruned: UnprunedRecord = Field(alias="baseline")
     seconds: Seconds = Field(default_factory=dict)
     versions: dict[str, Any] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class AuditRun:
-    """The files of one audit."""
-
-    folder: Path
-    summary: AuditSummary
-    space: dict[str, Any]
-    space_text: str
-
-
-def read_audit(folder: Path) -> AuditRun:
-    """Read a run folder; raises RunError when it or a file of it is missing or broken."""
-    return AuditRun(folder, *read_finished(folder, AuditSummary))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from blendsearch.results.reading import read_finished
 from blendsearch.results.records.common import Bounds, DataRecord, Number, Record, Seconds, UnprunedRecord
 
 RELEVANCE = "relevance"
@@ -133,23 +130,3 @@ class CurvesSummary(Record):
             for curve in self.curves_at(samples):
                 found.setdefault(curve.criterion, []).append(curve)
         return dict(sorted(found.items(), key=lambda pair: -sum(curve.area for curve in pair[1])))
-
-
-@dataclass(frozen=True)
-class CurvesRun:
-    """The files of one scarce-data run."""
-
-    folder: Path
-    summary: CurvesSummary
-    space: dict[str, Any]
-    space_text: str
-
-    def highlighted(self, samples: int) -> tuple[str, ...]:
-        """Return the best relevance criterion and the best of the others, where there are both."""
-        compared = self.summary.comparison.by_samples[str(samples)]
-        return (compared.baseline,) if compared.best is None else (compared.best, compared.baseline)
-
-
-def read_curves(folder: Path) -> CurvesRun:
-    """Read a run folder; raises RunError when it or a file of it is missing or broken."""
-    return CurvesRun(folder, *read_finished(folder, CurvesSummary))

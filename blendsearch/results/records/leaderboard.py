@@ -1,16 +1,12 @@
-"""The records of a leaderboard, from one cell to leaderboard.json, and its folder as the page reads it."""
+"""The records of a leaderboard, from one cell to leaderboard.json."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from blendsearch.config import NamedSection
-from blendsearch.errors import RunError
-from blendsearch.results.reading import parse, read_text
 from blendsearch.results.records.common import (
     AgreementRecord,
     Bounds,
@@ -20,7 +16,7 @@ from blendsearch.results.records.common import (
     Seconds,
     UnprunedRecord,
 )
-from blendsearch.results.records.retraining import BLEND, RetrainingOutcome
+from blendsearch.results.records.retraining import RetrainingOutcome
 
 SUMMARY = "leaderboard.json"
 
@@ -177,30 +173,3 @@ class LeaderboardSummary(Ranking):
     seconds: Seconds = Field(default_factory=dict)
     versions: dict[str, Any] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class BoardRun:
-    """The files of one leaderboard."""
-
-    folder: Path
-    summary: LeaderboardSummary
-    board_text: str
-
-    @property
-    def blends(self) -> set[str]:
-        """Names of the blends on the board."""
-        return {one.name for one in self.summary.criteria if one.kind == BLEND}
-
-    @property
-    def best(self) -> str:
-        """The criterion with the best mean rank, or without a ranking the first."""
-        return (self.summary.ranked or [one.name for one in self.summary.criteria])[0]
-
-
-def read_board_run(folder: Path) -> BoardRun:
-    """Read a run folder; raises RunError when it or a file of it is missing or broken."""
-    if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such run folder")
-    board_text = read_text(folder, "board.yaml")
-    return BoardRun(folder, parse(folder / SUMMARY, read_text(folder, SUMMARY), LeaderboardSummary), board_text)

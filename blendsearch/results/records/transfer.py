@@ -1,15 +1,11 @@
-"""The records of a transfer, from one space to transfer.json, and its folder as the page reads it."""
+"""The records of a transfer, from one space to transfer.json."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_serializer
 
-from blendsearch.errors import RunError
-from blendsearch.results.reading import parse, read_text, read_yaml
 from blendsearch.results.records.common import BudgetRecord, Difference, Record
 from blendsearch.results.records.provenance import Provenance
 from blendsearch.results.records.search import Outcome
@@ -84,34 +80,3 @@ class TransferSummary(Record):
     searches: bool
     spaces: list[SpaceRecord] = Field(min_length=1)
     versions: dict[str, Any] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TransferRun:
-    """The files of one transfer."""
-
-    folder: Path
-    summary: TransferSummary
-
-    def row_of(self, space: str) -> SpaceRecord:
-        """Return the record of a space."""
-        return next(row for row in self.summary.spaces if row.space == space)
-
-
-def read_transfer(folder: Path) -> TransferRun:
-    """Read a run folder; raises RunError when it or its transfer.json is missing or broken, or it is of one space."""
-    if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such run folder")
-    if not (folder / SUMMARY).is_file() and (folder.parent / "job.json").is_file():
-        raise RunError(f"{folder}: is one space of a transfer; the report is of the whole: {folder.resolve().parent}")
-    return TransferRun(folder, parse(folder / SUMMARY, read_text(folder, SUMMARY), TransferSummary))
-
-
-def read_spaces(run: TransferRun) -> list[dict[str, Any]]:
-    """Return the settings of each space that the folder still has; RunError for a space.yaml that is broken."""
-    folders = [run.folder / row.space for row in run.summary.spaces]
-    return [
-        read_yaml(folder / "space.yaml", read_text(folder, "space.yaml"))
-        for folder in folders
-        if (folder / "space.yaml").is_file()
-    ]
