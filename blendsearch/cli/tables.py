@@ -301,7 +301,7 @@ def sensitivity_table(record: SensitivityRecord) -> Table:
     strengths = [f"{strength:g} sd" for strength in record.strengths]
     table = plain_table("points of accuracy lost", "group", "filters", *strengths, "sensitiveness", "rank")
     for group in record.groups:
-        lost = [f"{100 * share:.2f}" for share in (*group.drops, group.sensitiveness)]
+        lost = [in_percent(share) for share in (*group.drops, group.sensitiveness)]
         table.add_row(group.name, str(group.width), *lost, str(group.rank))
     return table
 
