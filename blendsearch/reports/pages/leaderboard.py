@@ -17,6 +17,7 @@ from blendsearch.results.words import (
     DASH,
     cost_name,
     count,
+    decimal,
     duration,
     in_percent,
     percent,
@@ -106,7 +107,7 @@ def standing_row(run: BoardRun, place: int, one: Standing) -> StandingRow:
         [
             (str(place) if ranked else DASH, place),
             (one.name, one.name),
-            (f"{one.rank:.2f}" if one.rank is not None else DASH, one.rank if one.rank is not None else 1e9),
+            (decimal(one.rank), one.rank if one.rank is not None else 1e9),
             (percent(one.mean), one.mean),
             (percent_range(one.interval), one.interval[0] if one.interval else 0.0),
             (points(one.loss), one.loss),
@@ -129,7 +130,7 @@ def _result_row(run: BoardRun, column: Column, name: str, result: ColumnResult) 
         name,
         _css(run, name),
         [
-            (f"{result.rank:.2f}", result.rank),
+            (decimal(result.rank), result.rank),
             (percent(result.mean), result.mean),
             (percent_range(result.interval), result.interval[0] if result.interval else 0.0),
             (percent(result.flops_ratio, 1), result.flops_ratio),

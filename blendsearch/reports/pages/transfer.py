@@ -24,7 +24,7 @@ from blendsearch.results.records.provenance import FoundResults
 from blendsearch.results.records.search import Outcome
 from blendsearch.results.records.transfer import SpaceRecord
 from blendsearch.results.runs import TransferRun, read_transfer_run
-from blendsearch.results.words import DASH, in_percent, interval, mean_and_deviation, percent, points
+from blendsearch.results.words import DASH, decimal, in_percent, interval, mean_and_deviation, percent, points
 
 SOURCES = {
     "transfer.json": "every mean, deviation, difference, interval and verdict of this page",
@@ -148,9 +148,8 @@ def compared_lines(row: SpaceRecord) -> list[Line]:
 
 
 def _cells(outcome: Outcome, against: Difference | None) -> list[tuple[str, str]]:
-    proxy = DASH if outcome.proxy is None else f"{outcome.proxy:.4f}"
     kept = [(in_percent(outcome.flops_ratio, 1), ""), (in_percent(outcome.params_ratio, 1), "")]
-    return [(_accuracy(outcome), "main"), (proxy, ""), *kept, *_compared(against)]
+    return [(_accuracy(outcome), "main"), (decimal(outcome.proxy, 4), ""), *kept, *_compared(against)]
 
 
 def _compared(against: Difference | None) -> list[tuple[str, str]]:
