@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blendsearch.config import SearchConfig, Space, space_of_run
-from blendsearch.errors import BlendsearchError, RunError
-from blendsearch.evolution.algorithms import algorithm_class
+from blendsearch.config import Space, space_of_run
+from blendsearch.errors import RunError
+from blendsearch.evolution.algorithms import name_algorithm
 from blendsearch.reports import build_compare_page
 from blendsearch.results.paired import compare_pairs
 from blendsearch.results.records.compare import CampaignPair, CampaignRow, CampaignsRecord
@@ -121,7 +121,7 @@ def _describe(campaign: _Finished) -> CampaignRow:
         budget=summary.budget,
         allocation=space.allocation.name,
         proxy=space.proxy.name,
-        search=_name_algorithm(space.search),
+        search=summary.algorithm or name_algorithm(space.search),
         trials=summary.trials,
         unpruned=summary.unpruned.test_accuracy,
         blend=summary.blend.test_accuracy,
@@ -136,15 +136,6 @@ def _describe(campaign: _Finished) -> CampaignRow:
         tau=summary.fidelity and summary.fidelity.tau,
         seconds=summary.seconds.get("total"),
     )
-
-
-def _name_algorithm(search: SearchConfig) -> str:
-    """Return whose algorithm searched, and which; of one that is not installed any more the name alone."""
-    try:
-        algorithm = algorithm_class(search)
-    except BlendsearchError:
-        return search.chosen.name if search.chosen is not None else str(search.backend)
-    return f"{algorithm.backend}, {algorithm.name}"
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -85,11 +86,18 @@ def test_compare_shows_whose_it_is(finished, tmp_path):
     other = run_search(tiny_space({"backend": "optuna", "random_search": False, "generations": 0}), tmp_path / "other")
     rows = compare_runs([finished.run_dir, other.run_dir]).summary.rows
     assert [row.search for row in rows] == ["stranger, steps", "optuna, tpe"]
+
+
+def test_compare_shows_an_algorithm_that_is_not_installed_any_more(finished, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(finished.run_dir, old)
+    (old / "summary.json").write_text(json.dumps({**finished.summary.to_dict(), "algorithm": None}))
     ALGORITHMS.unregister("steps")
     try:
-        assert compare_runs([finished.run_dir, other.run_dir]).summary.rows[0].search == "steps"
+        rows = compare_runs([finished.run_dir, old]).summary.rows
     finally:
         register_algorithm(Steps)
+    assert [row.search for row in rows] == ["stranger, steps", "steps"]
 
 
 def test_it_is_listed_with_its_options():

@@ -10,6 +10,7 @@ from blendsearch.campaigns.search.ablation import summarise_parts
 from blendsearch.campaigns.search.evolve import PLAN_FILE, RANDOM_SEARCH_NAME
 from blendsearch.campaigns.search.pareto import summarise_front
 from blendsearch.campaigns.search.phases import EVOLUTION, summarise_phases
+from blendsearch.evolution.algorithms import name_algorithm
 from blendsearch.evolution.loop import stopped_by
 from blendsearch.experiment.contenders import Contender
 from blendsearch.experiment.experiment import Experiment
@@ -65,6 +66,7 @@ def summarise(
         allocation=space.allocation.name,
         schedule=space.schedule.name,
         proxy=space.proxy.name,
+        algorithm=name_algorithm(search),
         unpruned=unpruned.model_copy(update={"latency_ms": milliseconds["unpruned"]}),
         blend=blend,
         latency=_latency(experiment, pruned, plan),

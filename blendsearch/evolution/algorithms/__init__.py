@@ -8,7 +8,13 @@ from blendsearch.evolution.algorithms import (  # noqa: F401  (registration)
     sampling,
 )
 from blendsearch.evolution.algorithms.base import ALGORITHMS, SearchAlgorithm, Settings, register_algorithm
-from blendsearch.evolution.algorithms.choice import algorithm_class, algorithms_of, check_algorithm, make_algorithm
+from blendsearch.evolution.algorithms.choice import (
+    algorithm_class,
+    algorithms_of,
+    check_algorithm,
+    make_algorithm,
+    name_algorithm,
+)
 
 __all__ = [
     "ALGORITHMS",
@@ -18,5 +24,6 @@ __all__ = [
     "algorithms_of",
     "check_algorithm",
     "make_algorithm",
+    "name_algorithm",
     "register_algorithm",
 ]

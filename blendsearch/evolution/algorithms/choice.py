@@ -59,6 +59,15 @@ def make_algorithm(
     return algorithm_class(search)(space, seed=seed, initial=initial, settings=Settings.of(search), **options)
 
 
+def name_algorithm(search: SearchConfig) -> str:
+    """Return whose algorithm a section means, and which ("optuna, tpe"); of one that is not here what it says."""
+    try:
+        chosen = algorithm_class(search)
+    except BlendsearchError:
+        return search.chosen.name if search.chosen is not None else str(search.backend)
+    return f"{chosen.backend}, {chosen.name}"
+
+
 def check_algorithm(search: SearchConfig) -> None:
     """Raise BlendsearchError for a search section whose algorithm cannot be made, by making it for a small space."""
     make_algorithm(search, SMALL, seed=0)

@@ -112,7 +112,8 @@ class FinalsSummary(Record):
 class SearchSummary(Record):
     """summary.json of a search campaign: accuracies and ratios in [0, 1].
 
-    left_out: criterion -> why it cannot score this network. refused: module -> why it cannot be pruned.
+    algorithm: whose searched, and which; None in records of older versions. left_out: criterion -> why it cannot score
+    this network. refused: module -> why it cannot be pruned.
     """
 
     name: str
