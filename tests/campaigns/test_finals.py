@@ -12,7 +12,7 @@ from tiny_campaign import tiny_space
 
 from blendsearch.allocation import Budget
 from blendsearch.campaigns.search import finals as module
-from blendsearch.campaigns.search.finals import Climb, Finalist, HalvingSetup, HalvingTrial, best_distinct, shortened
+from blendsearch.campaigns.search.finals import Candidate, Climber, HalvingSetup, HalvingTrial, best_distinct, shorten
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.compute import Compute
 from blendsearch.config import EarlyStopConfig, RetrainingConfig
@@ -51,8 +51,8 @@ def same_result(run, reference):
     for name in ("finals", "finals-control"):
         assert timeless(record_of(run, name)) == timeless(record_of(reference, name))
     for part in ("blend", "control", "criteria", "comparison", "finals"):
-        mine, theirs = (timeless(summary[part]) for summary in (run.summary, reference.summary))
-        assert json.loads(json.dumps(mine)) == json.loads(json.dumps(theirs)), part
+        mine, theirs = (timeless(summary.to_dict()[part]) for summary in (run.summary, reference.summary))
+        assert mine == theirs, part
 
 
 def test_the_best_plans_of_all_trials_are_the_finalists(finished):
@@ -75,8 +75,8 @@ def test_the_winner_is_the_best_of_the_last_rung(finished, name):
     best = max(one["accuracies"][1] for one in last)
     assert winner["accuracies"][1] == best
     assert winner["proxy"] == max(one["proxy"] for one in last if one["accuracies"][1] == best)
-    entry = finished.summary["blend" if name == "finals" else "control"]
-    assert entry["proxy"] == winner["proxy"]
+    outcome = finished.summary.blend if name == "finals" else finished.summary.random_search
+    assert outcome.proxy == winner["proxy"]
     if name == "finals":
         assert json.loads((finished.run_dir / "plan.json").read_text()) == winner["plan"]
 
@@ -113,13 +113,13 @@ def test_the_finals_are_a_study_of_the_same_storage(finished):
 
 
 def test_the_summary_says_what_search_and_finals_cost(finished):
-    search, held = finished.summary["search"], finished.summary["finals"]
+    search, held = finished.summary.search, finished.summary.finals
     evolution = record_of(finished, "evolution")
-    assert search["stopped_by"] == "generations"
-    assert search["evaluations"] == evolution[-1]["distinct"]
-    assert search["seconds"] == pytest.approx(sum(one["seconds"] for one in evolution), abs=1e-3)
-    assert held["candidates"] == 5
-    assert held["trainings"] == sum(len(one["accuracies"]) for one in record_of(finished)["candidates"])
+    assert search.stopped_by == "generations"
+    assert search.evaluations == evolution[-1]["distinct"]
+    assert search.seconds == pytest.approx(sum(one["seconds"] for one in evolution), abs=1e-3)
+    assert held.candidates == 5
+    assert held.trainings == sum(len(one["accuracies"]) for one in record_of(finished)["candidates"])
 
 
 class Kill(Exception):
@@ -136,8 +136,13 @@ def test_killed_in_the_finals_and_resumed_ends_the_same(finished, tmp_path, monk
         run_search(tiny(), tmp_path / "run", progress=killer)
     before = {path.name for path in (tmp_path / "run/records/finals").iterdir()}
     again = []
-    judge = module.judge
-    monkeypatch.setattr(module, "judge", lambda court, heat: again.append(f"{heat.key}.json") or judge(court, heat))
+    train = module.train_for_rung
+
+    def noted(setup, trial):
+        again.append(f"{trial.key}.json")
+        return train(setup, trial)
+
+    monkeypatch.setattr(module, "train_for_rung", noted)
     same_result(run_search(tiny(), tmp_path / "run", resume=True), finished)
     assert before
     assert not before & set(again)
@@ -151,10 +156,10 @@ def test_the_number_of_workers_does_not_matter(finished, tmp_path):
 def test_finals_are_off_by_default_and_without_limit(tmp_path):
     assert tiny({"finals": None}).search == tiny({}).search.model_copy(update={"finals": None, "limit": None})
     campaign = run_search(tiny({"finals": None, "random_search": False}), tmp_path / "run")
-    assert campaign.summary["finals"] is None
+    assert campaign.summary.finals is None
     assert not (campaign.run_dir / "records/finals.json").exists()
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{campaign.run_dir / 'trials.db'}")
-    assert campaign.summary["blend"]["proxy"] == study.best_value
+    assert campaign.summary.blend.proxy == study.best_value
 
 
 @pytest.mark.parametrize("limit", [{"evaluations": 7}, {"seconds": 1e-6}])
@@ -163,7 +168,7 @@ def test_a_limit_ends_the_search_after_its_generation(tmp_path, limit):
     campaign = run_search(space, tmp_path / "run")
     evolution = record_of(campaign, "evolution")
     (kind,) = limit
-    assert campaign.summary["search"]["stopped_by"] == kind
+    assert campaign.summary.search.stopped_by == kind
     reached = [one["distinct"] if kind == "evaluations" else one["seconds"] for one in evolution]
     assert reached[-1] >= limit[kind]
     assert all(one < limit[kind] for one in reached[:-1])
@@ -188,14 +193,18 @@ def test_a_limit_of_passes_counts_those_of_every_trial(tmp_path):
     assert by_trial == spent
 
 
+def candidate(number=0):
+    return Candidate(number, {}, Plan({}, {}), 0.5)
+
+
 def test_a_candidate_is_out_as_soon_as_it_is_clearly_worse():
     right = [20, 19, 6, 18]
-    climbs = [Climb(Finalist(n, {}, Plan({}, {}), 0.5), [np.arange(20)[None] < count]) for n, count in enumerate(right)]
-    module._decide(climbs, 1, last=False)
-    assert [climb.stopped is None for climb in climbs] == [True, True, False, True]
-    assert climbs[2].stopped == "not in the better half, clearly worse than its last at rung 1 (p 0.00024)"
-    module._decide([climbs[0], climbs[1], climbs[3]], 2, last=True)
-    assert [climbs[n].stopped for n in (0, 1, 3)] == [
+    climbers = [Climber(candidate(n), [np.arange(20)[None] < count]) for n, count in enumerate(right)]
+    module._decide(climbers, 1, last=False)
+    assert [climber.stopped is None for climber in climbers] == [True, True, False, True]
+    assert climbers[2].stopped == "not in the better half, clearly worse than its last at rung 1 (p 0.00024)"
+    module._decide([climbers[0], climbers[1], climbers[3]], 2, last=True)
+    assert [climbers[n].stopped for n in (0, 1, 3)] == [
         "won",
         "place 2 at the last rung, not clearly worse than the first (p 1)",
         "place 3 at the last rung, not clearly worse than the first (p 0.5)",
@@ -204,7 +213,7 @@ def test_a_candidate_is_out_as_soon_as_it_is_clearly_worse():
 
 def test_a_rung_is_a_whole_training_of_its_length():
     training = RetrainingConfig(epochs=10, warmup_epochs=2, lr=0.3, early_stop=EarlyStopConfig())
-    short = shortened(training, 0.3)
+    short = shorten(training, 0.3)
     assert (short.epochs, short.warmup_epochs, short.lr) == (pytest.approx(3), pytest.approx(0.6), 0.3)
     assert short.early_stop is None
 
@@ -216,16 +225,24 @@ def test_the_test_split_is_out_of_reach():
 def test_batch_norm_is_recalibrated_before_a_rung_is_read(trained, digits, tmp_path):
     structure = Structure.of(trained, next(digits.calibration.batches(2))[0])
     plan = Plan({name: tuple(range(width // 2)) for name, width in structure.widths.items()}, dict(structure.widths))
-    court = HalvingSetup(
-        trained, structure, Budget("flops", 1.0), RetrainingConfig(epochs=1, batch_size=64, lr=1e-9), digits.train,
-        digits.calibration, digits.search, Compute(), 0, tmp_path,
-    )  # fmt: skip
-    record = module.judge(court, HalvingTrial(plan, 1, 0.05, 2))
+    setup = HalvingSetup(
+        network=trained,
+        structure=structure,
+        budget=Budget("flops", 1.0),
+        training=RetrainingConfig(epochs=1, batch_size=64, lr=1e-9),
+        train=digits.train,
+        calibration=digits.calibration,
+        search=digits.search,
+        compute=Compute(),
+        seed=0,
+        checkpoints=tmp_path,
+    )
+    outcome = module.train_for_rung(setup, HalvingTrial(plan, 1, 0.05, 2))
     pruned = structure.slice(trained, plan)
     recalibrate(pruned, digits.calibration.batches(100))  # the steps were too small to change a weight
     expected = "".join("01"[one] for one in correct_mask(pruned, digits.search.batches(500)).int().tolist())
-    assert record["right"] == [expected, expected]
-    assert record["steps"] > 0
+    assert outcome.correct == [expected, expected]
+    assert outcome.steps > 0
 
 
 def test_each_plan_is_a_candidate_once():
@@ -235,8 +252,8 @@ def test_each_plan_is_a_candidate_once():
 
 
 def test_accuracies_are_means_over_seeds_and_images():
-    climb = Climb(Finalist(0, {}, Plan({}, {}), 0.5), [np.array([[True, False], [True, True]])])
-    assert climb.accuracies == [0.75]
+    climber = Climber(candidate(), [np.array([[True, False], [True, True]])])
+    assert climber.accuracies == [0.75]
 
 
 @pytest.mark.parametrize(

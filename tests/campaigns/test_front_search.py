@@ -52,27 +52,27 @@ def read(campaign, name):
 
 
 def test_the_points_fall_in_cost_and_keep_their_budgets(finished):
-    front = finished.summary["front"]
-    assert [point["place"] for point in front] == [1, 2, 3]
-    budgets = [point["budget"] for point in front]
+    front = finished.summary.front
+    assert [point.place for point in front] == [1, 2, 3]
+    budgets = [point.budget for point in front]
     assert budgets[0] == 0.5
     assert budgets == sorted(budgets, reverse=True)
     assert all(0.2 <= budget <= 0.5 for budget in budgets)
     for point in front:
-        for side in (point, point["criterion"]):
-            assert side["shares"]["flops"] == side["flops_ratio"] <= point["budget"]
-            assert set(side) >= {"proxy", "test_accuracy", "test_accuracy_std", "params_ratio"}
-        assert point["difference"] == pytest.approx(point["test_accuracy"] - point["criterion"]["test_accuracy"])
-        assert point["interval"] is not None
+        for side in (point, point.criterion):
+            assert side.shares["flops"] == side.flops_ratio <= point.budget
+            assert None not in (side.proxy, side.test_accuracy, side.test_accuracy_std, side.params_ratio)
+        assert point.difference == pytest.approx(point.test_accuracy - point.criterion.test_accuracy)
+        assert point.interval is not None
 
 
 def test_the_first_point_is_the_campaigns_blend_and_criteria(finished):
-    first, summary = finished.summary["front"][0], finished.summary
-    assert first["proxy"] == summary["blend"]["proxy"]
-    assert first["test_accuracy"] == summary["blend"]["test_accuracy"]
-    criteria = summary["criteria"]
-    assert first["criterion"]["proxy"] == max(entry["proxy"] for entry in criteria.values()) <= first["proxy"]
-    assert first["criterion"]["test_accuracy"] == criteria[first["criterion"]["name"]]["test_accuracy"]
+    first, summary = finished.summary.front[0], finished.summary
+    assert first.proxy == summary.blend.proxy
+    assert first.test_accuracy == summary.blend.test_accuracy
+    criteria = summary.criteria
+    assert first.criterion.proxy == max(entry.proxy for entry in criteria.values()) <= first.proxy
+    assert first.criterion.test_accuracy == criteria[first.criterion.name].test_accuracy
     assert len(read(finished, "records/retrained.json")) == 2 * (2 + len(criteria))
 
 
@@ -81,27 +81,27 @@ def test_the_study_has_two_directions_and_optunas_front_is_ours(finished):
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert study.metric_names == ["proxy", "flops kept"]
     record = read(finished, "records/front.json")
-    assert len(study.trials) == len(record["trials"]) == finished.summary["trials"]
+    assert len(study.trials) == len(record["trials"]) == finished.summary.trials
     ours = {tuple(record["trials"][number]) for number in record["front"]}
     assert ours == {tuple(trial.values) for trial in study.best_trials}
-    for point in finished.summary["front"][1:]:
-        assert (point["proxy"], point["flops_ratio"]) in ours
+    for point in finished.summary.front[1:]:
+        assert (point.proxy, point.flops_ratio) in ours
     for trial in study.trials:
         assert trial.values[1] <= 0.2 * (1 - trial.params["budget"]) + 0.5 * trial.params["budget"] + 1e-12
 
 
 def test_the_blends_of_the_points_are_files_that_lead_to_their_plans(finished):
-    for point in finished.summary["front"]:
-        blend = blendsearch.Blend.load(finished.run_dir / point["file"])
-        assert blend.found_on["budget"] == {"flops": point["budget"]}
-        assert blend.found_on["proxy"]["value"] == point["proxy"]
+    for point in finished.summary.front:
+        blend = blendsearch.Blend.load(finished.run_dir / point.file)
+        assert blend.found_on["budget"] == {"flops": point.budget}
+        assert blend.found_on["proxy"]["value"] == point.proxy
     assert blend.criteria
     assert (finished.run_dir / "networks/front-point_2-seed0.safetensors").is_file()
 
 
 def test_chance_had_as_many_evaluations(finished):
-    assert read(finished, "records/control.json")["evaluations"] == finished.summary["trials"]
-    assert finished.summary["search"]["stopped_by"] == "generations"
+    assert read(finished, "records/control.json")["evaluations"] == finished.summary.trials
+    assert finished.summary.search.stopped_by == "generations"
 
 
 def test_the_report_shows_the_front(finished):
@@ -126,8 +126,8 @@ def test_killed_and_resumed_ends_the_same(finished, tmp_path, task, at):
     with pytest.raises(Kill):
         run_search(tiny(), tmp_path / "run", progress=killer)
     run = run_search(tiny(), tmp_path / "run", resume=True)
-    assert read(run, "summary.json")["front"] == finished.summary["front"]
-    assert run.summary["comparison"] == finished.summary["comparison"]
+    assert read(run, "summary.json")["front"] == finished.summary.to_dict()["front"]
+    assert run.summary.comparison == finished.summary.comparison
     assert read(run, "records/front.json") == read(finished, "records/front.json")
     assert read(run, "records/search.json")["backend"] == read(finished, "records/search.json")["backend"]
 
@@ -142,8 +142,8 @@ def test_optuna_evolved_shares_three_objectives_and_a_limit_work_together(tmp_pa
         name="three", allocation="evolved", criteria=["l1", "taylor"], retraining={"epochs": 0.2},
     )  # fmt: skip
     summary = run_search(space, tmp_path / "run").summary
-    assert summary["search"]["stopped_by"] == "evaluations"
-    assert set(summary["front"][0]["shares"]) == {"flops", "params", "latency"}
+    assert summary.search.stopped_by == "evaluations"
+    assert set(summary.front[0].shares) == {"flops", "params", "latency"}
     trials = np.array(json.loads((tmp_path / "run/records/front.json").read_text())["trials"])
     assert trials.shape[1] == 3
 

@@ -10,7 +10,7 @@ import pytest
 from tiny_campaign import tiny_space
 
 from blendsearch.blending import Blend, Clusters
-from blendsearch.campaigns.search.phases import _share
+from blendsearch.campaigns.search.phases import share_limit
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.config import LimitConfig
 from blendsearch.errors import ConfigError
@@ -53,7 +53,7 @@ def test_the_phases_share_the_generations_and_the_last_gets_the_rest(finished):
     assert [one["evaluations"] for one in evolution] == [6, 12, 18, 24, 30]
     best = [one["best_so_far"] for one in evolution]
     assert best == sorted(best)
-    assert finished.summary["search"]["phases"] == [
+    assert [one.to_dict() for one in finished.summary.search.phases] == [
         {"unit": "network", "generations": 2, "evaluations": 12, "best": best[1]},
         {"unit": "stage", "generations": 1, "evaluations": 6, "best": best[2]},
         {"unit": "layer", "generations": 2, "evaluations": 12, "best": best[4]},
@@ -92,7 +92,7 @@ def test_a_phase_starts_from_the_best_of_the_one_before_at_no_cost(finished):
 def test_the_blend_has_the_finest_unit_and_the_best_proxy_of_all(finished):
     assert finished.blend.unit == "layer"
     assert set(finished.blend.weights) == {"conv1", "conv2", "conv3", "conv4"}
-    assert finished.summary["blend"]["proxy"] == max(trial.value for trial in trials_of(finished))
+    assert finished.summary.blend.proxy == max(trial.value for trial in trials_of(finished))
     assert record_of(finished, "clusters")["unit"] == "layer"
     assert record_of(finished, "clusters-network")["unit"] == "network"
 
@@ -102,11 +102,11 @@ def test_the_blend_file_tells_what_it_was_found_on_and_what_came_of_it(finished)
     assert noted["groups"]["conv3"] == {"stage": "stage2", "inner": True, "width": 12}
     assert set(noted["criteria_code"]) == set(CRITERIA)
     assert all(len(code) == 12 for code in noted["criteria_code"].values())
-    assert noted["fidelity"] == finished.summary["fidelity"]
+    assert noted["fidelity"] == finished.summary.fidelity.to_dict()
     results = noted["results"]
-    assert results["test_accuracy"]["mean"] == finished.summary["blend"]["test_accuracy"]
-    assert results["best_criterion"]["name"] == finished.summary["comparison"]["best_criterion"]
-    assert results["verdict"] == finished.summary["comparison"]["verdict"]
+    assert results["test_accuracy"]["mean"] == finished.summary.blend.test_accuracy
+    assert results["best_criterion"]["name"] == finished.summary.comparison.best_criterion
+    assert results["verdict"] == finished.summary.comparison.verdict
 
 
 class Kill(Exception):
@@ -127,8 +127,8 @@ def stopped_and_resumed(space, folder, at):
 def test_stopped_in_any_phase_and_resumed_ends_the_same(finished, tmp_path, at):
     again = stopped_and_resumed(tiny(), tmp_path / "run", at)
     assert again.blend.weights == finished.blend.weights
-    assert again.summary["blend"]["proxy"] == finished.summary["blend"]["proxy"]
-    assert again.summary["comparison"] == finished.summary["comparison"]
+    assert again.summary.blend.proxy == finished.summary.blend.proxy
+    assert again.summary.comparison == finished.summary.comparison
     assert [trial.params for trial in trials_of(again)] == [trial.params for trial in trials_of(finished)]
     assert [trial.value for trial in trials_of(again)] == [trial.value for trial in trials_of(finished)]
     without_time = [{**one, "seconds": 0} for one in record_of(again, "evolution")]
@@ -161,7 +161,7 @@ def test_a_limit_is_shared_out_over_the_phases(tmp_path):
     assert coarse[-1] >= 7
     assert all(one < 7 for one in coarse[:-1])
     assert evolution[-1]["distinct"] >= 14
-    assert campaign.summary["search"]["stopped_by"] == "evaluations"
+    assert campaign.summary.search.stopped_by == "evaluations"
 
 
 def test_a_phase_without_share_is_passed_over_and_the_blend_still_has_the_finest_unit(tmp_path):
@@ -174,11 +174,11 @@ def test_a_phase_without_share_is_passed_over_and_the_blend_still_has_the_finest
 
 
 def test_shares_of_a_limit():
-    assert _share(LimitConfig(evaluations=10), 1, 3).evaluations == 3
-    assert _share(LimitConfig(evaluations=1), 1, 3).evaluations == 1
-    assert _share(LimitConfig(seconds=9.0), 2, 3).seconds == 6.0
-    assert _share(LimitConfig(seconds=9.0), 3, 3).seconds == 9.0
-    assert _share(None, 1, 3) is None
+    assert share_limit(LimitConfig(evaluations=10), 1, 3).evaluations == 3
+    assert share_limit(LimitConfig(evaluations=1), 1, 3).evaluations == 1
+    assert share_limit(LimitConfig(seconds=9.0), 2, 3).seconds == 6.0
+    assert share_limit(LimitConfig(seconds=9.0), 3, 3).seconds == 9.0
+    assert share_limit(None, 1, 3) is None
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_blends_from_files_join_the_first_population(finished, tmp_path):
     campaign = run_search(space, tmp_path / "run")
     trials = trials_of(campaign)
     assert [trial.user_attrs.get("start_from") for trial in trials[4:7]] == ["own.json", "crowded.json", None]
-    assert campaign.summary["control"] is not None
+    assert campaign.summary.random_search is not None
     assert record_of(campaign, "control")["evaluations"] == len(trials) == 18
     record = record_of(campaign, "start_from")
     assert [entry["path"] for entry in record] == files
@@ -237,7 +237,7 @@ def test_a_start_of_the_same_unit_is_exact(tmp_path):
     (trial,) = [trial for trial in trials_of(campaign) if "start_from" in trial.user_attrs]
     factors = {name: value for name, value in trial.params.items() if name.endswith("factor") and value > 0}
     assert sorted(factors.values()) == [0.25, 0.5, 1.0, 1.0]
-    assert campaign.summary["blend"]["proxy"] >= trial.value
+    assert campaign.summary.blend.proxy >= trial.value
 
 
 def test_wrong_starts_are_one_line_before_any_work(tmp_path):

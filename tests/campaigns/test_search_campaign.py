@@ -47,7 +47,7 @@ def finished(tmp_path_factory):
 
 def test_the_summary_has_the_promised_keys(finished):
     summary = json.loads((finished.run_dir / "summary.json").read_text())
-    assert summary == finished.summary
+    assert summary == finished.summary.to_dict()
     assert {"test_accuracy", "flops", "params"} <= set(summary["baseline"])
     assert set(summary["blend"]) >= FIVE
     assert set(summary["criteria"]) == {"l1", "l2", "taylor", "apoz", "random"}
@@ -60,8 +60,8 @@ def test_the_summary_has_the_promised_keys(finished):
 
 
 def test_the_search_never_ends_below_a_base_criterion(finished):
-    best = max(entry["proxy"] for entry in finished.summary["criteria"].values())
-    assert finished.summary["blend"]["proxy"] >= best
+    best = max(entry.proxy for entry in finished.summary.criteria.values())
+    assert finished.summary.blend.proxy >= best
 
 
 def test_all_files_are_there(finished):
@@ -74,7 +74,7 @@ def test_all_files_are_there(finished):
 def test_the_ledger_is_an_optuna_storage(finished):
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{finished.run_dir / 'trials.db'}")
     assert len(study.trials) == 18
-    assert study.best_value == pytest.approx(finished.summary["blend"]["proxy"])
+    assert study.best_value == pytest.approx(finished.summary.blend.proxy)
     assert study.trials[0].user_attrs["criterion"] == "l1"
 
 
@@ -106,10 +106,11 @@ def without_report(monkeypatch):
 def same_result(run, reference):
     assert run.blend.weights == reference.blend.weights
     for part in ("blend", "criteria", "baseline", "comparison", "fidelity", "trials"):
-        mine, theirs = (json.loads(json.dumps(summary[part])) for summary in (run.summary, reference.summary))
+        mine, theirs = (summary.to_dict()[part] for summary in (run.summary, reference.summary))
         for summary in (mine, theirs):
             if isinstance(summary, dict):
-                summary.pop("latency_ms", None)
+                for measured in ("latency_ms", "seconds"):
+                    summary.pop(measured, None)
         assert mine == theirs, part
 
 
@@ -156,7 +157,7 @@ def test_the_number_of_workers_does_not_matter(finished, tmp_path):
 def test_the_other_backend_runs_the_same_space(tmp_path, backend):
     space = tiny(search={"population": 6, "generations": 1, "backend": backend}, retraining={"epochs": 0.5})
     campaign = run_search(space, tmp_path / "run")
-    assert campaign.summary["blend"]["proxy"] >= max(e["proxy"] for e in campaign.summary["criteria"].values())
+    assert campaign.summary.blend.proxy >= max(one.proxy for one in campaign.summary.criteria.values())
 
 
 @pytest.mark.usefixtures("without_report")
@@ -172,8 +173,8 @@ def test_other_allocations_and_schedules_run_in_a_campaign(tmp_path, allocation,
         blend={"unit": "network"},
     )
     campaign = run_search(space, tmp_path / "run")
-    assert campaign.summary["blend"]["flops_ratio"] <= 0.4
-    assert campaign.summary["blend"]["proxy"] >= max(e["proxy"] for e in campaign.summary["criteria"].values())
+    assert campaign.summary.blend.flops_ratio <= 0.4
+    assert campaign.summary.blend.proxy >= max(one.proxy for one in campaign.summary.criteria.values())
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +186,12 @@ def evolved(tmp_path_factory):
 def test_an_evolved_allocation_starts_from_others_and_never_ends_below_them(evolved):
     _, campaign = evolved
     summary = campaign.summary
-    assert {entry["allocation"] for entry in summary["criteria"].values()} <= {"uniform", "global_threshold"}
-    assert summary["blend"]["flops_ratio"] <= 0.4
+    assert {entry.allocation for entry in summary.criteria.values()} <= {"uniform", "global_threshold"}
+    assert summary.blend.flops_ratio <= 0.4
     study = optuna.load_study(study_name="shares", storage=f"sqlite:///{campaign.run_dir / 'trials.db'}")
     started = [trial.user_attrs["criterion"] for trial in study.trials if "criterion" in trial.user_attrs]
-    assert started == [f"{name} ({start})" for start in ("uniform", "global_threshold") for name in summary["criteria"]]
-    assert summary["blend"]["proxy"] >= max(trial.value for trial in study.trials[:10])
+    assert started == [f"{name} ({start})" for start in ("uniform", "global_threshold") for name in summary.criteria]
+    assert summary.blend.proxy >= max(trial.value for trial in study.trials[:10])
 
 
 def test_a_blend_keeps_its_shares_in_its_file(evolved, tmp_path):
@@ -203,22 +204,20 @@ def test_a_blend_keeps_its_shares_in_its_file(evolved, tmp_path):
 
 def test_a_random_search_of_equal_cost_stands_beside_the_blend(finished, evolved):
     for campaign in (finished, evolved[1]):
-        control = campaign.summary["control"]
-        assert set(control) >= FIVE
-        comparison = campaign.summary["comparison"]["control"]
-        assert "random search" in comparison["sentence"]
-        assert comparison["difference"] == pytest.approx(
-            campaign.summary["blend"]["test_accuracy"] - control["test_accuracy"]
-        )
+        drawn = campaign.summary.random_search
+        assert None not in [getattr(drawn, key) for key in FIVE]
+        comparison = campaign.summary.comparison.random_search
+        assert "random search" in comparison.sentence
+        assert comparison.difference == pytest.approx(campaign.summary.blend.test_accuracy - drawn.test_accuracy)
         record = json.loads((campaign.run_dir / "records" / "control.json").read_text())
-        assert record["evaluations"] == campaign.summary["trials"]
+        assert record["evaluations"] == campaign.summary.trials
         assert "Against chance" in (campaign.run_dir / "report.html").read_text()
 
 
 def test_the_random_search_can_be_left_out(tmp_path):
     campaign = run_search(tiny(search={"population": 6, "generations": 0, "random_search": False}), tmp_path / "run")
-    assert campaign.summary["control"] is None
-    assert campaign.summary["comparison"]["control"] is None
+    assert campaign.summary.random_search is None
+    assert campaign.summary.comparison.random_search is None
     assert "Against chance" not in campaign.report.read_text()
 
 
@@ -243,7 +242,7 @@ def test_a_latency_table_is_measured_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(Structure, "measure_latencies", None)  # a second measurement would differ
     campaign = run_search(space, tmp_path / "run", resume=True)
     assert (tmp_path / "run/records/latency.json").read_bytes() == table
-    assert campaign.summary["latency"]["estimated_ratio"] <= 0.97
+    assert campaign.summary.latency.estimated_ratio <= 0.97
 
 
 def test_an_impossible_latency_is_told_before_training(tmp_path):
@@ -255,9 +254,9 @@ def test_an_impossible_latency_is_told_before_training(tmp_path):
 
 def test_the_blend_and_its_shares_each_stand_alone(evolved, tmp_path):
     _, campaign = evolved
-    (shares, first), (plain, second) = campaign.summary["ablation"].items()
+    (shares, first), (plain, second) = campaign.summary.ablation.items()
     criterion, start = shares.removesuffix(" with blend shares"), plain.split()[2]
-    assert (first["allocation"], second["allocation"]) == ("evolved", start)
+    assert (first.allocation, second.allocation) == ("evolved", start)
     records = campaign.run_dir / "records" / "retrained"
 
     def plan_of(name):
@@ -277,22 +276,22 @@ def test_the_blend_and_its_shares_each_stand_alone(evolved, tmp_path):
 def test_the_parts_are_compared_with_the_whole(evolved):
     _, campaign = evolved
     page = (campaign.run_dir / "report.html").read_text()
-    for name, part in campaign.summary["ablation"].items():
-        whole = campaign.summary["blend"]["test_accuracy"]
-        assert part["difference"] == pytest.approx(whole - part["test_accuracy"])
-        assert part["sentence"] in page
-        assert name.lower() in part["sentence"].lower()
+    for name, part in campaign.summary.ablation.items():
+        whole = campaign.summary.blend.test_accuracy
+        assert part.difference == pytest.approx(whole - part.test_accuracy)
+        assert part.sentence in page
+        assert name.lower() in part.sentence.lower()
 
 
 def test_without_shares_of_its_own_a_blend_has_no_parts(finished):
-    assert finished.summary["ablation"] == {}
+    assert finished.summary.ablation == {}
     assert "Shares or blend?" not in finished.report.read_text()
 
 
 @pytest.mark.usefixtures("without_report")
 def test_the_parts_can_be_left_out(tmp_path):
     search = {"population": 6, "generations": 0, "random_search": False, "ablation": False}
-    assert run_search(tiny(allocation="evolved", search=search), tmp_path / "run").summary["ablation"] == {}
+    assert run_search(tiny(allocation="evolved", search=search), tmp_path / "run").summary.ablation == {}
 
 
 def test_a_finished_campaign_grows_by_seeds_parts_and_the_random_search(evolved, tmp_path):
@@ -300,11 +299,11 @@ def test_a_finished_campaign_grows_by_seeds_parts_and_the_random_search(evolved,
     search = {**space.to_dict()["search"], "random_search": False, "ablation": False}
     less = {**space.to_dict(), "search": search, "retraining": {**space.to_dict()["retraining"], "seeds": 1}}
     small = run_search(space_from_dict(less), tmp_path / "run")
-    assert small.summary["ablation"] == {}
-    assert small.summary["control"] is None
+    assert small.summary.ablation == {}
+    assert small.summary.random_search is None
     before = {file.name: file.read_bytes() for file in (tmp_path / "run/records/retrained").iterdir()}
     grown = run_search(space, tmp_path / "run", resume=True)
     after = {file.name: file.read_bytes() for file in (tmp_path / "run/records/retrained").iterdir()}
     assert before.items() <= after.items()
-    for part in ("ablation", "control", "criteria", "comparison"):
-        assert grown.summary[part] == campaign.summary[part]
+    for part in ("ablation", "random_search", "criteria", "comparison"):
+        assert getattr(grown.summary, part) == getattr(campaign.summary, part)
