@@ -116,8 +116,8 @@ class Search:
         highest = [self.genomes.at_highest(genome) for genome in below[:most]]
         if not highest:
             return
-        shown = lambda n, value: self.progress("full budget", n, len(highest), "")  # noqa: E731
-        self._evaluate(highest, len(self.generations), shown)
+        number = len(self.generations)
+        self._evaluate(highest, number, lambda n, value: self.progress("full budget", n, len(highest), ""))
         self.generations[-1] = self.generations[-1].model_copy(update={"refined": True})
         self.save(self.state_dict())
 
