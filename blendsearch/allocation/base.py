@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from blendsearch.allocation.budget import Budget
 from blendsearch.compute import Compute
 from blendsearch.data.batches import Split
+from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
@@ -40,11 +41,11 @@ class Allocation:
         """Tell whether `prepare` has yet to be called before counts for this structure can be given."""
         return False
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return what `prepare` measured, as plain JSON."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Take up what `state_dict` returned, in place of `prepare`."""
 
     def allocate(

@@ -11,6 +11,7 @@ from torch import Tensor
 from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
 from blendsearch.allocation.budget import Budget, widest
 from blendsearch.errors import BlendsearchError, ConfigError, unknown_name
+from blendsearch.plain import State
 from blendsearch.structure import Structure
 
 
@@ -43,10 +44,10 @@ class Evolved(Allocation):
     def unmeasured(self, structure: Structure) -> bool:
         return any(allocation.unmeasured(structure) for allocation in self.start.values())
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {name: allocation.state_dict() for name, allocation in self.start.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         for name, allocation in self.start.items():
             allocation.load_state_dict(state[name])
 

@@ -7,7 +7,6 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from blendsearch.allocation.budget import Budget, widest
 from blendsearch.compute import Compute, generator
 from blendsearch.data.batches import Split
 from blendsearch.errors import BlendsearchError, ConfigError, unknown_name
+from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
 from blendsearch.structure import Structure
 from blendsearch.training.evaluation import Batches, evaluate
@@ -123,7 +123,7 @@ class Sensitivity(Allocation):
     def unmeasured(self, structure: Structure) -> bool:
         return not structure.widths.keys() <= self.drops.keys()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the accuracy without damage, the strengths, and each group's losses and sensitiveness."""
         return {
             "accuracy": self.accuracy,
@@ -132,7 +132,7 @@ class Sensitivity(Allocation):
             "sensitiveness": self.sensitiveness,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.accuracy = state["accuracy"]
         self.drops = {group: list(drops) for group, drops in state["drops"].items()}
 

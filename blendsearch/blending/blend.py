@@ -13,6 +13,7 @@ from torch import Tensor
 from blendsearch.blending import blend_record
 from blendsearch.blending.ranks import Scores, rank_all
 from blendsearch.errors import BlendsearchError
+from blendsearch.plain import State, Unchecked
 
 NETWORK = "network"
 
@@ -126,7 +127,7 @@ class Blend:
         terms = [factor * ranked[name][group] for name, factor in sorted(factors.items()) if factor > 0]
         return torch.stack(terms).sum(dim=0)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Return the JSON record, with the schema's version; `members` only where there are some."""
         members = {name: blend.to_dict() for name, blend in self.members.items()}
         return {
@@ -140,7 +141,7 @@ class Blend:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], where: str = "blend") -> Blend:
+    def from_dict(cls, data: Unchecked, where: str = "blend") -> Blend:
         """Read a JSON record; errors begin with `where`."""
         blend_record.check(data, where)
         return cls(

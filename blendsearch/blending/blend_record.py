@@ -11,6 +11,7 @@ from typing import Any
 from blendsearch.config import BLEND_UNITS
 from blendsearch.errors import BlendsearchError, nearest
 from blendsearch.files import atomic, parsed_json
+from blendsearch.plain import Unchecked
 
 SCHEMA = 1
 KEYS = ("schema", "unit", "groups", "weights", "keep", "found_on", "members")
@@ -86,7 +87,7 @@ def _check_factor(factor: Any, where: str) -> None:
         raise BlendsearchError(f"{where}: factor {factor!r} given, a finite number of 0 or more expected")
 
 
-def _check_units(unit: str, record: Mapping[str, Any], where: str) -> None:
+def _check_units(unit: str, record: Unchecked, where: str) -> None:
     given, covered = set(record["weights"]), set(record["groups"])
     if unit == "network":
         if given != {"network"} or not covered <= {"network"}:
@@ -125,7 +126,7 @@ def read(path: Path) -> Any:
         raise BlendsearchError(f"{path}: not a blend file ({error})") from None
 
 
-def write(record: Mapping[str, Any], path: Path) -> None:
+def write(record: Unchecked, path: Path) -> None:
     """Write a record as JSON into a temporary file beside `path`, then rename it: never half a file."""
     try:
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"

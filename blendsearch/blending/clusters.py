@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from sklearn.metrics import silhouette_score
 
 from blendsearch.blending.ranks import Scores, spearman
 from blendsearch.errors import BlendsearchError, unknown_name
+from blendsearch.plain import State, Unchecked
 
 SAME = 1e-9
 """Distances up to this count as no difference: ranks are float32."""
@@ -30,7 +30,7 @@ class Clusters:
     groups: dict[str, tuple[str, ...]]
     members: dict[str, tuple[tuple[str, ...], ...]]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Return plain lists and strings for JSON."""
         return {
             "unit": self.unit,
@@ -39,7 +39,7 @@ class Clusters:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Clusters:
+    def from_dict(cls, data: Unchecked) -> Clusters:
         """Read what `to_dict` returned; raises BlendsearchError when a part is missing or of another form."""
         try:
             return cls(

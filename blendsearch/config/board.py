@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ from blendsearch.config.sections.training import CompensationConfig, RetrainingC
 from blendsearch.config.sections.types import Allowed, FolderName, Named, NamedSection, Names, Section, broken_rule
 from blendsearch.config.space import Space
 from blendsearch.config.yaml_text import to_yaml
+from blendsearch.plain import State
 
 
 class NetworkConfig(Section):
@@ -78,7 +79,7 @@ class Board(Section):
             compute=self.compute,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Return every key with its value, defaults included, as plain lists, mappings and scalars."""
         return self.model_dump(mode="json")
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from blendsearch.config.reading import space_from_dict
 from blendsearch.config.space import Space
+from blendsearch.plain import Unchecked
 
 
-def migrate_space(space: Mapping[str, Any]) -> dict[str, Any]:
+def migrate_space(space: Unchecked) -> dict[str, Any]:
     """Return a space as an earlier version wrote it into space.json, with today's keys; today's stays as it is.
 
     Rungs before the deciding proxy are gone from the search. A space that had some keeps them, and is refused for it
@@ -29,7 +30,7 @@ def migrate_space(space: Mapping[str, Any]) -> dict[str, Any]:
     return {**space, "search": migrated}
 
 
-def space_of_run(data: Mapping[str, Any]) -> Space:
+def space_of_run(data: Unchecked) -> Space:
     """Return the space of a run folder with the algorithm named that its search means; ConfigError when it is none."""
     space = space_from_dict(migrate_space(data))
     chosen = space.search.chosen

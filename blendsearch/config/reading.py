@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,9 +17,10 @@ from blendsearch.config.sections.types import Section
 from blendsearch.config.space import Space
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
 from blendsearch.errors import ConfigError, nearest
+from blendsearch.plain import Unchecked
 
 M = TypeVar("M", bound=Section)
-Check = Callable[[Mapping[str, Any]], Iterable[tuple[KeyPath, str]]]
+Check = Callable[[Unchecked], Iterable[tuple[KeyPath, str]]]
 """Looks at the data of a space and yields (key path, what is wrong), as the rooms above know it."""
 
 BOARD_KEY = "networks"
@@ -29,7 +30,7 @@ SHORTHANDS: tuple[KeyPath, ...] = (("allocation",), ("proxy",), ("schedule",), (
 OVERRIDES_FROM = 1_000_000  # mistakes are told in the order of lines, those of overrides after them
 
 
-def no_check(data: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str]]:
+def no_check(data: Unchecked) -> Iterable[tuple[KeyPath, str]]:
     """Find nothing."""
     return ()
 
@@ -49,12 +50,12 @@ def load_board(path: str | Path, overrides: Sequence[str] = (), check: Check = n
     return _load(Board, "board", path, overrides, check)
 
 
-def space_from_dict(data: Mapping[str, Any], check: Check = no_check) -> Space:
+def space_from_dict(data: Unchecked, check: Check = no_check) -> Space:
     """Validate a space given as a mapping; raises ConfigError with one line a mistake."""
     return _validate(Space, "space", data, check)
 
 
-def board_from_dict(data: Mapping[str, Any], check: Check = no_check) -> Board:
+def board_from_dict(data: Unchecked, check: Check = no_check) -> Board:
     """Validate a board given as a mapping; raises ConfigError with one line a mistake."""
     return _validate(Board, "board", data, check)
 
@@ -64,7 +65,7 @@ def is_board(path: str | Path) -> bool:
     return BOARD_KEY in _read(Path(path), "space").data
 
 
-def _validate(model: type[M], source: str, data: Mapping[str, Any], check: Check) -> M:
+def _validate(model: type[M], source: str, data: Unchecked, check: Check) -> M:
     _refuse_other_kind(model, source, data)
     return _Draft(model, source, Document(copy.deepcopy(dict(data)))).validate(check)
 
@@ -96,7 +97,7 @@ def _read(file: Path, kind: str) -> Document:
     return document
 
 
-def _refuse_other_kind(model: type[Section], source: str, data: Mapping[str, Any]) -> None:
+def _refuse_other_kind(model: type[Section], source: str, data: Unchecked) -> None:
     """Raise ConfigError for a board where a space is wanted, and a space where a board is."""
     if model is Space and BOARD_KEY in data:
         raise ConfigError(

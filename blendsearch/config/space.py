@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from blendsearch.config.sections.search import SearchConfig
 from blendsearch.config.sections.training import CompensationConfig, RetrainingConfig, TrainingConfig
 from blendsearch.config.sections.types import Allowed, FolderName, Named, NamedSection, Names, Section
 from blendsearch.config.yaml_text import to_yaml
+from blendsearch.plain import State
 
 
 class Space(Section):
@@ -48,7 +49,7 @@ class Space(Section):
     curves: CurvesConfig = CurvesConfig()
     compute: ComputeConfig = ComputeConfig()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Return every key with its value, defaults included, as plain lists, mappings and scalars."""
         return self.model_dump(mode="json")
 

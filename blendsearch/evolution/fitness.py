@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor
 
 from blendsearch.allocation import Allocation, Budget, own_allocation
 from blendsearch.blending import Blend, Scores, rank_all
 from blendsearch.evolution.parallel import WorkerPool
+from blendsearch.plain import State
 from blendsearch.proxies import Estimate, Proxy, ProxyContext
 from blendsearch.structure import Plan, Structure
 
@@ -89,11 +89,11 @@ class FitnessFunction:
             for position, plan in enumerate(plans)
         ]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the known values as plain JSON."""
         return {digest: list(found) for digest, found in self.known.items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Take up what `state_dict` returned."""
         self.known = {
             digest: (float(value), float(seconds), int(passes)) for digest, (value, seconds, passes) in state.items()

@@ -16,6 +16,7 @@ from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Ledger
 from blendsearch.evolution.problem import SearchProblem
+from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
 from blendsearch.results.records.search import Generation
 
@@ -56,13 +57,13 @@ class Search:
     genomes: GenomeSpace
     algorithm: SearchAlgorithm
     ledger: Ledger
-    save: Callable[[dict[str, Any]], None]
+    save: Callable[[State], None]
     progress: Progress = silent
     base_names: Sequence[str] = ()
     start_names: Sequence[str] = ()
     generations: list[Generation] = field(default_factory=list)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return everything needed to go on, as plain JSON."""
         return {
             "backend": self.algorithm.state_dict(),
@@ -70,7 +71,7 @@ class Search:
             "generations": [generation.to_dict() for generation in self.generations],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Take up what `state_dict` returned."""
         self.algorithm.load_state_dict(state["backend"])
         self.problem.fitness.load_state_dict(state["known"])

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blendsearch.plain import Unchecked
+
 LIBRARIES = ("torchvision", "timm")
 STAND_IN = "RUN"
 
@@ -23,7 +25,7 @@ class CommandPlace:
         return name if self.folder == "." else f"{self.folder}/{name}"
 
 
-def place_commands(spaces: Iterable[Mapping[str, Any]]) -> CommandPlace:
+def place_commands(spaces: Iterable[Unchecked]) -> CommandPlace:
     """Return where commands with these spaces (or boards) must be typed: in the run folder where nothing is relative.
 
     A page cannot know the folder in which its run was started, so it says which one that is, and why.
@@ -35,7 +37,7 @@ def place_commands(spaces: Iterable[Mapping[str, Any]]) -> CommandPlace:
     return CommandPlace(f"{words}{STAND_IN} stands for the path of this folder)", STAND_IN)
 
 
-def relative_paths(space: Mapping[str, Any]) -> Iterator[str]:
+def relative_paths(space: Unchecked) -> Iterator[str]:
     """Yield the keys of a space, or of a board and its networks, under which a path or own code is looked for.
 
     Values of a wrong form are passed over.
@@ -67,7 +69,7 @@ def _own_code(name: object) -> bool:
     return bool(colon) and library not in LIBRARIES
 
 
-def _section(value: object) -> Mapping[str, Any]:
+def _section(value: object) -> Unchecked:
     return value if isinstance(value, Mapping) else {}
 
 
@@ -79,5 +81,5 @@ def _all(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _listed(value: object) -> list[Mapping[str, Any]]:
+def _listed(value: object) -> list[Unchecked]:
     return [one for one in _all(value) if isinstance(one, Mapping)]

@@ -20,6 +20,7 @@ from torch import Tensor
 from blendsearch.config import Space, space_of_run
 from blendsearch.errors import ConfigError, RunError
 from blendsearch.files import atomic
+from blendsearch.plain import State
 from blendsearch.results.reading import parse
 from blendsearch.version import __version__
 
@@ -152,17 +153,17 @@ class Checkpoint:
         """The file's path."""
         return str(self.path)
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> State | None:
         """Return the state, or None when there is none."""
         if not self.path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            state: State = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise RunError(f"{self.path}: cannot be read ({error}); delete it to train from the start") from None
         return state
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: State) -> None:
         """Write the state in place of the last one."""
         with atomic(self.path) as part:
             torch.save(state, part)
@@ -216,7 +217,7 @@ def check_same_job(folder: RunFolder, job: str) -> None:
         raise RunError(f"{folder.path}: was made by 'blendsearch {folder.job}'; choose another --run-dir for '{job}'")
 
 
-def check_same_space(folder: RunFolder, space: dict[str, Any], free: Sequence[str] = ()) -> None:
+def check_same_space(folder: RunFolder, space: State, free: Sequence[str] = ()) -> None:
     """Raise RunError when the folder was made from a space that differs in anything but how it is computed.
 
     free: keys that may differ too, since what they decide is done anew where it is missing.
@@ -234,7 +235,7 @@ def check_same_space(folder: RunFolder, space: dict[str, Any], free: Sequence[st
         )
 
 
-def _comparable(space: dict[str, Any]) -> dict[str, Any]:
+def _comparable(space: State) -> State:
     """Return a space with today's keys, and all of them; as it is, when it is no space by now."""
     try:
         return space_of_run(space).to_dict()

@@ -16,6 +16,7 @@ from blendsearch.compute import child_seed
 from blendsearch.config import TrainingConfig
 from blendsearch.criteria import CRITERIA, applicable
 from blendsearch.errors import ConfigError, TrainingError, unknown_name
+from blendsearch.plain import State
 from blendsearch.schedules.base import TrainingJob, TrainingSchedule, register_schedule
 from blendsearch.schedules.restoring import bring_back
 from blendsearch.statistics import Statistics
@@ -177,7 +178,7 @@ class Stages:
 
     def __init__(self, store: CheckpointStore | None, total: int, options: str) -> None:
         self.store, self.total, self.options = store, total, options
-        self.state: dict[str, Any] = {}
+        self.state: State = {}
         self.number = 0
         self.plan: Plan | None = None
 
@@ -219,12 +220,12 @@ class Stages:
         """The place of the run's checkpoint."""
         return "memory alone" if self.store is None else self.store.where
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> State | None:
         """Return the checkpoint of the phase's training."""
-        inner: dict[str, Any] | None = self.state["inner"]
+        inner: State | None = self.state["inner"]
         return inner
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: State) -> None:
         """Keep the checkpoint of the phase's training together with how the phase began."""
         self.state["inner"] = state
         if self.store is not None:

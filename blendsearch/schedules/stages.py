@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from blendsearch.compute import child_seed
+from blendsearch.plain import State
 from blendsearch.schedules.base import Job, Outcome, Schedule
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.loop import CheckpointStore, History, steps_per_epoch
@@ -134,16 +135,16 @@ class _WithinStage:
         """The place of the run's checkpoint."""
         return self.store.where
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> State | None:
         state = self.store.load()
         own = state is not None and state["stage"] == self.place.number
         return state.get("training") if state is not None and own else None
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: State) -> None:
         self.store.save({**_frame(self.place), "training": state})
 
 
-def _frame(place: Place) -> dict[str, Any]:
+def _frame(place: Place) -> State:
     parts = [asdict(part) for part in place.parts]
     return {"stage": place.number, "plan": place.plan.to_dict(), "history": parts}
 
@@ -166,5 +167,5 @@ def _start(network: nn.Module, job: Job) -> Place:
     return Place(job, resumed, plan, state["stage"], parts, cut=within)
 
 
-def _plain(network: nn.Module) -> dict[str, Any]:
+def _plain(network: nn.Module) -> State:
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from blendsearch.compute import Compute, threads
 from blendsearch.errors import StructureError
+from blendsearch.plain import State, Unchecked
 from blendsearch.progress import Progress, silent
 from blendsearch.structure.slicing import sliced_copy, tensor_dims
 from blendsearch.structure.trace import Trace
@@ -69,12 +70,12 @@ class LatencyTable:
     images: int
     device: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Return plain JSON."""
         return {"schema": SCHEMA, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> LatencyTable:
+    def from_dict(cls, data: Unchecked) -> LatencyTable:
         """Read what `to_dict` returned; StructureError for another schema."""
         if data.get("schema") != SCHEMA:
             raise StructureError(f"latency table: schema {data.get('schema')} given, allowed: {SCHEMA}")

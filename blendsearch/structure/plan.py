@@ -7,12 +7,12 @@ import json
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from blendsearch.errors import StructureError
+from blendsearch.plain import State, Unchecked
 
 SCHEMA = 1
 
@@ -80,13 +80,13 @@ class Plan:
         keep = {g: tuple(kept[i] for i in later.keep[g]) if g in later.keep else kept for g, kept in self.keep.items()}
         return Plan(keep, dict(self.widths))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Return the JSON form."""
         groups = {g: {"width": self.widths[g], "keep": list(kept)} for g, kept in self.keep.items()}
         return {"schema": SCHEMA, "groups": groups}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, data: Unchecked) -> Plan:
         """Read the JSON form; raise StructureError when it is of another schema or not a plan."""
         if not isinstance(data, Mapping):
             raise StructureError(f"plan: {type(data).__name__} given, an object with 'schema' and 'groups' allowed")

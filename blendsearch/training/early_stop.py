@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from blendsearch.config import EarlyStopConfig
+from blendsearch.plain import State
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:
@@ -36,10 +35,10 @@ class EarlyStop:
         """Give a network the weights of the best epoch, in place."""
         network.load_state_dict(self.weights)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return what a checkpoint must hold to go on."""
         return {"best_epoch": self.best_epoch, "best": self.best, "weights": self.weights}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from a checkpoint."""
         self.best_epoch, self.best, self.weights = state["best_epoch"], state["best"], dict(state["weights"])

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from blendsearch.compute import Compute, child_seed
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import Split
 from blendsearch.errors import ConfigError, DataError, TrainingError
+from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
 from blendsearch.training.early_stop import EarlyStop, weights_of
 from blendsearch.training.evaluation import Batches, evaluate
@@ -31,10 +32,10 @@ class CheckpointStore(Protocol):
     def where(self) -> str:
         """Where the state lies, for a message."""
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> State | None:
         """Return the last saved state, or None."""
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: State) -> None:
         """Keep a state in place of the last."""
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
+from blendsearch.plain import State
 
 RISE = 0.3  # share of a one-cycle schedule that rises
 START, END = 1 / 25, 1 / 25 / 1e4  # its first and last learning rate, as shares of the highest
@@ -46,12 +47,12 @@ class Steps:
         if self.scaler.is_enabled() and self.scaler.get_scale() < LEAST_SCALE:
             raise NotFiniteError("the gradient is not finite in float16, however small its scale")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return what a checkpoint must hold to go on."""
         # The optimizer's tensors go on changing, hence the copy.
         return {"optimizer": copy.deepcopy(self.optimizer.state_dict()), "scaler": self.scaler.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from a checkpoint."""
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         if self.scaler.is_enabled():

@@ -11,6 +11,7 @@ from blendsearch.blending import Blend
 from blendsearch.config import Board, KeyPath, Space, board_from_dict, is_board, load_board
 from blendsearch.criteria import CRITERIA
 from blendsearch.errors import ConfigError
+from blendsearch.plain import Unchecked
 from blendsearch.schedules import SCHEDULES, TrainingSchedule
 from blendsearch.validation.blend_files import mistakes_in_blends
 from blendsearch.validation.space import Mistakes, load_checked, mistakes_in_names
@@ -23,7 +24,7 @@ def load_checked_board(path: str | Path, overrides: Sequence[str] = ()) -> Board
     return load_board(path, overrides, mistakes_in_board)
 
 
-def checked_board_from_dict(data: Mapping[str, Any]) -> Board:
+def checked_board_from_dict(data: Unchecked) -> Board:
     """Do as `load_checked_board` does with a board given as a mapping."""
     return board_from_dict(data, mistakes_in_board)
 
@@ -42,7 +43,7 @@ def load_checked_space_or_board(
     return load_checked_board(path, overrides) if is_board(path) else load_checked(path, overrides, resumed=resumed)
 
 
-def mistakes_in_board(data: Mapping[str, Any]) -> Mistakes:
+def mistakes_in_board(data: Unchecked) -> Mistakes:
     """Yield (key path, what is wrong) for unknown names and options; values of a wrong type are passed over."""
     networks = _items(data, "networks")
     for position, network in networks:
@@ -68,7 +69,7 @@ def read_blends(board: Board) -> dict[str, Blend]:
     return {one.label: Blend.load(one.file) for one in board.blends}
 
 
-def _items(data: Mapping[str, Any], key: str) -> list[tuple[int, Any]]:
+def _items(data: Unchecked, key: str) -> list[tuple[int, Any]]:
     listed = data.get(key)
     return list(enumerate(listed)) if isinstance(listed, list) else []
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from blendsearch.plain import Unchecked
 
 WORDS = {
     "int_type": "a whole number",
@@ -24,7 +26,7 @@ WORDS = {
 }
 
 
-def wrong_types(factory: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def wrong_types(factory: Any, options: Unchecked) -> Iterator[tuple[str, str]]:
     """Yield (option, what is wrong) for values that are not of the type the constructor declares for them."""
     hints = typing.get_type_hints(factory.__init__)
     for option, value in options.items():

@@ -28,6 +28,7 @@ from blendsearch.evolution.algorithms import (
 from blendsearch.evolution.parallel import resolve_workers
 from blendsearch.evolution.refine import check_known
 from blendsearch.models.loading import check_name
+from blendsearch.plain import Unchecked
 from blendsearch.proxies import PROXIES
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES, Schedule, TrainingSchedule
@@ -54,7 +55,7 @@ def load_checked(path: str | Path, overrides: Sequence[str] = (), *, resumed: bo
     return load_space(path, overrides, mistakes_in_names if resumed else mistakes_in)
 
 
-def checked_from_dict(data: Mapping[str, Any], *, resumed: bool = False) -> Space:
+def checked_from_dict(data: Unchecked, *, resumed: bool = False) -> Space:
     """Do as `load_checked` does with a space given as a mapping."""
     return space_from_dict(data, mistakes_in_names if resumed else mistakes_in)
 
@@ -103,13 +104,13 @@ def budget_of(space: Space) -> Budget:
     return Budget(space.budget.kind, space.budget.ratio, space.budget.min_keep)
 
 
-def mistakes_in(data: Mapping[str, Any]) -> Mistakes:
+def mistakes_in(data: Unchecked) -> Mistakes:
     """Yield (key path, what is wrong) for unknown names and options, and for files that a new run reads."""
     yield from mistakes_in_names(data)
     yield from _files(data)
 
 
-def _files(data: Mapping[str, Any]) -> Mistakes:
+def _files(data: Unchecked) -> Mistakes:
     yield from _start_from(data)
     ratings = data.get("ratings")
     file = ratings.get("file") if isinstance(ratings, Mapping) else ratings
@@ -117,7 +118,7 @@ def _files(data: Mapping[str, Any]) -> Mistakes:
         yield from _message(("ratings",), partial(read_ratings, file))
 
 
-def mistakes_in_names(data: Mapping[str, Any]) -> Mistakes:
+def mistakes_in_names(data: Unchecked) -> Mistakes:
     """Yield (key path, what is wrong) for unknown names and options; values of a wrong type are passed over."""
     for key, registry in WITH_OPTIONS.items():
         yield from _named((key,), data.get(key), registry)
@@ -260,7 +261,7 @@ def _clusters(section: Any, criteria: int) -> Mistakes:
         yield ("clusters", "count"), f"more clusters than criteria (given {count}, allowed 1 to {criteria} or 'auto')"
 
 
-def _compensation(data: Mapping[str, Any]) -> Mistakes:
+def _compensation(data: Unchecked) -> Mistakes:
     schedule = data.get("schedule")
     name = schedule.get("name") if isinstance(schedule, Mapping) else schedule
     if data.get("compensation") is None or not isinstance(name, str) or name not in SCHEDULES:
@@ -271,7 +272,7 @@ def _compensation(data: Mapping[str, Any]) -> Mistakes:
         yield ("compensation",), what
 
 
-def _finals(data: Mapping[str, Any]) -> Mistakes:
+def _finals(data: Unchecked) -> Mistakes:
     search, retraining = data.get("search"), data.get("retraining")
     wanted = isinstance(search, Mapping) and search.get("finals") is not None
     if wanted and isinstance(retraining, Mapping) and retraining.get("epochs") == 0:
@@ -279,7 +280,7 @@ def _finals(data: Mapping[str, Any]) -> Mistakes:
         yield ("search", "finals"), what
 
 
-def _phases(data: Mapping[str, Any]) -> Mistakes:
+def _phases(data: Unchecked) -> Mistakes:
     blend, search = data.get("blend"), data.get("search")
     units = blend.get("unit") if isinstance(blend, Mapping) else None
     given = search.get("generations") if isinstance(search, Mapping) else None
@@ -291,7 +292,7 @@ def _phases(data: Mapping[str, Any]) -> Mistakes:
         yield ("blend", "unit"), "a search with objectives has one unit (given several; name one, or objectives: [])"
 
 
-def _start_from(data: Mapping[str, Any]) -> Mistakes:
+def _start_from(data: Unchecked) -> Mistakes:
     """Yield what is wrong with the files of blends to start from, and which criteria they use that are not listed."""
     search, criteria = data.get("search"), data.get("criteria")
     given = search.get("start_from") if isinstance(search, Mapping) else None
@@ -307,7 +308,7 @@ def _check_start(path: str, criteria: Collection[str]) -> None:
     check_known(Blend.load(path), criteria, path)
 
 
-def _lowest(data: Mapping[str, Any]) -> Mistakes:
+def _lowest(data: Unchecked) -> Mistakes:
     """Yield what is wrong with the lowest budget of a front beside the budget itself."""
     search, budget = data.get("search"), data.get("budget")
     lowest = search.get("lowest") if isinstance(search, Mapping) and search.get("objectives") else None

@@ -7,12 +7,13 @@ from typing import Any
 
 from blendsearch.config import KeyPath
 from blendsearch.errors import BlendsearchError
+from blendsearch.plain import Unchecked
 from blendsearch.proxies import PROXIES, Proxy
 
 Idle = Iterator[tuple[KeyPath, str]]
 
 
-def unused_options(data: Mapping[str, Any]) -> Idle:
+def unused_options(data: Unchecked) -> Idle:
     """Yield (key path, why it does nothing) for options of a space; values of a wrong type are passed over."""
     search = data.get("search")
     if isinstance(search, Mapping):
@@ -22,7 +23,7 @@ def unused_options(data: Mapping[str, Any]) -> Idle:
         yield from _audited_twice(audit.get("proxies"))
 
 
-def _without_objectives(search: Mapping[str, Any]) -> Idle:
+def _without_objectives(search: Unchecked) -> Idle:
     if search.get("lowest") is not None and not search.get("objectives"):
         what = f"{search['lowest']} given, but only a search with objectives tries smaller budgets"
         yield ("search", "lowest"), f"{what}; set lowest: null, or name objectives"

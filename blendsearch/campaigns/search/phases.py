@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.refine import distinct, refine_blend
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import cluster_by
+from blendsearch.plain import State
 from blendsearch.progress import Progress
 from blendsearch.results.records.search import Generation, PhaseCost
 
@@ -122,7 +122,7 @@ class PhasedSearch:
         that ran.
         """
         folder = self.experiment.folder
-        state: dict[str, Any] = folder.read_json(STATE) if folder.has(STATE) else {}
+        state: State = folder.read_json(STATE) if folder.has(STATE) else {}
         order = [phase.unit for phase in self.phases]
         at = order.index(state.get("unit", order[-1])) if state else -1
         self.best = {unit: (np.array(genome), value) for unit, (genome, value) in state.get("best", {}).items()}
@@ -190,12 +190,12 @@ class PhasedSearch:
             generations=self.generations,
         )
 
-    def _saver(self, phase: Phase) -> Callable[[dict[str, Any]], None]:
+    def _saver(self, phase: Phase) -> Callable[[State], None]:
         """Return what writes a phase's state after every generation, with the best of the phases before it."""
         folder = self.experiment.folder
         past = {unit: [genome.tolist(), value] for unit, (genome, value) in self.best.items()}
 
-        def save(state: dict[str, Any]) -> None:
+        def save(state: State) -> None:
             folder.write_json(EVOLUTION, state["generations"])
             folder.write_json(STATE, {**state, "unit": phase.unit, "best": past})
             folder.event("generation", **state["generations"][-1])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from blendsearch.config import SearchConfig
 from blendsearch.errors import BlendsearchError
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.pareto import Point, non_dominated
+from blendsearch.plain import State
 from blendsearch.registry import Registry
 
 SCHEMA = 1
@@ -150,17 +151,17 @@ class SearchAlgorithm(ABC):
         if not all(math.isfinite(value) for value in point):
             raise BlendsearchError(f"search: fitness {next(v for v in point if not math.isfinite(v))} told")
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> State:
         return {"schema": SCHEMA, "backend": self.backend, "names": list(self.space.names)}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return everything needed to go on, as plain JSON values."""
         best = None if self.best is None else [self.best[0].tolist(), self.best[1]]
         front = [[genome.tolist(), list(point)] for genome, point in self.front]
         own = {self.state_key: self.name, **self.state()}
         return {**self._identity(), "asked": self.asked, "best": best, "front": front, "state": own}
 
-    def load_state_dict(self, data: Mapping[str, Any]) -> None:
+    def load_state_dict(self, data: State) -> None:
         """Go on from a state; raises BlendsearchError when it is of another algorithm, space or schema."""
         own = data.get("state", {})
         expected = [(data, key, value) for key, value in self._identity().items()]
@@ -184,11 +185,11 @@ class SearchAlgorithm(ABC):
         """Take in checked copies of genomes and their points, of one number where there is one objective."""
 
     @abstractmethod
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return what the subclass must remember, as plain JSON values."""
 
     @abstractmethod
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Take up what `state` returned."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from deap import base, tools
 from blendsearch.compute import child_seed
 from blendsearch.evolution.algorithms.evolutionary import EvolutionaryAlgorithm, Individual
 from blendsearch.evolution.algorithms.variation import cross, mutate
+from blendsearch.plain import State
 
 TRIES = 10
 """How often an offspring that is already there is mutated again before it is let through."""
@@ -80,7 +81,7 @@ class Breeding(EvolutionaryAlgorithm):
             self.random_state = random.getstate()
             random.setstate(users)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return the population and the random generator's state."""
         version, numbers, gauss = self.random_state
         return {
@@ -88,7 +89,7 @@ class Breeding(EvolutionaryAlgorithm):
             "random": [version, list(numbers), gauss],
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Take up what `state` returned."""
         self.population = [Individual(genes, value) for genes, value in state["population"]]
         version, numbers, gauss = state["random"]

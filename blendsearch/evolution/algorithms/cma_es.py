@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from blendsearch.evolution.algorithms.base import register_algorithm
 from blendsearch.evolution.algorithms.evolutionary import EvolutionaryAlgorithm, Individual
 from blendsearch.evolution.genome import KEPT_SPREAD
 from blendsearch.evolution.pareto import Point
+from blendsearch.plain import State
 
 SIGMA = 0.3
 """Standard deviation the search starts with: a third of the cube's edge, as Hansen advises."""
@@ -78,7 +78,7 @@ class CMAES(EvolutionaryAlgorithm):
         if not (np.isfinite(strategy.BD).all() and np.min(strategy.diagD) > 0 and widest > NARROWEST):
             self.strategy = self._started()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return the distribution and the genomes it has not learnt from yet."""
         own = self.strategy
         strategy = None if own is None else {
@@ -88,7 +88,7 @@ class CMAES(EvolutionaryAlgorithm):
         waiting = [individual.record() for individual in self.waiting]
         return {"strategy": strategy, "waiting": waiting}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Take up what `state` returned; the axes follow from the covariance as they did at the last update."""
         self.waiting = [Individual(genes, value) for genes, value in state["waiting"]]
         known = state["strategy"]

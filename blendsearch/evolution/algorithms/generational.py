@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from blendsearch.evolution.algorithms.base import register_algorithm
 from blendsearch.evolution.algorithms.breeding import Breeding
 from blendsearch.evolution.algorithms.evolutionary import Individual, distinct
 from blendsearch.evolution.pareto import Point
+from blendsearch.plain import State
 
 
 @register_algorithm
@@ -48,11 +48,11 @@ class Generational(Breeding):
         self.population = distinct(survivors + tools.selBest(self.population, size))[:size]
         self.hall.update(offspring)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return population, random generator's state and hall of fame."""
         return {**super().state(), "hall": [individual.record() for individual in self.hall]}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Take up what `state` returned."""
         super().restore(state)
         self.hall.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from blendsearch.evolution.algorithms.base import SearchAlgorithm, as_point, pla
 from blendsearch.evolution.algorithms.warm_cma_es import WarmCmaEs
 from blendsearch.evolution.optuna_logging import quiet_optuna
 from blendsearch.evolution.pareto import Point
+from blendsearch.plain import State
 
 FEWEST_FOR_CMA_ES = 4
 """Of fewer genomes its better half is one alone, from which the library can learn no shape: it divides by zero."""
@@ -96,14 +96,14 @@ class Sampling(SearchAlgorithm):
                 study.enqueue_trial(dict(self.space.params(genome)))
                 self._ask(study)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return the told trials and the notes on those asked and not yet told."""
         return {
             "told": [[told.genome.tolist(), plain(told.point), told.notes] for told in self.told],
             "pending": [[np.frombuffer(key).tolist(), notes] for key, notes in self.notes.items()],
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Take up what `state` returned."""
         self.told = [Told(np.array(genome), as_point(fitness), dict(notes)) for genome, fitness, notes in state["told"]]
         self.notes = {np.array(genome).tobytes(): dict(notes) for genome, notes in state["pending"]}
@@ -181,11 +181,11 @@ class SampledCmaEs(Sampling):
         self.log.append({"asked": self.asked, "tell": told})
         super().learn(genomes, points)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return what was asked and told."""
         return {"log": list(self.log)}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Ask and tell the same again, from nothing."""
         asked = self.asked
         self.told, self.notes, self.log = [], {}, []

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from blendsearch.plain import Unchecked
 
 VERDICTS = {
     "beats": ("▲", "good"),
@@ -30,7 +31,7 @@ def list_sources(folder: Path, sources: Mapping[str, str]) -> list[tuple[str, st
     return [(name, what, (folder / name).exists()) for name, what in sources.items()]
 
 
-def model_of(space: Mapping[str, Any]) -> str:
+def model_of(space: Unchecked) -> str:
     """Return the name of a space's network."""
     model = space.get("model")
     return str(model.get("name", "the network")) if isinstance(model, Mapping) else "the network"

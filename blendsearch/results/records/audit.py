@@ -103,4 +103,4 @@ class AuditSummary(AuditFindings):
     data: DataRecord = DataRecord()
     unpruned: UnprunedRecord = Field(alias="baseline")
     seconds: Seconds = Field(default_factory=dict)
-    versions: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from blendsearch.plain import State
 
 
 def _none_unless_finite(value: object) -> object:
@@ -27,7 +29,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Return the record as it stands in its file: plain JSON values."""
         return self.model_dump(mode="json", by_alias=True)
 

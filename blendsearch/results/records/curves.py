@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -115,7 +115,7 @@ class CurvesSummary(Record):
     left_out: dict[str, str] = Field(default_factory=dict)
     refused: dict[str, str] = Field(default_factory=dict)
     seconds: Seconds = Field(default_factory=dict)
-    versions: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     data: DataRecord = DataRecord()
 
     def curves_at(self, samples: int) -> list[Curve]:

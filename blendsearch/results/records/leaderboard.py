@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -171,5 +171,5 @@ class LeaderboardSummary(Ranking):
     networks: list[BoardNetworkRecord]
     agreement: dict[str, AgreementRecord]
     seconds: Seconds = Field(default_factory=dict)
-    versions: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
 from blendsearch.errors import RunError
+from blendsearch.plain import State, Unchecked
 from blendsearch.results.reading import first_mistake
 from blendsearch.results.records.common import Bounds, FidelityRecord, Number, Record
 
@@ -71,16 +71,16 @@ class Provenance(Record):
     criteria: list[str] = Field(default_factory=list)
     criteria_code: dict[str, str | None] = Field(default_factory=dict)
     seed: int | None = None
-    versions: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     fidelity: FidelityRecord | None = None
     results: FoundResults | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Return what is known as it stands in a blend's file."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def read_provenance(file: str, found_on: Mapping[str, Any]) -> Provenance:
+def read_provenance(file: str, found_on: Unchecked) -> Provenance:
     """Return what a blend's file says of where it was found; RunError for what no page could tell."""
     try:
         return Provenance.model_validate(found_on)

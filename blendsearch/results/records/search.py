@@ -139,7 +139,7 @@ class SearchSummary(Record):
     search: SearchCost | None = None
     finals: FinalsSummary | None = None
     front: list[FrontPoint] = Field(default_factory=list)
-    versions: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     data: DataRecord = DataRecord()
 
 

@@ -79,4 +79,4 @@ class TransferSummary(Record):
     blend: BlendRecord
     searches: bool
     spaces: list[SpaceRecord] = Field(min_length=1)
-    versions: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)

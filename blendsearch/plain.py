@@ -1,0 +1,12 @@
+"""Plain data, as JSON and YAML have it: what is put away to go on from, and what nobody has checked yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+State = dict[str, Any]
+"""What an object remembers, in plain values (a training's in tensors, too), so that another one can go on from it."""
+
+Unchecked = Mapping[str, Any]
+"""Data from outside of which only that is known that it is a mapping, such as the keys of a space file."""
