@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
 import sys
 import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -136,15 +136,15 @@ def summarised(records: Mapping[str, list[dict[str, Any]]], marks: list[int]) ->
     for place, (name, rows) in enumerate(records.items()):
         at = {mark: [record["best"][mark - 1] for record in rows] for mark in marks}
         result[name] = {
-            "mean": {str(mark): statistics.fmean(values) for mark, values in at.items()},
-            "std": {str(mark): statistics.stdev(values) for mark, values in at.items()},
-            "rank": statistics.fmean(float(row[place]) for row in ranks),
-            "plans": statistics.fmean(record["plans"] for record in rows),
-            "proposing_seconds": statistics.fmean(record["proposing_seconds"] for record in rows),
+            "mean": {str(mark): fmean(values) for mark, values in at.items()},
+            "std": {str(mark): stdev(values) for mark, values in at.items()},
+            "rank": fmean(float(row[place]) for row in ranks),
+            "plans": fmean(record["plans"] for record in rows),
+            "proposing_seconds": fmean(record["proposing_seconds"] for record in rows),
         }
         if CHANCE in ends and name != CHANCE:
             differences = [one - other for one, other in zip(ends[name], ends[CHANCE], strict=True)]
-            result[name]["over_chance"] = {"mean": statistics.fmean(differences), "interval": interval(differences)}
+            result[name]["over_chance"] = {"mean": fmean(differences), "interval": interval(differences)}
     return dict(sorted(result.items(), key=lambda item: -item[1]["mean"][str(marks[-1])]))
 
 
@@ -167,7 +167,7 @@ def draw(records: Mapping[str, list[dict[str, Any]]], theme: Theme, *, start: in
     dashes = itertools.cycle(["-", "--", "-.", ":"])
     ends, colours = {}, {}
     for name, rows in records.items():
-        mean = [100 * statistics.fmean(values) for values in zip(*(row["best"] for row in rows), strict=True)]
+        mean = [100 * fmean(values) for values in zip(*(row["best"] for row in rows), strict=True)]
         family = {"deap": theme.blend, "optuna": theme.best}
         colours[name] = family.get(name.split("-")[0], theme.muted)
         style = {"color": colours[name], "linestyle": next(dashes), "linewidth": 1.6}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import statistics
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class Sensitivity(Allocation):
     @property
     def sensitiveness(self) -> dict[str, float]:
         """Group -> mean loss of accuracy under damage, at least 0; empty before `prepare`."""
-        return {group: max(0.0, statistics.fmean(drops)) for group, drops in self.drops.items()}
+        return {group: max(0.0, fmean(drops)) for group, drops in self.drops.items()}
 
     def prepare(
         self,
@@ -95,9 +95,7 @@ class Sensitivity(Allocation):
             lost.setdefault((group.name, strength), []).append(accuracy - damaged)
         progress("sensitivity", len(trials), len(trials))
         self.accuracy = accuracy
-        self.drops = {
-            name: [statistics.fmean(lost[name, strength]) for strength in self.strengths] for name in structure.widths
-        }
+        self.drops = {name: [fmean(lost[name, strength]) for strength in self.strengths] for name in structure.widths}
 
     def _accuracy(
         self,

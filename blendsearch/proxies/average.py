@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import statistics
 import time
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from torch import nn
@@ -49,7 +49,7 @@ class Average(Proxy):
         start = time.perf_counter()
         # Each proxy uses its network up.
         found = [proxy.estimate(copy.deepcopy(network), plan) for proxy in self.proxies]
-        value, passes = statistics.fmean(one.value for one in found), sum(one.passes for one in found)
+        value, passes = fmean(one.value for one in found), sum(one.passes for one in found)
         return Estimate(value, time.perf_counter() - start, passes)
 
 

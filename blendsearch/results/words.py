@@ -100,18 +100,18 @@ def budget_words(kind: str, ratio: float) -> str:
 
 
 def verdict_sentence(
-    who: str, rival: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int
+    who: str, baseline: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int
 ) -> str:
-    """Return what a paired difference of test accuracies (who - rival, in [0, 1]) says, as a sentence."""
+    """Return what a paired difference of test accuracies (who - baseline, in [0, 1]) says, as a sentence."""
     difference_words = f"{plain_points(difference)} points"
     if bounds is None:
-        return f"After equal retraining {who} is {difference_words} from {rival}; one seed tests nothing."
+        return f"After equal retraining {who} is {difference_words} from {baseline}; one seed tests nothing."
     range_ = f"95 % interval {plain_range(bounds)}, {seeds} paired seeds"
     subject = who[0].upper() + who[1:]
     words = {
-        "beats": f"{subject} beats {rival}",
-        "worse": f"{subject} is worse than {rival}",
-        "no difference shown": f"No difference shown between {who} and {rival}",
+        "beats": f"{subject} beats {baseline}",
+        "worse": f"{subject} is worse than {baseline}",
+        "no difference shown": f"No difference shown between {who} and {baseline}",
     }
     return f"{words[verdict]}: {difference_words} of test accuracy ({range_})."
 

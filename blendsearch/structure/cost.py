@@ -7,10 +7,10 @@ trainable tensors.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -151,7 +151,7 @@ def measure_latency(network: nn.Module, example: Tensor, *, repeats: int = 20, w
     finally:
         for module, flag in training.items():
             module.training = flag
-    return statistics.median(times)
+    return median(times)
 
 
 __all__ = ["Channels", "CostModel", "Term", "measure_latency"]

@@ -9,11 +9,11 @@ Source: Yang et al., NetAdapt, ECCV 2018, section 3.3 (layer-wise look-up tables
 from __future__ import annotations
 
 import copy
-import statistics
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -143,10 +143,10 @@ def measure_table(
                 times[point].append(_seconds(_runner(network, parts[point[0]], *point[1:], images, compute), compute))
         progress("latency", rounds, rounds)
     seconds = {
-        name: np.array([[statistics.median(times[name, i, o]) for o in outputs] for i in inputs]) * parts[name].calls
+        name: np.array([[median(times[name, i, o]) for o in outputs] for i in inputs]) * parts[name].calls
         for name, (inputs, outputs) in grids.items()
     }
-    return table_of(grids, seconds, statistics.median(whole), images, compute.device)
+    return table_of(grids, seconds, median(whole), images, compute.device)
 
 
 def side_by_side(
@@ -156,7 +156,7 @@ def side_by_side(
     with torch.inference_mode(), threads(1):
         runs = [_prepared(copy.deepcopy(network), batch_of(example, images), compute) for network in networks]
         times = [[_seconds(run, compute) for run in runs] for _ in range(rounds)]
-    return [statistics.median(column) for column in zip(*times, strict=True)]
+    return [median(column) for column in zip(*times, strict=True)]
 
 
 def batch_of(example: Tensor, images: int) -> Tensor:
