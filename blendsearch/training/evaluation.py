@@ -43,7 +43,7 @@ def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = Non
     The network must be on the compute's device. Raises DataError when there is no batch.
     """
     compute = compute or Compute()
-    correct_mask = torch.zeros((), dtype=torch.float64)
+    hits = torch.zeros((), dtype=torch.float64)
     loss = torch.zeros((), dtype=torch.float64)
     count = 0
     with evaluating(network), torch.no_grad():
@@ -51,12 +51,12 @@ def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = Non
             with compute.autocast():
                 logits = network(compute.images(images)).float()
             labels = labels.to(logits.device)
-            correct_mask += (logits.argmax(1) == labels).sum().double().cpu()
+            hits += (logits.argmax(1) == labels).sum().double().cpu()
             loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
             count += len(labels)
     if count == 0:
         raise DataError("evaluation: no image given, at least one expected")
-    return Evaluation(float(correct_mask / count), float(loss / count), count)
+    return Evaluation(float(hits / count), float(loss / count), count)
 
 
 def correct_mask(network: nn.Module, batches: Batches, compute: Compute | None = None) -> Tensor:
