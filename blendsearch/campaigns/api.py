@@ -19,7 +19,7 @@ from blendsearch.criteria import Scores, ScoringSetup, names, score_applicable, 
 from blendsearch.criteria.base import check_group_rule
 from blendsearch.data.batches import GivenBatches
 from blendsearch.errors import BlendsearchError, DataError, StructureError
-from blendsearch.experiment.scoring import blend_scores
+from blendsearch.experiment.members import blend_scores
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics.ratings import Ratings, ratings_from
 from blendsearch.statistics.relevance import PER_CLASS

@@ -9,13 +9,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Generic, TypeVar
 
-from blendsearch.allocation import Evolved, check_shares, own_allocation
-from blendsearch.blending import AdaptedBlend, Blend, adapt_blend
+from blendsearch.allocation import Evolved, own_allocation
+from blendsearch.blending import Blend
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, applicable
 from blendsearch.errors import BlendsearchError, RunError, unknown_name
 from blendsearch.experiment import Experiment, open_run
 from blendsearch.experiment.latency import compare_latency
+from blendsearch.experiment.members import SHARES_UNUSED, adapt_to_network
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.experiment.scoring import (
     BlendScorer,
@@ -41,8 +42,6 @@ from blendsearch.results.run_folder import RunFolder, versions
 from blendsearch.schedules import SCHEDULES, TrainingSchedule
 from blendsearch.structure import Plan
 from blendsearch.validation.space import pruning_schedule
-
-SHARES_UNUSED = "The blend also has shares of the layers, found in its search; allocation=evolved would use them."
 
 PRUNED = "pruned"
 """The name of the one network that `prune` retrains; what it is pruned by may be a path."""
@@ -189,16 +188,6 @@ def _compare_latency(experiment: Experiment, outcome: RetrainingOutcome) -> Late
         return None
     plan = Plan.from_dict(outcome.plan)
     return compare_latency(experiment, experiment.structure.slice(experiment.network.cpu(), plan), plan.counts)
-
-
-def adapt_to_network(experiment: Experiment, blend: Blend) -> AdaptedBlend:
-    """Return the blend for this network and the rule that made it fit; ConfigError when it has no shares to use.
-
-    Before any training.
-    """
-    adapted = adapt_blend(blend, experiment.structure)
-    check_shares(experiment.allocation, adapted.blend.keep)
-    return adapted
 
 
 def describe_raters(experiment: Experiment, criteria: Sequence[str]) -> RatersRecord | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from blendsearch.allocation import Evolved, weights_of
 from blendsearch.config import NamedSection
 from blendsearch.criteria import Scores
 from blendsearch.evolution.fitness import FitnessFunction, Planner
+from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.proxies import PROXIES
@@ -26,3 +30,15 @@ def make_fitness(experiment: Experiment, proxy: NamedSection) -> FitnessFunction
         workers=experiment.workers,
         threads=experiment.space.compute.threads,
     )
+
+
+def starting_genomes(planner: Planner, genomes: GenomeSpace) -> dict[str, np.ndarray]:
+    """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from."""
+    if not isinstance(planner.allocation, Evolved):
+        return {name: genomes.base(name) for name in planner.scores}
+    result = {}
+    for start, allocation in planner.allocation.start.items():
+        for name, scores in planner.scores.items():
+            counts = allocation.allocate(planner.structure, scores, planner.budget)
+            result[f"{name} ({start})"] = genomes.base(name, weights_of(counts, planner.structure.widths))
+    return result

@@ -13,7 +13,6 @@ from blendsearch.blending import (
     Blend,
     Clusters,
     Scores,
-    adapt_blend,
     agreement,
     cluster,
     rank_all,
@@ -29,23 +28,15 @@ from blendsearch.criteria import (
 from blendsearch.data.batches import Split
 from blendsearch.errors import BlendsearchError
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.members import adapt_members, blend_scores, criteria_of, keep_members, score_members
 from blendsearch.results.records.common import AgreementRecord
-from blendsearch.results.records.scoring import MemberRecord, ScoresRecord
+from blendsearch.results.records.scoring import ScoresRecord
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.statistics import Statistics
 from blendsearch.statistics.ratings import ratings_of
 from blendsearch.structure import Structure
 
 SCORES = "scores.safetensors"
-MEMBERS = "records/blends.json"
-
-
-def blend_scores(blend: Blend, scores: Scores) -> dict[str, Tensor]:
-    """Score groups by a blend; one of a single criterion or member is that one, with its scores as they are."""
-    if len(blend.terms) > 1:
-        return blend.score(scores)
-    name = blend.terms[0]
-    return dict(scores[name]) if name in scores else blend_scores(blend.members[name], scores)
 
 
 @dataclass
@@ -85,7 +76,7 @@ def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
         record = folder.read_record(name, ScoresRecord)
         return read_scores(folder, SCORES, record.criteria), record
     start = time.perf_counter()
-    members = adapt_members(experiment)
+    members = keep_members(experiment)
     wanted, inside = wanted_criteria(experiment), criteria_of(members)
     found = score_calibration(experiment, list(dict.fromkeys([*wanted, *inside])))
     refuse_left_out(experiment, members, found.left_out)
@@ -98,8 +89,6 @@ def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
         samples=found.samples,
     )
     write_scores(folder, SCORES, scores)
-    if members:
-        folder.write_record(MEMBERS, describe_members(experiment, members), dict[str, MemberRecord])
     folder.write_record(name, record)
     folder.event("statistics", **record.to_dict())
     return scores, record
@@ -155,51 +144,6 @@ def wanted_criteria(experiment: Experiment) -> list[str]:
     """Return the criteria that the space asks for; with "all" every one that is registered."""
     criteria = experiment.space.criteria
     return names() if criteria == "all" else list(criteria)
-
-
-def adapt_members(experiment: Experiment) -> dict[str, AdaptedBlend]:
-    """Return name -> blend of the space's files, adapted to its network; BlendsearchError for a file that is gone."""
-    return {one.label: adapt_blend(Blend.load(one.file), experiment.structure) for one in experiment.space.blends}
-
-
-def describe_members(experiment: Experiment, members: Mapping[str, AdaptedBlend]) -> dict[str, MemberRecord]:
-    """Return what is recorded of the space's blends: their files, and how they were adapted."""
-    files = {one.label: one.file for one in experiment.space.blends}
-    return {
-        name: MemberRecord(file=files[name], rule=adapted.rule, blend=adapted.blend.to_dict())
-        for name, adapted in members.items()
-    }
-
-
-def keep_members(experiment: Experiment) -> dict[str, AdaptedBlend]:
-    """Return the space's blends as `adapt_members` does, or, whatever is in their files now, as a stopped run had them.
-
-    Written down where there are some.
-    """
-    if not experiment.space.blends:
-        return {}
-
-    def describe() -> dict[str, MemberRecord]:
-        return describe_members(experiment, adapt_members(experiment))
-
-    records = experiment.folder.cached(MEMBERS, dict[str, MemberRecord], describe)
-    return {name: AdaptedBlend(Blend.from_dict(one.blend), one.rule) for name, one in records.items()}
-
-
-def criteria_of(members: Mapping[str, AdaptedBlend]) -> list[str]:
-    """Return the criteria that it takes to score by the blends, each once."""
-    return list(dict.fromkeys(name for adapted in members.values() for name in adapted.blend.criteria))
-
-
-def score_members(members: Mapping[str, AdaptedBlend], scores: Scores) -> Scores:
-    """Return name -> group -> [C] of the blends; scores: of all their criteria."""
-    return {name: blend_scores(adapted.blend, scores) for name, adapted in members.items()}
-
-
-def read_members(folder: RunFolder) -> dict[str, Blend]:
-    """Return the blends that a run has among its criteria, as they were adapted to its network."""
-    records = folder.read_record(MEMBERS, dict[str, MemberRecord]) if folder.has(MEMBERS) else {}
-    return {name: Blend.from_dict(record.blend) for name, record in records.items()}
 
 
 def write_scores(folder: RunFolder, name: str, scores: Scores) -> None:

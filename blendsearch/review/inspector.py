@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from blendsearch.blending import Blend, Scores, rank_all
 from blendsearch.compute import Compute
 from blendsearch.criteria.ranking import rank
-from blendsearch.experiment.scoring import blend_scores
+from blendsearch.experiment.members import blend_scores
 from blendsearch.progress import Progress, silent
 from blendsearch.review import pictures
 from blendsearch.review.responses import BATCH, feature_maps, observed_site, summaries

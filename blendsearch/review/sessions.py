@@ -12,13 +12,8 @@ from blendsearch.config import Space, migrate_space
 from blendsearch.criteria import score_applicable
 from blendsearch.errors import ConfigError, RunError
 from blendsearch.experiment import Experiment, check_before_work
-from blendsearch.experiment.scoring import (
-    adapt_members,
-    criteria_of,
-    score_criteria,
-    score_members,
-    wanted_criteria,
-)
+from blendsearch.experiment.members import adapt_members, criteria_of, score_members
+from blendsearch.experiment.scoring import score_criteria, wanted_criteria
 from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space

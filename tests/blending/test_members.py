@@ -9,7 +9,7 @@ import torch
 
 from blendsearch.blending import Blend, adapt_blend, rank
 from blendsearch.errors import BlendsearchError
-from blendsearch.experiment.scoring import blend_scores
+from blendsearch.experiment.members import blend_scores
 from blendsearch.models.zoo import MODELS
 from blendsearch.structure import Structure
 

@@ -19,7 +19,7 @@ from blendsearch.campaigns.transfer.run import run_transfer
 from blendsearch.config import space_from_dict
 from blendsearch.errors import BlendsearchError, ConfigError
 from blendsearch.experiment.contenders import Contender, with_members
-from blendsearch.experiment.scoring import read_members
+from blendsearch.experiment.members import read_members
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.validation.board import checked_board_from_dict
 from blendsearch.validation.space import checked_from_dict

@@ -8,7 +8,6 @@ from math import ceil
 import numpy as np
 
 from blendsearch.allocation import Evolved
-from blendsearch.campaigns.search.phases import starting_genomes
 from blendsearch.compute import child_seed
 from blendsearch.criteria import Scores
 from blendsearch.errors import ConfigError
@@ -16,7 +15,7 @@ from blendsearch.evolution.algorithms import make_algorithm
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment import Experiment
-from blendsearch.experiment.problem import make_problem
+from blendsearch.experiment.problem import make_problem, starting_genomes
 from blendsearch.experiment.scoring import cluster_criteria
 from blendsearch.results.records.audit import EVOLVED, RANDOM, DrawnPlan
 from blendsearch.results.records.retraining import CRITERION

@@ -15,7 +15,7 @@ from blendsearch.campaigns.curves.summary import richest_evidence
 from blendsearch.compute import child_seed, generator
 from blendsearch.criteria import CRITERIA, Scores, ScoringSetup, score_network
 from blendsearch.data.batches import Split
-from blendsearch.experiment.scoring import score_members
+from blendsearch.experiment.members import score_members
 from blendsearch.results.records.curves import DrawRecord
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.evaluation import evaluate

@@ -25,7 +25,8 @@ from blendsearch.config import Space
 from blendsearch.criteria import ScoringSetup, score_applicable
 from blendsearch.errors import BudgetError, DataError
 from blendsearch.experiment import Experiment, open_run
-from blendsearch.experiment.scoring import criteria_of, keep_members, refuse_left_out, wanted_criteria
+from blendsearch.experiment.members import criteria_of, keep_members
+from blendsearch.experiment.scoring import refuse_left_out, wanted_criteria
 from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.report import write_report

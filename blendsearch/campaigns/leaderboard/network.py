@@ -15,7 +15,8 @@ from blendsearch.criteria import score_applicable
 from blendsearch.errors import BlendsearchError, BudgetError
 from blendsearch.experiment import Experiment
 from blendsearch.experiment.latency import price_structure
-from blendsearch.experiment.scoring import blend_scores, measure_agreement
+from blendsearch.experiment.members import blend_scores
+from blendsearch.experiment.scoring import measure_agreement
 from blendsearch.experiment.unpruned import RECORD, measure_allocation, read_test_accuracy, train_unpruned
 from blendsearch.progress import Progress
 from blendsearch.results.records.common import AgreementRecord, UnprunedRecord

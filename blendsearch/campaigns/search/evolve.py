@@ -15,9 +15,9 @@ from blendsearch.campaigns.search.warm_start import encode_given_blends
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contenders, enter_criterion, make_contender, with_members
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.members import read_members
 from blendsearch.experiment.problem import make_problem
 from blendsearch.experiment.provenance import describe_provenance
-from blendsearch.experiment.scoring import read_members
 from blendsearch.results.records.retraining import BLEND, CRITERION
 
 RANDOM_SEARCH_NAME = "random search"

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from blendsearch.allocation import Evolved, weights_of
+from blendsearch.allocation import Evolved
 from blendsearch.blending import Blend, Clusters, Scores, with_unit
 from blendsearch.campaigns.search.finals import best_distinct
 from blendsearch.compute import child_seed
 from blendsearch.config import LimitConfig
 from blendsearch.evolution.algorithms import make_algorithm
-from blendsearch.evolution.fitness import Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Ledger, Trial
 from blendsearch.evolution.loop import Search, stopped_by
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.refine import distinct, refine_blend
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.problem import starting_genomes
 from blendsearch.experiment.scoring import cluster_by
 from blendsearch.plain import State
 from blendsearch.progress import Progress
@@ -83,18 +83,6 @@ def share_limit(limit: LimitConfig | None, part: int, parts: int) -> LimitConfig
     given = {name: value for name, value in limit if value is not None}
     shares = {name: type(value)(max(value * part / parts, 1e-9)) for name, value in given.items()}
     return limit.model_copy(update={name: value or 1 for name, value in shares.items()})
-
-
-def starting_genomes(planner: Planner, genomes: GenomeSpace) -> dict[str, np.ndarray]:
-    """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from."""
-    if not isinstance(planner.allocation, Evolved):
-        return {name: genomes.base(name) for name in planner.scores}
-    result = {}
-    for start, allocation in planner.allocation.start.items():
-        for name, scores in planner.scores.items():
-            counts = allocation.allocate(planner.structure, scores, planner.budget)
-            result[f"{name} ({start})"] = genomes.base(name, weights_of(counts, planner.structure.widths))
-    return result
 
 
 @dataclass

@@ -9,10 +9,11 @@ import numpy as np
 
 from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
 from blendsearch.campaigns.search.pareto import judge_at_full_budget
-from blendsearch.campaigns.search.phases import PhasedSearch, starting_genomes
+from blendsearch.campaigns.search.phases import PhasedSearch
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.experiment.contenders import Contender, make_contender
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.problem import starting_genomes
 from blendsearch.results.records.retraining import RANDOM_SEARCH
 from blendsearch.results.records.search import RandomSearchRecord
 

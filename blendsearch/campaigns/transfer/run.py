@@ -15,15 +15,10 @@ from blendsearch.criteria import CRITERIA
 from blendsearch.errors import RunError, unknown_name
 from blendsearch.experiment import Experiment
 from blendsearch.experiment.contenders import Contenders, enter_criterion, make_contender, with_members
+from blendsearch.experiment.members import read_members
 from blendsearch.experiment.problem import make_problem
 from blendsearch.experiment.retraining import Repetition, retrain_contenders
-from blendsearch.experiment.scoring import (
-    read_members,
-    read_scores,
-    score_calibration,
-    score_criteria,
-    write_scores,
-)
+from blendsearch.experiment.scoring import read_scores, score_calibration, score_criteria, write_scores
 from blendsearch.experiment.unpruned import prepare_allocation, read_test_accuracy, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.markdown.tables import format_csv

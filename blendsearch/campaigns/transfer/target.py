@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from blendsearch.allocation import Evolved
 from blendsearch.blending import AdaptedBlend, Blend
-from blendsearch.campaigns.single import SHARES_UNUSED, adapt_to_network
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, applicable
 from blendsearch.errors import BlendsearchError
 from blendsearch.experiment import Experiment
+from blendsearch.experiment.members import SHARES_UNUSED, adapt_to_network
 from blendsearch.experiment.scoring import known_before_training
 from blendsearch.progress import Progress
 from blendsearch.schedules import Schedule

@@ -1,0 +1,74 @@
+"""Found blends from files: adapted to an experiment's network, scored, and kept as a run began with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from blendsearch.allocation import check_shares
+from blendsearch.blending import AdaptedBlend, Blend, Scores, adapt_blend
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.results.records.scoring import MemberRecord
+from blendsearch.results.run_folder import RunFolder
+
+RECORD = "records/blends.json"
+SHARES_UNUSED = "The blend also has shares of the layers, found in its search; allocation=evolved would use them."
+
+
+def adapt_to_network(experiment: Experiment, blend: Blend) -> AdaptedBlend:
+    """Return the blend for this network and the rule that made it fit; ConfigError when it has no shares to use.
+
+    Before any training.
+    """
+    adapted = adapt_blend(blend, experiment.structure)
+    check_shares(experiment.allocation, adapted.blend.keep)
+    return adapted
+
+
+def blend_scores(blend: Blend, scores: Scores) -> dict[str, Tensor]:
+    """Score groups by a blend; one of a single criterion or member is that one, with its scores as they are."""
+    if len(blend.terms) > 1:
+        return blend.score(scores)
+    name = blend.terms[0]
+    return dict(scores[name]) if name in scores else blend_scores(blend.members[name], scores)
+
+
+def adapt_members(experiment: Experiment) -> dict[str, AdaptedBlend]:
+    """Return name -> blend of the space's files, adapted to its network; BlendsearchError for a file that is gone."""
+    return {one.label: adapt_blend(Blend.load(one.file), experiment.structure) for one in experiment.space.blends}
+
+
+def keep_members(experiment: Experiment) -> dict[str, AdaptedBlend]:
+    """Return the space's blends as `adapt_members` does, or, whatever is in their files now, as a stopped run had them.
+
+    Written down where there are some.
+    """
+    files = {one.label: one.file for one in experiment.space.blends}
+    if not files:
+        return {}
+
+    def describe() -> dict[str, MemberRecord]:
+        return {
+            name: MemberRecord(file=files[name], rule=adapted.rule, blend=adapted.blend.to_dict())
+            for name, adapted in adapt_members(experiment).items()
+        }
+
+    records = experiment.folder.cached(RECORD, dict[str, MemberRecord], describe)
+    return {name: AdaptedBlend(Blend.from_dict(one.blend), one.rule) for name, one in records.items()}
+
+
+def criteria_of(members: Mapping[str, AdaptedBlend]) -> list[str]:
+    """Return the criteria that it takes to score by the blends, each once."""
+    return list(dict.fromkeys(name for adapted in members.values() for name in adapted.blend.criteria))
+
+
+def score_members(members: Mapping[str, AdaptedBlend], scores: Scores) -> Scores:
+    """Return name -> group -> [C] of the blends; scores: of all their criteria."""
+    return {name: blend_scores(adapted.blend, scores) for name, adapted in members.items()}
+
+
+def read_members(folder: RunFolder) -> dict[str, Blend]:
+    """Return the blends that a run has among its criteria, as they were adapted to its network."""
+    records = folder.read_record(RECORD, dict[str, MemberRecord]) if folder.has(RECORD) else {}
+    return {name: Blend.from_dict(record.blend) for name, record in records.items()}
