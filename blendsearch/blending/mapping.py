@@ -38,21 +38,21 @@ def adapt_blend(blend: Blend, structure: Structure) -> AdaptedBlend:
     The same layers: as it is. The same stages with other depths (ResNet-20 and ResNet-56): each group takes the
     factors, and the weight (keep), of the group at the nearest relative depth among those of its stage and kind
     (inner or coupled). Otherwise: the mean over the source's layers for the whole network, and equal weights.
-    Members are fitted each by where it was found itself.
+    Members are adapted each by where it was found itself.
     Raises BlendsearchError when the blend's note of its groups (found_on.groups) is of another form.
     """
-    fitted = _fitted(blend, structure)
+    adapted = _adapt(blend, structure)
     if not blend.members:
-        return fitted
+        return adapted
     members = {name: adapt_blend(member, structure) for name, member in blend.members.items()}
-    whole = replace(fitted.blend, members={name: member.blend for name, member in members.items()})
+    whole = replace(adapted.blend, members={name: member.blend for name, member in members.items()})
     moved = [
         f"; its member {name}: {member.rule}" for name, member in members.items() if member.rule not in (SAME, ANY)
     ]
-    return AdaptedBlend(whole, fitted.rule + "".join(moved), fitted.matched)
+    return AdaptedBlend(whole, adapted.rule + "".join(moved), adapted.matched)
 
 
-def _fitted(blend: Blend, structure: Structure) -> AdaptedBlend:
+def _adapt(blend: Blend, structure: Structure) -> AdaptedBlend:
     """Fit the blend's own factors."""
     targets = [Position(group.name, group.stage, group.inner) for group in structure.groups]
     sources = positions(blend)

@@ -96,7 +96,7 @@ def prune(
     """Prune a network to a budget; the model is left untouched and the result is not retrained.
 
     by: a criterion's name, a Blend or the path of its file (ending in .json), or scores of your own (group -> [C],
-    higher = more important). A blend that was found on another network is fitted to this one by stage and depth, see
+    higher = more important). A blend that was found on another network is adapted to this one by stage and depth, see
     `blendsearch.blending.adapt_blend`.
     budget: {"flops": 0.5}, {"params": 0.4}, {"filters": 0.6} or {"latency": 0.7} (of one image on the device, by
     a table that is measured first): the share that stays; optionally with "min_keep", the share of each group that

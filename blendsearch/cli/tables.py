@@ -216,7 +216,7 @@ def transfer_table(summary: TransferSummary) -> Table:
 
 
 def transfer_lines(summary: TransferSummary) -> list[str]:
-    """Return for each space by which rule the blend was fitted, and what else is to be known."""
+    """Return for each space by which rule the blend was adapted, and what else is to be known."""
     return [f"{row.space}: {' '.join([row.rule + '.', *row.notes, *row.twins])}" for row in summary.spaces]
 
 

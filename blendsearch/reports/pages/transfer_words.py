@@ -65,7 +65,7 @@ def tell_allocations(row: SpaceRecord) -> list[str]:
 
 
 def tell_rule(rule: str) -> str:
-    """Return the rule by which a blend was fitted, as a sentence."""
+    """Return the rule by which a blend was adapted, as a sentence."""
     return f"{rule[0].upper()}{rule[1:]}."
 
 
