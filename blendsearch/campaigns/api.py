@@ -24,7 +24,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.statistics.ratings import Ratings, ratings_from
 from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.structure import Plan, Structure
-from blendsearch.validation.space import checked_from_dict, load_checked
+from blendsearch.validation.space import read_space
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]] | Ratings
@@ -146,11 +146,9 @@ def search(
     Raises ConfigError with every mistake of the space at once, RunError for a folder that holds other things, and
     other BlendsearchError subclasses for data, networks and budgets that do not go together, before any work is done.
     """
-    if isinstance(space, str | Path):
-        space = load_checked(space, resumed=resume)
-    elif not isinstance(space, Space):
-        space = checked_from_dict(space, resumed=resume)
-    return run_search(space, Path(run_dir) if run_dir is not None else None, resume, progress)
+    return run_search(
+        read_space(space, resumed=resume), Path(run_dir) if run_dir is not None else None, resume, progress
+    )
 
 
 def _setup(

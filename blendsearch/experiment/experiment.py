@@ -29,7 +29,7 @@ from blendsearch.results.run_folder import RunFolder
 from blendsearch.schedules import Refit
 from blendsearch.statistics.ratings import Ratings, read_ratings
 from blendsearch.structure import Structure
-from blendsearch.validation.space import budget_of, check_space, make
+from blendsearch.validation.space import check_space, make, make_budget
 
 S = TypeVar("S")
 I = TypeVar("I")  # noqa: E741
@@ -113,7 +113,7 @@ class Experiment:
     @cached_property
     def budget(self) -> Budget:
         """How much may be kept."""
-        return budget_of(self.space)
+        return make_budget(self.space.budget)
 
     @cached_property
     def allocation(self) -> Allocation:

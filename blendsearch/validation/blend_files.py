@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from blendsearch.blending import Blend
-from blendsearch.config import BlendFile, KeyPath
+from blendsearch.config import BlendFile
 from blendsearch.criteria import CRITERIA
 from blendsearch.errors import BlendsearchError
+from blendsearch.validation.names import Mistakes
 
 
-def mistakes_in_blends(section: Any, reserved: Mapping[str, str]) -> Iterator[tuple[KeyPath, str]]:
+def mistakes_in_blends(section: Any, reserved: Mapping[str, str]) -> Mistakes:
     """Yield (key path, what is wrong) for files that hold no blend, and for names that are taken.
 
     section: the value of `blends`. reserved: name -> what it stands for. Values of a wrong type are passed over.

@@ -10,11 +10,11 @@ from blendsearch.allocation import ALLOCATIONS, Evolved
 from blendsearch.blending import Blend
 from blendsearch.config import Board, KeyPath, Space, board_from_dict, is_board, load_board
 from blendsearch.criteria import CRITERIA
-from blendsearch.errors import ConfigError
 from blendsearch.plain import Unchecked
 from blendsearch.schedules import SCHEDULES, TrainingSchedule
 from blendsearch.validation.blend_files import mistakes_in_blends
-from blendsearch.validation.space import Mistakes, load_checked, mistakes_in_names
+from blendsearch.validation.names import Mistakes, refuse
+from blendsearch.validation.space import load_checked, mistakes_in_names
 
 ENTRY_KEYS = ("data", "model", "training", "ratings")
 
@@ -31,9 +31,7 @@ def checked_board_from_dict(data: Unchecked) -> Board:
 
 def check_board(board: Board) -> None:
     """Raise one ConfigError with a line for every name, option or blend of a board that cannot be used."""
-    lines = [f"{'.'.join(map(str, path))}: {what}" for path, what in mistakes_in_board(board.to_dict())]
-    if lines:
-        raise ConfigError("\n".join(lines))
+    refuse(mistakes_in_board(board.to_dict()))
 
 
 def load_checked_space_or_board(

@@ -13,7 +13,7 @@ from blendsearch.models.zoo import MODELS
 from blendsearch.proxies import PROXIES
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES
-from blendsearch.validation.space import options_of
+from blendsearch.validation.names import options_of
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "criteria": CRITERIA,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from blendsearch.config import KeyPath
 from blendsearch.errors import BlendsearchError
 from blendsearch.plain import Unchecked
 from blendsearch.proxies import PROXIES, Proxy
+from blendsearch.validation.names import Mistakes
 
-Idle = Iterator[tuple[KeyPath, str]]
 
-
-def unused_options(data: Unchecked) -> Idle:
+def unused_options(data: Unchecked) -> Mistakes:
     """Yield (key path, why it does nothing) for options of a space; values of a wrong type are passed over."""
     search = data.get("search")
     if isinstance(search, Mapping):
@@ -23,13 +21,13 @@ def unused_options(data: Unchecked) -> Idle:
         yield from _audited_twice(audit.get("proxies"))
 
 
-def _without_objectives(search: Unchecked) -> Idle:
+def _without_objectives(search: Unchecked) -> Mistakes:
     if search.get("lowest") is not None and not search.get("objectives"):
         what = f"{search['lowest']} given, but only a search with objectives tries smaller budgets"
         yield ("search", "lowest"), f"{what}; set lowest: null, or name objectives"
 
 
-def _audited_twice(proxies: Any) -> Idle:
+def _audited_twice(proxies: Any) -> Mistakes:
     seen: list[Proxy] = []
     for position, entry in enumerate(proxies if isinstance(proxies, list) else []):
         own = _made(entry)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
+from blendsearch.allocation import ALLOCATIONS, Allocation
 from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.leaderboard.keys import Key, allocation_key, criterion_key, digest, network_key
 from blendsearch.compute import threads
@@ -23,7 +23,7 @@ from blendsearch.results.records.common import AgreementRecord, UnprunedRecord
 from blendsearch.results.records.leaderboard import BoardNetworkRecord, CriterionScored
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.validation.board import all_criteria
-from blendsearch.validation.space import make
+from blendsearch.validation.space import make, make_budget
 
 
 @dataclass
@@ -159,8 +159,3 @@ class BoardNetwork:
                 budget.check_possible(budget.floors(structure.widths), structure.cost)
             except BudgetError as error:
                 raise BudgetError(f"networks: '{self.name}': {error}") from None
-
-
-def make_budget(section: BudgetConfig) -> Budget:
-    """Return the budget of a section."""
-    return Budget(section.kind, section.ratio, section.min_keep)

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from blendsearch.campaigns.leaderboard.keys import allocation_key, digest, retraining_key, scorer_key
-from blendsearch.campaigns.leaderboard.network import BoardNetwork, make_budget
+from blendsearch.campaigns.leaderboard.network import BoardNetwork
 from blendsearch.campaigns.leaderboard.summary import summarise
 from blendsearch.config import Board, NamedSection
 from blendsearch.errors import RunError
@@ -25,7 +25,7 @@ from blendsearch.results.run_folder import RunFolder, check_same_job, choose_fol
 from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Plan
 from blendsearch.validation.board import check_board, checked_board_from_dict, load_checked_board, read_blends
-from blendsearch.validation.space import make
+from blendsearch.validation.space import make, make_budget
 
 JOB = "leaderboard"
 

@@ -37,7 +37,7 @@ from blendsearch.results.run_folder import (
     note_space,
     versions,
 )
-from blendsearch.validation.space import checked_from_dict, load_checked
+from blendsearch.validation.space import read_space
 
 SEARCH = "search"
 """The folder of the campaign that searches a blend in a space, below that of the space."""
@@ -114,14 +114,14 @@ def transfer(
 
     spaces: each a Space, the same as a dict, or the path of a space file. searches: also search a blend in each.
     """
-    read = [_read_space(space) for space in spaces]
-    return run_transfer(Path(blend), read, Path(run_dir) if run_dir is not None else None, resume, progress, searches)
-
-
-def _read_space(given: Space | Mapping[str, object] | str | Path) -> Space:
-    if isinstance(given, str | Path):
-        return load_checked(given)
-    return given if isinstance(given, Space) else checked_from_dict(given)
+    return run_transfer(
+        Path(blend),
+        [read_space(space) for space in spaces],
+        run_dir=Path(run_dir) if run_dir is not None else None,
+        resume=resume,
+        progress=progress,
+        searches=searches,
+    )
 
 
 def _read_blend(file: Path) -> tuple[Blend, Provenance]:

@@ -1,0 +1,105 @@
+"""Values of a space that cannot stand beside each other, though each alone is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from blendsearch.compute import Compute
+from blendsearch.config import BUDGET_KINDS, SearchConfig
+from blendsearch.evolution.parallel import resolve_workers
+from blendsearch.plain import Unchecked
+from blendsearch.schedules import SCHEDULES, Schedule
+from blendsearch.validation.blend_files import labels
+from blendsearch.validation.names import Mistakes, catch_mistake
+
+
+def broken_rules(data: Unchecked) -> Mistakes:
+    """Yield (key path, what is wrong) for a space; values of a wrong type are passed over."""
+    criteria = data.get("criteria")
+    listed = len(criteria) if isinstance(criteria, list) else 0
+    yield from _clusters(data.get("clusters"), listed and listed + len(labels(data.get("blends"))))
+    yield from _compensation(data)
+    yield from _finals(data)
+    yield from _phases(data)
+    yield from _lowest(data)
+    yield from _workers(data.get("compute"))
+    yield from _precision(data.get("compute"))
+    yield from _teacher(data.get("training"))
+
+
+def _clusters(section: Any, criteria: int) -> Mistakes:
+    count = section.get("count") if isinstance(section, Mapping) else None
+    if isinstance(count, int) and criteria and count > criteria:
+        yield ("clusters", "count"), f"more clusters than criteria (given {count}, allowed 1 to {criteria} or 'auto')"
+
+
+def _compensation(data: Unchecked) -> Mistakes:
+    schedule = data.get("schedule")
+    name = schedule.get("name") if isinstance(schedule, Mapping) else schedule
+    if data.get("compensation") is None or not isinstance(name, str) or name not in SCHEDULES:
+        return
+    schedule = SCHEDULES.get(name)
+    if issubclass(schedule, Schedule) and not schedule.keeps_weights:
+        what = f"schedule '{name}' keeps no weights to refit; set compensation: null or choose another schedule"
+        yield ("compensation",), what
+
+
+def _finals(data: Unchecked) -> Mistakes:
+    search, retraining = data.get("search"), data.get("retraining")
+    wanted = isinstance(search, Mapping) and search.get("finals") is not None
+    if wanted and isinstance(retraining, Mapping) and retraining.get("epochs") == 0:
+        what = "a rung is a share of retraining.epochs, which is 0; set finals: null or train for longer"
+        yield ("search", "finals"), what
+
+
+def _phases(data: Unchecked) -> Mistakes:
+    blend, search = data.get("blend"), data.get("search")
+    units = blend.get("unit") if isinstance(blend, Mapping) else None
+    given = search.get("generations") if isinstance(search, Mapping) else None
+    generations = SearchConfig().generations if given is None else given
+    if isinstance(units, list) and len(units) > 1 and isinstance(generations, int) and generations < len(units):
+        what = f"{len(units)} units need a generation each (given search.generations {generations})"
+        yield ("blend", "unit"), f"{what}, allowed {len(units)} or more"
+    if isinstance(units, list) and len(units) > 1 and isinstance(search, Mapping) and search.get("objectives"):
+        yield ("blend", "unit"), "a search with objectives has one unit (given several; name one, or objectives: [])"
+
+
+def _lowest(data: Unchecked) -> Mistakes:
+    """Yield what is wrong with the lowest budget of a front beside the budget itself."""
+    search, budget = data.get("search"), data.get("budget")
+    lowest = search.get("lowest") if isinstance(search, Mapping) and search.get("objectives") else None
+    given = budget if isinstance(budget, Mapping) else {}
+    ratios = [given[kind] for kind in BUDGET_KINDS if given.get(kind) is not None]
+    if not _is_number(lowest) or len(ratios) != 1 or not _is_number(ratios[0]):
+        return  # nothing to compare, or told as a mistake of the section
+    if lowest >= ratios[0]:
+        yield ("search", "lowest"), f"{lowest:g} given, less than the budget's {ratios[0]:g} expected"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _workers(section: Any) -> Mistakes:
+    section = section if isinstance(section, Mapping) else {}
+    workers, threads, device = (section.get(key) for key in ("workers", "threads", "device"))
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        return
+    count = threads if isinstance(threads, int) and threads >= 1 else 1
+    where = Compute.resolve(device if isinstance(device, str) else "auto").device
+    yield from catch_mistake(("compute", "workers"), lambda: resolve_workers(workers, count, where))
+
+
+def _precision(section: Any) -> Mistakes:
+    section = section if isinstance(section, Mapping) else {}
+    device, precision = section.get("device"), section.get("precision")
+    if isinstance(precision, str):
+        where = device if isinstance(device, str) else "auto"
+        yield from catch_mistake(("compute", "precision"), lambda: Compute.resolve(where, precision))
+
+
+def _teacher(training: Any) -> Mistakes:
+    if isinstance(training, Mapping) and training.get("distillation") is not None:
+        what = "the unpruned network has no teacher (allowed null; pruned ones have one: retraining.distillation)"
+        yield ("training", "distillation"), what
