@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Generic, TypeVar
 
-from blendsearch.allocation import Evolved, own_allocation
+from blendsearch.allocation import own_allocation
 from blendsearch.blending import Blend
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, applicable
 from blendsearch.errors import BlendsearchError, RunError, unknown_name
 from blendsearch.experiment import Experiment, open_run
 from blendsearch.experiment.latency import compare_latency
-from blendsearch.experiment.members import SHARES_UNUSED, adapt_to_network
+from blendsearch.experiment.members import adapt_to_network, tell_unused_shares
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.experiment.scoring import (
     BlendScorer,
@@ -29,8 +29,8 @@ from blendsearch.experiment.scoring import (
 from blendsearch.experiment.unpruned import prepare_allocation, read_test_accuracy, train_unpruned
 from blendsearch.files import content_digest
 from blendsearch.progress import Progress, silent
-from blendsearch.results.records.common import AgreementRecord, Averages, LatencyRecord, Record
-from blendsearch.results.records.retraining import BLEND, CRITERION, RetrainingOutcome
+from blendsearch.results.records.common import AgreementRecord, Averages, Record
+from blendsearch.results.records.retraining import BLEND, CRITERION
 from blendsearch.results.records.scoring import RatersRecord
 from blendsearch.results.records.single import (
     CriterionAgreement,
@@ -57,11 +57,10 @@ class JobResult(Generic[S]):
     summary: S
 
 
-@contextlib.contextmanager
 def open_job(
     experiment: Experiment, job: str, *, run_dir: Path | None, resume: bool, by: str | None = None
-) -> Iterator[Experiment]:
-    """Open the folder of a job as `open_run` does; yield the experiment in it.
+) -> AbstractContextManager[Experiment]:
+    """Open the folder of a job as `open_run` does.
 
     Raises RunError, too, when the folder was made by another criterion than `by`, or a file that it read has changed.
     """
@@ -81,8 +80,7 @@ def open_job(
 
     facts = {"by": by, **({"files": files} if files else {})}
     name = f"{space.name}-{job}"
-    with open_run(experiment, job, name=name, run_dir=run_dir, resume=resume, facts=facts, check=check) as opened:
-        yield opened
+    return open_run(experiment, job, name=name, run_dir=run_dir, resume=resume, facts=facts, check=check)
 
 
 def run_train(
@@ -164,6 +162,8 @@ def run_prune(
         setup = RetrainingSetup.of(experiment, {PRUNED: pruning}, schedule)
         outcome, state = retrain(setup, repetition, progress)
         folder.write_tensors("network.safetensors", state)
+        assert outcome.plan is not None
+        plan = Plan.from_dict(outcome.plan)
         folder.write_json("plan.json", outcome.plan)
         summary = PruneSummary(
             name=by,
@@ -174,20 +174,12 @@ def run_prune(
             versions=versions(),
             rule=adapted.rule if kind == BLEND else "",
             ratings=describe_raters(experiment, blend.criteria),
-            note=SHARES_UNUSED if blend.keep and not isinstance(allocation, Evolved) else "",
-            latency=_compare_latency(experiment, outcome),
+            note=tell_unused_shares(experiment, blend),
+            latency=compare_latency(experiment, structure.slice(experiment.network.cpu(), plan), plan.counts),
         )
         folder.write_record("summary.json", summary)
         folder.checkpoint(repetition.key).remove()
         return JobResult(folder.path, summary)
-
-
-def _compare_latency(experiment: Experiment, outcome: RetrainingOutcome) -> LatencyRecord | None:
-    """Return what a budget of latency came to; None for one of another kind."""
-    if experiment.budget.kind != "latency" or outcome.plan is None:
-        return None
-    plan = Plan.from_dict(outcome.plan)
-    return compare_latency(experiment, experiment.structure.slice(experiment.network.cpu(), plan), plan.counts)
 
 
 def describe_raters(experiment: Experiment, criteria: Sequence[str]) -> RatersRecord | None:

@@ -51,11 +51,14 @@ def measure_latencies_ms(networks: Mapping[str, nn.Module], example: Tensor, rou
     return {name: round(median(values) * 1000, 4) for name, values in times.items()}
 
 
-def compare_latency(experiment: Experiment, pruned: nn.Module, counts: Mapping[str, int]) -> LatencyRecord:
+def compare_latency(experiment: Experiment, pruned: nn.Module, counts: Mapping[str, int]) -> LatencyRecord | None:
     """Return what the latency table says of a pruned network beside what it measures, both against the unpruned.
 
     Measured as the table is: on the compute's device, one thread, batches of the same size; the networks by turns.
+    None where the budget is of another kind.
     """
+    if experiment.budget.kind != "latency":
+        return None
     cost, table = experiment.structure.cost, experiment.structure.cost.latency_table
     assert table is not None
     networks = [experiment.network, pruned]

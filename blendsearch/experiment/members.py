@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from blendsearch.allocation import check_shares
+from blendsearch.allocation import Evolved, check_shares
 from blendsearch.blending import AdaptedBlend, Blend, Scores, adapt_blend
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.results.records.scoring import MemberRecord
 from blendsearch.results.run_folder import RunFolder
 
 RECORD = "records/blends.json"
-SHARES_UNUSED = "The blend also has shares of the layers, found in its search; allocation=evolved would use them."
 
 
 def adapt_to_network(experiment: Experiment, blend: Blend) -> AdaptedBlend:
@@ -24,6 +23,13 @@ def adapt_to_network(experiment: Experiment, blend: Blend) -> AdaptedBlend:
     adapted = adapt_blend(blend, experiment.structure)
     check_shares(experiment.allocation, adapted.blend.keep)
     return adapted
+
+
+def tell_unused_shares(experiment: Experiment, blend: Blend) -> str:
+    """Return what is to be known of a blend's shares where the space's allocation does not use them; else nothing."""
+    if not blend.keep or isinstance(experiment.allocation, Evolved):
+        return ""
+    return "The blend also has shares of the layers, found in its search; allocation=evolved would use them."
 
 
 def blend_scores(blend: Blend, scores: Scores) -> dict[str, Tensor]:

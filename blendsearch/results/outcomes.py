@@ -9,11 +9,9 @@ from statistics import fmean
 
 from blendsearch.results.paired import deviation, interval
 from blendsearch.results.records.common import Bounds
-from blendsearch.results.records.retraining import BLEND
+from blendsearch.results.records.retraining import BLEND, RANDOM_SEARCH_NAME
 from blendsearch.results.records.search import Outcome, RetrainedEntry
 from blendsearch.results.runs import SearchRun
-
-RANDOM_SEARCH = "random search"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ def results(run: SearchRun) -> list[Result]:
         rows[BLEND if row.kind == BLEND else row.name].append(row)
     others = {BLEND: summary.blend, **summary.ablation}
     if summary.random_search is not None:
-        others[RANDOM_SEARCH] = summary.random_search
+        others[RANDOM_SEARCH_NAME] = summary.random_search
     every = [
         _result(name, rows[name], outcome, run, is_criterion=name not in others)
         for name, outcome in {**summary.criteria, **others}.items()

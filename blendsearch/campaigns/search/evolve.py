@@ -18,9 +18,8 @@ from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.members import read_members
 from blendsearch.experiment.problem import make_problem
 from blendsearch.experiment.provenance import describe_provenance
-from blendsearch.results.records.retraining import BLEND, CRITERION
+from blendsearch.results.records.retraining import BLEND, CRITERION, RANDOM_SEARCH_NAME
 
-RANDOM_SEARCH_NAME = "random search"
 BLEND_FILE = "blend.json"
 PLAN_FILE = "plan.json"
 

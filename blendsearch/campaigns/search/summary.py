@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from torch import nn
+from collections.abc import Sequence
 
 from blendsearch.campaigns.search.ablation import summarise_parts
-from blendsearch.campaigns.search.evolve import PLAN_FILE, RANDOM_SEARCH_NAME
+from blendsearch.campaigns.search.evolve import PLAN_FILE
 from blendsearch.campaigns.search.pareto import summarise_front
 from blendsearch.campaigns.search.phases import EVOLUTION, summarise_phases
 from blendsearch.evolution.algorithms import name_algorithm
 from blendsearch.evolution.loop import stopped_by
-from blendsearch.experiment.contenders import Contender
+from blendsearch.experiment.contenders import Contenders
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.latency import compare_latency, measure_latencies_ms
 from blendsearch.results.paired import average, compare, measure_fidelity, same_filters
-from blendsearch.results.records.common import LatencyRecord, UnprunedRecord
-from blendsearch.results.records.retraining import BLEND, CRITERION, FRONT, FRONT_CRITERION, RetrainingOutcome
+from blendsearch.results.records.common import UnprunedRecord
+from blendsearch.results.records.retraining import (
+    BLEND,
+    CRITERION,
+    FRONT,
+    FRONT_CRITERION,
+    RANDOM_SEARCH_NAME,
+    RetrainingOutcome,
+)
 from blendsearch.results.records.scoring import ScoresRecord
 from blendsearch.results.records.search import (
     FinalsRecord,
@@ -32,7 +37,6 @@ from blendsearch.results.records.search import (
 from blendsearch.results.run_folder import versions
 from blendsearch.structure import Plan
 
-Contenders = Mapping[str, Contender]
 Outcomes = Sequence[RetrainingOutcome]
 
 
@@ -69,7 +73,7 @@ def summarise(
         algorithm=name_algorithm(search),
         unpruned=unpruned.model_copy(update={"latency_ms": milliseconds["unpruned"]}),
         blend=blend,
-        latency=_latency(experiment, pruned, plan),
+        latency=compare_latency(experiment, pruned, plan.counts),
         criteria=criteria,
         random_search=drawn,
         ablation=summarise_parts(contenders, outcomes),
@@ -104,10 +108,6 @@ def _outcome(contenders: Contenders, outcomes: Outcomes, name: str) -> Outcome:
     one = contenders[name]
     allocation = one.allocation.name if one.kind == CRITERION else None
     return Outcome(proxy=one.proxy, allocation=allocation, **average(outcomes, name, one.kind).model_dump())
-
-
-def _latency(experiment: Experiment, pruned: nn.Module, plan: Plan) -> LatencyRecord | None:
-    return compare_latency(experiment, pruned, plan.counts) if experiment.budget.kind == "latency" else None
 
 
 def _write_outcomes(experiment: Experiment, contenders: Contenders, outcomes: Outcomes) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blendsearch.allocation import Evolved
 from blendsearch.blending import AdaptedBlend, Blend
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, applicable
 from blendsearch.errors import BlendsearchError
 from blendsearch.experiment import Experiment
-from blendsearch.experiment.members import SHARES_UNUSED, adapt_to_network
+from blendsearch.experiment.members import adapt_to_network, tell_unused_shares
 from blendsearch.experiment.scoring import known_before_training
 from blendsearch.progress import Progress
 from blendsearch.schedules import Schedule
@@ -50,6 +49,5 @@ class Target:
         if self.added:
             names, are = ", ".join(self.added), "is" if len(self.added) == 1 else "are"
             notes.append(f"{names} of the blend {are} not among the space's criteria and scored for the blend alone.")
-        if self.adapted.blend.keep and not isinstance(self.experiment.allocation, Evolved):
-            notes.append(SHARES_UNUSED)
-        return notes
+        shares = tell_unused_shares(self.experiment, self.adapted.blend)
+        return [*notes, shares] if shares else notes

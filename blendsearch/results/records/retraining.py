@@ -17,6 +17,9 @@ FRONT_CRITERION = "front criterion"
 TRANSFERRED = "transferred"
 """Kinds of contenders, as files have them; the random search was called a control when they got their names."""
 
+RANDOM_SEARCH_NAME = "random search"
+"""The name under which the best of the random search is a contender."""
+
 
 class Retraining(Record):
     """A contender retrained with one seed: accuracies in [0, 1], ratios against the unpruned network.
