@@ -93,9 +93,10 @@ class Ledger:
         number: int,
         genome_params: Mapping[str, float],
         accuracies: Sequence[float],
+        *,
         rungs: int,
         seconds: float,
-        attrs: Mapping[str, Any] | None = None,
+        attrs: Mapping[str, Any],
     ) -> None:
         """Record a trial of several rungs as `record` does; its accuracies are Optuna's intermediate values.
 
@@ -105,7 +106,7 @@ class Ledger:
         state = TrialState.COMPLETE if len(accuracies) >= rungs else TrialState.PRUNED
         steps = dict(enumerate(map(float, accuracies), start=1))
         more: dict[str, Any] = {"state": state, "intermediate_values": steps}
-        self._add(number, len(steps), genome_params, (accuracies[-1],), seconds, attrs or {}, **more)
+        self._add(number, len(steps), genome_params, (accuracies[-1],), seconds, attrs, **more)
 
     def _add(
         self,

@@ -57,8 +57,8 @@ def test_optuna_reads_it(url):
 def test_climbs_are_optunas_intermediate_values(url):
     for _ in range(2):  # the second time repeats nothing
         ledger = Ledger(url, "digits-finals")
-        ledger.record_climb(0, PARAMS, [0.5, 0.75], 2, 3.0, {"stopped": "won"})
-        ledger.record_climb(1, PARAMS, [0.8], 2, 1.0, {"stopped": "clearly worse"})
+        ledger.record_climb(0, PARAMS, [0.5, 0.75], rungs=2, seconds=3.0, attrs={"stopped": "won"})
+        ledger.record_climb(1, PARAMS, [0.8], rungs=2, seconds=1.0, attrs={"stopped": "clearly worse"})
         ledger.close()
     study = optuna.load_study(study_name="digits-finals", storage=url)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]

@@ -13,9 +13,10 @@ from torch import nn
 from blendsearch.allocation import Budget
 from blendsearch.campaigns.search.trials import open_ledger
 from blendsearch.compute import Compute, child_seed
-from blendsearch.config import RetrainingConfig
+from blendsearch.config import FinalsConfig, RetrainingConfig
 from blendsearch.data.batches import Split
 from blendsearch.evolution.halving import Standing, standings
+from blendsearch.evolution.ledger import Ledger
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
 from blendsearch.results.records.search import Finalist, FinalsRecord, HalvingOutcome, HalvingRung
@@ -135,12 +136,15 @@ def hold_finals(experiment: Experiment, name: str, candidates: Sequence[Candidat
     for rung, share in enumerate(settings.rungs, start=1):
         inside = [climber for climber in climbers if climber.stopped is None]
         trials = [HalvingTrial(climber.candidate.plan, rung, share, settings.seeds) for climber in inside]
-        for climber, outcome in zip(inside, _judge(experiment, name, trials), strict=True):
+        outcomes = _judge(experiment, name, trials, f"rung {rung} of {len(settings.rungs)}")
+        for climber, outcome in zip(inside, outcomes, strict=True):
             climber.correct.append(np.array([[digit == "1" for digit in one] for one in outcome.correct]))
             climber.seconds += outcome.seconds
         _decide(inside, rung, last=rung == len(settings.rungs))
-        experiment.folder.write_record(f"records/{name}.json", _record(experiment, climbers))
-    _note(experiment, name, climbers)
+        experiment.folder.write_record(f"records/{name}.json", _record(settings, experiment, climbers))
+    ledger = open_ledger(experiment, name)
+    _note(ledger, climbers, len(settings.rungs))
+    ledger.close()
     return next(climber.candidate for climber in climbers if climber.stopped == "won")
 
 
@@ -165,13 +169,11 @@ def _ending(standing: Standing) -> str:
     return f"place {standing.place + 1} at the last rung, {clearly} than the first (p {standing.comparison.p:.2g})"
 
 
-def _judge(experiment: Experiment, name: str, trials: Sequence[HalvingTrial]) -> Iterator[HalvingOutcome]:
+def _judge(experiment: Experiment, name: str, trials: Sequence[HalvingTrial], rung: str) -> Iterator[HalvingOutcome]:
     """Train what is not in the folder yet of a rung; yield all results in their order."""
-    settings, folder = experiment.space.search.finals, experiment.folder
-    assert settings is not None
+    folder, task = experiment.folder, name.replace("-", " of the ")
     waiting = [trial for trial in trials if not folder.has(trial.record)]
-    task, finished = name.replace("-", " of the "), len(trials) - len(waiting)
-    rung = f"rung {trials[0].rung} of {len(settings.rungs)}"
+    finished = len(trials) - len(waiting)
     experiment.progress(task, finished, len(trials), rung)
     for position, outcome in experiment.pool(train_for_rung, HalvingSetup.of(experiment)).map(waiting):
         trial = waiting[position]
@@ -232,10 +234,9 @@ def shorten(training: RetrainingConfig, share: float) -> RetrainingConfig:
     return training.model_copy(update=changes)
 
 
-def _record(experiment: Experiment, climbers: Sequence[Climber]) -> FinalsRecord:
+def _record(settings: FinalsConfig, experiment: Experiment, climbers: Sequence[Climber]) -> FinalsRecord:
     """Return what the finals came to so far; candidates in the proxy's order."""
-    settings, epochs = experiment.space.search.finals, experiment.space.retraining.epochs
-    assert settings is not None
+    epochs = experiment.space.retraining.epochs
     return FinalsRecord(
         rungs=[HalvingRung(share=share, epochs=epochs * share) for share in settings.rungs],
         seeds=settings.seeds,
@@ -256,24 +257,20 @@ def _record(experiment: Experiment, climbers: Sequence[Climber]) -> FinalsRecord
     )
 
 
-def _note(experiment: Experiment, name: str, climbers: Sequence[Climber]) -> None:
-    """Record every candidate in a study of the finals' own."""
-    settings = experiment.space.search.finals
-    assert settings is not None
-    ledger = open_ledger(experiment, name)
+def _note(ledger: Ledger, climbers: Sequence[Climber], rungs: int) -> None:
+    """Record every candidate in the study of the finals."""
     for position, climber in enumerate(climbers):
         candidate = climber.candidate
         ledger.record_climb(
             position,
             candidate.genome,
             climber.accuracies,
-            len(settings.rungs),
-            climber.seconds,
-            {
+            rungs=rungs,
+            seconds=climber.seconds,
+            attrs={
                 "plan": candidate.plan.digest,
                 "trial": candidate.number,
                 "proxy": candidate.proxy,
                 "stopped": climber.stopped,
             },
         )
-    ledger.close()
