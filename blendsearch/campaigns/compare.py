@@ -10,7 +10,7 @@ from typing import Any
 from blendsearch.config import Space, space_of_run
 from blendsearch.errors import RunError
 from blendsearch.evolution.algorithms import name_algorithm
-from blendsearch.reports import build_compare_page
+from blendsearch.reports.pages.compare import build_compare_page
 from blendsearch.results.paired import compare_pairs
 from blendsearch.results.records.compare import CampaignPair, CampaignRow, CampaignsRecord
 from blendsearch.results.records.retraining import BLEND

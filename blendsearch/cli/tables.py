@@ -131,7 +131,7 @@ def proxies_table(summary: AuditSummary) -> Table:
 
 
 def leaderboard_table(summary: LeaderboardSummary) -> Table:
-    """Return each criterion and blend with rank, accuracy, interval over seeds, wins against rivals, scoring time."""
+    """Return each criterion and blend with rank, accuracy, interval over seeds, wins against others, scoring time."""
     title = f"{summary.name}: {plural(len(summary.columns), 'column')}, {plural(summary.seeds, 'seed')}"
     table = plain_table(title, "criterion", "rank", "test accuracy", "95 % interval", "won/tied/lost", "scoring")
     for one in summary.criteria:

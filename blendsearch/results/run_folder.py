@@ -60,10 +60,8 @@ class RunFolder:
     def read_json(self, name: str) -> Any:
         """Read a JSON file; RunError when it is missing or damaged."""
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunError(f"{self.path}: no {name}; is this a run folder of blendsearch?") from None
-        except (OSError, ValueError) as error:
+            return json.loads(self._read_text(name))
+        except ValueError as error:
             raise RunError(f"{self.path / name}: cannot be read ({error})") from None
 
     def write_record(self, name: str, record: Any, kind: Any = None) -> Path:
@@ -72,14 +70,16 @@ class RunFolder:
 
     def read_record(self, name: str, kind: type[T]) -> T:
         """Read what `write_record` wrote; RunError names file and place of what is missing or damaged."""
+        found: T = parse(self.path / name, self._read_text(name), kind)
+        return found
+
+    def _read_text(self, name: str) -> str:
         try:
-            text = (self.path / name).read_text(encoding="utf-8")
+            return (self.path / name).read_text(encoding="utf-8")
         except FileNotFoundError:
             raise RunError(f"{self.path}: no {name}; is this a run folder of blendsearch?") from None
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{self.path / name}: cannot be read ({error})") from None
-        found: T = parse(self.path / name, text, kind)
-        return found
 
     def cached(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
         """Return a record of the folder; what a stopped run has not written yet is made now."""

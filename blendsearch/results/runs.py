@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from blendsearch.errors import RunError
 from blendsearch.results.reading import parse, read_finished, read_text, read_yaml
@@ -26,6 +26,7 @@ from blendsearch.results.records.search import (
 )
 from blendsearch.results.records.transfer import SpaceRecord, TransferSummary
 
+S = TypeVar("S")
 FINALS = "records/finals.json"
 FRONT = "records/front.json"
 EXPECTED: dict[str, Any] = {
@@ -42,17 +43,23 @@ ASKED_FOR: dict[str, Any] = {FINALS: FinalsRecord, FRONT: FrontRecord}
 """Records that a search campaign leaves where its space asked for them."""
 
 
+@dataclass(frozen=True)
+class FinishedRun(Generic[S]):
+    """The summary and the space of a finished run."""
+
+    folder: Path
+    summary: S
+    space: dict[str, Any]
+    space_text: str
+
+
 @dataclass(frozen=True, kw_only=True)
-class SearchRun:
+class SearchRun(FinishedRun[SearchSummary]):
     """The files of one search campaign; an expected record that is not there is empty and its file is in `absent`.
 
     finals, front: None where the space asked for none, which is nothing to be told as missing.
     """
 
-    folder: Path
-    summary: SearchSummary
-    space: dict[str, Any]
-    space_text: str
     blend: BlendWeights | None
     agreement: AgreementRecord | None
     clusters: ClustersRecord | None
@@ -66,17 +73,15 @@ class SearchRun:
 
 def read_search_run(folder: Path) -> SearchRun:
     """Read a run folder; raises RunError when it, its summary.json or space.yaml is missing, or a file is broken."""
-    summary, space, space_text = read_finished(folder, SearchSummary)
+    finished = read_finished(folder, SearchSummary)
     found = {
         name: parse(folder / name, read_text(folder, name), kind)
         for name, kind in {**EXPECTED, **ASKED_FOR}.items()
         if (folder / name).is_file()
     }
     return SearchRun(
-        folder=folder,
-        summary=summary,
-        space=space,
-        space_text=space_text,
+        folder,
+        *finished,
         blend=found.get("blend.json"),
         agreement=found.get("records/agreement.json"),
         clusters=found.get("records/clusters.json"),
@@ -89,14 +94,8 @@ def read_search_run(folder: Path) -> SearchRun:
     )
 
 
-@dataclass(frozen=True)
-class AuditRun:
-    """The files of one audit."""
-
-    folder: Path
-    summary: AuditSummary
-    space: dict[str, Any]
-    space_text: str
+AuditRun = FinishedRun[AuditSummary]
+"""The files of one audit."""
 
 
 def read_audit_run(folder: Path) -> AuditRun:
@@ -105,13 +104,8 @@ def read_audit_run(folder: Path) -> AuditRun:
 
 
 @dataclass(frozen=True)
-class CurvesRun:
+class CurvesRun(FinishedRun[CurvesSummary]):
     """The files of one scarce-data run."""
-
-    folder: Path
-    summary: CurvesSummary
-    space: dict[str, Any]
-    space_text: str
 
     def highlighted(self, samples: int) -> tuple[str, ...]:
         """Return the best relevance criterion and the best of the others, where there are both."""

@@ -10,11 +10,11 @@ import pytest
 from fake_run import make_run
 
 from blendsearch.errors import RunError
-from blendsearch.reports import build_report
 from blendsearch.reports.figures import SEARCH_FIGURES
 from blendsearch.reports.figures.front import draw_front
 from blendsearch.reports.figures.style import LIGHT, NotDrawn
 from blendsearch.reports.pages.front_table import front_table
+from blendsearch.reports.report import write_report
 from blendsearch.results.runs import read_search_run
 
 
@@ -50,7 +50,7 @@ def with_front(folder, costs=("flops",), std=0.004):
 @pytest.mark.usefixtures("only_the_front_is_drawn")
 def test_the_front_is_drawn_and_told(tmp_path):
     folder = with_front(tmp_path)
-    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", build_report(folder).read_text()))
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", write_report(folder).read_text()))
     assert "Accuracy against cost" in text
     assert "30 trials, 3 of them on the front" in text
     assert "1 50.0 % 49.8 % 50.8 % 0.9250 96.20 % 0.40 taylor 0.9050 95.00 % 0.40 +1.20 [+0.10, +2.30]" in text
@@ -91,9 +91,9 @@ def test_one_seed_tests_nothing(tmp_path):
 @pytest.mark.usefixtures("only_the_front_is_drawn")
 def test_without_a_front_there_is_no_section_and_an_old_picture_goes(tmp_path):
     folder = with_front(tmp_path)
-    build_report(folder)
+    write_report(folder)
     (folder / "records" / "front.json").unlink()
-    page = build_report(folder).read_text()
+    page = write_report(folder).read_text()
     assert "Accuracy against cost" not in page
     assert not (folder / "figures" / "front.png").exists()
     with pytest.raises(NotDrawn, match="one objective"):
@@ -104,5 +104,5 @@ def test_a_broken_record_is_one_line(tmp_path):
     folder = with_front(tmp_path)
     (folder / "records" / "front.json").write_text('{"costs": [], "trials": [[0.1, 0.2]], "front": [0]}')
     with pytest.raises(RunError, match=r"front\.json: costs") as caught:
-        build_report(folder)
+        write_report(folder)
     assert "\n" not in str(caught.value)

@@ -10,7 +10,6 @@ from fake_run import make_run
 from markupsafe import Markup
 from page_reading import parsed, words
 
-from blendsearch.reports import build_report
 from blendsearch.reports.figures import SEARCH_FIGURES, FigureSet, NotDrawn
 from blendsearch.reports.figures.style import Drawing, new_figure
 from blendsearch.reports.report import PAGES, write_report
@@ -40,7 +39,7 @@ def empty(run, theme):
 
 def test_a_registered_figure_is_on_the_page_without_a_line_in_the_template(tmp_path, registered):
     registered("mine", title="My <own> figure", caption=lambda run: f"Drawn for {run.summary.name}.")(empty)
-    page = build_report(make_run(tmp_path))
+    page = write_report(make_run(tmp_path))
     parsed(page)
     text = page.read_text()
     assert "<h2>My &lt;own&gt; figure</h2>" in text
@@ -59,7 +58,7 @@ def test_a_figure_that_cannot_be_drawn_says_why_and_one_that_is_not_wanted_nothi
     registered("unwanted", title="Elsewhere", caption="Words.", wanted=lambda run: False)(empty)
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures/unwanted.png").touch()
-    text = words(build_report(make_run(tmp_path)))
+    text = words(write_report(make_run(tmp_path)))
     assert "Nothing Not drawn: there is nothing to see Words." in text
     assert "Elsewhere" not in text
     assert not (tmp_path / "figures/unwanted.png").exists()

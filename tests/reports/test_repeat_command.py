@@ -6,8 +6,8 @@ import pytest
 from fake_run import SPACE, make_run
 from page_reading import words
 
-from blendsearch.reports import build_report
 from blendsearch.reports.repeat_command import place_commands, relative_paths
+from blendsearch.reports.report import write_report
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_several_spaces_name_each_key_once():
 
 @pytest.mark.usefixtures("only_the_front_is_drawn")
 def test_the_page_of_a_campaign_says_it(tmp_path):
-    text = words(build_report(make_run(tmp_path)))
+    text = words(write_report(make_run(tmp_path)))
     assert "same versions, in this folder: blendsearch search space.yaml --run-dir again" in text
     assert "blendsearch report . " in text
     (tmp_path / "space.yaml").write_text(SPACE.replace("{name: digits, c", "{name: folder, root: images, c"))
-    text = words(build_report(tmp_path))
+    text = words(write_report(tmp_path))
     assert "in the folder where the run was started (from there the settings name data.root; RUN stands for" in text
     assert "blendsearch search RUN/space.yaml --run-dir again" in text
     assert "blendsearch prune RUN/space.yaml --by RUN/blend.json" in text

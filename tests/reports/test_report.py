@@ -11,11 +11,11 @@ from fake_run import make_run
 from page_reading import parsed
 
 from blendsearch.errors import RunError
-from blendsearch.reports import build_report
 from blendsearch.reports.figures import SEARCH_FIGURES
 from blendsearch.reports.figures.searching import draw_evolution
 from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.pages.search_story import find_gaps
+from blendsearch.reports.report import write_report
 from blendsearch.results.outcomes import results
 from blendsearch.results.runs import read_search_run
 
@@ -23,7 +23,7 @@ from blendsearch.results.runs import read_search_run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = make_run(tmp_path_factory.mktemp("fake"), groups=4, seeds=3)
-    build_report(folder)
+    write_report(folder)
     return folder
 
 
@@ -55,18 +55,18 @@ def test_the_page_says_what_the_summary_says(run):
 
 def test_progress_ends_complete(run):
     seen = []
-    build_report(run, lambda task, done, total, detail="": seen.append((done, total)))
+    write_report(run, lambda task, done, total, detail="": seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1]
 
 
 def test_settings_of_matplotlib_are_left_alone(run):
     before = dict(matplotlib.rcParams)
-    build_report(run)
+    write_report(run)
     assert dict(matplotlib.rcParams) == before
 
 
 def test_one_seed_is_said_to_test_nothing(tmp_path):
-    page = build_report(make_run(tmp_path, seeds=1))
+    page = write_report(make_run(tmp_path, seeds=1))
     assert "one seed is no test" in page.read_text()
     parsed(page)
 
@@ -75,7 +75,7 @@ def test_one_seed_is_said_to_test_nothing(tmp_path):
 def test_a_missing_record_is_told_not_hidden(tmp_path, record):
     folder = make_run(tmp_path)
     (folder / "records" / f"{record}.json").unlink()
-    page = build_report(folder)
+    page = write_report(folder)
     parsed(page)
     assert f"records/{record}.json" in page.read_text()
 
@@ -85,7 +85,7 @@ def test_no_fidelity_is_told(tmp_path):
     summary = json.loads((folder / "summary.json").read_text())
     summary["fidelity"] = None
     (folder / "summary.json").write_text(json.dumps(summary))
-    parsed(build_report(folder))
+    parsed(write_report(folder))
 
 
 def test_retraining_of_unequal_length_is_told(tmp_path):
@@ -108,7 +108,7 @@ def test_retraining_of_unequal_length_is_told(tmp_path):
 @pytest.mark.usefixtures("only_the_front_is_drawn")
 def test_finals_are_shown_where_there_were_some(tmp_path):
     folder = make_run(tmp_path)
-    plain = build_report(folder).read_text()
+    plain = write_report(folder).read_text()
     assert "finals" not in plain.lower()
     record = {
         "rungs": [{"share": 0.1, "epochs": 1.0}, {"share": 0.3, "epochs": 3.0}],
@@ -120,7 +120,7 @@ def test_finals_are_shown_where_there_were_some(tmp_path):
         ],
     }
     (folder / "records" / "finals.json").write_text(json.dumps(record))
-    page = build_report(folder)
+    page = write_report(folder)
     parsed(page)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.read_text()))
     assert "1 epoch 3 epochs time" in text
@@ -149,14 +149,14 @@ def test_names_are_escaped(tmp_path):
     summary = json.loads((folder / "summary.json").read_text())
     summary["name"] = "<script>alert(1)</script>"
     (folder / "summary.json").write_text(json.dumps(summary))
-    assert "<script>" not in build_report(folder).read_text()
+    assert "<script>" not in write_report(folder).read_text()
 
 
 def test_a_missing_or_broken_run_is_one_line(tmp_path):
     with pytest.raises(RunError) as caught:
-        build_report(tmp_path / "nothing")
+        write_report(tmp_path / "nothing")
     assert "\n" not in str(caught.value)
     folder = make_run(tmp_path / "run")
     (folder / "summary.json").write_text("{")
     with pytest.raises(RunError, match=r"summary\.json"):
-        build_report(folder)
+        write_report(folder)

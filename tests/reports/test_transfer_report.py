@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from blendsearch.cli import app
 from blendsearch.errors import RunError
-from blendsearch.reports import build_transfer_report
 from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.figures.transfer import draw_transfer
 from blendsearch.reports.pages.transfer_words import headline, tell_origin, tell_verdicts
@@ -87,13 +86,13 @@ def two(tmp_path_factory):
         notes=["apoz of the blend is scored for the blend alone."], baseline=0.9911,
     )  # fmt: skip
     folder = saved(tmp_path_factory.mktemp("two"), [with_seeds("here", "beats", 0.0034, 0.0156), there], FOUND)
-    return build_transfer_report(folder)
+    return write_report(folder)
 
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory):
     """The page of one space with one seed and no search."""
-    return build_transfer_report(saved(tmp_path_factory.mktemp("once"), [space()], searches=False))
+    return write_report(saved(tmp_path_factory.mktemp("once"), [space()], searches=False))
 
 
 def test_both_pages_are_whole_and_need_no_network(two, once):
@@ -162,7 +161,7 @@ def test_criteria_without_evolved_shares_show_the_allocation_that_they_have(tmp_
         "taylor": {**reached(0.9543), "allocation": "global_threshold"},
     }
     evolved = space(allocation="evolved", criteria=criteria, transferred={**reached(0.9432), "allocation": "evolved"})
-    page = build_transfer_report(saved(tmp_path, [evolved], searches=False))
+    page = write_report(saved(tmp_path, [evolved], searches=False))
     names = [row[0] for row in rows(page)]
     assert names.index("taylor (global_threshold)") == names.index("l1 (uniform)") - 1
     assert "transferred blend" in names
@@ -176,10 +175,10 @@ def test_the_command_is_typed_where_the_paths_of_the_spaces_count_from(tmp_path)
     folder = saved(tmp_path, [space()], searches=False)
     (folder / "once/space.yaml").write_text("data: {name: digits}")
     assert "same versions, in this folder: blendsearch transfer blend.json once/space.yaml" in words(
-        build_transfer_report(folder)
+        write_report(folder)
     )
     (folder / "once/space.yaml").write_text("data: {name: folder, root: images}")
-    text = words(build_transfer_report(folder))
+    text = words(write_report(folder))
     assert "in the folder where the run was started (from there the settings name data.root; RUN stands for" in text
     assert "blendsearch transfer RUN/blend.json RUN/once/space.yaml --no-search --run-dir again" in text
     assert "blendsearch report RUN " in text
@@ -210,7 +209,7 @@ def test_the_figure_tells_the_kinds_apart_by_shape_too():
 
 
 def test_report_writes_the_page_again(tmp_path):
-    page = build_transfer_report(saved(tmp_path, [space()], searches=False))
+    page = write_report(saved(tmp_path, [space()], searches=False))
     before = page.read_bytes()
     page.unlink()
     (tmp_path / "figures/differences_once.svg").unlink()
@@ -242,7 +241,7 @@ def test_a_blend_that_says_little_of_where_it_was_found():
 
 def test_names_are_escaped(tmp_path):
     blend_on = {"model": "<b>net</b>", "data": "digits"}
-    page = build_transfer_report(saved(tmp_path, [space(notes=["a < b"])], blend_on, searches=False))
+    page = write_report(saved(tmp_path, [space(notes=["a < b"])], blend_on, searches=False))
     assert "&lt;b&gt;net" in page.read_text()
     assert "a &lt; b" in page.read_text()
     parsed(page)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures.audit import AUDIT_FIGURES
-from blendsearch.reports.page import Page, build_page
+from blendsearch.reports.page import Page
 from blendsearch.reports.pages.parts import KeyNumber, list_sources
 from blendsearch.reports.repeat_command import place_commands
 from blendsearch.results.records.audit import AuditSummary, ProxyRecord
@@ -39,11 +37,6 @@ class ProxyRow:
     cost: str
     passes_cost: str
     regret: str
-
-
-def build_audit_report(run_dir: Path, progress: Progress = silent) -> Path:
-    """Write the page of an audit and its figures, see `build_page`; return the page's path."""
-    return build_page(PAGE, run_dir, progress)
 
 
 def tell_audit(run: AuditRun) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures.curves import CURVES_FIGURES
-from blendsearch.reports.page import Page, build_page
+from blendsearch.reports.page import Page
 from blendsearch.reports.pages.parts import KeyNumber, list_sources, model_of
 from blendsearch.reports.repeat_command import place_commands
 from blendsearch.results.records.curves import Curve, FamilyComparison, FamilyRecord
@@ -57,11 +55,6 @@ class ComparedRow:
     range: str
     ahead: str
     verdict: str
-
-
-def build_curves_report(run_dir: Path, progress: Progress = silent) -> Path:
-    """Write the page of a scarce-data run and its figures, see `build_page`; return the page's path."""
-    return build_page(PAGE, run_dir, progress)
 
 
 def tell_curves(run: CurvesRun) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures.board import BOARD_FIGURES
-from blendsearch.reports.page import Page, build_page
+from blendsearch.reports.page import Page
 from blendsearch.reports.pages.parts import KeyNumber, list_sources
 from blendsearch.reports.repeat_command import place_commands
 from blendsearch.results.records.leaderboard import Column, ColumnResult, Standing
@@ -55,11 +53,6 @@ class ResultRow:
     css: str
     cells: list[tuple[str, float]]
     seeds: list[tuple[str, str]]
-
-
-def build_leaderboard_report(run_dir: Path, progress: Progress = silent) -> Path:
-    """Write the page of a leaderboard and its figures, see `build_page`; return the page's path."""
-    return build_page(PAGE, run_dir, progress)
 
 
 def tell_leaderboard(run: BoardRun) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures import SEARCH_FIGURES
-from blendsearch.reports.page import Page, build_page
+from blendsearch.reports.page import Page
 from blendsearch.reports.pages.finals_table import finals_table
 from blendsearch.reports.pages.front_table import front_table
 from blendsearch.reports.pages.parts import VERDICTS, list_sources
@@ -38,11 +36,6 @@ SOURCES_OF_A_FRONT = {
     FRONT: "proxy and kept shares of every trial, and the points of the front that were retrained",
     "blends": "the blends of those points, each ready to be applied at its budget",
 }
-
-
-def build_report(run_dir: Path, progress: Progress = silent) -> Path:
-    """Write the page of a search campaign and its figures, see `build_page`; return the page's path."""
-    return build_page(PAGE, run_dir, progress)
 
 
 def tell_search(run: SearchRun) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures.transfer import SEARCHED, TRANSFER_FIGURES
-from blendsearch.reports.page import Page, build_page
+from blendsearch.reports.page import Page
 from blendsearch.reports.pages.parts import VERDICTS, list_sources
 from blendsearch.reports.pages.transfer_words import (
     headline,
@@ -36,7 +34,7 @@ SOURCES = {
 SOURCES_OF_A_SPACE = {
     "result.json": "its part of transfer.json",
     "space.yaml": "every setting, resolved",
-    "blend.json": "the blend as fitted to this network",
+    "blend.json": "the blend as adapted to this network",
     "records/retrained": "one file a retraining done here: test accuracy, losses, filters kept",
     "records/proxies.json": "the proxies",
     "search/report.html": "the report of the campaign that searched a blend there",
@@ -67,11 +65,6 @@ class SpaceStory:
     lines: list[Line]
     unpruned: str
     behind: list[str]
-
-
-def build_transfer_report(run_dir: Path, progress: Progress = silent) -> Path:
-    """Write the page of a transfer and its figures, see `build_page`; return the page's path."""
-    return build_page(PAGE, run_dir, progress)
 
 
 def tell_transfer(run: TransferRun) -> dict[str, Any]:
