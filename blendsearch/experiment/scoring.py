@@ -77,11 +77,9 @@ def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
         return read_scores(folder, SCORES, record.criteria), record
     start = time.perf_counter()
     members = keep_members(experiment)
-    wanted, inside = wanted_criteria(experiment), criteria_of(members)
-    found = score_calibration(experiment, list(dict.fromkeys([*wanted, *inside])))
+    found = score_calibration(experiment, needed_criteria(experiment, members))
     refuse_left_out(experiment, members, found.left_out)
-    scores = {name: found.scores[name] for name in wanted if name in found.scores}
-    scores |= score_members(members, found.scores)
+    scores, wanted = pick_scores(experiment, members, found.scores), wanted_criteria(experiment)
     record = ScoresRecord(
         seconds=round(time.perf_counter() - start, 3),
         criteria=list(scores),
@@ -144,6 +142,17 @@ def wanted_criteria(experiment: Experiment) -> list[str]:
     """Return the criteria that the space asks for; with "all" every one that is registered."""
     criteria = experiment.space.criteria
     return names() if criteria == "all" else list(criteria)
+
+
+def needed_criteria(experiment: Experiment, members: Mapping[str, AdaptedBlend]) -> list[str]:
+    """Return the criteria that must be scored: those that the space asks for, and those inside its blends."""
+    return list(dict.fromkeys([*wanted_criteria(experiment), *criteria_of(members)]))
+
+
+def pick_scores(experiment: Experiment, members: Mapping[str, AdaptedBlend], found: Scores) -> Scores:
+    """Return the scores of the criteria that the space asks for, and of its blends, out of those of all it took."""
+    own = {name: found[name] for name in wanted_criteria(experiment) if name in found}
+    return own | score_members(members, found)
 
 
 def write_scores(folder: RunFolder, name: str, scores: Scores) -> None:

@@ -12,8 +12,8 @@ from blendsearch.config import Space, migrate_space
 from blendsearch.criteria import score_applicable
 from blendsearch.errors import ConfigError, RunError
 from blendsearch.experiment import Experiment, check_before_work
-from blendsearch.experiment.members import adapt_members, criteria_of, score_members
-from blendsearch.experiment.scoring import score_criteria, wanted_criteria
+from blendsearch.experiment.members import adapt_members
+from blendsearch.experiment.scoring import needed_criteria, pick_scores, score_criteria
 from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space
@@ -179,10 +179,9 @@ def _found_blend(experiment: Experiment) -> AdaptedBlend | None:
 
 def _score_stage(experiment: Experiment, place: Place, members: Mapping[str, AdaptedBlend]) -> Scores:
     """Score a network on its way through the loop under the space's criteria and blends, as `score_criteria` does."""
-    wanted, batches = wanted_criteria(experiment), experiment.splits.calibration.batches(128)
-    every = list(dict.fromkeys([*wanted, *criteria_of(members)]))
-    found = score_applicable(place.network, place.structure, batches, every, experiment.scoring).scores
-    return {name: found[name] for name in wanted if name in found} | score_members(members, found)
+    batches, needed = experiment.splits.calibration.batches(128), needed_criteria(experiment, members)
+    found = score_applicable(place.network, place.structure, batches, needed, experiment.scoring)
+    return pick_scores(experiment, members, found.scores)
 
 
 def _check_rater(rater: str) -> None:

@@ -25,8 +25,8 @@ from blendsearch.config import Space
 from blendsearch.criteria import ScoringSetup, score_applicable
 from blendsearch.errors import BudgetError, DataError
 from blendsearch.experiment import Experiment, open_run
-from blendsearch.experiment.members import criteria_of, keep_members
-from blendsearch.experiment.scoring import refuse_left_out, wanted_criteria
+from blendsearch.experiment.members import keep_members
+from blendsearch.experiment.scoring import needed_criteria, refuse_left_out, wanted_criteria
 from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.report import write_report
@@ -131,9 +131,8 @@ def _choose_criteria(experiment: Experiment, members: Mapping[str, AdaptedBlend]
     """Return the criteria that score this network, and with "all" those left out and why, from the smallest draw."""
     space, wanted = experiment.space, wanted_criteria(experiment)
     few = draw_images(experiment.splits.calibration, space.curves.samples_per_class[0], 0, space.seed)
-    every = list(dict.fromkeys([*wanted, *criteria_of(members)]))
-    scoring = _scoring(experiment)
-    found = score_applicable(experiment.network, experiment.structure, few.batches(128), every, scoring)
+    needed, scoring = needed_criteria(experiment, members), _scoring(experiment)
+    found = score_applicable(experiment.network, experiment.structure, few.batches(128), needed, scoring)
     refuse_left_out(experiment, members, found.left_out)
     return CurvesCriteria(
         criteria=[name for name in wanted if name not in found.left_out],
