@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from blendsearch.cli import tables
+from blendsearch.cli import comparisons, tables
 from blendsearch.cli.session import (
     Session,
     files_and_overrides,
@@ -169,7 +169,7 @@ def curves(
         from blendsearch.campaigns.curves.run import run_curves
 
         result = session.run(run_curves, settings)
-        session.print(tables.areas_table(result.summary), result.summary.comparison.sentence, "")
+        session.print(comparisons.areas_table(result.summary), result.summary.comparison.sentence, "")
         session.print(f"report: {result.report}")
 
 
@@ -187,7 +187,7 @@ def audit(
         from blendsearch.campaigns.audit.run import run_audit
 
         result = session.run(run_audit, settings)
-        session.print(tables.proxies_table(result.summary), f"report: {result.report}")
+        session.print(comparisons.proxies_table(result.summary), f"report: {result.report}")
 
 
 @app.command(epilog="Example: blendsearch leaderboard search_spaces/leaderboard_digits.yaml retraining.seeds=5")
@@ -204,7 +204,7 @@ def leaderboard(
         from blendsearch.campaigns.leaderboard.run import run_leaderboard
 
         result = session.run(run_leaderboard, settings)
-        session.print(tables.leaderboard_table(result.summary), result.summary.sentence, "")
+        session.print(comparisons.leaderboard_table(result.summary), result.summary.sentence, "")
         session.print(f"{result.cells_run} of {result.summary.cells} cells run, the others were there")
         session.print(f"leaderboard: {result.report}")
 
@@ -233,7 +233,7 @@ def transfer(
         from blendsearch.campaigns.transfer.run import run_transfer
 
         result = session.run(run_transfer, blend, settings, searches=not no_search)
-        session.print(tables.transfer_table(result.summary), *tables.transfer_lines(result.summary), "")
+        session.print(comparisons.transfer_table(result.summary), *comparisons.transfer_lines(result.summary), "")
         session.print(f"transfer: {result.report}")
 
 
@@ -267,8 +267,8 @@ def compare(
 
         session = Session(quiet)
         campaigns = compare_runs(runs, page).summary
-        session.print(tables.campaigns_table(campaigns.rows), tables.settings_table(campaigns.rows, campaigns.settings))
-        session.print(*tables.pair_lines(campaigns))
+        session.print(comparisons.campaigns_table(campaigns), comparisons.settings_table(campaigns))
+        session.print(*comparisons.pair_lines(campaigns))
         session.print(*([f"page: {page}"] if page else []))
 
 
