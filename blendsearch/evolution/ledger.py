@@ -150,10 +150,6 @@ class Ledger:
         except (TypeError, ValueError) as error:
             raise RunError(f"{where}: attrs must be plain JSON ({error})") from None
 
-    def count(self) -> int:
-        """Return how many trials are recorded; the next number."""
-        return self._count
-
     def trials(self) -> list[Trial]:
         """Return all trials in the order of their numbers; RunError for one that another program added."""
         with self._errors("cannot read the trials"):

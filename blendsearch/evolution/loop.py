@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from blendsearch.blending import Blend
 from blendsearch.config import LimitConfig
 from blendsearch.evolution.algorithms import SearchAlgorithm
 from blendsearch.evolution.fitness import Evaluation
@@ -77,16 +75,13 @@ class Search:
         self.problem.fitness.load_state_dict(state["known"])
         self.generations = [Generation.model_validate(generation) for generation in state["generations"]]
 
-    def run(self, generations: int, population: int, limit: LimitConfig | None = None) -> tuple[Blend, float]:
-        """Evaluate the first population and `generations` more, or up to a limit; return the best blend, its proxy."""
+    def run(self, generations: int, population: int, limit: LimitConfig | None = None) -> None:
+        """Evaluate the first population and `generations` more, or up to a limit."""
         while stopped_by(self.generations, generations, limit) is None:
             self._step(population, generations)
         if len(self.generations) <= generations:
             done = len(self.generations) * population
             self.progress("search", done, done, f"limit reached, best proxy {self.generations[-1].best_so_far:.4f}")
-        assert self.algorithm.best is not None
-        genome, value = self.algorithm.best
-        return self.genomes.decode(genome), value
 
     def _step(self, population: int, last: int) -> None:
         number = len(self.generations)
@@ -142,15 +137,23 @@ class Search:
         named = dict(enumerate([("criterion", name) for name in self.base_names]))
         named |= dict(enumerate([("start_from", name) for name in self.start_names], start=len(named)))
         for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
-            attrs: dict[str, Any] = {"plan": evaluation.plan.digest, "repeated": evaluation.repeated}
-            attrs["passes"] = 0 if evaluation.repeated else evaluation.passes
-            attrs["unit"] = self.genomes.clusters.unit
+            attrs: State = {
+                "plan": evaluation.plan.digest,
+                "repeated": evaluation.repeated,
+                "passes": 0 if evaluation.repeated else evaluation.passes,
+                "unit": self.genomes.clusters.unit,
+            }
             if number == 0 and offset in named:
                 attrs |= [named[offset]]
-            params = dict(zip(self.genomes.names, genome.tolist(), strict=True))
-            cost = 0.0 if evaluation.repeated else evaluation.seconds
-            shares = self.problem.shares(evaluation.plan)
-            self.ledger.record(before + offset, number, params, evaluation.value, cost, attrs, shares)
+            self.ledger.record(
+                before + offset,
+                number,
+                self.genomes.params(genome),
+                evaluation.value,
+                seconds=0.0 if evaluation.repeated else evaluation.seconds,
+                attrs=attrs,
+                costs=self.problem.shares(evaluation.plan),
+            )
         values = [evaluation.value for evaluation in evaluations]
         self.generations.append(
             Generation(
