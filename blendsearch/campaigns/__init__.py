@@ -1,1 +1,1 @@
-"""The jobs of the product, run folders and resume."""
+"""The jobs, each from its settings to its run folder and report, and the Python interface."""

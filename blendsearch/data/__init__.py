@@ -1,0 +1,1 @@
+"""Data sets, their four parts, and batches of images."""

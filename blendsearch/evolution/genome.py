@@ -12,6 +12,15 @@ from blendsearch.blending.blend import NETWORK, Blend
 from blendsearch.blending.clusters import Clusters
 from blendsearch.errors import BlendsearchError
 
+OCTAVES = 2.0
+"""A group's weight lies between 2 ** -OCTAVES and 2 ** OCTAVES: at most sixteen times another's."""
+
+KEPT_SPREAD = 0.12
+"""Standard deviation of a random group's weight gene: about half an octave."""
+
+BUDGET = "budget"
+"""Name of the gene that stands for the budget."""
+
 
 @dataclass(frozen=True)
 class ClusterGenes:
@@ -28,17 +37,6 @@ class ClusterGenes:
     def gene(self, member: int) -> float:
         """Return the middle of a member's share."""
         return (member + 0.5) / len(self.members)
-
-
-OCTAVES = 2.0
-"""A group's weight lies between 2 ** -OCTAVES and 2 ** OCTAVES: at most sixteen times another's."""
-
-KEPT_SPREAD = 0.12
-"""Standard deviation of a random group's weight gene: about half an octave."""
-
-
-BUDGET = "budget"
-"""Name of the gene that stands for the budget."""
 
 
 class GenomeSpace:

@@ -52,19 +52,19 @@ class Standing:
     comparison: Paired | None
 
 
-def standings(rights: Sequence[np.ndarray], proxies: Sequence[float], keep: int | None = None) -> list[Standing]:
+def standings(correct: Sequence[np.ndarray], proxies: Sequence[float], keep: int | None = None) -> list[Standing]:
     """Return the standing of every candidate, in the order given.
 
-    rights: bool [seeds, images] of each. proxies: decide between equal accuracies, then the order given does.
+    correct: bool [seeds, images] of each. proxies: decide between equal accuracies, then the order given does.
     keep: how many stay in any case, by accuracy; None for half, rounded up. The last of these is the cut; of the
     others those stay that are not clearly worse than it.
     Source: Jamieson & Talwalkar, AISTATS 2016 (successive halving); the test spares what noise alone would drop.
     """
-    keep = (len(rights) + 1) // 2 if keep is None else keep
-    order = sorted(range(len(rights)), key=lambda i: (-int(rights[i].sum()), -proxies[i], i))
-    cut = rights[order[keep - 1]]
+    keep = (len(correct) + 1) // 2 if keep is None else keep
+    order = sorted(range(len(correct)), key=lambda i: (-int(correct[i].sum()), -proxies[i], i))
+    cut = correct[order[keep - 1]]
     found = {}
     for place, position in enumerate(order):
-        comparison = None if place < keep else paired(rights[position], cut)
+        comparison = None if place < keep else paired(correct[position], cut)
         found[position] = Standing(place, comparison is None or not comparison.clearly_worse, comparison)
-    return [found[position] for position in range(len(rights))]
+    return [found[position] for position in range(len(correct))]

@@ -38,9 +38,9 @@ def refine_blend(genomes: GenomeSpace, blend: Blend) -> tuple[np.ndarray, list[D
     for unit, factors in refined.weights.items():
         weights[unit] = dict(factors)
         for members in clusters.members[unit]:
-            rivals = [name for name in members if factors.get(name, 0.0) > 0]
-            kept = max(rivals, key=lambda name: factors[name], default=None)
-            for name in rivals:
+            sharing = [name for name in members if factors.get(name, 0.0) > 0]
+            kept = max(sharing, key=lambda name: factors[name], default=None)
+            for name in sharing:
                 if kept is not None and name != kept:
                     dropped.append(Dropped(unit, name, weights[unit].pop(name), kept))
     return genomes.encode(replace(refined, weights=weights)), dropped

@@ -11,6 +11,7 @@ from pathlib import Path
 from blendsearch.blending import Blend
 from blendsearch.criteria import CRITERIA
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.results.records.common import Averages
 from blendsearch.results.records.provenance import (
     BestCriterion,
     FoundResults,
@@ -72,5 +73,5 @@ def add_results(path: Path, summary: SearchSummary) -> None:
     replace(blend, found_on=noted).save(path)
 
 
-def _accuracy(averages) -> MeanAndDeviation:
+def _accuracy(averages: Averages) -> MeanAndDeviation:
     return MeanAndDeviation(mean=averages.test_accuracy, sd=averages.test_accuracy_std)

@@ -61,7 +61,7 @@ class Pruning:
     budget: Budget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RetrainingSetup:
     """What all contenders share: network, schedule, training, splits, compensation; and how each is pruned, by name.
 

@@ -1,0 +1,1 @@
+"""The networks that a space can name, and their weights."""

@@ -74,5 +74,4 @@ def cliques(ranks: Sequence[float], difference: float) -> list[list[int]]:
 
 def wins(table: Table) -> list[list[int]]:
     """Return in how many blocks the method of the row is better than that of the column."""
-    return [[int((table[:, one] > table[:, other]).sum()) for other in range(table.shape[1])]
-            for one in range(table.shape[1])]  # fmt: skip
+    return (table[:, :, None] > table[:, None, :]).sum(axis=0).tolist()

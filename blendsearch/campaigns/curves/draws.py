@@ -37,7 +37,7 @@ class CurveDraw:
         return f"records/cells/samples{self.samples}-draw{self.draw}.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurvesSetup:
     """What all draws share: the trained network, the budgets (one a share removed), and where to look and test.
 

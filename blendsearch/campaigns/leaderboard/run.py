@@ -49,7 +49,7 @@ class Combination:
     schedule: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One retraining: a criterion or blend in a combination, with a seed; `key`: what determines it on its network."""
 

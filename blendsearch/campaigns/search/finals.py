@@ -61,7 +61,7 @@ class HalvingTrial:
         return [f"finals-{self.key}-seed{seed}" for seed in range(self.seeds)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HalvingSetup:
     """What all trials share; of the splits all but the one for tests, so none can read it."""
 

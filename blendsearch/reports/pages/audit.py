@@ -24,7 +24,7 @@ SOURCES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProxyRow:
     """A proxy's line of the table, as text."""
 

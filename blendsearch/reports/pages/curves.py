@@ -44,7 +44,7 @@ class AreaRow:
     areas: list[tuple[str, str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparedRow:
     """Relevance against the rest at one number of images, in words."""
 
