@@ -25,14 +25,13 @@ import numpy as np
 from matplotlib.ticker import MultipleLocator
 from scipy.stats import rankdata
 
-from blendsearch.allocation import Evolved
 from blendsearch.compute import child_seed, threads
 from blendsearch.errors import BlendsearchError, unknown_name
 from blendsearch.evolution.algorithms import ALGORITHMS, SearchAlgorithm, Settings
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.pareto import Point
 from blendsearch.experiment import Experiment, open_run
-from blendsearch.experiment.problem import make_problem
+from blendsearch.experiment.problem import make_problem, searched_groups
 from blendsearch.experiment.scoring import cluster_criteria, score_criteria
 from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import silent
@@ -75,9 +74,9 @@ class Problem:
     def __init__(self, experiment: Experiment) -> None:
         train_unpruned(experiment)
         scores, _ = score_criteria(experiment)
-        kept = list(experiment.structure.widths) if isinstance(prepare_allocation(experiment), Evolved) else ()
+        prepare_allocation(experiment)
         self.folder = experiment.folder
-        self.genomes = GenomeSpace(cluster_criteria(experiment, scores), kept)
+        self.genomes = GenomeSpace(cluster_criteria(experiment, scores), searched_groups(experiment))
         self.initial = [self.genomes.base(name) for name in scores]
         self.problem = make_problem(experiment, scores)
         if self.folder.has("records/known.json"):

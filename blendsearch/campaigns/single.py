@@ -19,10 +19,10 @@ from blendsearch.experiment.latency import compare_latency
 from blendsearch.experiment.members import adapt_to_network, tell_unused_shares
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.experiment.scoring import (
+    AGREEMENT,
     BlendScorer,
     cluster_criteria,
     known_before_training,
-    measure_agreement,
     score_calibration,
     score_criteria,
 )
@@ -117,7 +117,7 @@ def run_score(
         train_unpruned(experiment)
         scores, _ = score_criteria(experiment)
         clusters = cluster_criteria(experiment, scores)
-        agreement = measure_agreement(scores)
+        agreement = experiment.folder.read_record(AGREEMENT, AgreementRecord)
         summary = ScoreSummary(
             criteria=[_place_among_others(name, agreement) for name in scores],
             agreement=agreement,

@@ -32,6 +32,11 @@ def make_fitness(experiment: Experiment, proxy: NamedSection) -> FitnessFunction
     )
 
 
+def searched_groups(experiment: Experiment) -> list[str]:
+    """Return the groups whose shares are genes: all of them where shares evolve, else none."""
+    return list(experiment.structure.widths) if isinstance(experiment.allocation, Evolved) else []
+
+
 def starting_genomes(planner: Planner, genomes: GenomeSpace) -> dict[str, np.ndarray]:
     """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from."""
     if not isinstance(planner.allocation, Evolved):

@@ -37,6 +37,7 @@ from blendsearch.statistics.ratings import ratings_of
 from blendsearch.structure import Structure
 
 SCORES = "scores.safetensors"
+AGREEMENT = "records/agreement.json"
 
 
 @dataclass
@@ -112,8 +113,7 @@ def check_criteria(experiment: Experiment) -> None:
     By what is known before any training: DataError for ratings of another network.
     """
     members = adapt_members(experiment)
-    asked = [] if experiment.space.criteria == "all" else wanted_criteria(experiment)
-    criteria = list(dict.fromkeys([*asked, *criteria_of(members)]))
+    criteria = list(dict.fromkeys([*named_criteria(experiment), *criteria_of(members)]))
     known = known_before_training(experiment)
     if criteria:
         refuse_left_out(experiment, members, applicable(criteria, experiment.structure, known))
@@ -130,8 +130,7 @@ def known_before_training(experiment: Experiment) -> Statistics:
 
 def refuse_left_out(experiment: Experiment, members: Mapping[str, AdaptedBlend], left_out: Mapping[str, str]) -> None:
     """Raise BlendsearchError with a line for each criterion that was asked for, by itself or in a blend, in vain."""
-    asked = [] if experiment.space.criteria == "all" else wanted_criteria(experiment)
-    lines = [f"criteria: '{name}': {left_out[name]}" for name in asked if name in left_out]
+    lines = [f"criteria: '{name}': {left_out[name]}" for name in named_criteria(experiment) if name in left_out]
     for label, adapted in members.items():
         lines += [f"blends: '{label}': '{n}': {left_out[n]}" for n in adapted.blend.criteria if n in left_out]
     if lines:
@@ -142,6 +141,11 @@ def wanted_criteria(experiment: Experiment) -> list[str]:
     """Return the criteria that the space asks for; with "all" every one that is registered."""
     criteria = experiment.space.criteria
     return names() if criteria == "all" else list(criteria)
+
+
+def named_criteria(experiment: Experiment) -> list[str]:
+    """Return the criteria that the space asks for by name; none with "all", which takes those that apply."""
+    return [] if experiment.space.criteria == "all" else wanted_criteria(experiment)
 
 
 def needed_criteria(experiment: Experiment, members: Mapping[str, AdaptedBlend]) -> list[str]:
@@ -199,7 +203,7 @@ def cluster_by(experiment: Experiment, scores: Scores, unit: str) -> Clusters:
 
 def cluster_criteria(experiment: Experiment, scores: Scores) -> Clusters:
     """Cluster the criteria by rank in each (of several the finest) unit; write down how they agree and cluster."""
-    experiment.folder.write_record("records/agreement.json", measure_agreement(scores))
+    experiment.folder.write_record(AGREEMENT, measure_agreement(scores))
     clusters = cluster_by(experiment, scores, experiment.space.blend.units[-1])
     experiment.folder.write_json("records/clusters.json", clusters.to_dict())
     return clusters

@@ -7,7 +7,6 @@ from math import ceil
 
 import numpy as np
 
-from blendsearch.allocation import Evolved
 from blendsearch.compute import child_seed
 from blendsearch.criteria import Scores
 from blendsearch.errors import ConfigError
@@ -15,7 +14,7 @@ from blendsearch.evolution.algorithms import make_algorithm
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment import Experiment
-from blendsearch.experiment.problem import make_problem, starting_genomes
+from blendsearch.experiment.problem import make_problem, searched_groups, starting_genomes
 from blendsearch.experiment.scoring import cluster_criteria
 from blendsearch.results.records.audit import EVOLVED, RANDOM, DrawnPlan
 from blendsearch.results.records.retraining import CRITERION
@@ -32,8 +31,7 @@ def draw_plans(experiment: Experiment, scores: Scores) -> list[DrawnPlan]:
     """Return different plans, about a third each: of base criteria, of random blends, of an evolving search."""
     count, seed = experiment.space.audit.plans, experiment.seed("audit")
     problem = make_problem(experiment, scores)
-    kept = list(experiment.structure.widths) if isinstance(experiment.allocation, Evolved) else ()
-    genomes = GenomeSpace(cluster_criteria(experiment, scores), kept)
+    genomes = GenomeSpace(cluster_criteria(experiment, scores), searched_groups(experiment))
     found: dict[str, DrawnPlan] = {}
 
     def add(name: str, kind: str, plan: Plan) -> bool:

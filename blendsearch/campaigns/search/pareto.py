@@ -8,7 +8,7 @@ from statistics import fmean
 
 import numpy as np
 
-from blendsearch.campaigns.search.phases import PhasedSearch
+from blendsearch.campaigns.search.phases import PhasedSearch, genome_of
 from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Trial
@@ -32,7 +32,7 @@ RECORD = "records/front.json"
 
 def best_at_full_budget(trials: Sequence[Trial], genomes: GenomeSpace) -> tuple[np.ndarray, float]:
     """Return genome and proxy of the best trial at the highest budget, which the base criteria have from the start."""
-    found = [(np.array([trial.params[name] for name in genomes.names]), trial.value) for trial in trials]
+    found = [(genome_of(trial, genomes), trial.value) for trial in trials]
     full = [(genome, value) for genome, value in found if np.array_equal(genome, genomes.at_highest(genome))]
     return max(full, key=lambda entry: entry[1])
 

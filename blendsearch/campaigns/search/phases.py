@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from blendsearch.allocation import Evolved
 from blendsearch.blending import Blend, Clusters, Scores, with_unit
 from blendsearch.campaigns.search.finals import best_distinct
 from blendsearch.compute import child_seed
@@ -20,7 +19,7 @@ from blendsearch.evolution.loop import Search, stopped_by
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.refine import distinct, refine_blend
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.experiment.problem import starting_genomes
+from blendsearch.experiment.problem import searched_groups, starting_genomes
 from blendsearch.experiment.scoring import cluster_by
 from blendsearch.plain import State
 from blendsearch.progress import Progress
@@ -61,7 +60,7 @@ def plan_phases(experiment: Experiment, scores: Scores, finest: Clusters) -> lis
     where shares evolve the groups' weights are.
     """
     units, search, seed = experiment.space.blend.units, experiment.space.search, experiment.seed("search")
-    kept = list(experiment.structure.widths) if isinstance(experiment.allocation, Evolved) else ()
+    kept = searched_groups(experiment)
     ratios = (search.lowest, experiment.budget.ratio) if search.objectives and search.lowest is not None else None
     phases = []
     for number, unit in enumerate(units, start=1):

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from blendsearch.blending import AdaptedBlend, Blend
 from blendsearch.config import Space
-from blendsearch.criteria import CRITERIA, applicable
+from blendsearch.criteria import applicable
 from blendsearch.errors import BlendsearchError
 from blendsearch.experiment import Experiment
 from blendsearch.experiment.members import adapt_to_network, tell_unused_shares
-from blendsearch.experiment.scoring import known_before_training
+from blendsearch.experiment.scoring import known_before_training, wanted_criteria
 from blendsearch.progress import Progress
 from blendsearch.schedules import Schedule
 from blendsearch.validation.space import pruning_schedule
@@ -39,7 +39,7 @@ class Target:
                 raise BlendsearchError(f"the blend's criterion '{name}': {reason}")
         except BlendsearchError as error:
             raise type(error)(f"{space.name}: {error}") from None
-        own = CRITERIA.names() if space.criteria == "all" else space.criteria
+        own = wanted_criteria(experiment)
         return cls(experiment, schedule, adapted, tuple(name for name in blend.criteria if name not in own))
 
     @property
