@@ -11,26 +11,34 @@ import torch
 from torch import Tensor
 
 from blendsearch.blending import blend_record
-from blendsearch.blending.ranks import Scores, rank_all
+from blendsearch.blending.ranks import Scores, rank_all, standardised
+from blendsearch.criteria.elimination import DropLosses
 from blendsearch.errors import BlendsearchError
 from blendsearch.plain import State, Unchecked
 
 NETWORK = "network"
+NO_LOSSES: DropLosses = {}
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted sum of ranks, S = sum over terms of factor * rank; a term is a criterion or a member blend.
+    """A weighted sum of ranks, S = sum over terms of factor * rank, and how much it heeds what is gone already.
 
+    A term is a criterion or a member blend.
     unit: "network", "stage" or "layer". weights: unit name -> criterion -> calibration factor >= 0, at least
-    one of them > 0. groups: unit name -> the groups it covers; a network-level blend (its one unit is called
-    "network") applies to any groups and may leave this empty. found_on: where it was found, plain JSON.
+    one of them > 0 where the unit has no exponent. groups: unit name -> the groups it covers; a network-level blend
+    (its one unit is called "network") applies to any groups and may leave this empty. found_on: where it was found,
+    plain JSON.
     keep: group -> weight > 0, how much of its filters a group keeps relative to the others (allocation "evolved");
     empty when another allocation decides.
+    alpha: unit name -> exponent in [0, 1] of the loss that dropping a filter causes, given those already dropped
+    (`DropLoss`); missing or 0: none. A unit with an exponent is *set-aware*: filter after filter goes that has the
+    least alpha * log(loss) + sum of factor * standardised rank, and its score is the place in that elimination.
     members: name of a term -> the blend that it stands for. Its scores are ranked like those of a criterion; since
     ranks of a sum are no sum of ranks, it cannot be written as factors of its criteria and stays whole.
     Raises BlendsearchError when a part is of another form.
-    Source: He et al., 2021 (arXiv 2107.05033), filters importance calibration.
+    Source: He et al., 2021 (arXiv 2107.05033), filters importance calibration; the elimination: see
+    `blendsearch.criteria.elimination`.
     """
 
     unit: str
@@ -39,6 +47,7 @@ class Blend:
     found_on: dict[str, Any] = field(default_factory=dict)
     keep: dict[str, float] = field(default_factory=dict)
     members: dict[str, Blend] = field(default_factory=dict)
+    alpha: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         blend_record.check(self.to_dict(), where="blend")
@@ -47,6 +56,11 @@ class Blend:
     def single(cls, criterion: str) -> Blend:
         """Return the network-level blend that ranks as the criterion alone does."""
         return cls(NETWORK, {NETWORK: {criterion: 1.0}})
+
+    @classmethod
+    def elimination(cls) -> Blend:
+        """Return the network-level blend that goes by the drop losses alone."""
+        return cls(NETWORK, {NETWORK: {}}, alpha={NETWORK: 1.0})
 
     @property
     def terms(self) -> list[str]:
@@ -63,22 +77,44 @@ class Blend:
         """Return the blend with those of the named blends embedded that are among its terms."""
         return replace(self, members=self.members | {name: blends[name] for name in self.terms if name in blends})
 
-    def score(self, scores: Scores) -> dict[str, Tensor]:
+    @property
+    def set_aware(self) -> bool:
+        """Whether some unit, of its own or of a member, has an exponent above zero: then scoring takes drop losses."""
+        members = (self.members[name] for name in self.terms if name in self.members)
+        return any(alpha > 0 for alpha in self.alpha.values()) or any(member.set_aware for member in members)
+
+    @property
+    def single_term(self) -> str | None:
+        """The one criterion or member that the blend ranks as; None for a blend of several, or set-aware itself."""
+        alone = len(self.terms) == 1 and not any(alpha > 0 for alpha in self.alpha.values())
+        return self.terms[0] if alone else None
+
+    def score(self, scores: Scores, losses: DropLosses = NO_LOSSES) -> dict[str, Tensor]:
         """Blend raw scores: rank them within their groups, then sum the ranks by factor.
 
         scores: criterion -> group -> [C]; criteria without a factor above zero are not looked at. Scores under the
         name of a member are taken as they are; else they are worked out from those of its criteria.
-        Result: group -> float32 [C], for all groups of `scores`.
+        losses: group -> what dropping its filters costs, for units with an exponent.
+        Result: group -> float32 [C], for all groups of `scores`, or of `losses` where no criterion has a factor.
         Raises BlendsearchError naming the criteria that are missing or the groups the blend does not cover.
         """
-        return self.score_ranked(rank_all(self._needed(scores)))
+        return self.score_ranked(rank_all(self._needed(scores)), losses)
 
-    def score_ranked(self, ranked: Scores) -> dict[str, Tensor]:
+    def score_ranked(self, ranked: Scores, losses: DropLosses = NO_LOSSES) -> dict[str, Tensor]:
         """Do as `score` does with ranks from `rank_all`; saves ranking again in a search."""
-        used = self._used(self._needed(ranked))
-        groups = list(next(iter(used.values())))
+        used = self._used(self._needed(ranked), losses)
+        groups = list(next(iter(used.values()), losses))
         unit_of = self._unit_of(groups)
-        return {group: self._sum(self.weights[unit_of[group]], used, group) for group in groups}
+        return {group: self._score_group(unit_of[group], used, group, losses) for group in groups}
+
+    def _score_group(self, unit: str, used: Scores, group: str, losses: DropLosses) -> Tensor:
+        alpha, factors = self.alpha.get(unit, 0.0), self.weights[unit]
+        if alpha == 0:
+            return self._sum(factors, used, group)
+        if group not in losses:
+            raise BlendsearchError(f"blend: it is set-aware, and there is no drop loss of group '{group}'")
+        tilts = [factor * standardised(used[name][group]) for name, factor in sorted(factors.items()) if factor > 0]
+        return losses[group].eliminate(alpha, sum(tilts[1:], tilts[0]) if tilts else None).place.float()
 
     def _needed(self, scores: Scores) -> Scores:
         """Return the scores that are looked at: of the terms, or of a member's criteria where it has none itself."""
@@ -99,9 +135,9 @@ class Blend:
             raise BlendsearchError(f"blend: not every criterion has scores for {', '.join(odd)}")
         return needed
 
-    def _used(self, ranked: Scores) -> Scores:
+    def _used(self, ranked: Scores, losses: DropLosses) -> Scores:
         """Return the ranks of every term."""
-        members = {name: self.members[name].score_ranked(ranked) for name in self.terms if name not in ranked}
+        members = {name: self.members[name].score_ranked(ranked, losses) for name in self.terms if name not in ranked}
         return {name: ranked[name] for name in self.terms if name in ranked} | rank_all(members)
 
     def check_covers(self, groups: list[str]) -> None:
@@ -128,13 +164,14 @@ class Blend:
         return torch.stack(terms).sum(dim=0)
 
     def to_dict(self) -> State:
-        """Return the JSON record, with the schema's version; `members` only where there are some."""
+        """Return the JSON record, with the schema's version; `alpha` and `members` only where there are some."""
         members = {name: blend.to_dict() for name, blend in self.members.items()}
         return {
             "schema": blend_record.SCHEMA,
             "unit": self.unit,
             "groups": {unit: list(groups) for unit, groups in self.groups.items()},
             "weights": {unit: dict(factors) for unit, factors in self.weights.items()},
+            **({"alpha": dict(self.alpha)} if self.alpha else {}),
             "keep": dict(self.keep),
             "found_on": dict(self.found_on),
             **({"members": members} if members else {}),
@@ -154,6 +191,7 @@ class Blend:
             found_on=dict(data["found_on"]),
             keep={group: float(weight) for group, weight in data.get("keep", {}).items()},
             members={name: cls.from_dict(member) for name, member in data.get("members", {}).items()},
+            alpha={unit: float(alpha) for unit, alpha in data.get("alpha", {}).items()},
         )
 
     def save(self, path: str | Path) -> None:

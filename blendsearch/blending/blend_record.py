@@ -13,9 +13,11 @@ from blendsearch.errors import BlendsearchError, nearest
 from blendsearch.files import atomic, parsed_json
 from blendsearch.plain import Unchecked
 
-SCHEMA = 1
-KEYS = ("schema", "unit", "groups", "weights", "keep", "found_on", "members")
-OPTIONAL = ("keep", "members")
+SCHEMA = 2
+READ = (1, 2)
+"""Versions that can be read. 2 added `alpha`."""
+KEYS = ("schema", "unit", "groups", "weights", "alpha", "keep", "found_on", "members")
+OPTIONAL = ("alpha", "keep", "members")
 
 
 def check(record: Any, where: str) -> None:
@@ -26,7 +28,8 @@ def check(record: Any, where: str) -> None:
         allowed = ", ".join(BLEND_UNITS)
         raise BlendsearchError(f"{where}: unit: {unit!r} given, {allowed} allowed{_hint(unit, BLEND_UNITS)}")
     _check_groups(record["groups"], f"{where}: groups")
-    _check_weights(record["weights"], f"{where}: weights")
+    _check_alpha(record.get("alpha", {}), record["weights"], f"{where}: alpha")
+    _check_weights(record["weights"], record.get("alpha", {}), f"{where}: weights")
     _check_units(unit, record, where)
     _check_keep(record.get("keep", {}), f"{where}: keep")
     if not isinstance(record["found_on"], Mapping):
@@ -46,8 +49,9 @@ def _check_keys(record: Any, where: str) -> None:
     if not isinstance(record, Mapping):
         raise BlendsearchError(f"{where}: {type(record).__name__} given, a mapping with {allowed} expected")
     schema = record.get("schema")
-    if schema != SCHEMA or isinstance(schema, bool):
-        raise BlendsearchError(f"{where}: schema: {schema!r} given, only version {SCHEMA} can be read")
+    if schema not in READ or isinstance(schema, bool):
+        versions = " and ".join(map(str, READ))
+        raise BlendsearchError(f"{where}: schema: {schema!r} given, only versions {versions} can be read")
     for key in record:
         if key not in KEYS:
             raise BlendsearchError(f"{where}: unknown key {key!r}{_hint(key, KEYS)} (allowed: {allowed})")
@@ -69,15 +73,27 @@ def _check_groups(groups: Any, where: str) -> None:
             owner[name] = unit
 
 
-def _check_weights(weights: Any, where: str) -> None:
+def _check_alpha(alpha: Any, weights: Any, where: str) -> None:
+    if not isinstance(alpha, Mapping):
+        raise BlendsearchError(f"{where}: {alpha!r} given, unit -> exponent expected")
+    for unit, exponent in alpha.items():
+        if not isinstance(weights, Mapping) or unit not in weights:
+            raise BlendsearchError(f"{where}: unit '{unit}' is not among those of weights")
+        number = isinstance(exponent, int | float) and not isinstance(exponent, bool)
+        if not number or not 0 <= exponent <= 1:
+            raise BlendsearchError(f"{where}.{unit}: {exponent!r} given, a number from 0 to 1 expected")
+
+
+def _check_weights(weights: Any, alpha: Mapping[str, float], where: str) -> None:
     if not isinstance(weights, Mapping) or not weights:
         raise BlendsearchError(f"{where}: {weights!r} given, unit -> criterion -> factor expected")
     for unit, factors in weights.items():
-        if not isinstance(factors, Mapping) or not factors:
+        exponent = alpha.get(unit, 0)  # with one, the losses alone give an order
+        if not isinstance(factors, Mapping) or not (factors or exponent):
             raise BlendsearchError(f"{where}.{unit}: {factors!r} given, criterion -> factor expected")
         for criterion, factor in factors.items():
             _check_factor(factor, f"{where}.{unit}.{criterion}")
-        if not any(factor > 0 for factor in factors.values()):
+        if not exponent and not any(factor > 0 for factor in factors.values()):
             raise BlendsearchError(f"{where}.{unit}: every factor is 0, at least one above 0 expected")
 
 

@@ -36,8 +36,8 @@ def adapt_blend(blend: Blend, structure: Structure) -> AdaptedBlend:
     """Return the blend for the groups of a network, with the rule that made it fit.
 
     The same layers: as it is. The same stages with other depths (ResNet-20 and ResNet-56): each group takes the
-    factors, and the weight (keep), of the group at the nearest relative depth among those of its stage and kind
-    (inner or coupled). Otherwise: the mean over the source's layers for the whole network, and equal weights.
+    factors, the exponent and the weight (keep) of the group at the nearest relative depth among those of its stage and
+    kind (inner or coupled). Otherwise: the mean over the source's layers for the whole network, and equal weights.
     Members are adapted each by where it was found itself.
     Raises BlendsearchError when the blend's note of its groups (found_on.groups) is of another form.
     """
@@ -131,11 +131,15 @@ def _moved(blend: Blend, matched: Mapping[str, str]) -> Blend:
     owner = unit_of_groups(blend, list(dict.fromkeys(matched.values())))
     if blend.unit == "layer":
         weights = {target: dict(blend.weights[owner[source]]) for target, source in matched.items()}
-        return replace(blend, weights=weights, groups={target: (target,) for target in matched}, keep=keep)
+        alpha = {t: blend.alpha[owner[source]] for t, source in matched.items() if owner[source] in blend.alpha}
+        alone: dict[str, tuple[str, ...]] = {target: (target,) for target in matched}
+        return replace(blend, weights=weights, groups=alone, keep=keep, alpha=alpha)
     groups: dict[str, tuple[str, ...]] = {}
     for target, source in matched.items():
         groups[owner[source]] = (*groups.get(owner[source], ()), target)
-    return replace(blend, weights={unit: dict(blend.weights[unit]) for unit in groups}, groups=groups, keep=keep)
+    weights = {unit: dict(blend.weights[unit]) for unit in groups}
+    alpha = {unit: blend.alpha[unit] for unit in groups if unit in blend.alpha}
+    return replace(blend, weights=weights, groups=groups, keep=keep, alpha=alpha)
 
 
 def _for_any_network(blend: Blend, targets: Sequence[Position]) -> Blend:

@@ -25,6 +25,16 @@ def _rank_named(criterion: str, group: str, values: Tensor) -> Tensor:
         raise BlendsearchError(f"criterion '{criterion}', group '{group}': {error}") from None
 
 
+def standardised(ranks: Tensor) -> Tensor:
+    """Return ranks [C] with mean 0 and standard deviation 1, so that a factor counts alike in every group; or zeros.
+
+    float64, as the logarithms that they are added to.
+    """
+    centred = ranks.double() - ranks.double().mean()
+    spread = centred.square().mean().sqrt()
+    return centred / spread if spread > 1e-9 else torch.zeros_like(centred)
+
+
 def spearman(ranks: Tensor) -> Tensor:
     """Return Spearman's rank correlation between the rows.
 

@@ -22,11 +22,17 @@ def with_unit(blend: Blend, unit: str, units: Mapping[str, Sequence[str]]) -> Bl
 
     A finer unit takes the factors of the coarser one it lies in, so the blend ranks exactly as before. A coarser one
     takes the mean over its groups (so a unit counts by how many groups it has; a criterion that is missing counts 0).
+    Exponents go with the factors.
     Weights of groups (keep) stay as they are. Raises BlendsearchError for groups that the blend does not cover.
     """
     owner = unit_of_groups(blend, [group for groups in units.values() for group in groups])
     weights = {name: _mean([blend.weights[owner[group]] for group in groups]) for name, groups in units.items()}
-    return replace(blend, unit=unit, weights=weights, groups={name: tuple(groups) for name, groups in units.items()})
+    alpha: dict[str, float] = {}
+    if blend.alpha:
+        exponents = {group: {"": blend.alpha.get(owner[group], 0.0)} for groups in units.values() for group in groups}
+        alpha = {name: _mean([exponents[group] for group in groups])[""] for name, groups in units.items()}
+    covered = {name: tuple(groups) for name, groups in units.items()}
+    return replace(blend, unit=unit, weights=weights, groups=covered, alpha=alpha)
 
 
 def _mean(several: Sequence[Mapping[str, float]]) -> dict[str, float]:

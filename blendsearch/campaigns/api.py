@@ -19,7 +19,7 @@ from blendsearch.criteria import Scores, ScoringSetup, names, score_applicable, 
 from blendsearch.criteria.base import check_group_rule
 from blendsearch.data.batches import GivenBatches
 from blendsearch.errors import BlendsearchError, DataError, StructureError
-from blendsearch.experiment.members import blend_scores
+from blendsearch.experiment.members import score_by_blend
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics.ratings import Ratings, ratings_from
 from blendsearch.statistics.relevance import PER_CLASS
@@ -119,7 +119,7 @@ def prune(
         scores = _own_scores(structure, by)
     else:
         rule = own_allocation(rule, adapted.blend.keep, structure)
-        scores = blend_scores(adapted.blend, score_network(model, structure, given, adapted.blend.criteria, setup))
+        scores = score_by_blend(adapted.blend, model, structure, given, setup)
     plan, cost = rule.plan(structure, scores, limits), structure.cost
     return Pruned(
         network=structure.slice(model, plan),

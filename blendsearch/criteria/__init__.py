@@ -20,6 +20,7 @@ from blendsearch.criteria.base import (
     combine,
     register_criterion,
 )
+from blendsearch.criteria.elimination import DropLoss, DropLosses, Reader, drop_losses
 from blendsearch.criteria.ranking import rank
 from blendsearch.criteria.scoring import (
     ApplicableScores,
@@ -39,11 +40,15 @@ __all__ = [
     "ApplicableScores",
     "ConvolutionCriterion",
     "Criterion",
+    "DropLoss",
+    "DropLosses",
     "FeatureMapCriterion",
+    "Reader",
     "Scores",
     "ScoringSetup",
     "applicable",
     "combine",
+    "drop_losses",
     "measures_of",
     "names",
     "rank",

@@ -22,6 +22,7 @@ class Criterion:
 
     name: as in space files. needs: what `statistics` must hold, each "family" or "family.measure" with a family
     of FAMILIES. source: the paper. detects_dead: an all-zero filter never ranks above the median.
+    greedy: drops filter after filter, so that which of two equally good ones goes first is a matter of rounding.
     A criterion never runs the network.
     """
 
@@ -29,6 +30,7 @@ class Criterion:
     needs: ClassVar[tuple[str, ...]]
     source: ClassVar[str]
     detects_dead: ClassVar[bool] = True
+    greedy: ClassVar[bool] = False
     seeded: ClassVar[bool] = False  # draws numbers instead of looking at the filter
 
     group_rule: str = "mean_rank"  # of GROUP_RULES: how scores of coupled convolutions become one

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from blendsearch.criteria.base import Criterion, register_criterion
+from blendsearch.criteria.elimination import DropLoss, reader_keys
 from blendsearch.statistics import Statistics
 from blendsearch.structure import Group
 
@@ -19,6 +20,7 @@ class ThiNet(Criterion):
     """
 
     name = "thinet"
+    greedy = True
     needs = ("activations.contributions",)
     source = "Luo et al., ThiNet, ICCV 2017"
 
@@ -44,3 +46,48 @@ def greedy_elimination(products: Tensor) -> Tensor:
         harm[gone] = torch.inf
     place[products.diagonal() == 0] = 0  # they go first, in no order
     return place
+
+
+class BackwardElimination(Criterion):
+    """Error of the layers that read the group, refitted after every drop, once the filter and all before it are gone.
+
+    Each turn drops the filter that raises it least, so that the first to go have the lowest scores.
+    """
+
+    fisher: bool
+    greedy = True
+
+    def missing(self, group: Group, statistics: Statistics) -> str:
+        measured = "weights.readers" in statistics.layers
+        read = reader_keys(group, statistics) if measured else statistics.readers.get(group.name, [])
+        return "" if len(read) > 0 else f"no convolution or linear layer reads group '{group.name}'"
+
+    def score(self, group: Group, statistics: Statistics) -> Tensor:
+        return DropLoss.of(group, statistics, fisher=self.fisher).eliminate().error.float()
+
+
+@register_criterion
+class OBS(BackwardElimination):
+    """Squared error of the next layers' outputs once the filter is gone, in a backward elimination.
+
+    Each turn drops the filter that raises it least once their other weights are refitted; each layer relative to
+    what it gives in all.
+    """
+
+    name = "obs"
+    needs = ("activations.reader_gram", "weights.readers")
+    source = "Frantar & Alistarh, Optimal Brain Compression, NeurIPS 2022; Kurtic et al., ZipLM, NeurIPS 2023"
+    fisher = False
+
+
+@register_criterion
+class FisherOBS(BackwardElimination):
+    """Rise of the loss, by the Fisher information of the next layers' outputs, in an elimination like that of `obs`.
+
+    The squared error of each output counts by the mean squared gradient of the loss at it.
+    """
+
+    name = "obs_fisher"
+    needs = ("activations.reader_gram", "weights.readers", "gradients.reader_outputs")
+    source = "Kurtic et al., ZipLM, NeurIPS 2023; Fisher-weighted outputs as in Theis et al., 2018"
+    fisher = True

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from blendsearch.compute import Compute
 from blendsearch.criteria.base import CRITERIA, Criterion, check_group_rule
+from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
+from blendsearch.criteria.elimination import DropLoss, drop_losses
 from blendsearch.errors import BlendsearchError
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics import Batches, Ratings, Statistics, gather
@@ -36,11 +38,15 @@ class ScoringSetup:
 
 @dataclass(frozen=True)
 class ApplicableScores:
-    """Scores under the criteria that apply to a network, why others do not, and how many images were looked at."""
+    """Scores under the criteria that apply to a network, why others do not, and how many images were looked at.
+
+    losses: group -> what dropping its filters costs, where that was asked for.
+    """
 
     scores: Scores
     left_out: dict[str, str]
     samples: int
+    losses: dict[str, DropLoss] = field(default_factory=dict)
 
     def complete(self) -> Scores:
         """Return the scores when every criterion applies; BlendsearchError for the first that does not."""
@@ -71,13 +77,18 @@ def score_applicable(
     criteria: Sequence[str],
     setup: ScoringSetup,
     progress: Progress = silent,
+    *,
+    set_aware: bool = False,
 ) -> ApplicableScores:
-    """Score a network as `score_network` does, without the criteria that cannot score it."""
+    """Score a network as `score_network` does, without the criteria that cannot score it.
+
+    set_aware: also return the drop losses that set-aware blends take.
+    """
     gathered = gather(
         network,
         structure,
         batches,
-        measures_of(criteria, setup.ratings),
+        measures_of(criteria, setup.ratings).union(LOSS_NEEDS if set_aware else ()),
         compute=setup.compute,
         seed=setup.seed,
         ratings=setup.ratings,
@@ -87,7 +98,8 @@ def score_applicable(
     left_out = applicable(criteria, structure, gathered)
     used = [name for name in criteria if name not in left_out]
     scores = score_groups(structure, gathered, used, group_rule=setup.group_rule)
-    return ApplicableScores(scores, left_out, gathered.samples)
+    losses = drop_losses(structure, gathered) if set_aware else {}
+    return ApplicableScores(scores, left_out, gathered.samples, losses)
 
 
 def names() -> list[str]:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from blendsearch.allocation import Allocation, Budget, own_allocation
 from blendsearch.blending import Blend, Scores, rank_all
+from blendsearch.blending.blend import NO_LOSSES
+from blendsearch.criteria import DropLosses
 from blendsearch.evolution.parallel import WorkerPool
 from blendsearch.plain import State
 from blendsearch.proxies import Estimate, Proxy, ProxyContext
@@ -31,11 +33,18 @@ class Evaluation:
 
 
 class Planner:
-    """Turns blends and criteria into plans under one allocation and budget."""
+    """Turns blends and criteria into plans under one allocation and budget; losses: for blends that are set-aware."""
 
-    def __init__(self, structure: Structure, scores: Scores, allocation: Allocation, budget: Budget) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        scores: Scores,
+        allocation: Allocation,
+        budget: Budget,
+        losses: DropLosses = NO_LOSSES,
+    ) -> None:
         self.structure, self.allocation, self.budget = structure, allocation, budget
-        self.scores = scores
+        self.scores, self.losses = scores, losses
         self.ranked = rank_all(scores)
 
     def at(self, ratio: float) -> Planner:
@@ -46,9 +55,9 @@ class Planner:
 
     def group_scores(self, blend: Blend) -> dict[str, Tensor]:
         """Return the blend's score of every group [C]; a blend of one criterion is that criterion, unranked."""
-        if len(blend.terms) > 1:
-            return blend.score_ranked(self.ranked)
-        name = blend.terms[0]
+        name = blend.single_term
+        if name is None:
+            return blend.score_ranked(self.ranked, self.losses)
         return self.scores[name] if name in self.scores else self.group_scores(blend.members[name])
 
     def allocation_of(self, blend: Blend) -> Allocation:

@@ -46,10 +46,19 @@ class GenomeSpace:
     A unit whose factors are all 0 would order nothing; it stands for equal factors of 1.
     kept: groups whose weights are searched too (allocation "evolved"); their genes follow those of the clusters, 0.5
     for a weight of 1 and logarithmic to both sides, so that a gene's step is a ratio.
+    set_aware: whether each unit has an exponent too, its own gene; these follow those of the clusters. A unit with an
+    exponent whose factors are all 0 goes by the losses alone.
     ratios: the lowest and the highest budget, where that is searched too; its gene is the last, called "budget".
     """
 
-    def __init__(self, clusters: Clusters, kept: Sequence[str] = (), ratios: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        clusters: Clusters,
+        kept: Sequence[str] = (),
+        ratios: tuple[float, float] | None = None,
+        *,
+        set_aware: bool = False,
+    ) -> None:
         self.clusters = clusters
         self.cluster_genes = tuple(
             ClusterGenes(unit, index, members)
@@ -60,14 +69,17 @@ class GenomeSpace:
         if empty or not self.cluster_genes:
             names = ", ".join(empty) or "any unit"
             raise BlendsearchError(f"genome space: no criteria to choose from in {names}")
-        self.kept = tuple(kept)
-        self.blend_size = 2 * len(self.cluster_genes)
+        self.kept, self.set_aware = tuple(kept), set_aware
+        self.factor_size = 2 * len(self.cluster_genes)
+        self.blend_size = self.factor_size + (len(clusters.members) if set_aware else 0)
+        self.alpha_genes = slice(self.factor_size, self.blend_size)
         self.kept_genes = slice(self.blend_size, self.blend_size + len(self.kept))
         self.ratios = ratios
         self.size = self.kept_genes.stop + (ratios is not None)
         self.names = [
             f"{own.unit}/cluster{own.index}/{gene}" for own in self.cluster_genes for gene in ("member", "factor")
         ]
+        self.names += [f"{unit}/alpha" for unit in clusters.members] if set_aware else []
         self.names += [f"{group}/keep" for group in self.kept]
         self.names += [BUDGET] if ratios is not None else []
         self.units = {
@@ -93,7 +105,8 @@ class GenomeSpace:
                 weights[own.unit][own.members[member]] = factor
         genes = self.check(genome)[self.kept_genes].tolist()
         keep = {group: 2.0 ** (OCTAVES * (2 * gene - 1)) for group, gene in zip(self.kept, genes, strict=True)}
-        return Blend(self.clusters.unit, weights, dict(self.clusters.groups), keep=keep)
+        alpha = {unit: exponent for unit, exponent in self._exponents(genome).items() if exponent > 0}
+        return Blend(self.clusters.unit, weights, dict(self.clusters.groups), keep=keep, alpha=alpha)
 
     def ratio(self, genome: np.ndarray) -> float | None:
         """Return the budget of a genome, a kept share; None where budgets are not searched."""
@@ -116,13 +129,18 @@ class GenomeSpace:
     def signature(self, genome: np.ndarray) -> tuple[object, ...]:
         """Return what tells genomes apart: members, factors, kept weights, budget; equal ones decode alike."""
         chosen = tuple((member if factor > 0 else -1, factor) for member, factor in self._choices(genome))
-        return (*chosen, *self.check(genome)[self.blend_size :].tolist())
+        return (*chosen, *self.check(genome)[self.factor_size :].tolist())
+
+    def _exponents(self, genome: np.ndarray) -> dict[str, float]:
+        genes = self.check(genome)[self.alpha_genes].tolist()
+        return dict(zip(self.units, genes, strict=True)) if self.set_aware else {}
 
     def _choices(self, genome: np.ndarray) -> list[tuple[int, float]]:
-        pairs = zip(self.cluster_genes, self.check(genome)[: self.blend_size].reshape(-1, 2).tolist(), strict=True)
+        pairs = zip(self.cluster_genes, self.check(genome)[: self.factor_size].reshape(-1, 2).tolist(), strict=True)
         chosen = [(own.choose(member), factor) for own, (member, factor) in pairs]
-        for numbers in self.units.values():
-            if all(chosen[number][1] == 0 for number in numbers):
+        exponents = self._exponents(genome)
+        for unit, numbers in self.units.items():
+            if exponents.get(unit, 0.0) == 0 and all(chosen[number][1] == 0 for number in numbers):
                 for number in numbers:
                     chosen[number] = (chosen[number][0], 1.0)
         return chosen
@@ -131,10 +149,13 @@ class GenomeSpace:
         """Return the genome of a blend, with its factors divided by the greatest when that is above 1.
 
         A network-level blend is given to every unit; the budget is the highest. Raises BlendsearchError when the
-        blend has other units, a criterion that is in no cluster, or two criteria of one cluster with factors above 0.
+        blend has other units, a criterion that is in no cluster, two criteria of one cluster with factors above 0, or
+        exponents where none are searched.
         """
+        if blend.set_aware and any(blend.alpha.values()) and not self.set_aware:
+            raise BlendsearchError("blend: it is set-aware and this search is not; set blend.set_aware: true")
         genome = np.zeros(self.size)
-        genome[0 : self.blend_size : 2] = [own.gene(0) for own in self.cluster_genes]
+        genome[0 : self.factor_size : 2] = [own.gene(0) for own in self.cluster_genes]
         for unit, numbers in self.units.items():
             for criterion, factor in self._factors(blend, unit).items():
                 number = self._cluster_of(criterion, unit, numbers)
@@ -146,8 +167,11 @@ class GenomeSpace:
                 own = self.cluster_genes[number]
                 genome[2 * number] = own.gene(own.members.index(criterion))
                 genome[2 * number + 1] = factor
-        factors = slice(1, self.blend_size, 2)
+        factors = slice(1, self.factor_size, 2)
         genome[factors] /= max(1.0, genome[factors].max())
+        if self.set_aware:
+            name = {unit: NETWORK if blend.unit == NETWORK else unit for unit in self.units}
+            genome[self.alpha_genes] = [blend.alpha.get(name[unit], 0.0) for unit in self.units]
         genome[self.kept_genes] = [self._keep_gene(blend.keep.get(group, 1.0)) for group in self.kept]
         return self.at_highest(genome)
 
@@ -178,7 +202,19 @@ class GenomeSpace:
         return self.encode(replace(Blend.single(criterion), keep=dict(keep or {})))
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
-        """Return a genome drawn evenly from the cube; weights of groups, of which few are of use, near to equal."""
+        """Return a genome drawn evenly from the cube; weights of groups, of which few are of use, near to equal.
+
+        Where exponents are searched, half of the units of a genome have one, evenly drawn; their factors are scaled
+        by a common share, since the sum of many would drown the losses.
+        """
         genome = rng.random(self.size)
+        if self.set_aware:
+            for gene, numbers in zip(range(*self.alpha_genes.indices(self.size)), self.units.values(), strict=True):
+                if rng.random() < 0.5:
+                    genome[gene] = 0.0
+                    continue
+                share = rng.random() ** 2
+                for number in numbers:
+                    genome[2 * number + 1] *= share
         genome[self.kept_genes] = np.clip(rng.normal(0.5, KEPT_SPREAD, len(self.kept)), 0, 1)
         return genome

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from blendsearch.allocation import Evolved, check_shares
 from blendsearch.blending import AdaptedBlend, Blend, Scores, adapt_blend
+from blendsearch.blending.blend import NO_LOSSES
+from blendsearch.criteria import DropLosses, ScoringSetup, score_applicable
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.results.records.scoring import MemberRecord
 from blendsearch.results.run_folder import RunFolder
+from blendsearch.statistics import Batches
+from blendsearch.structure import Structure
 
 RECORD = "records/blends.json"
 
@@ -32,12 +36,23 @@ def tell_unused_shares(experiment: Experiment, blend: Blend) -> str:
     return "The blend also has shares of the layers, found in its search; allocation=evolved would use them."
 
 
-def blend_scores(blend: Blend, scores: Scores) -> dict[str, Tensor]:
-    """Score groups by a blend; one of a single criterion or member is that one, with its scores as they are."""
-    if len(blend.terms) > 1:
-        return blend.score(scores)
-    name = blend.terms[0]
-    return dict(scores[name]) if name in scores else blend_scores(blend.members[name], scores)
+def blend_scores(blend: Blend, scores: Scores, losses: DropLosses = NO_LOSSES) -> dict[str, Tensor]:
+    """Score groups by a blend; one of a single criterion or member is that one, with its scores as they are.
+
+    losses: what dropping filters costs, for blends that are set-aware.
+    """
+    name = blend.single_term
+    if name is None:
+        return blend.score(scores, losses)
+    return dict(scores[name]) if name in scores else blend_scores(blend.members[name], scores, losses)
+
+
+def score_by_blend(
+    blend: Blend, network: nn.Module, structure: Structure, batches: Batches, setup: ScoringSetup
+) -> dict[str, Tensor]:
+    """Score any network by a blend, from statistics gathered for it; BlendsearchError where a criterion cannot."""
+    found = score_applicable(network, structure, batches, blend.criteria, setup, set_aware=blend.set_aware)
+    return blend_scores(blend, found.complete(), found.losses)
 
 
 def adapt_members(experiment: Experiment) -> dict[str, AdaptedBlend]:
@@ -69,9 +84,9 @@ def criteria_of(members: Mapping[str, AdaptedBlend]) -> list[str]:
     return list(dict.fromkeys(name for adapted in members.values() for name in adapted.blend.criteria))
 
 
-def score_members(members: Mapping[str, AdaptedBlend], scores: Scores) -> Scores:
-    """Return name -> group -> [C] of the blends; scores: of all their criteria."""
-    return {name: blend_scores(adapted.blend, scores) for name, adapted in members.items()}
+def score_members(members: Mapping[str, AdaptedBlend], scores: Scores, losses: DropLosses = NO_LOSSES) -> Scores:
+    """Return name -> group -> [C] of the blends; scores: of all their criteria. losses: see `blend_scores`."""
+    return {name: blend_scores(adapted.blend, scores, losses) for name, adapted in members.items()}
 
 
 def read_members(folder: RunFolder) -> dict[str, Blend]:

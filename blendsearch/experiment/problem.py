@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 
 from blendsearch.allocation import Evolved, weights_of
+from blendsearch.blending import Blend
 from blendsearch.config import NamedSection
 from blendsearch.criteria import Scores
 from blendsearch.evolution.fitness import FitnessFunction, Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.losses import losses_for, read_losses
 from blendsearch.proxies import PROXIES
 from blendsearch.validation.space import make
 
+ELIMINATION = "drop losses alone"
+"""The name, among those that a search starts from, of the elimination that no criterion tilts."""
 
-def make_problem(experiment: Experiment, scores: Scores) -> SearchProblem:
-    """Return the problem that a search of this experiment solves, or a contender without a search is judged by."""
-    planner = Planner(experiment.structure, scores, experiment.allocation, experiment.budget)
+
+def make_problem(experiment: Experiment, scores: Scores, blends: Iterable[Blend] = ()) -> SearchProblem:
+    """Return the problem that a search of this experiment solves, or a contender without a search is judged by.
+
+    blends: those that the problem's planner will be asked about, beside the ones that the space's search may find.
+    """
+    losses = read_losses(experiment.folder) if experiment.space.blend.set_aware else losses_for(experiment, blends)
+    planner = Planner(experiment.structure, scores, experiment.allocation, experiment.budget, losses)
     fitness = make_fitness(experiment, experiment.space.proxy)
     return SearchProblem(planner, fitness, tuple(experiment.space.search.objectives))
 
@@ -38,12 +50,18 @@ def searched_groups(experiment: Experiment) -> list[str]:
 
 
 def starting_genomes(planner: Planner, genomes: GenomeSpace) -> dict[str, np.ndarray]:
-    """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from."""
+    """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from.
+
+    Where exponents are searched, the elimination by the losses alone starts too.
+    """
+    blends = {name: Blend.single(name) for name in planner.scores}
+    blends |= {ELIMINATION: Blend.elimination()} if genomes.set_aware else {}
     if not isinstance(planner.allocation, Evolved):
-        return {name: genomes.base(name) for name in planner.scores}
+        return {name: genomes.encode(blend) for name, blend in blends.items()}
     result = {}
     for start, allocation in planner.allocation.start.items():
-        for name, scores in planner.scores.items():
-            counts = allocation.allocate(planner.structure, scores, planner.budget)
-            result[f"{name} ({start})"] = genomes.base(name, weights_of(counts, planner.structure.widths))
+        for name, blend in blends.items():
+            counts = allocation.allocate(planner.structure, planner.group_scores(blend), planner.budget)
+            keep = weights_of(counts, planner.structure.widths)
+            result[f"{name} ({start})"] = genomes.encode(replace(blend, keep=keep))
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -19,16 +19,24 @@ from blendsearch.blending import (
 )
 from blendsearch.criteria import (
     ApplicableScores,
+    DropLosses,
     ScoringSetup,
     applicable,
     names,
     score_applicable,
-    score_network,
 )
 from blendsearch.data.batches import Split
 from blendsearch.errors import BlendsearchError
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.experiment.members import adapt_members, blend_scores, criteria_of, keep_members, score_members
+from blendsearch.experiment.losses import losses_for, write_losses
+from blendsearch.experiment.members import (
+    adapt_members,
+    blend_scores,
+    criteria_of,
+    keep_members,
+    score_by_blend,
+    score_members,
+)
 from blendsearch.results.records.common import AgreementRecord
 from blendsearch.results.records.scoring import ScoresRecord
 from blendsearch.results.run_folder import RunFolder
@@ -44,8 +52,8 @@ AGREEMENT = "records/agreement.json"
 class BlendScorer:
     """Scores a network by a blend (a base criterion is a blend of one).
 
-    known: scores of the network as it was when `structure` was read from it; any other network gets statistics of
-    its own from the calibration split.
+    known, losses: scores, and for a set-aware blend drop losses, of the network as it was when `structure` was read
+    from it; any other network gets statistics of its own from the calibration split.
     """
 
     blend: Blend
@@ -53,17 +61,18 @@ class BlendScorer:
     structure: Structure
     calibration: Split
     setup: ScoringSetup
+    losses: DropLosses = field(default_factory=dict)
 
     @classmethod
     def of(cls, experiment: Experiment, blend: Blend, known: Scores) -> BlendScorer:
         """Return the scorer of an experiment's network by a blend."""
-        return cls(blend, known, experiment.structure, experiment.splits.calibration, experiment.scoring)
+        losses = losses_for(experiment, [blend])
+        return cls(blend, known, experiment.structure, experiment.splits.calibration, experiment.scoring, losses)
 
     def __call__(self, network: nn.Module, structure: Structure) -> dict[str, Tensor]:
         if structure is self.structure:
-            return blend_scores(self.blend, self.known)
-        fresh = score_network(network, structure, self.calibration.batches(128), self.blend.criteria, self.setup)
-        return blend_scores(self.blend, fresh)
+            return blend_scores(self.blend, self.known, self.losses)
+        return score_by_blend(self.blend, network, structure, self.calibration.batches(128), self.setup)
 
 
 def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
@@ -78,9 +87,12 @@ def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
         return read_scores(folder, SCORES, record.criteria), record
     start = time.perf_counter()
     members = keep_members(experiment)
-    found = score_calibration(experiment, needed_criteria(experiment, members))
+    set_aware = experiment.space.blend.set_aware or any(one.blend.set_aware for one in members.values())
+    found = score_calibration(experiment, needed_criteria(experiment, members), set_aware=set_aware)
     refuse_left_out(experiment, members, found.left_out)
-    scores, wanted = pick_scores(experiment, members, found.scores), wanted_criteria(experiment)
+    scores, wanted = pick_scores(experiment, members, found), wanted_criteria(experiment)
+    if set_aware:
+        write_losses(folder, found.losses)
     record = ScoresRecord(
         seconds=round(time.perf_counter() - start, 3),
         criteria=list(scores),
@@ -93,8 +105,11 @@ def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
     return scores, record
 
 
-def score_calibration(experiment: Experiment, criteria: Sequence[str]) -> ApplicableScores:
-    """Score the network as it is now under the criteria that apply, from the calibration split."""
+def score_calibration(experiment: Experiment, criteria: Sequence[str], *, set_aware: bool = False) -> ApplicableScores:
+    """Score the network as it is now under the criteria that apply, from the calibration split.
+
+    set_aware: also return its drop losses.
+    """
     split = experiment.splits.calibration
     batches = -(-len(split) // 128)
     return score_applicable(
@@ -104,6 +119,7 @@ def score_calibration(experiment: Experiment, criteria: Sequence[str]) -> Applic
         criteria,
         experiment.scoring,
         progress=lambda task, done, total, detail="": experiment.progress(task, done, batches, detail),
+        set_aware=set_aware,
     )
 
 
@@ -153,10 +169,10 @@ def needed_criteria(experiment: Experiment, members: Mapping[str, AdaptedBlend])
     return list(dict.fromkeys([*wanted_criteria(experiment), *criteria_of(members)]))
 
 
-def pick_scores(experiment: Experiment, members: Mapping[str, AdaptedBlend], found: Scores) -> Scores:
+def pick_scores(experiment: Experiment, members: Mapping[str, AdaptedBlend], found: ApplicableScores) -> Scores:
     """Return the scores of the criteria that the space asks for, and of its blends, out of those of all it took."""
-    own = {name: found[name] for name in wanted_criteria(experiment) if name in found}
-    return own | score_members(members, found)
+    own = {name: found.scores[name] for name in wanted_criteria(experiment) if name in found.scores}
+    return own | score_members(members, found.scores, found.losses)
 
 
 def write_scores(folder: RunFolder, name: str, scores: Scores) -> None:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.blending import Blend, Scores, rank_all
+from blendsearch.blending.blend import NO_LOSSES
 from blendsearch.compute import Compute
+from blendsearch.criteria import DropLosses
 from blendsearch.criteria.ranking import rank
 from blendsearch.experiment.members import blend_scores
 from blendsearch.progress import Progress, silent
@@ -66,6 +68,7 @@ class Inspector:
         sample_images: SampleImages,
         compute: Compute,
         blend: Blend | None = None,
+        losses: DropLosses = NO_LOSSES,
         progress: Progress = silent,
     ) -> None:
         self.structure, self.sample_images, self.compute = structure, sample_images, compute
@@ -73,7 +76,8 @@ class Inspector:
         self.criteria = list(scores)
         self.ranks = rank_all(scores)
         if blend is not None:
-            self.ranks = {BLEND: {g: rank(values) for g, values in blend_scores(blend, scores).items()}, **self.ranks}
+            found = blend_scores(blend, scores, losses)
+            self.ranks = {BLEND: {group: rank(values) for group, values in found.items()}, **self.ranks}
         self.edition = secrets.token_hex(4)
         self.summaries = summaries(
             self.network,

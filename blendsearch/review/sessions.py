@@ -12,6 +12,7 @@ from blendsearch.config import Space, migrate_space
 from blendsearch.criteria import score_applicable
 from blendsearch.errors import ConfigError, RunError
 from blendsearch.experiment import Experiment, check_before_work
+from blendsearch.experiment.losses import losses_for
 from blendsearch.experiment.members import adapt_members
 from blendsearch.experiment.scoring import needed_criteria, pick_scores, score_criteria
 from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
@@ -159,6 +160,7 @@ def _inspect(experiment: Experiment, scores: Scores, blend: Blend | None) -> Ins
         sample_images=_sample_images(experiment),
         compute=experiment.compute,
         blend=blend,
+        losses=losses_for(experiment, [blend] if blend is not None else []),
         progress=experiment.progress,
     )
 
@@ -180,8 +182,9 @@ def _found_blend(experiment: Experiment) -> AdaptedBlend | None:
 def _score_stage(experiment: Experiment, place: Place, members: Mapping[str, AdaptedBlend]) -> Scores:
     """Score a network on its way through the loop under the space's criteria and blends, as `score_criteria` does."""
     batches, needed = experiment.splits.calibration.batches(128), needed_criteria(experiment, members)
-    found = score_applicable(place.network, place.structure, batches, needed, experiment.scoring)
-    return pick_scores(experiment, members, found.scores)
+    set_aware = any(adapted.blend.set_aware for adapted in members.values())
+    found = score_applicable(place.network, place.structure, batches, needed, experiment.scoring, set_aware=set_aware)
+    return pick_scores(experiment, members, found)
 
 
 def _check_rater(rater: str) -> None:

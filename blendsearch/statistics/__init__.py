@@ -6,6 +6,7 @@ from blendsearch.statistics.layers import LayerMeasure, Recorder, recorded
 from blendsearch.statistics.measures import MEASURES, Measure, accumulated, measure
 from blendsearch.statistics.passes import Pass, own_pass
 from blendsearch.statistics.ratings import Ratings
+from blendsearch.statistics.readers import ReaderGram, ReaderOutputGradient
 from blendsearch.statistics.statistics import Norm, Statistics
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Norm",
     "Pass",
     "Ratings",
+    "ReaderGram",
+    "ReaderOutputGradient",
     "Recorder",
     "Statistics",
     "accumulated",

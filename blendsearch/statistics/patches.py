@@ -42,28 +42,51 @@ def weight_gradients(module: Any, given: Tensor, gradient: Tensor, at_most: int 
 def at_positions(module: nn.Module, given: Tensor, places: Callable[[int], Tensor]) -> tuple[Tensor, Tensor]:
     """Return a layer's weights [C_in, kernel, outputs] and the patches [C_in, kernel, samples] they meet.
 
-    places: how many output positions an image has -> the ones to take. A linear layer has a kernel of one and as
-    many positions as its input has vectors per image.
+    places: how many output positions an image has -> the ones to take, row by row. A linear layer has a kernel of one
+    and as many positions as its input has vectors per image. Samples: the positions of the first image, then of the
+    next.
     """
     if isinstance(module, nn.Linear):
         vectors = given.flatten(1, -2) if given.dim() > 2 else given[:, None]
         taken = vectors[:, places(vectors.shape[1]).to(given.device)]
-        return channels_first(module, module.weight.detach(), "in")[:, None], taken.flatten(0, 1).T[:, None]
-    assert isinstance(module, nn.Conv2d)
-    image = padded(module, given)
+        return input_weights(module), taken.flatten(0, 1).T[:, None]
+    transposed = isinstance(module, nn.ConvTranspose2d)
+    assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    image = _spread(module, given) if isinstance(module, nn.ConvTranspose2d) else padded(module, given)
+    stride = (1, 1) if transposed else module.stride
     spans = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-    high, wide = ((n - s - 1) // t + 1 for n, s, t in zip(image.shape[2:], spans, module.stride, strict=True))
+    high, wide = ((n - s - 1) // t + 1 for n, s, t in zip(image.shape[2:], spans, stride, strict=True))
     chosen = places(high * wide).to(given.device)
-    rows = _reach(chosen // wide, 0, module)[:, :, None]  # [P, k, 1]
-    columns = _reach(chosen % wide, 1, module)[:, None, :]
+    rows = _reach(chosen // wide, stride[0], module.kernel_size[0], module.dilation[0])[:, :, None]  # [P, k, 1]
+    columns = _reach(chosen % wide, stride[1], module.kernel_size[1], module.dilation[1])[:, None, :]
     patches = image[:, :, rows, columns].flatten(3)  # [N, C_in, P, kernel]
-    weights = channels_first(module, module.weight.detach(), "in").flatten(2).transpose(1, 2)
-    return weights, patches.permute(1, 3, 0, 2).flatten(2)
+    return input_weights(module), patches.permute(1, 3, 0, 2).flatten(2)
 
 
-def _reach(place: Tensor, axis: int, module: nn.Conv2d) -> Tensor:
-    taps = torch.arange(module.kernel_size[axis], device=place.device) * module.dilation[axis]
-    return place[:, None] * module.stride[axis] + taps
+def input_weights(module: nn.Module) -> Tensor:
+    """Return a layer's weights as [C_in, kernel, outputs]; taps as its patches have them."""
+    weight = channels_first(module, module.get_parameter("weight").detach(), "in")
+    if isinstance(module, nn.Linear):
+        return weight[:, None]
+    if isinstance(module, nn.ConvTranspose2d):
+        weight = weight.flip(2, 3)  # as a convolution it runs over its kernel backwards
+    return weight.flatten(2).transpose(1, 2)
+
+
+def _spread(module: nn.ConvTranspose2d, given: Tensor) -> Tensor:
+    """Return the image over which a plain convolution with the flipped kernel gives what the transposed one does."""
+    (high, wide), (down, right) = given.shape[2:], module.stride
+    spread = given.new_zeros(*given.shape[:2], (high - 1) * down + 1, (wide - 1) * right + 1)
+    spread[:, :, ::down, ::right] = given
+    border = []
+    for axis in (1, 0):
+        before = module.dilation[axis] * (module.kernel_size[axis] - 1) - int(module.padding[axis])
+        border += [before, before + module.output_padding[axis]]
+    return F.pad(spread, border)
+
+
+def _reach(place: Tensor, stride: int, taps: int, dilation: int) -> Tensor:
+    return place[:, None] * stride + torch.arange(taps, device=place.device) * dilation
 
 
 def filter_rows(tensor: Tensor, member: Member, width: int) -> Tensor:

@@ -144,6 +144,11 @@ def assert_same(observed, expected, name):
     assert observed.keys() == expected.keys()
     for group, score in expected.items():
         where = f"{name}, group {group}"
+        if CRITERIA.get(name).greedy:
+            # A near tie may fall either way, and then a few filters change places.
+            alike = torch.isclose(observed[group], score, rtol=1e-3, atol=1e-5)
+            assert alike.double().mean() >= 0.99, where
+            continue
         torch.testing.assert_close(observed[group], score, rtol=1e-3, atol=1e-5, msg=lambda m, w=where: f"{w}: {m}")
 
 

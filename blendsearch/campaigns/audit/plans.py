@@ -31,7 +31,8 @@ def draw_plans(experiment: Experiment, scores: Scores) -> list[DrawnPlan]:
     """Return different plans, about a third each: of base criteria, of random blends, of an evolving search."""
     count, seed = experiment.space.audit.plans, experiment.seed("audit")
     problem = make_problem(experiment, scores)
-    genomes = GenomeSpace(cluster_criteria(experiment, scores), searched_groups(experiment))
+    clusters = cluster_criteria(experiment, scores)
+    genomes = GenomeSpace(clusters, searched_groups(experiment), set_aware=experiment.space.blend.set_aware)
     found: dict[str, DrawnPlan] = {}
 
     def add(name: str, kind: str, plan: Plan) -> bool:

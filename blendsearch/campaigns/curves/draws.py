@@ -13,7 +13,7 @@ from blendsearch.allocation import Allocation, Budget
 from blendsearch.blending import AdaptedBlend
 from blendsearch.campaigns.curves.summary import richest_evidence
 from blendsearch.compute import child_seed, generator
-from blendsearch.criteria import CRITERIA, Scores, ScoringSetup, score_network
+from blendsearch.criteria import CRITERIA, Scores, ScoringSetup, score_applicable
 from blendsearch.data.batches import Split
 from blendsearch.experiment.members import score_members
 from blendsearch.results.records.curves import DrawRecord
@@ -136,9 +136,12 @@ def _score(setup: CurvesSetup, draw: CurveDraw, images: Split | None) -> Scores:
     criteria = list(dict.fromkeys(criterion for name in draw.names for criterion in setup.criteria_of(name)))
     scoring = replace(setup.scoring, seed=child_seed(setup.seed, JOB, "statistics", draw.draw))
     batches = () if images is None else images.batches(128)
-    found = score_network(setup.network, setup.structure, batches, criteria, scoring)
     members = {name: adapted for name, adapted in setup.members.items() if name in draw.names}
-    return {name: found[name] for name in draw.names if name not in members} | score_members(members, found)
+    set_aware = any(adapted.blend.set_aware for adapted in members.values())
+    found = score_applicable(setup.network, setup.structure, batches, criteria, scoring, set_aware=set_aware)
+    scores = found.complete()
+    own = {name: scores[name] for name in draw.names if name not in members}
+    return own | score_members(members, scores, found.losses)
 
 
 def measure_accuracy(setup: CurvesSetup, plan: Plan) -> float:

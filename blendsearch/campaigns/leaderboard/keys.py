@@ -16,7 +16,8 @@ from blendsearch.allocation import ALLOCATIONS
 from blendsearch.blending import Blend
 from blendsearch.campaigns.leaderboard.source import code_digest
 from blendsearch.config import Board, BudgetConfig, NamedSection, NetworkConfig
-from blendsearch.criteria import CRITERIA, measures_of, score_network
+from blendsearch.criteria import CRITERIA, DropLoss, measures_of, score_network
+from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
 from blendsearch.experiment import Experiment
 from blendsearch.files import content_digest
 from blendsearch.registry import Registry
@@ -76,13 +77,17 @@ def criterion_key(name: str, ratings: Ratings | None) -> Key:
 def scorer_key(blend: Blend, ratings: Ratings | None) -> Key:
     """Return what determines a criterion or a blend: its factors, and its members with their code."""
     members = [criterion_key(name, ratings) for name in blend.criteria]
-    alone = len(blend.terms) == 1 and not blend.members
-    return members[0] if alone else {"blend": _factors(blend), "members": members}
+    alone = blend.single_term is not None and not blend.members
+    if alone:
+        return members[0]
+    code = {"losses": code_digest(DropLoss, *map(MEASURES.get, LOSS_NEEDS))} if blend.set_aware else {}
+    return {"blend": _factors(blend), "members": members, **code}
 
 
 def _factors(blend: Blend) -> Key:
     """Return what a blend makes of its criteria, with the blends in it."""
-    content = {key: blend.to_dict()[key] for key in ("unit", "groups", "weights")}
+    whole = blend.to_dict()
+    content: Key = {key: whole[key] for key in ("unit", "groups", "weights", "alpha") if key in whole}
     inner = {name: _factors(member) for name, member in blend.members.items()}
     return {**content, "members": inner} if inner else content
 

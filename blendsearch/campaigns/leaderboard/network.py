@@ -15,6 +15,7 @@ from blendsearch.criteria import score_applicable
 from blendsearch.errors import BlendsearchError, BudgetError
 from blendsearch.experiment import Experiment
 from blendsearch.experiment.latency import price_structure
+from blendsearch.experiment.losses import losses_for
 from blendsearch.experiment.members import blend_scores
 from blendsearch.experiment.scoring import measure_agreement
 from blendsearch.experiment.unpruned import RECORD, measure_allocation, read_test_accuracy, train_unpruned
@@ -104,7 +105,9 @@ class BoardNetwork:
 
     def measure_agreement(self) -> AgreementRecord:
         """Return Spearman's rho between all that is compared."""
-        return measure_agreement({name: blend_scores(blend, self.scores) for name, blend in self.compared.items()})
+        losses = losses_for(self.experiment, self.blends.values())
+        compared = self.compared.items()
+        return measure_agreement({name: blend_scores(blend, self.scores, losses) for name, blend in compared})
 
     def _score(self) -> None:
         """Score by each criterion in a pass of its own: what it takes is known, and a new one needs no other again."""

@@ -187,7 +187,8 @@ def retrain_cell(setups: Mapping[Combination, RetrainingSetup], cell: Cell) -> R
 def _make_setups(network: BoardNetwork, folder: RunFolder) -> dict[Combination, RetrainingSetup]:
     """Return what the cells of each combination share; the workers get all of it once."""
     board, experiment = network.board, network.experiment.at(folder)
-    scorers = {name: BlendScorer.of(experiment, blend, network.scores) for name, blend in network.compared.items()}
+    # The scorers of the network itself: its folder holds the drop losses of set-aware blends.
+    scorers = {n: BlendScorer.of(network.experiment, blend, network.scores) for n, blend in network.compared.items()}
     setups = {}
     for combination in list_combinations(board):
         allocation = network.allocations[combination.allocation]

@@ -71,7 +71,8 @@ def plan_phases(experiment: Experiment, scores: Scores, finest: Clusters) -> lis
         last = search.generations if number == len(units) else number * (search.generations // len(units))
         limit = share_limit(search.limit, number, len(units))
         own_seed = seed if number == 1 else child_seed(seed, unit)
-        phases.append(Phase(GenomeSpace(clusters, kept, ratios), last, limit, own_seed))
+        genomes = GenomeSpace(clusters, kept, ratios, set_aware=experiment.space.blend.set_aware)
+        phases.append(Phase(genomes, last, limit, own_seed))
     return phases
 
 

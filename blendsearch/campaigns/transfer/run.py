@@ -223,7 +223,8 @@ def _score_added(target: Target, experiment: Experiment, own: Scores) -> Scores:
 
 def _enter(target: Target, experiment: Experiment, scores: Scores, criteria: Sequence[str]) -> Contenders:
     """Return the blend, and the criteria named, each with its proxy."""
-    problem, blend = make_problem(experiment, scores), target.adapted.blend
+    blend = target.adapted.blend
+    problem = make_problem(experiment, scores, [blend])
     proxy = problem.values([problem.planner.plan(blend)])[0]
     transferred = make_contender(problem.planner, blend, proxy=proxy, kind=TRANSFERRED)
     return {TRANSFERRED: transferred, **{name: enter_criterion(problem, name, CRITERION) for name in criteria}}

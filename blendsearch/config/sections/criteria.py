@@ -70,11 +70,14 @@ class BlendConfig(Section):
     """Where genes are shared: one blend for the network, one a stage or one a layer.
 
     unit: several, from coarse to fine, make a search in phases that begins with the first and ends with the last.
+    set_aware: also search an exponent for each unit, by which the loss that dropping one more filter causes counts,
+    given those already dropped.
     """
 
     unit: Annotated[Unit | Units, Allowed("'network', 'stage', 'layer', or a list of them from coarse to fine")] = (
         "stage"
     )
+    set_aware: bool = False
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ STEP = 0.2
 KEPT_STEP = 0.1
 """Standard deviation of the step of a group's weight: about 0.4 octaves, a third more or less."""
 
+ALPHA_STEP = 0.25
+"""Standard deviation of an exponent's step."""
 
 BUDGET_STEP = 0.15
 """Standard deviation of the budget's step, as a share of its range."""
@@ -25,15 +27,20 @@ BUDGET_STEP = 0.15
 def cross(first: Genes, second: Genes, *, space: GenomeSpace) -> tuple[Genes, Genes]:
     """Exchange parts of two genomes in place: whole units or single clusters, then mix factors they share.
 
-    A cluster's member and factor travel together, for a factor means nothing without the criterion it weighs.
+    A cluster's member and factor travel together, for a factor means nothing without the criterion it weighs; a
+    unit's exponent goes with the whole unit.
     """
-    parts: Iterable[tuple[int, ...]] = ((number,) for number in range(len(space.cluster_genes)))
+    parts: Iterable[tuple[tuple[int, ...], int | None]]
+    parts = (((number,), None) for number in range(len(space.cluster_genes)))
     if len(space.units) > 1 and random.random() < 0.5:
-        parts = space.units.values()
-    for numbers in parts:
+        parts = zip(space.units.values(), _exponents(space), strict=True)
+    for numbers, exponent in parts:
         if random.random() < 0.5:
             _swap(first, second, numbers)
+            if exponent is not None:
+                first[exponent], second[exponent] = second[exponent], first[exponent]
     _mix_factors(first, second, space)
+    _mix_exponents(first, second, space)
     _mix_kept(first, second, space)
     _mix_budgets(first, second, space)
     return first, second
@@ -52,6 +59,19 @@ def _mix_factors(first: Genes, second: Genes, space: GenomeSpace) -> None:
         if own.choose(first[member]) == own.choose(second[member]) and random.random() < 0.5:
             (low,), (high,) = tools.cxBlend([first[factor]], [second[factor]], alpha=0.25)
             first[factor], second[factor] = _bounded(low), _bounded(high)
+
+
+def _exponents(space: GenomeSpace) -> list[int] | list[None]:
+    """Return the place of each unit's exponent; None for each where there are none."""
+    return list(range(*space.alpha_genes.indices(space.size))) if space.set_aware else [None] * len(space.units)
+
+
+def _mix_exponents(first: Genes, second: Genes, space: GenomeSpace) -> None:
+    """Apply blend crossover to about half of the exponents."""
+    for place in _exponents(space):
+        if place is not None and random.random() < 0.5:
+            (low,), (high,) = tools.cxBlend([first[place]], [second[place]], alpha=0.25)
+            first[place], second[place] = _bounded(low), _bounded(high)
 
 
 def _mix_kept(first: Genes, second: Genes, space: GenomeSpace) -> None:
@@ -76,17 +96,31 @@ def _mix_budgets(first: Genes, second: Genes, space: GenomeSpace) -> None:
 def mutate(genome: Genes, *, space: GenomeSpace) -> tuple[Genes]:
     """Change a genome in place: about one cluster or, where they are searched, one group's weight; at least one.
 
-    Where budgets are searched, the budget in a third of the cases, and then nothing else.
+    Where budgets are searched, the budget in a third of the cases, and then nothing else. Where exponents are, one of
+    them in a third of the cases that are left to clusters.
     """
     if space.ratios is not None and random.random() < 1 / 3:
         genome[-1] = _bounded(genome[-1] + random.gauss(0.0, BUDGET_STEP))
         return (genome,)
     if space.kept and random.random() < 0.5:
         return _mutate_kept(genome, space)
+    if space.set_aware and random.random() < 1 / 3:
+        return _mutate_exponent(genome, space)
     count = len(space.cluster_genes)
     numbers = [number for number in range(count) if random.random() < 1 / count]
     for number in numbers or [random.randrange(count)]:
         random.choice((_step, _step, _reset, _redraw))(genome, number, space)
+    return (genome,)
+
+
+def _mutate_exponent(genome: Genes, space: GenomeSpace) -> tuple[Genes]:
+    """Move about one unit's exponent by a Gaussian step or to 0 or 1, whichever it is not."""
+    places = range(*space.alpha_genes.indices(space.size))
+    chosen = [place for place in places if random.random() < 1 / len(places)] or [random.choice(places)]
+    for place in chosen:
+        ends = [end for end in (0.0, 1.0) if end != genome[place]]
+        stepped = _bounded(genome[place] + random.gauss(0.0, ALPHA_STEP))
+        genome[place] = random.choice((stepped, random.choice(ends)))
     return (genome,)
 
 
