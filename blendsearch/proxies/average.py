@@ -12,6 +12,7 @@ from torch import nn
 
 from blendsearch.errors import ConfigError, unknown_name
 from blendsearch.proxies.base import PROXIES, Estimate, Proxy, ProxyContext, register_proxy
+from blendsearch.proxies.passes import counted
 from blendsearch.structure import Plan
 
 
@@ -19,8 +20,8 @@ from blendsearch.structure import Plan
 class Average(Proxy):
     """Estimates each candidate by several proxies and returns the mean: their errors cancel in part.
 
-    proxies: names, or mappings of a name and its options, as in a space file. Costs as much as all of them. No
-    search_images here: each of the proxies has its own.
+    proxies: names, or mappings of a name and its options, as in a space file. Costs as much as all of them, but that
+    a candidate is refitted once for all who refit it alike. No search_images here: each of the proxies has its own.
     """
 
     name = "average"
@@ -34,6 +35,7 @@ class Average(Proxy):
         for position, proxy in enumerate(self.proxies):
             if any(proxy.same_as(other) for other in self.proxies[:position]):
                 raise ConfigError(f"proxy.proxies: '{proxy.name}' with the same options is named twice; leave one out")
+        self.alike = _alike(self.proxies)
 
     def same_as(self, other: Proxy) -> bool:
         if not isinstance(other, Average) or len(self.proxies) != len(other.proxies):
@@ -47,10 +49,26 @@ class Average(Proxy):
 
     def estimate(self, network: nn.Module, plan: Plan) -> Estimate:
         start = time.perf_counter()
-        # Each proxy uses its network up.
-        found = [proxy.estimate(copy.deepcopy(network), plan) for proxy in self.proxies]
-        value, passes = fmean(one.value for one in found), sum(one.passes for one in found)
-        return Estimate(value, time.perf_counter() - start, passes)
+        values, passes = [], 0
+        for first, *others in self.alike:
+            adapted = self.context.compute.place(copy.deepcopy(network))  # each kind uses its network up
+            found = first.estimate(adapted, plan)
+            with counted(adapted) as more:
+                values += [found.value, *(proxy.value(adapted) for proxy in others)]
+            passes += found.passes + more()
+        return Estimate(fmean(values), time.perf_counter() - start, passes)
+
+
+def _alike(proxies: Sequence[Proxy]) -> list[list[Proxy]]:
+    """Return the proxies in groups that adapt a candidate's network alike, in the order of their first ones."""
+    groups: list[list[Proxy]] = []
+    for proxy in proxies:
+        group = next((group for group in groups if group[0].adapts_like(proxy)), None)
+        if group is None:
+            groups.append([proxy])
+        else:
+            group.append(proxy)
+    return groups
 
 
 def _made(entry: object) -> Proxy:

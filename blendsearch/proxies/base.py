@@ -56,6 +56,8 @@ class Proxy:
 
     name: ClassVar[str]
     source: ClassVar[str]
+    adapts_as: ClassVar[type[Proxy] | None] = None
+    """The proxy whose `adapt`, and what it prepares for that, this class takes over unchanged; None: its own."""
 
     def __init__(self, search_images: int | None = None) -> None:
         positive(search_images=search_images)
@@ -70,6 +72,13 @@ class Proxy:
         """Return whether another one has the same class and options, before either is prepared."""
         own, others = vars(self), vars(other)
         return type(self) is type(other) and own.keys() == others.keys() and all(_same(own[k], others[k]) for k in own)
+
+    def adapts_like(self, other: Proxy) -> bool:
+        """Return whether both change a candidate's network in the same way, before either is prepared."""
+        kinds = [vars(type(one)).get("adapts_as") or type(one) for one in (self, other)]  # subclasses do not inherit it
+        own, others = ({**vars(one), "search_images": None} for one in (self, other))
+        plain = all(type(one).estimate is Proxy.estimate for one in (self, other))
+        return plain and kinds[0] is kinds[1] and own == others
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:
         """Change the candidate's network in place before its accuracy is read."""

@@ -13,7 +13,7 @@ from blendsearch.config import TrainingConfig
 from blendsearch.errors import BlendsearchError
 from blendsearch.proxies import PROXIES, ProxyContext
 from blendsearch.structure import Plan, Structure
-from blendsearch.training import evaluate
+from blendsearch.training import Compensation, evaluate
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,40 @@ def test_average_is_the_mean_of_its_proxies_each_on_a_network_of_its_own(context
         one.prepare(context)
     expected = np.mean([one.estimate(context.structure.slice(context.network, plan), plan).value for one in single])
     assert average.estimate(context.structure.slice(context.network, plan), plan).value == pytest.approx(expected)
+
+
+def average_of(context, *proxies):
+    average = PROXIES.get("average")(proxies=list(proxies))
+    average.prepare(context)
+    return average
+
+
+def test_an_average_refits_a_candidate_once_for_all_who_refit_it_alike(context, plan, monkeypatch):
+    proxies = ["compensated", "zero_shot", {"name": "agreement", "search_images": 30}]
+    average, single = average_of(context, *proxies), [PROXIES.get(name)() for name in ("compensated", "zero_shot")]
+    single.append(PROXIES.get("agreement")(search_images=30))
+    for one in single:
+        one.prepare(context)
+    found = [one.estimate(context.structure.slice(context.network, plan), plan) for one in single]
+    refits = []
+    monkeypatch.setattr(Compensation, "refit", lambda *a, real=Compensation.refit: refits.append(1) or real(*a))
+    estimate = average.estimate(context.structure.slice(context.network, plan), plan)
+    assert len(refits) == 1
+    assert estimate.value == np.mean([one.value for one in found])
+    calibration = len(context.calibration)
+    assert estimate.passes == sum(one.passes for one in found) - calibration
+
+
+def test_proxies_that_refit_otherwise_refit_for_themselves(context):
+    make = PROXIES.get
+    assert make("compensated")().adapts_like(make("agreement")(search_images=9))
+    for other in (make("agreement")(ridge=0.1), make("zero_shot")(), make("compensated_finetune")(), make("average")()):
+        assert not make("compensated")().adapts_like(other)
+
+    class Stranger(make("agreement")):
+        """Of another package; what its own `prepare` does, nobody knows."""
+
+    assert not make("compensated")().adapts_like(Stranger())
 
 
 @pytest.mark.parametrize(

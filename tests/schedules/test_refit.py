@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 
 import pytest
 import torch
@@ -13,7 +15,8 @@ from blendsearch.config import TrainingConfig, load_space
 from blendsearch.errors import ConfigError, DataError
 from blendsearch.experiment.experiment import take_unlabelled
 from blendsearch.schedules import SCHEDULES, Job, Refit
-from blendsearch.structure import Structure
+from blendsearch.schedules import refit as refit_module
+from blendsearch.structure import Plan, Structure
 from blendsearch.training import Compensation, evaluate
 from blendsearch.validation.space import checked_from_dict
 
@@ -56,6 +59,40 @@ def test_one_shot_is_the_sliced_network_refitted_by_hand(trained, job):
     Compensation(trained, job.structure, job.compensation.images, positions=10**6).refit(by_hand, outcome.plan)
     pairs = zip(outcome.network.state_dict().values(), by_hand.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def by_hand(network, job, plan):
+    """Refit a sliced copy of a network with a compensation of its own; return its weights."""
+    pruned = job.structure.slice(network, plan)
+    refit = job.compensation
+    Compensation(network, job.structure, refit.images, positions=refit.positions, seed=3).refit(pruned, plan)
+    return pruned.state_dict()
+
+
+def test_what_is_kept_of_the_uncut_network_serves_every_plan_and_never_another_network(trained, job):
+    network = copy.deepcopy(trained)
+    for changed in (False, True):
+        if changed:  # in place, as training does
+            torch.nn.init.normal_(network.conv2.weight, generator=torch.Generator().manual_seed(0))
+        for first in (0, 1):
+            plan = Plan(
+                {g: tuple(range(first, width, 2)) for g, width in job.structure.widths.items()}, job.structure.widths
+            )
+            pruned = job.structure.slice(network, plan)
+            job.compensation(network, job.structure, pruned, plan, job.compute, 3)
+            assert len(job.compensation.kept) == 1
+            wanted = by_hand(network, job, plan)
+            assert all(torch.equal(one, wanted[name]) for name, one in pruned.state_dict().items())
+
+
+def test_the_uncut_network_is_recorded_once_for_all_plans(trained, job, monkeypatch):
+    made = []
+    monkeypatch.setattr(refit_module, "Compensation", lambda *a, **k: made.append(1) or Compensation(*a, **k))
+    for ratio in (0.3, 0.5, 0.7):
+        SCHEDULES.get("one_shot")().run(trained, dataclasses.replace(job, budget=Budget("flops", ratio)))
+    assert len(made) == 1
+    assert pickle.loads(pickle.dumps(job.compensation)).kept == {}
+    assert len(job.compensation.kept) == 1
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if getattr(SCHEDULES.get(name), "keeps_weights", False)])
