@@ -27,7 +27,7 @@ from blendsearch.models.zoo import MODELS
 from blendsearch.statistics import gather
 from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.structure import Structure
-from blendsearch.structure.groups import dependency_graph
+from blendsearch.structure.dependencies import dependency_graph
 
 Data = list[tuple[Tensor, Tensor]]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import blendsearch
@@ -25,3 +27,10 @@ def test_no_room_imports_a_room_by_name():
     assert found.keys() == {"__init__.py", "models/loading.py"}
     assert found["models/loading.py"] == ["module"]
     assert all("blendsearch" in given or given == "_HOMES[name]" for given in found["__init__.py"])
+
+
+def test_a_worker_does_not_import_the_package_that_finds_groups():
+    """It takes as long to import as torch, and every worker process would do it anew."""
+    given = "import sys, blendsearch.evolution.fitness; print('torch_pruning' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", given], capture_output=True, text=True, cwd=PACKAGE.parent, check=True)
+    assert done.stdout == "False\n"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 
-from blendsearch.errors import StructureError
 from blendsearch.models.shortcuts import ZeroPadShortcut
 from blendsearch.structure.slicing import is_depthwise, tensor_dims
 from blendsearch.structure.trace import CONVOLUTIONS, Site, Trace
@@ -52,46 +49,14 @@ class Group:
     inner: bool
 
 
-class _ShortcutPruner(tp.pruner.function.BasePruningFunc):
-    """Tells Torch-Pruning that the two sides of a ZeroPadShortcut are independent, as in a convolution."""
-
-    def prune_out_channels(self, layer: ZeroPadShortcut, idxs: Any) -> nn.Module:
-        raise NotImplementedError("blendsearch slices networks itself")
-
-    def prune_in_channels(self, layer: ZeroPadShortcut, idxs: Any) -> nn.Module:
-        raise NotImplementedError("blendsearch slices networks itself")
-
-    def get_out_channels(self, layer: ZeroPadShortcut) -> int:
-        return layer.out_channels
-
-    def get_in_channels(self, layer: ZeroPadShortcut) -> int:
-        return layer.in_channels
-
-
-def dependency_graph(network: nn.Module, example: Tensor) -> Any:
-    """Build Torch-Pruning's graph; `network` should be a copy, its parameters all get requires_grad."""
-    for parameter in network.parameters():
-        parameter.requires_grad_(True)
-    with warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")
-        try:
-            return tp.DependencyGraph().build_dependency(
-                network, example, customized_pruners={ZeroPadShortcut: _ShortcutPruner()}, verbose=False
-            )
-        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-            kind = type(network).__name__
-            raise StructureError(
-                f"{kind}: Torch-Pruning's dependency graph cannot follow this network "
-                f"({type(error).__name__}: {error}); channel shuffles by reshaping are a known cause"
-            ) from error
-
-
 def find_groups(network: nn.Module, example: Tensor, trace: Trace) -> tuple[list[Group], dict[str, str]]:
     """Return the groups in forward order, and the refused ones: convolution -> reason.
 
     network: a copy in evaluation mode, see `dependency_graph`. Grouped (not depthwise) convolutions and modules
     whose channels cannot be indexed make a group refused, by name.
     """
+    from blendsearch.structure.dependencies import dependency_graph  # slow to import; workers find no groups
+
     graph = dependency_graph(network, example)
     names = {module: name for name, module in network.named_modules()}
     groups: list[Group] = []
