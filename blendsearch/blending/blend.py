@@ -15,6 +15,7 @@ from blendsearch.blending.ranks import Scores, rank_all, standardised
 from blendsearch.criteria.elimination import DropLosses
 from blendsearch.errors import BlendsearchError
 from blendsearch.plain import State, Unchecked
+from blendsearch.results.words import DROP_LOSS
 
 NETWORK = "network"
 NO_LOSSES: DropLosses = {}
@@ -76,6 +77,12 @@ class Blend:
     def with_members(self, blends: Mapping[str, Blend]) -> Blend:
         """Return the blend with those of the named blends embedded that are among its terms."""
         return replace(self, members=self.members | {name: blends[name] for name in self.terms if name in blends})
+
+    def says(self, group: str) -> dict[str, float]:
+        """Return what has a say in a group: its terms with their factors, the drop loss with its exponent."""
+        unit = self._unit_of([group])[group]
+        said = {name: factor for name, factor in self.weights[unit].items() if factor > 0}
+        return said | ({DROP_LOSS: self.alpha[unit]} if self.alpha.get(unit, 0.0) > 0 else {})
 
     @property
     def set_aware(self) -> bool:

@@ -10,6 +10,9 @@ MINUS = "−"
 COSTS = {"flops": "FLOPs", "params": "parameters"}
 """Kinds of cost whose names pages write otherwise."""
 
+DROP_LOSS = "drop loss"
+"""What a set-aware blend's exponent weighs, among the criteria that its factors weigh."""
+
 
 def percent(share: float | None, digits: int = 2) -> str:
     """Return a share in [0, 1] as percent, or a dash."""

@@ -23,7 +23,7 @@ class Decision:
     """A blend and the plan that came of it.
 
     A criterion votes to keep a filter when it would keep it by itself: when the filter is among the best of the
-    group by its scores, as many as the plan keeps there.
+    group by its scores, as many as the plan keeps there. The drop loss votes as an elimination without criteria would.
     """
 
     blend: Blend
@@ -34,9 +34,11 @@ class Decision:
         return set(self.plan.keep[group])
 
     def factors(self, group: str) -> dict[str, float]:
-        """Return the criteria with a say in a group and their shares of it, which sum up to 1, the largest first."""
-        unit = next((u for u, members in self.blend.groups.items() if group in members), "network")
-        weights = {name: factor for name, factor in self.blend.weights[unit].items() if factor > 0}
+        """Return the criteria with a say in a group and their shares of it, which sum up to 1, the largest first.
+
+        The drop loss is among them where the group's unit has an exponent, which is its factor.
+        """
+        weights = self.blend.says(group)
         total = sum(weights.values())
         return {name: weights[name] / total for name in sorted(weights, key=lambda name: -weights[name])}
 

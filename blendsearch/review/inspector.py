@@ -19,6 +19,7 @@ from blendsearch.criteria import DropLosses
 from blendsearch.criteria.ranking import rank
 from blendsearch.experiment.members import blend_scores
 from blendsearch.progress import Progress, silent
+from blendsearch.results.words import DROP_LOSS
 from blendsearch.review import pictures
 from blendsearch.review.responses import BATCH, feature_maps, observed_site, summaries
 from blendsearch.review.sample_images import SampleImages
@@ -78,6 +79,8 @@ class Inspector:
         if blend is not None:
             found = blend_scores(blend, scores, losses)
             self.ranks = {BLEND: {group: rank(values) for group, values in found.items()}, **self.ranks}
+            if blend.set_aware:
+                self.ranks |= rank_all({DROP_LOSS: Blend.elimination().score({}, losses)})
         self.edition = secrets.token_hex(4)
         self.summaries = summaries(
             self.network,

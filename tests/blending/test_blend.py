@@ -79,7 +79,7 @@ def test_file_round_trip(blend, tmp_path):
     path = tmp_path / "deep" / "blend.json"
     blend.save(path)
     assert Blend.load(path) == blend
-    assert json.loads(path.read_text())["schema"] == 1
+    assert json.loads(path.read_text())["schema"] == 2
     assert [file.name for file in path.parent.iterdir()] == ["blend.json"]
 
 
@@ -116,7 +116,7 @@ MISTAKES = {
     "no_weights": (changed(weights={}), "weights"),
     "unknown_key": (changed(weight={}), "unknown key 'weight'; did you mean 'weights'"),
     "missing_key": (without("found_on"), "found_on missing"),
-    "newer_schema": (changed(schema=2), "schema: 2 given, only version 1"),
+    "newer_schema": (changed(schema=3), "schema: 3 given, only versions 1 and 2"),
     "no_schema": (without("schema"), "schema: None given"),
     "true_schema": (changed(schema=True), "schema: True given"),
     "unit": (changed(unit="stages"), "unit: 'stages' given, .*did you mean 'stage'"),

@@ -13,7 +13,7 @@ from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, ne
 from blendsearch.results.records.retraining import BLEND
 from blendsearch.results.records.search import BlendWeights, Generation, GroupRecord
 from blendsearch.results.runs import SearchRun
-from blendsearch.results.words import part_name
+from blendsearch.results.words import DROP_LOSS, part_name
 
 
 def _evolution_caption(run: SearchRun) -> str:
@@ -49,6 +49,11 @@ def _factors_caption(run: SearchRun) -> str:
     words = "Calibration factors: a filter's score is the sum of factor × rank, ranks in [0, 1] within its layer."
     if run.blend is None:
         return words
+    if any(run.blend.alpha.values()):
+        words = (
+            "Filter after filter goes that has the least of: the logarithm of the loss that dropping it causes, times "
+            "the exponent (under drop loss), plus the sum of factor × standardised rank."
+        )
     return f"{words} One set of factors for each {'whole network' if run.blend.unit == 'network' else run.blend.unit}."
 
 
@@ -174,16 +179,20 @@ def _label_bases(axes: Axes, bases: dict[str, float], best: str, theme: Theme) -
 
 
 def _factor_matrix(blend: BlendWeights) -> tuple[list[str], list[str], np.ndarray]:
-    """Return units, criteria by their sum of factors, and the matrix with NaN for a factor of 0."""
+    """Return units, criteria by their sum of factors, and the matrix with NaN for a factor of 0.
+
+    The exponents of a set-aware blend stand among the factors as those of the drop loss.
+    """
     units = list(blend.weights)
+    weights = {unit: {DROP_LOSS: blend.alpha.get(unit, 0.0), **factors} for unit, factors in blend.weights.items()}
     totals: dict[str, float] = {}
-    for factors in blend.weights.values():
+    for factors in weights.values():
         for name, factor in factors.items():
             totals[name] = totals.get(name, 0.0) + factor
     names = sorted((name for name, total in totals.items() if total > 0), key=lambda name: -totals[name])
     if not names:
         raise NotDrawn("blend.json holds no factor above 0.")
-    matrix = np.array([[blend.weights[unit].get(name, 0.0) for name in names] for unit in units])
+    matrix = np.array([[weights[unit].get(name, 0.0) for name in names] for unit in units])
     return units, names, np.where(matrix > 0, matrix, np.nan)
 
 

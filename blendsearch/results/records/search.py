@@ -189,10 +189,11 @@ class ClustersRecord(Record):
 
 
 class BlendWeights(Record):
-    """blend.json as reports show it: calibration factors for each unit."""
+    """blend.json as reports show it: calibration factors for each unit, and its exponent where it is set-aware."""
 
     unit: str
     weights: dict[str, dict[str, float]]
+    alpha: dict[str, float] = Field(default_factory=dict)
 
 
 class RandomSearchRecord(Record):
