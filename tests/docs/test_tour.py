@@ -51,8 +51,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join([".", str(ROOT)]), "OMP_NUM_THREADS": "1"}
 
 
-def play(page: Path, folder: Path, slow: bool) -> None:
-    """Write and type the blocks of a page in a folder that holds search_spaces, as the clone does."""
+def play(page: Path, folder: Path, slow: bool, timeout: int = 280) -> None:
+    """Write and type the blocks of a page in a folder that holds search_spaces, as the clone does.
+
+    timeout: seconds that a block may take.
+    """
     (folder / "search_spaces").symlink_to(ROOT / "search_spaces")
     for block in blocks(page):
         if block.title:
@@ -61,7 +64,7 @@ def play(page: Path, folder: Path, slow: bool) -> None:
             assert block.language == "bash", f"{page.name}: a {block.language} block without a title is not run"
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", block.text],
-                cwd=folder, env=environment(), capture_output=True, text=True, timeout=280,
+                cwd=folder, env=environment(), capture_output=True, text=True, timeout=timeout,
             )  # fmt: skip
             assert done.returncode == block.code, f"{block.text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
@@ -73,9 +76,10 @@ def test_a_page_can_be_typed(page, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.slow for b in blocks(page))], ids=lambda p: p.stem)
 def test_the_long_commands_of_a_page_can_be_typed(page, tmp_path):
-    play(page, tmp_path, slow=True)
+    play(page, tmp_path, slow=True, timeout=840)
 
 
 def test_every_page_is_in_the_navigation_and_has_something_to_type():
