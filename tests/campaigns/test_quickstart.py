@@ -19,6 +19,7 @@ SPACE = ROOT / "search_spaces" / "mnist_5k.yaml"
 SHRUNK = [
     "criteria=[l1, next_layer, activation_l2, random]",
     "training.epochs=2",
+    "retraining.seeds=2",
     "search.population=4",
     "search.generations=2",
     "search.random_search=false",
