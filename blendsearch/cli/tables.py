@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from blendsearch.results.verdicts import difference_sentences, limits_of_search
 from blendsearch.results.words import (
     in_percent,
     percent,
@@ -51,7 +52,7 @@ def text_table(title: str, *columns: str) -> Table:
 
 
 def result_table(summary: SearchSummary) -> Table:
-    """Return the unpruned network, the blend and the criteria, best first, with accuracy and what remains."""
+    """Return the unpruned network, the blend, and criteria and rivals, best first, with accuracy and what remains."""
     title = f"{summary.name}: {summary.budget.kind} budget {percent(summary.budget.ratio)}"
     seeds = plural(summary.seeds, "seed")
     table = plain_table(title, "network", f"test accuracy ({seeds})", "FLOPs", "parameters")
@@ -61,7 +62,8 @@ def result_table(summary: SearchSummary) -> Table:
         table.add_row(*_result_cells("random search", summary.random_search))
     for name, part in summary.ablation.items():
         table.add_row(*_result_cells(name, part))
-    for name, result in sorted(summary.criteria.items(), key=lambda item: -item[1].test_accuracy):
+    fixed = {**summary.rivals, **summary.criteria}
+    for name, result in sorted(fixed.items(), key=lambda item: -item[1].test_accuracy):
         own = result.allocation
         label = f"{name} ({own})" if own and own != summary.allocation else name
         table.add_row(*_result_cells(label, result))
@@ -69,12 +71,8 @@ def result_table(summary: SearchSummary) -> Table:
 
 
 def verdicts(summary: SearchSummary) -> list[str]:
-    """Return what follows from the differences: against the best criterion, by chance, and of the blend's parts."""
-    comparison = summary.comparison
-    sentences = [comparison.sentence, *(part.sentence for part in summary.ablation.values())]
-    if comparison.random_search is not None:
-        sentences.insert(1, comparison.random_search.sentence)
-    return [sentence for sentence in sentences if sentence is not None]
+    """Return what follows: from each difference, from the choice on fresh images, and how far those images flatter."""
+    return [*difference_sentences(summary), *limits_of_search(summary)]
 
 
 def _result_cells(name: str, result: Averages) -> list[str]:

@@ -11,7 +11,7 @@ from blendsearch.config.sections.criteria import BLEND_UNITS, BlendConfig, Blend
 from blendsearch.config.sections.data import AugmentationConfig, DataConfig
 from blendsearch.config.sections.jobs import AuditConfig, CurvesConfig
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
-from blendsearch.config.sections.search import FinalsConfig, LimitConfig, SearchConfig
+from blendsearch.config.sections.search import ChoiceConfig, FinalsConfig, LimitConfig, SearchConfig
 from blendsearch.config.sections.training import (
     CompensationConfig,
     DistillationConfig,
@@ -39,6 +39,7 @@ __all__ = [
     "DataConfig",
     "DistillationConfig",
     "EarlyStopConfig",
+    "ChoiceConfig",
     "FinalsConfig",
     "KeyPath",
     "LimitConfig",

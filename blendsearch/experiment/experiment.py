@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
-from blendsearch.compute import Compute, child_seed
+from blendsearch.compute import Compute, child_seed, generator
 from blendsearch.config import Space
 from blendsearch.criteria import ScoringSetup
 from blendsearch.data.batches import Split
@@ -69,6 +69,15 @@ class Experiment:
     def splits(self) -> Splits:
         """The four splits of the data."""
         return load_splits(self.space.data, self.space.seed, self.progress)
+
+    @cached_property
+    def search_parts(self) -> tuple[Split, Split] | None:
+        """The search images that the search sees and the fresh ones held back for its choice; None without a choice.
+
+        Raises DataError when one of them would have no image.
+        """
+        choice = self.space.search.choice
+        return None if choice is None else part_split(self.splits.search, choice.share, self.seed("choice"))
 
     @cached_property
     def network(self) -> nn.Module:
@@ -188,6 +197,21 @@ class Experiment:
     def pool(self, function: Callable[[S, I], R], state: S) -> WorkerPool[S, I, R]:
         """Return a pool of the space's workers, which apply a function of (state, item)."""
         return WorkerPool(function, state, workers=self.workers, threads=self.space.compute.threads)
+
+
+def part_split(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Return a share of a split's images, drawn by the seed, and the others, each in stored order.
+
+    Raises DataError when one of the two would have no image.
+    """
+    count = round(share * len(split))
+    if not 0 < count < len(split):
+        raise DataError(
+            f"search.choice.share: {share:g} given, which leaves {count} of {len(split)} search images to the search; "
+            "allowed a share that leaves both parts one at least"
+        )
+    order = torch.randperm(len(split), generator=generator(seed, "parts"))
+    return split.subset(order[:count].sort().values), split.subset(order[count:].sort().values)
 
 
 def take_unlabelled(splits: Sequence[Split], count: int, seed: int) -> Tensor:

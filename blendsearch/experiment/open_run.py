@@ -17,7 +17,7 @@ def check_before_work(experiment: Experiment) -> None:
 
     To be called before a job makes its folder, so that a job which cannot begin leaves none behind.
     """
-    _ = experiment.splits, experiment.structure, experiment.compensation
+    _ = experiment.splits, experiment.search_parts, experiment.structure, experiment.compensation
     check_criteria(experiment)
 
 

@@ -11,9 +11,11 @@ from blendsearch.allocation import Evolved, weights_of
 from blendsearch.blending import Blend
 from blendsearch.config import NamedSection
 from blendsearch.criteria import Scores
+from blendsearch.data.batches import Split
 from blendsearch.evolution.fitness import FitnessFunction, Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.problem import SearchProblem
+from blendsearch.evolution.two_parts import TwoParts
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.losses import losses_for, read_losses
 from blendsearch.proxies import PROXIES
@@ -28,17 +30,38 @@ def make_problem(experiment: Experiment, scores: Scores, blends: Iterable[Blend]
 
     blends: those that the problem's planner will be asked about, beside the ones that the space's search may find.
     """
-    losses = read_losses(experiment.folder) if experiment.space.blend.set_aware else losses_for(experiment, blends)
-    planner = Planner(experiment.structure, scores, experiment.allocation, experiment.budget, losses)
     fitness = make_fitness(experiment, experiment.space.proxy)
+    planner = make_planner(experiment, scores, blends)
     return SearchProblem(planner, fitness, tuple(experiment.space.search.objectives))
 
 
-def make_fitness(experiment: Experiment, proxy: NamedSection) -> FitnessFunction:
-    """Return what judges plans by a proxy, with the workers of the space."""
+def make_planner(experiment: Experiment, scores: Scores, blends: Iterable[Blend] = ()) -> Planner:
+    """Return what turns blends into plans under the experiment's allocation and budget; blends: see `make_problem`."""
+    losses = read_losses(experiment.folder) if experiment.space.blend.set_aware else losses_for(experiment, blends)
+    return Planner(experiment.structure, scores, experiment.allocation, experiment.budget, losses)
+
+
+def make_choice_problems(experiment: Experiment, scores: Scores) -> tuple[SearchProblem, SearchProblem]:
+    """Return the problem that the search sees, and the one by which all that it hands over is judged.
+
+    They are the same, except where the space has a choice: then the search sees a part of the search images, and all
+    of them judge what comes of it, of chance and of the criteria alike.
+    """
+    if experiment.search_parts is None:
+        problem = make_problem(experiment, scores)
+        return problem, problem
+    seen, fresh = (make_fitness(experiment, experiment.space.proxy, part) for part in experiment.search_parts)
+    images = [len(part) for part in experiment.search_parts]
+    planner = make_planner(experiment, scores)
+    return SearchProblem(planner, seen), SearchProblem(planner, TwoParts(seen, fresh, images[0] / sum(images)))
+
+
+def make_fitness(experiment: Experiment, proxy: NamedSection, search: Split | None = None) -> FitnessFunction:
+    """Return what judges plans by a proxy on the search images, or on a part of them, with the workers of the space."""
+    context = experiment.proxy_context
     return FitnessFunction(
         make(PROXIES, proxy),
-        experiment.proxy_context,
+        context if search is None else replace(context, search=search),
         workers=experiment.workers,
         threads=experiment.space.compute.threads,
     )

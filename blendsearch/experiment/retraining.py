@@ -18,11 +18,11 @@ from blendsearch.experiment.contenders import Contender
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.progress import Progress, silent
-from blendsearch.results.records.retraining import BLEND, FRONT, RetrainingOutcome
+from blendsearch.results.records.retraining import BLEND, FRONT, CorrectImages, RetrainingOutcome
 from blendsearch.results.run_folder import Checkpoint
 from blendsearch.schedules import Job, Refit, Schedule, Scorer
 from blendsearch.structure import Structure
-from blendsearch.training.evaluation import evaluate
+from blendsearch.training.evaluation import correct_mask, evaluate
 
 KEPT = (BLEND, FRONT)
 """Kinds of contenders whose networks are kept."""
@@ -123,12 +123,13 @@ def retrain(
     )
     outcome = setup.schedule.run(setup.network, job)
     counts, cost = outcome.plan.counts, setup.structure.cost
+    correct = correct_mask(outcome.network, splits.test.batches(500), compute)
     record = RetrainingOutcome(
         name=repetition.name,
         kind=repetition.kind,
         seed=repetition.seed,
         search_accuracy=evaluate(outcome.network, splits.search.batches(500), compute).accuracy,
-        test_accuracy=evaluate(outcome.network, splits.test.batches(500), compute).accuracy,
+        test_accuracy=float(correct.double().mean()),
         flops_ratio=cost.ratio("flops", counts),
         params_ratio=cost.ratio("params", counts),
         seconds=round(time.perf_counter() - start, 3),
@@ -137,6 +138,7 @@ def retrain(
         loss=outcome.history.loss,
         kept=counts,
         plan=outcome.plan.to_dict(),
+        correct=CorrectImages.of(correct.numpy()),
     )
     return record, {name: tensor.detach().cpu() for name, tensor in outcome.network.state_dict().items()}
 

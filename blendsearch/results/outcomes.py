@@ -20,8 +20,9 @@ class Result:
 
     std: sample standard deviation of the test accuracy over seeds, None below two seeds. accuracies: seed ->
     test accuracy, empty without records/retrained.json. losses: training loss by epoch, mean over seeds. steps:
-    optimiser steps, mean over seeds. is_criterion: whether this is a base criterion, and neither the blend nor one of
-    its parts nor the random search.
+    optimiser steps, mean over seeds. allocation: of criteria and rivals, which may have another than the blend.
+    is_criterion: whether this is a base criterion, and neither the blend nor one of its parts, a rival or the random
+    search.
     """
 
     name: str
@@ -56,12 +57,12 @@ class PairedDifference:
 
 
 def results(run: SearchRun) -> list[Result]:
-    """Return blend, parts, base criteria and the best of the random search, best mean test accuracy first."""
+    """Return blend, parts, rivals, criteria and the best of the random search, best mean test accuracy first."""
     summary = run.summary
     rows = defaultdict(list)
     for row in run.retrained:
         rows[BLEND if row.kind == BLEND else row.name].append(row)
-    others = {BLEND: summary.blend, **summary.ablation}
+    others = {BLEND: summary.blend, **summary.rivals, **summary.ablation}
     if summary.random_search is not None:
         others[RANDOM_SEARCH_NAME] = summary.random_search
     every = [
@@ -72,16 +73,29 @@ def results(run: SearchRun) -> list[Result]:
 
 
 def differences(run: SearchRun) -> list[PairedDifference]:
-    """Return the blend minus each other by paired seeds with 95 % t intervals, smallest mean difference first."""
+    """Return the blend minus each other by paired seeds with 95 % intervals, smallest mean difference first.
+
+    The intervals are the campaign's own, each for itself; Student's t where its summary has none for a pair.
+    """
     by_name = {result.name: result.accuracies for result in results(run)}
     blend = by_name.pop(BLEND)
     found = []
     for name, accuracies in by_name.items():
         single = [blend[seed] - accuracies[seed] for seed in sorted(blend.keys() & accuracies.keys())]
         if single:
-            mean, bounds = fmean(single), interval(single)
+            mean, bounds = fmean(single), _told(run, name) or interval(single)
             found.append(PairedDifference(name=name, mean=mean, interval=bounds, single=tuple(single)))
     return sorted(found, key=lambda difference: difference.mean)
+
+
+def _told(run: SearchRun, name: str) -> Bounds | None:
+    """Return the interval of the blend minus another as the campaign's summary has it."""
+    comparison = run.summary.comparison
+    if name in run.summary.ablation:
+        return run.summary.ablation[name].interval
+    differences = {**comparison.differences, **comparison.rivals, RANDOM_SEARCH_NAME: comparison.random_search}
+    found = differences.get(name)
+    return None if found is None else found.interval
 
 
 def _result(
@@ -102,7 +116,7 @@ def _result(
         latency_ms=outcome.latency_ms,
         losses=_mean_curve([row.loss for row in rows]),
         steps=_mean_steps(rows, outcome.steps),
-        allocation=outcome.allocation if is_criterion else None,
+        allocation=outcome.allocation if is_criterion or name in run.summary.rivals else None,
         is_criterion=is_criterion,
     )
 

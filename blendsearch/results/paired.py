@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 
 import numpy as np
 from scipy import stats
 
 from blendsearch.results.records.common import Averages, Bounds, Difference, FidelityRecord
-from blendsearch.results.records.retraining import BLEND, CRITERION, RANDOM_SEARCH, RetrainingOutcome
-from blendsearch.results.records.search import Comparison
-from blendsearch.results.words import verdict_sentence
+from blendsearch.results.records.retraining import (
+    BLEND,
+    CRITERION,
+    RANDOM_SEARCH,
+    RIVAL,
+    RIVAL_WORDS,
+    RetrainingOutcome,
+)
+from blendsearch.results.records.search import Comparison, Named
+from blendsearch.results.redrawn import Redrawn, redraw
+from blendsearch.results.words import join_words, plural, verdict_sentence
 
 Outcomes = Sequence[RetrainingOutcome]
+NOT_SHOWN = "no difference shown"
 
 
 def average(outcomes: Outcomes, name: str, kind: str) -> Averages:
@@ -36,23 +46,23 @@ def deviation(values: Sequence[float]) -> float | None:
 
 
 def interval(differences: Sequence[float]) -> Bounds | None:
-    """Return the 95 % interval of the mean of paired differences (Student's t), or None for fewer than two."""
-    if len(differences) < 2:
+    """Return the 95 % interval of the mean of paired differences (Student's t).
+
+    None for fewer than two, and for differences that are all alike: no width would look like certainty.
+    """
+    if len({round(difference, 12) for difference in differences}) < 2:
         return None
-    mean, error = fmean(differences), stats.sem(differences)
-    if error == 0:
-        return (mean, mean)
-    low, high = stats.t.interval(0.95, len(differences) - 1, loc=mean, scale=error)
+    low, high = stats.t.interval(0.95, len(differences) - 1, loc=fmean(differences), scale=stats.sem(differences))
     return (float(low), float(high))
 
 
-def verdict_of(bounds: Bounds | None) -> str:
+def verdict_of(bounds: Bounds | None, seeds: int = 1) -> str:
     """Return what an interval of a difference says: "beats", "worse" or "no difference shown"."""
     if bounds is None:
-        return "not tested (one seed)"
+        return "not tested (one seed)" if seeds < 2 else "not tested (seeds alike)"
     if bounds[0] > 0:
         return "beats"
-    return "worse" if bounds[1] < 0 else "no difference shown"
+    return "worse" if bounds[1] < 0 else NOT_SHOWN
 
 
 def pair_by_seed(outcomes: Outcomes, name: str, kind: str = CRITERION, of: str = BLEND) -> list[float]:
@@ -65,46 +75,150 @@ def pair_by_seed(outcomes: Outcomes, name: str, kind: str = CRITERION, of: str =
 def compare_pairs(differences: Sequence[float], baseline: str | None = None) -> Difference:
     """Return mean, interval and verdict of paired differences; of the blend minus a baseline a sentence, too."""
     bounds, mean = interval(differences), fmean(differences)
-    verdict = verdict_of(bounds)
+    verdict = verdict_of(bounds, len(differences))
     sentence = baseline and verdict_sentence("the blend", baseline, mean, bounds, verdict, len(differences))
     return Difference(difference=mean, interval=bounds, verdict=verdict, sentence=sentence)
 
 
-def compare(outcomes: Outcomes) -> Comparison:
-    """Compare the blend with the criterion that has the highest mean test accuracy, and with all others.
+@dataclass(frozen=True)
+class Judge:
+    """Holds the blend against whatever was retrained beside it, by seeds and, where they are known, by test images.
 
-    Choosing the baseline by the very numbers compared favours the baseline, so a "beats" is on the safe side.
+    of: name and kind of what is judged. redrawn: None where there is one training of each and so no test: what one
+    training's luck does is not to be seen. images: of the test split; None where it is not known which were right.
     """
+
+    outcomes: Outcomes
+    of: str
+    redrawn: Redrawn | None
+    seeds: int
+    images: int | None
+
+    @classmethod
+    def of_outcomes(cls, outcomes: Outcomes, of: str = BLEND) -> Judge:
+        """Return the judge of retrainings; seeds that are all alike, as without training, count as one."""
+        others = dict.fromkeys((one.kind, one.name) for one in outcomes if one.kind != of)
+        seeds = len({one.seed for one in outcomes if one.kind == of})
+        untrained = all(one.steps == 0 for one in outcomes)
+        known = all(one.correct is not None for one in outcomes)
+        each = {_key(*other): _differences(outcomes, *other, of, known=known) for other in others}
+        images = next(iter(each.values())).shape[1] if known and each else None
+        tested = each and (seeds > 1 or (untrained and known))
+        return cls(outcomes, of, redraw(each) if tested else None, 1 if untrained and known else seeds, images)
+
+    @property
+    def basis(self) -> str | None:
+        """What intervals come from, in words; None where there are none."""
+        if self.redrawn is None:
+            return None
+        seeds = [] if self.seeds == 1 else [plural(self.seeds, "paired seed")]
+        return join_words([*seeds, *([plural(self.images, "test image")] if self.images else [])])
+
+    def against(self, name: str, kind: str, baseline: str | None = None) -> Difference:
+        """Return the difference from another, for itself; where a baseline is named with a sentence."""
+        bounds = None if self.redrawn is None else self.redrawn.alone(_key(kind, name))
+        return self._difference(name, kind, baseline, bounds, self.basis)
+
+    def against_best(self, best: str, names: Sequence[str]) -> Difference:
+        """Return the difference from the best criterion, by an interval that holds for all of those named at once.
+
+        It beats the best in hindsight when it beats each of them, and is worse when it is worse than any.
+        """
+        bounds = self.redrawn.together([_key(CRITERION, name) for name in names]) if self.redrawn else {}
+        basis = self.basis and f"{self.basis}, corrected for the choice among {len(names)}"
+        baseline = f"the best criterion in hindsight ({best})"
+        found = self._difference(best, CRITERION, baseline, bounds.get(_key(CRITERION, best)), basis)
+        if found.verdict != "beats" or all(self._is_beaten(name, bounds[_key(CRITERION, name)]) for name in names):
+            return found
+        return self._say(found.difference, baseline, found.interval, NOT_SHOWN, basis)
+
+    def _is_beaten(self, name: str, bounds: Bounds | None) -> bool:
+        """Tell whether a criterion is beaten; without an interval, since nothing varies, its distance has to do."""
+        return bounds[0] > 0 if bounds else fmean(pair_by_seed(self.outcomes, name, CRITERION, self.of)) > 0
+
+    def _difference(
+        self, name: str, kind: str, baseline: str | None, bounds: Bounds | None, basis: str | None
+    ) -> Difference:
+        mean = fmean(pair_by_seed(self.outcomes, name, kind, self.of))
+        if name in same_filters(self.outcomes, kind, self.of):
+            sentence = baseline and f"The blend keeps the same filters as {baseline}."
+            return Difference(difference=mean, interval=bounds, verdict=NOT_SHOWN, sentence=sentence)
+        if bounds is None and self.redrawn is not None and self.images and mean == 0:
+            sentence = baseline and f"The blend and {baseline} are right on the very same test images."
+            return Difference(difference=mean, verdict=NOT_SHOWN, sentence=sentence)
+        return self._say(mean, baseline, bounds, verdict_of(bounds, self.seeds), basis)
+
+    def _say(
+        self, mean: float, baseline: str | None, bounds: Bounds | None, verdict: str, basis: str | None
+    ) -> Difference:
+        sentence = baseline and verdict_sentence("the blend", baseline, mean, bounds, verdict, self.seeds, basis)
+        return Difference(difference=mean, interval=bounds, verdict=verdict, sentence=sentence)
+
+
+def _key(kind: str, name: str) -> str:
+    return f"{kind} {name}"
+
+
+def _differences(outcomes: Outcomes, kind: str, name: str, of: str, *, known: bool) -> np.ndarray:
+    """Return right or not of what is judged minus another's, [seeds, images]; of accuracies [seeds, 1]."""
+    if not known:
+        return np.array(pair_by_seed(outcomes, name, kind, of))[:, None]
+
+    def masks(kind: str, name: str) -> np.ndarray:
+        own = sorted((one for one in outcomes if (one.kind, one.name) == (kind, name)), key=lambda one: one.seed)
+        return np.stack([one.correct.mask for one in own if one.correct is not None]).astype(float)
+
+    return masks(of, of) - masks(kind, name)
+
+
+def compare(judge: Judge, without_search: str | None = None) -> Comparison:
+    """Compare the blend with the best criterion in hindsight, with each criterion, each rival and the random search.
+
+    without_search: the criterion that the proxy puts first, which one would have taken without a search.
+
+    The best in hindsight is chosen by the very numbers compared: among many criteria one is high by luck. So its
+    interval is one that holds for all of them at once, and "beats" means that the blend beats every one of them.
+    """
+    outcomes = judge.outcomes
     names = sorted({one.name for one in outcomes if one.kind == CRITERION})
     best = max(names, key=lambda name: average(outcomes, name, CRITERION).test_accuracy)
-    pairs = {name: pair_by_seed(outcomes, name) for name in names}
-    found = compare_pairs(pairs[best], f"the best criterion ({best})")
+    found = judge.against_best(best, names)
     sentence, twins = str(found.sentence), same_filters(outcomes)
+    others = [name for name in twins if name != best]
+    if others:
+        sentence += f" The blend keeps the same filters as {join_words(others)}."
     if twins:
-        sentence += f" The blend keeps the same filters as {' and '.join(twins)}: the search found nothing better."
+        sentence = f"{sentence.removesuffix('.')}: the search found nothing better."
+    first = without_search and Named(
+        name=without_search,
+        **judge.against(
+            without_search, CRITERION, f"the criterion that the proxy chooses without a search ({without_search})"
+        ).model_dump(),
+    )
     return Comparison(
         best_criterion=best,
+        among=len(names),
+        basis=judge.basis,
         difference=found.difference,
         interval=found.interval,
         verdict=found.verdict,
         sentence=sentence,
         same_filters=twins,
-        differences={name: compare_pairs(values) for name, values in pairs.items()},
-        random_search=_against_random_search(outcomes),
+        differences={name: judge.against(name, CRITERION) for name in names},
+        without_search=first or None,
+        rivals={
+            name: judge.against(name, RIVAL, RIVAL_WORDS.get(name, name))
+            for name in dict.fromkeys(one.name for one in outcomes if one.kind == RIVAL)
+        },
+        random_search=_against_random_search(judge),
     )
 
 
-def _against_random_search(outcomes: Outcomes) -> Difference | None:
+def _against_random_search(judge: Judge) -> Difference | None:
     """Compare the blend with the best of a random search, where one was retrained."""
-    name = next((one.name for one in outcomes if one.kind == RANDOM_SEARCH), None)
-    if name is None:
-        return None
+    name = next((one.name for one in judge.outcomes if one.kind == RANDOM_SEARCH), None)
     baseline = "the best of a random search of equal cost, which starts from the criteria too"
-    found = compare_pairs(pair_by_seed(outcomes, name, RANDOM_SEARCH), baseline)
-    if name not in same_filters(outcomes, RANDOM_SEARCH):
-        return found
-    twin = f"{baseline[0].upper()}{baseline[1:]}, keeps the same filters as the blend."
-    return found.model_copy(update={"sentence": twin})
+    return None if name is None else judge.against(name, RANDOM_SEARCH, baseline)
 
 
 def same_filters(outcomes: Outcomes, kind: str = CRITERION, of: str = BLEND) -> list[str]:

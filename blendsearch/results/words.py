@@ -87,6 +87,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def join_words(words: Sequence[str]) -> str:
+    """Return 'a', 'a and b' or 'a, b and c'."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
 def part_name(part: object) -> str:
     """Return the name of an allocation, schedule or proxy given as name or as {name, options}."""
     return str(part.get("name", DASH)) if isinstance(part, dict) else DASH if part is None else str(part)
@@ -103,13 +108,23 @@ def budget_words(kind: str, ratio: float) -> str:
 
 
 def verdict_sentence(
-    who: str, baseline: str, difference: float, bounds: Sequence[float] | None, verdict: str, seeds: int
+    who: str,
+    baseline: str,
+    difference: float,
+    bounds: Sequence[float] | None,
+    verdict: str,
+    seeds: int,
+    basis: str | None = None,
 ) -> str:
-    """Return what a paired difference of test accuracies (who - baseline, in [0, 1]) says, as a sentence."""
+    """Return what a paired difference of test accuracies (who - baseline, in [0, 1]) says, as a sentence.
+
+    basis: what the interval comes from; None for the seeds.
+    """
     difference_words = f"{plain_points(difference)} points"
     if bounds is None:
-        return f"After equal retraining {who} is {difference_words} from {baseline}; one seed tests nothing."
-    range_ = f"95 % interval {plain_range(bounds)}, {seeds} paired seeds"
+        why = "one seed tests nothing" if seeds < 2 else f"{seeds} seeds that are all alike test nothing"
+        return f"After equal retraining {who} is {difference_words} from {baseline}; {why}."
+    range_ = f"95 % interval {plain_range(bounds)}, {basis or f'{seeds} paired seeds'}"
     subject = who[0].upper() + who[1:]
     words = {
         "beats": f"{subject} beats {baseline}",

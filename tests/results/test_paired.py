@@ -6,14 +6,31 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from blendsearch.results.paired import _tau_b, average, compare, interval, measure_fidelity, pair_by_seed
-from blendsearch.results.records.retraining import RetrainingOutcome
+from blendsearch.results.paired import (
+    Judge,
+    _tau_b,
+    average,
+    compare,
+    compare_pairs,
+    interval,
+    measure_fidelity,
+    pair_by_seed,
+)
+from blendsearch.results.records.retraining import CorrectImages, RetrainingOutcome
+
+KINDS = {"blend": "blend", "random search": "control", "mean of ranks": "rival"}
 
 
-def record(name: str, seed: int, test: float) -> RetrainingOutcome:
-    kind = "blend" if name == "blend" else "criterion"
+def record(name: str, seed: int, test: float, **more) -> RetrainingOutcome:
     return RetrainingOutcome(
-        name=name, kind=kind, seed=seed, test_accuracy=test, search_accuracy=test, flops_ratio=0.5, params_ratio=0.4
+        name=name,
+        kind=KINDS.get(name, "criterion"),
+        seed=seed,
+        test_accuracy=test,
+        search_accuracy=test,
+        flops_ratio=0.5,
+        params_ratio=0.4,
+        **more,
     )
 
 
@@ -42,7 +59,17 @@ def test_interval_is_that_of_the_paired_t_test():
     expected = stats.ttest_rel(a, b).confidence_interval(0.95)
     assert (low, high) == pytest.approx((expected.low, expected.high))
     assert interval([0.1]) is None
-    assert interval([0.1, 0.1]) == pytest.approx((0.1, 0.1))
+
+
+def test_differences_that_are_all_alike_have_no_interval():
+    assert interval([0.1, 0.1]) is None
+    assert interval([0.9 - 0.8, 0.8 - 0.7]) is None  # but for the last bit
+    found = compare_pairs([0.1, 0.1], "l1")
+    assert found.verdict == "not tested (seeds alike)"
+    assert (
+        found.sentence
+        == "After equal retraining the blend is +10.00 points from l1; 2 seeds that are all alike test nothing."
+    )
 
 
 def test_pairs_are_matched_by_seed_not_by_order():
@@ -59,7 +86,7 @@ def test_pairs_are_matched_by_seed_not_by_order():
     ],
 )
 def test_the_verdict_follows_from_the_interval(blend, verdict):
-    result = compare(records(blend=blend, l1=[0.80, 0.81, 0.80], l2=[0.70, 0.71, 0.72]))
+    result = compare(Judge.of_outcomes(records(blend=blend, l1=[0.80, 0.81, 0.80], l2=[0.70, 0.71, 0.72])))
     assert result.best_criterion == "l1"
     assert result.verdict == verdict
     assert "l1" in result.sentence
@@ -67,9 +94,126 @@ def test_the_verdict_follows_from_the_interval(blend, verdict):
 
 
 def test_one_seed_is_no_test():
-    result = compare(records(blend=[0.9], l1=[0.8]))
+    result = compare(Judge.of_outcomes(records(blend=[0.9], l1=[0.8])))
     assert result.interval is None
     assert result.verdict == "not tested (one seed)"
+
+
+def masked(steps: int, **masks: np.ndarray) -> list[RetrainingOutcome]:
+    """Return retrainings from what each classified right: name -> bool [seeds, images]."""
+    return [
+        record(name.replace("_", " "), seed, float(mask.mean()), correct=CorrectImages.of(mask), steps=steps)
+        for name, rows in masks.items()
+        for seed, mask in enumerate(rows)
+    ]
+
+
+def luck(*shape: int, seed: int = 0, share: float = 0.8) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape) < share
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 200])
+def test_which_images_were_right_survives_its_record(count):
+    mask = luck(count, seed=count)
+    kept = CorrectImages.model_validate_json(CorrectImages.of(mask).model_dump_json())
+    assert kept.mask.tolist() == mask.tolist()
+    assert len(kept.bits) <= 4 * -(-count // 24)
+
+
+def test_without_retraining_the_images_are_the_test():
+    right = luck(1, 400)
+    blend = right.copy()
+    blend[0, np.flatnonzero(~right[0])[:12]] = True
+    one = Judge.of_outcomes(masked(0, blend=blend, l1=right))
+    several = Judge.of_outcomes(masked(0, blend=blend.repeat(3, 0), l1=right.repeat(3, 0)))
+    found = one.against("l1", "criterion", "l1")
+    assert found.verdict == "beats"  # 12 images against none
+    error = np.sqrt(12 / 400 * (1 - 12 / 400) / 400)
+    assert found.interval == pytest.approx((0.03 - 1.96 * error, 0.03 + 1.96 * error), abs=0.002)
+    assert found.sentence.endswith(", 400 test images).")
+    assert several.against("l1", "criterion", "l1") == found  # three times the same network says nothing more
+
+
+def test_one_retraining_of_each_is_no_test_however_many_images():
+    judge = Judge.of_outcomes(masked(90, blend=luck(1, 400), l1=luck(1, 400, seed=1)))
+    assert judge.basis is None
+    assert judge.against("l1", "criterion").verdict == "not tested (one seed)"
+
+
+def test_seeds_that_agree_by_luck_leave_the_doubt_of_the_images():
+    rng = np.random.default_rng(0)
+    right, other = (np.stack([rng.permutation(100) < count for _ in range(2)]) for count in (85, 80))
+    judge = Judge.of_outcomes(masked(90, blend=right, l1=other))
+    assert pair_by_seed(judge.outcomes, "l1") == pytest.approx([0.05, 0.05])
+    low, high = judge.against("l1", "criterion").interval
+    assert low < 0 < high
+    assert judge.basis == "2 paired seeds and 100 test images"
+
+
+def test_equal_networks_are_told_as_such():
+    right = luck(3, 50)
+    found = Judge.of_outcomes(masked(90, blend=right, l1=right)).against("l1", "criterion", "l1")
+    assert (found.interval, found.verdict) == (None, "no difference shown")
+    assert found.sentence == "The blend and l1 are right on the very same test images."
+
+
+def test_what_keeps_the_same_filters_is_no_opponent():
+    rows = [
+        row.model_copy(update={"plan": {"groups": row.name == "l2"}})
+        for row in masked(90, blend=luck(3, 50), l1=luck(3, 50), l2=luck(3, 50, share=0.5))
+    ]
+    found = compare(Judge.of_outcomes(rows), "l1")
+    assert found.sentence == (
+        "The blend keeps the same filters as the best criterion in hindsight (l1): the search found nothing better."
+    )
+    assert found.verdict == found.without_search.verdict == "no difference shown"
+    assert found.without_search.name == "l1"
+    assert found.same_filters == ["l1"]
+
+
+def test_the_best_in_hindsight_allows_for_the_choice_and_the_others_do_not():
+    rng = np.random.default_rng(3)
+    common = rng.random((3, 300)) < 0.8
+    others = {f"c{n}": common ^ (rng.random((3, 300)) < 0.1) for n in range(12)}
+    rows = masked(90, blend=common, mean_of_ranks=others["c0"], random_search=others["c1"], **others)
+    found = compare(Judge.of_outcomes(rows), "c2")
+    best = found.differences[found.best_criterion]
+    assert found.difference == best.difference == min(one.difference for one in found.differences.values())
+    width = found.interval[1] - found.interval[0]
+    assert width > 1.2 * (best.interval[1] - best.interval[0])
+    assert found.among == 12
+    assert "3 paired seeds and 300 test images, corrected for the choice among 12" in found.sentence
+    assert "corrected" not in found.without_search.sentence
+    assert found.without_search.difference == found.differences["c2"].difference
+    assert found.rivals["mean of ranks"].interval == found.differences["c0"].interval
+    assert "the mean of all criteria's ranks" in found.rivals["mean of ranks"].sentence
+    assert found.random_search.interval == found.differences["c1"].interval
+
+
+def test_among_equals_the_blend_is_seldom_called_worse_than_the_best():
+    """Forty criteria as good as the blend: one of them is ahead by luck, which one comparison takes for a finding."""
+    alone = corrected = 0
+    for draw in range(40):
+        right = luck(41, 150, seed=draw)
+        judge = Judge.of_outcomes(masked(0, blend=right[:1], **{f"c{n}": right[n : n + 1] for n in range(1, 41)}))
+        found = compare(judge)
+        alone += found.differences[found.best_criterion].verdict == "worse"
+        corrected += found.verdict == "worse"
+    assert alone > 10
+    assert corrected <= 5  # 2 expected; more than 5 of 40 would have p 0.014
+
+
+def test_beats_means_every_criterion():
+    """The best criterion is surely beaten, one a little behind it, of which less is known, is not."""
+    rng = np.random.default_rng(0)
+    blend = np.ones((3, 400), dtype=bool)
+    steady = blend.copy()
+    steady[:, :20] = False  # 5 points below on every seed
+    loose = np.stack([rng.random(400) < share for share in (0.999, 0.98, 0.84)])
+    found = compare(Judge.of_outcomes(masked(90, blend=blend, steady=steady, loose=loose)))
+    assert found.best_criterion == "steady"
+    assert found.interval[0] > 0
+    assert found.verdict == "no difference shown"
 
 
 def test_fidelity_is_kendalls_tau_inside_its_interval():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from blendsearch.blending import Blend
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, Contenders, enter_without_shares, make_contender
-from blendsearch.results.paired import average, compare_pairs, pair_by_seed, same_filters
-from blendsearch.results.records.retraining import ABLATION, RetrainingOutcome
+from blendsearch.results.paired import Judge, average
+from blendsearch.results.records.retraining import ABLATION
 from blendsearch.results.records.search import Part
 
 
@@ -30,19 +30,16 @@ def enter_parts(problem: SearchProblem, blend: Blend) -> Contenders:
     }
 
 
-def summarise_parts(contenders: Mapping[str, Contender], outcomes: Sequence[RetrainingOutcome]) -> dict[str, Part]:
+def summarise_parts(contenders: Mapping[str, Contender], judge: Judge) -> dict[str, Part]:
     """Return what each part came to, and the blend minus it."""
-    return {name: _summarise(name, one, outcomes) for name, one in contenders.items() if one.kind == ABLATION}
+    return {name: _summarise(name, one, judge) for name, one in contenders.items() if one.kind == ABLATION}
 
 
-def _summarise(name: str, part: Contender, outcomes: Sequence[RetrainingOutcome]) -> Part:
+def _summarise(name: str, part: Contender, judge: Judge) -> Part:
     baseline = f"the {name}" if name.startswith("blend ") else name
-    found = compare_pairs(pair_by_seed(outcomes, name, ABLATION), baseline)
-    if name in same_filters(outcomes, ABLATION):
-        found = found.model_copy(update={"sentence": f"The blend keeps the same filters as {baseline}."})
     return Part(
         proxy=part.proxy,
         allocation=part.allocation.name,
-        **average(outcomes, name, ABLATION).model_dump(),
-        **found.model_dump(),
+        **average(judge.outcomes, name, ABLATION).model_dump(),
+        **judge.against(name, ABLATION, baseline).model_dump(),
     )

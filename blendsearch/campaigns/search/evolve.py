@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.search.ablation import enter_parts
+from blendsearch.campaigns.search.choice import CHOICE, choose_on_fresh
 from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
 from blendsearch.campaigns.search.pareto import best_at_full_budget, enter_front, save_front_blends
 from blendsearch.campaigns.search.phases import PhasedSearch, plan_phases
 from blendsearch.campaigns.search.random_search import enter_random_search
+from blendsearch.campaigns.search.rivals import enter_rivals
 from blendsearch.campaigns.search.trials import open_ledger, read_trials
 from blendsearch.campaigns.search.warm_start import encode_given_blends
+from blendsearch.evolution.ledger import Trial
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contenders, enter_criterion, make_contender, with_members
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.members import read_members
-from blendsearch.experiment.problem import make_problem
+from blendsearch.experiment.problem import make_choice_problems
 from blendsearch.experiment.provenance import describe_provenance
 from blendsearch.results.records.retraining import BLEND, CRITERION, RANDOM_SEARCH_NAME
 
@@ -25,17 +29,19 @@ PLAN_FILE = "plan.json"
 
 
 def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters) -> Contenders:
-    """Evolve the blend; return it, every criterion, the blend's parts, the random search and the front, by name."""
+    """Evolve the blend; return it, every criterion, rivals, the blend's parts, the random search and the front."""
     space, folder = experiment.space, experiment.folder
-    problem = make_problem(experiment, scores)
+    problem, judged = make_choice_problems(experiment, scores)
     search = run_search_phases(experiment, problem, scores, clusters)
-    blend, proxy = _choose_blend(experiment, problem, search)
+    blend, proxy = _choose_blend(experiment, judged, search)
     contenders = {BLEND: make_contender(problem.planner, blend, proxy=proxy, kind=BLEND)}
-    contenders |= {name: enter_criterion(problem, name, CRITERION) for name in scores}
+    contenders |= {name: enter_criterion(judged, name, CRITERION) for name in scores}
+    if space.search.rivals:
+        contenders |= enter_rivals(experiment, problem, judged, scores)
     if space.search.ablation and blend.keep:
-        contenders |= enter_parts(problem, blend)
+        contenders |= enter_parts(judged, blend)
     if space.search.random_search:
-        contenders[RANDOM_SEARCH_NAME] = enter_random_search(experiment, search)
+        contenders[RANDOM_SEARCH_NAME] = enter_random_search(experiment, search, judged)
     members = read_members(folder)
     contenders = with_members(contenders, members)
     folder.write_json("records/proxies.json", {name: one.proxy for name, one in contenders.items()})
@@ -65,8 +71,8 @@ def run_search_phases(
     return search
 
 
-def _choose_blend(experiment: Experiment, problem: SearchProblem, search: PhasedSearch) -> tuple[Blend, float]:
-    """Return blend and proxy of the best: by the proxy, or, where the space has finals, of those who win them.
+def _choose_blend(experiment: Experiment, judged: SearchProblem, search: PhasedSearch) -> tuple[Blend, float]:
+    """Return blend and proxy of the best: by the proxy, or, where the space has finals or a choice, of those who win.
 
     With several objectives it is the best at the full budget.
     """
@@ -74,13 +80,23 @@ def _choose_blend(experiment: Experiment, problem: SearchProblem, search: Phased
     if settings.objectives:
         genome, proxy = best_at_full_budget(read_trials(experiment), search.finest)
         return search.finest.decode(genome), proxy
-    if settings.finals is None:
+    if settings.finals is None and settings.choice is None:
         return search.winner()
     trials = read_trials(experiment)
-    places = best_distinct([(trial.attrs["plan"], trial.value) for trial in trials], settings.finals.candidates)
-    best = [trials[place] for place in places]
-    candidates = [
-        Candidate(one.number, one.params, problem.planner.plan(search.blend_of(one)), one.value) for one in best
-    ]
-    won = hold_finals(experiment, "finals", candidates)
+    if settings.choice is not None:
+        best = _best_trials(trials, settings.choice.candidates, search)
+        won = choose_on_fresh(experiment, CHOICE, judged, best)
+    else:
+        assert settings.finals is not None
+        won = hold_finals(experiment, "finals", _best_trials(trials, settings.finals.candidates, search))
     return search.blend_of(trials[won.number]), won.proxy
+
+
+def _best_trials(trials: Sequence[Trial], count: int, search: PhasedSearch) -> list[Candidate]:
+    """Return the different plans that the proxy puts first, so many of them."""
+    places = best_distinct([(trial.attrs["plan"], trial.value) for trial in trials], count)
+    planner = search.problem.planner
+    return [
+        Candidate(one.number, one.params, planner.plan(search.blend_of(one)), one.value)
+        for one in (trials[place] for place in places)
+    ]

@@ -7,10 +7,12 @@ from itertools import islice
 
 import numpy as np
 
+from blendsearch.campaigns.search.choice import choose_on_fresh
 from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
 from blendsearch.campaigns.search.pareto import judge_at_full_budget
 from blendsearch.campaigns.search.phases import PhasedSearch
 from blendsearch.evolution.genome import GenomeSpace
+from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, make_contender
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.problem import starting_genomes
@@ -20,8 +22,10 @@ from blendsearch.results.records.search import RandomSearchRecord
 RECORD = "records/control.json"
 
 
-def enter_random_search(experiment: Experiment, search: PhasedSearch) -> Contender:
+def enter_random_search(experiment: Experiment, search: PhasedSearch, judged: SearchProblem) -> Contender:
     """Return the best of the search's own start and random genomes, as many as the search evaluated.
+
+    Finals, or a choice (by `judged`), decide between its best as they do between those of the search.
 
     After a search from coarse to fine they are drawn from the finest unit, which holds all that the others do but for
     criteria that share a cluster there.
@@ -30,12 +34,15 @@ def enter_random_search(experiment: Experiment, search: PhasedSearch) -> Contend
     record = experiment.folder.cached(RECORD, RandomSearchRecord, lambda: _run(experiment, search))
     drawn = draw_genomes(experiment, search, record.evaluations)
     number, proxy = record.number, record.proxy
-    if experiment.space.search.finals is not None:
+    if record.finalists:
         candidates = [
             Candidate(number, genomes.params(drawn[number]), planner.plan(genomes.decode(drawn[number])), value)
             for number, value in record.finalists
         ]
-        won = hold_finals(experiment, "finals-control", candidates)
+        if experiment.space.search.choice is not None:
+            won = choose_on_fresh(experiment, "choice-control", judged, candidates)
+        else:
+            won = hold_finals(experiment, "finals-control", candidates)
         number, proxy = won.number, won.proxy
     return make_contender(planner, genomes.decode(drawn[number]), proxy=proxy, kind=RANDOM_SEARCH)
 
@@ -78,8 +85,8 @@ def _run(experiment: Experiment, search: PhasedSearch) -> RandomSearchRecord:
     values = [(evaluation.plan.digest, evaluation.value) for evaluation in found]
     number = max(range(len(values)), key=lambda position: values[position][1])
     passes = {evaluation.plan.digest: evaluation.passes for evaluation in found}
-    finals = experiment.space.search.finals
-    finalists = [] if finals is None else best_distinct(values, finals.candidates)
+    decisive = experiment.space.search.finals or experiment.space.search.choice
+    finalists = [] if decisive is None else best_distinct(values, decisive.candidates)
     return RandomSearchRecord(
         number=number,
         proxy=values[number][1],

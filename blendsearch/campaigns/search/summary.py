@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blendsearch.campaigns.search.ablation import summarise_parts
+from blendsearch.campaigns.search.choice import summarise_choice
 from blendsearch.campaigns.search.evolve import PLAN_FILE
 from blendsearch.campaigns.search.pareto import summarise_front
 from blendsearch.campaigns.search.phases import EVOLUTION, summarise_phases
+from blendsearch.campaigns.search.rivals import describe_rivals
 from blendsearch.evolution.algorithms import name_algorithm
 from blendsearch.evolution.loop import stopped_by
 from blendsearch.experiment.contenders import Contenders
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.latency import compare_latency, measure_latencies_ms
-from blendsearch.results.paired import average, compare, measure_fidelity, same_filters
+from blendsearch.results.optimism import measure_optimism
+from blendsearch.results.paired import Judge, average, compare, measure_fidelity, same_filters
 from blendsearch.results.records.common import UnprunedRecord
 from blendsearch.results.records.retraining import (
     BLEND,
@@ -21,6 +24,7 @@ from blendsearch.results.records.retraining import (
     FRONT,
     FRONT_CRITERION,
     RANDOM_SEARCH_NAME,
+    RIVAL,
     RetrainingOutcome,
 )
 from blendsearch.results.records.scoring import ScoresRecord
@@ -31,6 +35,7 @@ from blendsearch.results.records.search import (
     GroupRecord,
     Outcome,
     RetrainedEntry,
+    Rival,
     SearchCost,
     SearchSummary,
 )
@@ -62,6 +67,8 @@ def summarise(
     if not same_filters(outcomes):  # else it would count twice
         truths[BLEND] = blend.test_accuracy
     generations = folder.read_record(EVOLUTION, list[Generation])
+    judge, data = Judge.of_outcomes(outcomes), experiment.data_record
+    first = max(criteria, key=lambda name: contenders[name].proxy)
     return SearchSummary(
         name=space.name,
         seed=space.seed,
@@ -76,18 +83,22 @@ def summarise(
         latency=compare_latency(experiment, pruned, plan.counts),
         criteria=criteria,
         random_search=drawn,
-        ablation=summarise_parts(contenders, outcomes),
+        rivals=_rivals(experiment, contenders, outcomes),
+        rivals_left_out=describe_rivals(experiment).left_out,
+        ablation=summarise_parts(contenders, judge),
         left_out=scored.left_out,
         refused=experiment.structure.refused,
-        comparison=compare(outcomes),
+        comparison=compare(judge, first),
         fidelity=measure_fidelity({name: one.proxy for name, one in contenders.items()}, truths),
         seconds={"train": unpruned.seconds, "statistics": scored.seconds, **folder.seconds},
         trials=generations[-1].evaluations,
         search=summarise_cost(experiment, generations),
         finals=_finals(experiment) if search.finals else None,
+        choice=summarise_choice(experiment) if search.choice else None,
+        optimism=measure_optimism(unpruned, blend, data),
         front=front,
         versions=versions(),
-        data=experiment.data_record,
+        data=data,
     )
 
 
@@ -104,16 +115,30 @@ def summarise_cost(experiment: Experiment, generations: Sequence[Generation]) ->
 
 
 def _outcome(contenders: Contenders, outcomes: Outcomes, name: str) -> Outcome:
-    """Return what a contender came to; the allocation is told of criteria, which may have another than the blend."""
+    """Return what a contender came to; the allocation is told of those that may have another than the blend."""
     one = contenders[name]
-    allocation = one.allocation.name if one.kind == CRITERION else None
+    allocation = one.allocation.name if one.kind in (CRITERION, RIVAL) else None
     return Outcome(proxy=one.proxy, allocation=allocation, **average(outcomes, name, one.kind).model_dump())
+
+
+def _rivals(experiment: Experiment, contenders: Contenders, outcomes: Outcomes) -> dict[str, Rival]:
+    """Return what each fixed blend came to, and what choosing it cost."""
+    return {
+        name: Rival(
+            **_outcome(contenders, outcomes, name).model_dump(),
+            note=one.note,
+            evaluations=one.evaluations,
+            seconds=one.seconds,
+        )
+        for name, one in describe_rivals(experiment).rivals.items()
+    }
 
 
 def _write_outcomes(experiment: Experiment, contenders: Contenders, outcomes: Outcomes) -> None:
     folder = experiment.folder
     entries = [
-        RetrainedEntry(**one.model_dump(exclude={"plan", "kept"}), proxy=contenders[one.name].proxy) for one in outcomes
+        RetrainedEntry(**one.model_dump(exclude={"plan", "kept", "correct"}), proxy=contenders[one.name].proxy)
+        for one in outcomes
     ]
     folder.write_record("records/retrained.json", entries, list[RetrainedEntry])
     first = [one for one in outcomes if one.seed == 0]

@@ -204,9 +204,9 @@ def _retrain(target: Target, experiment: Experiment, searches: bool) -> SpaceRec
 
 
 def _search_alone(experiment: Experiment, folder: RunFolder) -> SearchSummary:
-    """Search a blend without the random search and the ablation, which a transfer does not show."""
+    """Search a blend without random search, ablation and rivals, which a transfer does not show."""
     space = experiment.space
-    search = space.search.model_copy(update={"random_search": False, "ablation": False})
+    search = space.search.model_copy(update={"random_search": False, "ablation": False, "rivals": False})
     alone = space.model_copy(update={"search": search})
     return run_search(alone, folder.path, resume=True, progress=experiment.progress).summary
 

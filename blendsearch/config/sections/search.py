@@ -56,6 +56,16 @@ class FinalsConfig(Section):
     seeds: Count = 1
 
 
+class ChoiceConfig(Section):
+    """A second look at what the search puts first, on search images that it has not seen.
+
+    candidates: how many different plans get it. share: of the search images, for the search itself; the rest is fresh.
+    """
+
+    candidates: Annotated[int, Field(ge=2)] = 10
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
 class LimitConfig(Section):
     """What a search may cost: plans evaluated, the seconds of their evaluations added up over the workers, or passes.
 
@@ -84,8 +94,10 @@ class SearchConfig(Section):
     backend: whose algorithm, deap's or optuna's; alone, what STANDS_FOR says. algorithm: which one, with its options;
     null with backend null for deap's.
     random_search: also draw as many blends at random, and retrain the best of them beside the blend. ablation: where
-    shares evolve with the blend, also retrain each without the other, which tells what the gain comes from. limit: the
-    search ends with the generation that reaches it; null for all generations. finals: null takes the proxy's best.
+    shares evolve with the blend, also retrain each without the other, which tells what the gain comes from.
+    rivals: also retrain fixed blends that need no search, or hardly any. limit: the search ends with the generation
+    that reaches it; null for all generations. finals: null takes the proxy's best. choice: hold back search images,
+    on which the best few are judged again; null shows all of them to the search.
     start_from: files of blends that join the first population.
     objectives: costs whose kept share is minimised beside the accuracy; the search then finds a whole front, between
     the budget and `lowest`, a kept share of the budget's kind. front: how many of its points are retrained.
@@ -101,8 +113,10 @@ class SearchConfig(Section):
     tournament: Count = 3
     random_search: bool = True
     ablation: bool = True
+    rivals: bool = True
     limit: Annotated[LimitConfig | None, Allowed(f"a mapping with one of {', '.join(LIMIT_KINDS)}, or null")] = None
     finals: FinalsConfig | None = None
+    choice: ChoiceConfig | None = None
     start_from: Paths = None
     objectives: Costs = Field(default_factory=list)
     lowest: Ratio | None = None
@@ -124,6 +138,15 @@ class SearchConfig(Section):
             raise broken_rule(
                 "finals choose one blend and objectives ask for a front; set finals: null or objectives: []"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_thing_chooses(self) -> SearchConfig:
+        others = {"finals": self.finals is not None, "objectives": bool(self.objectives)}
+        if self.choice is not None and any(others.values()):
+            other = next(name for name, given in others.items() if given)
+            rest = "null" if other == "finals" else "[]"
+            raise broken_rule(f"choice and {other} both decide what is found; set choice: null or {other}: {rest}")
         return self
 
     @model_validator(mode="after")

@@ -26,10 +26,17 @@ def _differences_caption(run: SearchRun) -> str:
     words = "Differences in test accuracy between networks retrained with the same seed."
     if seeds > 1:
         return (
-            f"{words} Large marks are means, small dots single seeds, lines 95 % t intervals of the mean; they are not "
-            "corrected for the number of comparisons. An interval that holds 0 shows no difference."
+            f"{words} Large marks are means, small dots single seeds, lines 95 % intervals of the mean"
+            f"{_basis(run)}; they are not corrected for the number of comparisons. An interval that holds 0 shows no "
+            "difference."
         )
     return f"{words} There is one seed, so there are no intervals, and the order may be chance." if seeds else words
+
+
+def _basis(run: SearchRun) -> str:
+    """Say what the intervals come from; those of older campaigns are Student's t over the seeds."""
+    basis = run.summary.comparison.basis
+    return f", from {basis}" if basis else " (Student's t)"
 
 
 @SEARCH_FIGURES.register("differences", title="Blend against each of the others", caption=_differences_caption)

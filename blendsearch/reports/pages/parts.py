@@ -13,6 +13,7 @@ VERDICTS = {
     "no difference shown": ("=", "even"),
     "worse": ("▼", "bad"),
     "not tested (one seed)": ("○", "open"),
+    "not tested (seeds alike)": ("○", "open"),
 }
 """Verdict of a paired difference -> its symbol and tone."""
 

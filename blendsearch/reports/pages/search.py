@@ -13,7 +13,9 @@ from blendsearch.reports.pages.results_table import results_table
 from blendsearch.reports.pages.search_story import describe_setting, find_gaps, key_numbers, own_allocations
 from blendsearch.reports.repeat_command import place_commands
 from blendsearch.results.outcomes import results
+from blendsearch.results.records.search import Comparison
 from blendsearch.results.runs import FINALS, FRONT, SearchRun, read_search_run
+from blendsearch.results.verdicts import against_rivals, limits_of_search, of_parts
 
 SOURCES = {
     "summary.json": "headline, key numbers, proxies, Kendall's tau, seconds, versions",
@@ -43,16 +45,19 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
     summary, ranked = run.summary, results(run)
     verdict = summary.comparison.verdict
     symbol, tone = VERDICTS.get(verdict, ("○", "open"))
-    against_random = summary.comparison.random_search
+    comparison = summary.comparison
     classes = summary.data.classes
     return {
         "summary": summary,
         "verdict": verdict,
         "symbol": symbol,
         "tone": tone,
-        "sentence": summary.comparison.sentence,
-        "against_random": against_random.sentence if against_random else "",
-        "parts": " ".join(part.sentence for part in summary.ablation.values() if part.sentence),
+        "sentence": comparison.sentence,
+        "without_search": _without_search(comparison),
+        "against_random": comparison.random_search.sentence if comparison.random_search else "",
+        "rivals": " ".join(against_rivals(summary)),
+        "parts": " ".join(of_parts(summary)),
+        "limits": " ".join(limits_of_search(summary)),
         "setting": describe_setting(run, ranked),
         "own_allocations": own_allocations(run),
         "numbers": key_numbers(run, ranked),
@@ -68,6 +73,15 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
         "space_text": run.space_text,
         "sources": list_sources(run.folder, _sources(run)),
     }
+
+
+def _without_search(comparison: Comparison) -> dict[str, str]:
+    """Return the second verdict, against what one would have chosen without a search; empty in older records."""
+    found = comparison.without_search
+    if found is None:
+        return {}
+    symbol, tone = VERDICTS.get(found.verdict, ("○", "open"))
+    return {"verdict": found.verdict, "symbol": symbol, "tone": tone, "sentence": str(found.sentence)}
 
 
 def _sources(run: SearchRun) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from blendsearch.reports.pages.parts import KeyNumber, model_of
 from blendsearch.results.outcomes import Result
 from blendsearch.results.records.retraining import BLEND
+from blendsearch.results.records.search import Comparison
 from blendsearch.results.runs import SearchRun
 from blendsearch.results.words import (
     budget_words,
@@ -60,7 +61,7 @@ def key_numbers(run: SearchRun, ranked: Sequence[Result]) -> list[KeyNumber]:
         KeyNumber(
             "Blend − best criterion",
             f"{points(comparison.difference)} pp",
-            f"95 % interval {bounds}" if bounds else "no interval from one seed",
+            _how_sure(comparison, bounds),
         ),
         KeyNumber("Budget", budget_words(summary.budget.kind, summary.budget.ratio), _reached(run, blend)),
         KeyNumber(
@@ -89,6 +90,13 @@ def find_gaps(run: SearchRun, ranked: Sequence[Result]) -> list[str]:
     if run.summary.fidelity is None or run.summary.fidelity.tau is None:
         found.append("The proxy's fidelity is not known: no Kendall's tau in summary.json.")
     return found
+
+
+def _how_sure(comparison: Comparison, bounds: str) -> str:
+    """Say the interval and what it allows for, or why there is none."""
+    if not bounds:
+        return "no interval: nothing varies" if comparison.basis else "no interval from one seed"
+    return f"95 % interval {bounds}" + (f", best of {comparison.among}" if comparison.among else "")
 
 
 def _reached(run: SearchRun, blend: Result) -> str:

@@ -14,6 +14,7 @@ OUTCOMES = {
     "no difference shown": "is not shown to differ from {}",
     "worse": "is worse than {}",
     "not tested (one seed)": "is not tested against {} (one seed)",
+    "not tested (seeds alike)": "is not tested against {} (seeds alike)",
 }
 """Verdict -> what the blend then does to another, in the order in which a headline counts them."""
 

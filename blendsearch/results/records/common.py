@@ -82,8 +82,8 @@ class Averages(Record):
 class Difference(Record):
     """A paired difference of test accuracies (in [0, 1]): mean over the seeds, 95 % interval, what that shows.
 
-    interval: None for one seed. verdict: "beats", "worse", "no difference shown" or "not tested (one seed)"; empty in
-    some records of older versions.
+    interval: None for one seed, and where nothing varies. verdict: "beats", "worse", "no difference shown",
+    "not tested (one seed)" or "not tested (seeds alike)"; empty in some records of older versions.
     """
 
     difference: float

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from blendsearch.results.records.common import Number, Record
@@ -12,6 +14,7 @@ BLEND = "blend"
 CRITERION = "criterion"
 RANDOM_SEARCH = "control"
 ABLATION = "ablation"
+RIVAL = "rival"
 FRONT = "front"
 FRONT_CRITERION = "front criterion"
 TRANSFERRED = "transferred"
@@ -19,6 +22,34 @@ TRANSFERRED = "transferred"
 
 RANDOM_SEARCH_NAME = "random search"
 """The name under which the best of the random search is a contender."""
+
+MEAN_OF_RANKS = "mean of ranks"
+HESSO = "HESSO default"
+CRITERION_PER_LAYER = "criterion per layer"
+RIVAL_WORDS = {
+    MEAN_OF_RANKS: "the mean of all criteria's ranks",
+    HESSO: "the default blend of HESSO",
+    CRITERION_PER_LAYER: "one criterion for each layer, chosen by the proxy",
+}
+"""Name of a rival -> what it is, in sentences."""
+
+
+class CorrectImages(Record):
+    """Which images of the test split a network classified right; bits: one an image, packed, in base64."""
+
+    images: int
+    bits: str
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> CorrectImages:
+        """Return the record of a mask, bool [images]."""
+        return cls(images=len(mask), bits=base64.b64encode(np.packbits(mask).tobytes()).decode("ascii"))
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Whether each image was classified right: bool [images]."""
+        packed = np.frombuffer(base64.b64decode(self.bits), dtype=np.uint8)
+        return np.unpackbits(packed, count=self.images).astype(bool)
 
 
 class Retraining(Record):
@@ -42,7 +73,11 @@ class Retraining(Record):
 
 
 class RetrainingOutcome(Retraining):
-    """A retraining and what it pruned; kept: group -> filters kept. plan: see `Plan.to_dict`."""
+    """A retraining and what it pruned; kept: group -> filters kept. plan: see `Plan.to_dict`.
+
+    correct: on the test split; None in records of older versions.
+    """
 
     kept: dict[str, int] = Field(default_factory=dict)
     plan: dict[str, Any] | None = None
+    correct: CorrectImages | None = None

@@ -39,15 +39,28 @@ class Part(Outcome):
     sentence: str | None = None
 
 
-class Comparison(Difference):
-    """The blend against the best criterion over paired seeds, against each one, and against a random search.
+class Named(Difference):
+    """The blend minus a criterion that was chosen by name."""
 
+    name: str
+
+
+class Comparison(Difference):
+    """The blend against the best criterion in hindsight, which the test images themselves chose, and against others.
+
+    interval: corrected for the choice among so many criteria (`among`; None in records of older versions, not
+    corrected); the other intervals are each for itself. without_search: against the criterion that the proxy puts
+    first. rivals: against each fixed blend. basis: what the intervals come from, in words.
     same_filters: criteria that keep exactly the blend's filters. differences: criterion -> blend minus it.
     """
 
     best_criterion: str
+    among: int | None = None
+    basis: str | None = None
     same_filters: list[str] = Field(default_factory=list)
     differences: dict[str, Difference] = Field(default_factory=dict)
+    without_search: Named | None = None
+    rivals: dict[str, Difference] = Field(default_factory=dict)
     random_search: Difference | None = Field(None, alias="control")
 
 
@@ -109,11 +122,46 @@ class FinalsSummary(Record):
     proxy_was_right: bool
 
 
+class Rival(Outcome):
+    """What a fixed blend came to; note and cost of its choice as in records/rivals.json."""
+
+    note: str | None = None
+    evaluations: int = 0
+    seconds: Number = None
+
+
+class ChoiceSummary(Record):
+    """The choice on fresh search images: how many plans, the means of their proxies on either part, and its sentence.
+
+    proxy_was_right: whether the plan that was best on the seen images was chosen.
+    """
+
+    candidates: int
+    seen: float
+    fresh: float
+    proxy_was_right: bool
+    sentence: str
+
+
+class Optimism(Record):
+    """How much better networks look on the search images than on the test images, as differences of shares.
+
+    proxy: the blend's proxy minus its test accuracy after retraining. retrained: search minus test accuracy of the
+    blend's networks, mean over the seeds; unpruned: of the unpruned network, with its 95 % interval.
+    """
+
+    proxy: Number = None
+    retrained: Number = None
+    unpruned: Number = None
+    interval: Bounds | None = None
+    sentence: str
+
+
 class SearchSummary(Record):
     """summary.json of a search campaign: accuracies and ratios in [0, 1].
 
     algorithm: whose searched, and which; None in records of older versions. left_out: criterion -> why it cannot score
-    this network. refused: module -> why it cannot be pruned.
+    this network; rivals_left_out: rival -> why there is none. refused: module -> why it cannot be pruned.
     """
 
     name: str
@@ -129,6 +177,8 @@ class SearchSummary(Record):
     latency: LatencyRecord | None = None
     criteria: dict[str, Outcome] = Field(default_factory=dict)
     random_search: Outcome | None = Field(None, alias="control")
+    rivals: dict[str, Rival] = Field(default_factory=dict)
+    rivals_left_out: dict[str, str] = Field(default_factory=dict)
     ablation: dict[str, Part] = Field(default_factory=dict)
     left_out: dict[str, str] = Field(default_factory=dict)
     refused: dict[str, str] = Field(default_factory=dict)
@@ -138,6 +188,8 @@ class SearchSummary(Record):
     trials: int | None = None
     search: SearchCost | None = None
     finals: FinalsSummary | None = None
+    choice: ChoiceSummary | None = None
+    optimism: Optimism | None = None
     front: list[FrontPoint] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
     data: DataRecord = DataRecord()
@@ -199,7 +251,7 @@ class BlendWeights(Record):
 class RandomSearchRecord(Record):
     """records/control.json: what a random search of equal cost found.
 
-    number: of the best genome it drew, from 0. finalists: number and proxy of those that stand in finals.
+    number: of the best genome it drew, from 0. finalists: number and proxy of those that stand in finals or a choice.
     """
 
     number: int
@@ -263,6 +315,52 @@ class FinalsRecord(Record):
     seeds: int
     seconds: Number = None
     candidates: list[Finalist]
+
+
+class ChoiceCandidate(Record):
+    """A plan of the choice: its trial, its proxy on the images that the search saw, on fresh ones, and on all."""
+
+    trial: int
+    seen: float
+    fresh: float
+    proxy: float
+    digest: str
+    plan: dict[str, Any]
+    genome: dict[str, float] = Field(default_factory=dict)
+    chosen: bool = False
+
+
+class ChoiceRecord(Record):
+    """records/choice.json: the best few plans on search images that the search has not seen, best seen first.
+
+    seen, fresh: how many images each part has.
+    """
+
+    seen: int
+    fresh: int
+    seconds: Number = None
+    passes: int = 0
+    candidates: list[ChoiceCandidate]
+
+
+class RivalRecord(Record):
+    """A fixed blend that stands against the one that is found; evaluations, passes, seconds: what choosing it cost.
+
+    note: what of its recipe is left out, in words.
+    """
+
+    blend: dict[str, Any]
+    evaluations: int = 0
+    passes: int = 0
+    seconds: Number = None
+    note: str | None = None
+
+
+class RivalsRecord(Record):
+    """records/rivals.json: the rivals by name, and which there are not, and why."""
+
+    rivals: dict[str, RivalRecord] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
 
 
 class FrontChoice(Record):

@@ -1,0 +1,94 @@
+"""The choice of a search: the plans that its proxy puts first, judged again on search images that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from blendsearch.campaigns.search.finals import Candidate
+from blendsearch.campaigns.search.trials import open_ledger
+from blendsearch.evolution.problem import SearchProblem
+from blendsearch.evolution.two_parts import TwoParts
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.results.records.search import ChoiceCandidate, ChoiceRecord, ChoiceSummary
+from blendsearch.results.words import decimal
+
+CHOICE = "choice"
+
+
+def choose_on_fresh(
+    experiment: Experiment, name: str, judged: SearchProblem, candidates: Sequence[Candidate]
+) -> Candidate:
+    """Return the candidate with the highest proxy on all search images, the fresh ones included; its proxy is that.
+
+    candidates: with their proxies on the images that the search saw, best first. At a tie the first one wins. Writes
+    records/NAME.json, from which a stopped run's choice is read, and a study of the same name.
+    """
+    record = experiment.folder.cached(
+        f"records/{name}.json", ChoiceRecord, lambda: _judge(experiment, judged, candidates)
+    )
+    _note(experiment, name, record)
+    place = next(place for place, one in enumerate(record.candidates) if one.chosen)
+    return replace(candidates[place], proxy=record.candidates[place].proxy)
+
+
+def _judge(experiment: Experiment, judged: SearchProblem, candidates: Sequence[Candidate]) -> ChoiceRecord:
+    fitness = judged.fitness
+    assert isinstance(fitness, TwoParts)
+    assert experiment.search_parts is not None
+    plans = [one.plan for one in candidates]
+
+    def done(count: int, value: float) -> None:
+        experiment.progress("choice", count, len(plans), f"{value:.4f} on fresh images")
+
+    whole = fitness(plans, done)
+    seen, fresh = fitness.seen(plans), fitness.fresh(plans)
+    best = max(range(len(whole)), key=lambda place: (whole[place].value, -place))
+    images = [len(part) for part in experiment.search_parts]
+    return ChoiceRecord(
+        seen=images[0],
+        fresh=images[1],
+        seconds=round(sum(one.seconds for one in fresh), 3),
+        passes=sum(one.passes for one in fresh),
+        candidates=[
+            ChoiceCandidate(
+                trial=one.number,
+                seen=seen[place].value,
+                fresh=fresh[place].value,
+                proxy=whole[place].value,
+                digest=one.plan.digest,
+                plan=one.plan.to_dict(),
+                genome=dict(one.genome),
+                chosen=place == best,
+            )
+            for place, one in enumerate(candidates)
+        ],
+    )
+
+
+def _note(experiment: Experiment, name: str, record: ChoiceRecord) -> None:
+    """Record every candidate in the study of the choice."""
+    ledger = open_ledger(experiment, name)
+    for number, one in enumerate(record.candidates):
+        attrs = {"plan": one.digest, "trial": one.trial, "seen": one.seen, "fresh": one.fresh, "chosen": one.chosen}
+        ledger.record(number, 0, one.genome, one.proxy, 0.0, attrs)
+    ledger.close()
+
+
+def summarise_choice(experiment: Experiment) -> ChoiceSummary:
+    """Return what the choice of the blend came to."""
+    record = experiment.folder.read_record(f"records/{CHOICE}.json", ChoiceRecord)
+    found = record.candidates
+    seen, fresh = fmean(one.seen for one in found), fmean(one.fresh for one in found)
+    return ChoiceSummary(
+        candidates=len(found),
+        seen=seen,
+        fresh=fresh,
+        proxy_was_right=found[0].chosen,
+        sentence=(
+            f"The search saw {record.seen} search images; on {record.fresh} fresh ones the mean proxy of its "
+            f"{len(found)} best plans is {decimal(fresh, 4)}, on those it saw {decimal(seen, 4)}, and the best one "
+            f"{'stays' if found[0].chosen else 'does not stay'} first."
+        ),
+    )
