@@ -155,6 +155,13 @@ class Judge:
         return Difference(difference=mean, interval=bounds, verdict=verdict, sentence=sentence)
 
 
+def compare_two(own: Outcomes, other: Outcomes) -> Difference:
+    """Return the difference of two contenders alone, each given by its retrainings."""
+    blend = [one.model_copy(update={"kind": BLEND, "name": BLEND}) for one in own]
+    beside = [one.model_copy(update={"kind": CRITERION, "name": "other"}) for one in other]
+    return Judge.of_outcomes([*blend, *beside]).against("other", CRITERION)
+
+
 def _key(kind: str, name: str) -> str:
     return f"{kind} {name}"
 

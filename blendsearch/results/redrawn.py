@@ -33,9 +33,9 @@ class Redrawn:
     def together(self, names: Sequence[str]) -> dict[str, Bounds | None]:
         """Return intervals of several differences that all hold at once in 95 % of the cases.
 
-        The greatest of their statistics decides, so it does not matter that one looks at the others' best. In simulations
-        with eight others they held at once in 93 to 99 of 100 cases; with two seeds and no images, which show nothing of
-        how the others hang together, in 67.
+        The greatest of their statistics decides, so it does not matter that one looks at the others' best. In
+        simulations with eight others they held at once in 93 to 99 of 100 cases; with two seeds and no images, which
+        show nothing of how the others hang together, in 67.
         Source: Romano & Wolf, Econometrica 2005 (studentised maximum over the comparisons).
         """
         columns = [self.names.index(name) for name in names]

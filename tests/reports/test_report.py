@@ -10,13 +10,16 @@ import pytest
 from fake_run import make_run
 from page_reading import parsed
 
+from blendsearch.cli.tables import verdicts
 from blendsearch.errors import RunError
 from blendsearch.reports.figures import SEARCH_FIGURES
+from blendsearch.reports.figures.outcome import _differences_caption
 from blendsearch.reports.figures.searching import draw_evolution
 from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.pages.search_story import find_gaps
 from blendsearch.reports.report import write_report
-from blendsearch.results.outcomes import results
+from blendsearch.results.outcomes import differences, results
+from blendsearch.results.paired import interval
 from blendsearch.results.runs import read_search_run
 
 
@@ -51,6 +54,60 @@ def test_the_page_says_what_the_summary_says(run):
         assert f"{100 * entry['test_accuracy']:.2f}" in text, name
     assert f"{summary['fidelity']['tau']:.2f}" in text
     assert "summary.json" in text
+
+
+@pytest.mark.usefixtures("only_the_front_is_drawn")
+def test_both_verdicts_rivals_and_what_the_search_saw_are_on_the_page_and_in_the_terminal(tmp_path):
+    folder = make_run(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert "Without a search" not in write_report(folder).read_text()  # of an older version
+    told = {"difference": 0.004, "interval": [0.001, 0.007], "verdict": "beats"}
+    summary["comparison"] |= {
+        "among": 14,
+        "basis": "3 paired seeds and 400 test images",
+        "without_search": {**told, "name": "fisher", "sentence": "The blend beats the proxy's choice (fisher)."},
+        "rivals": {"mean of ranks": {**told, "sentence": "The blend beats the mean of all ranks."}},
+    }
+    averages = {key: summary["blend"][key] for key in ("search_accuracy", "flops_ratio", "params_ratio", "proxy")}
+    summary["rivals"] = {"mean of ranks": {**averages, "test_accuracy": 0.8123, "note": "without l1"}}
+    summary["rivals_left_out"] = {"HESSO default": "too few criteria"}
+    summary["optimism"] = {"unpruned": 0.05, "sentence": "The weights have seen the search images."}
+    summary["choice"] = {
+        "candidates": 4, "seen": 0.8, "fresh": 0.7, "proxy_was_right": False, "sentence": "On fresh images 0.7.",
+    }  # fmt: skip
+    (folder / "summary.json").write_text(json.dumps(summary))
+    page = write_report(folder)
+    parsed(page)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.read_text()))
+    sentences = [
+        summary["comparison"]["sentence"],
+        "The blend beats the proxy's choice (fisher).",
+        "The blend beats the mean of all ranks.",
+        "mean of ranks is without l1.",
+        "No HESSO default: too few criteria.",
+        "On fresh images 0.7.",
+        "The weights have seen the search images.",
+    ]
+    run = read_search_run(folder)
+    assert verdicts(run.summary) == sentences
+    for sentence in sentences:
+        assert sentence.replace("'", "&#39;") in text, sentence
+    assert "beats : what the proxy chooses without a search" in text or "beats: what the proxy chooses" in text
+    assert "81.23 %" in text
+    assert "best of 14" in text
+
+
+def test_the_differences_are_drawn_with_the_campaigns_own_intervals(tmp_path):
+    folder = make_run(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    own = {"difference": 0.0, "interval": [-0.5, 0.25], "verdict": "no difference shown"}
+    summary["comparison"] |= {"differences": {"l1": own}, "basis": "3 paired seeds and 400 test images"}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    run = read_search_run(folder)
+    found = {one.name: one for one in differences(run)}
+    assert found["l1"].interval == (-0.5, 0.25)
+    assert found["l2"].interval == interval(found["l2"].single)  # the summary has none
+    assert "from 3 paired seeds and 400 test images" in _differences_caption(run)
 
 
 def test_progress_ends_complete(run):

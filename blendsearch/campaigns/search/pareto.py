@@ -15,7 +15,7 @@ from blendsearch.evolution.ledger import Trial
 from blendsearch.evolution.pareto import non_dominated, spread_over
 from blendsearch.experiment.contenders import Contender, Contenders, enter_first_criterion, make_contender
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.results.paired import average, compare_pairs
+from blendsearch.results.paired import average, compare_two
 from blendsearch.results.records.provenance import Provenance
 from blendsearch.results.records.retraining import FRONT, FRONT_CRITERION, RetrainingOutcome
 from blendsearch.results.records.search import (
@@ -139,8 +139,7 @@ def _summarise(
     point_side, criterion_side = (
         _side(experiment, contenders[name], side) for name, side in zip(names, (own, beside), strict=True)
     )
-    pairs = [one.test_accuracy - other.test_accuracy for one, other in zip(own, beside, strict=True)]
-    found = compare_pairs(pairs)
+    found = compare_two(own, beside)
     return FrontPoint(
         place=point.place,
         budget=point.ratio,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from blendsearch.campaigns.transfer.target import Target
-from blendsearch.results.paired import average, compare_pairs, pair_by_seed, same_filters
+from blendsearch.results.paired import Judge, average, same_filters
 from blendsearch.results.records.common import Difference, Number
 from blendsearch.results.records.retraining import BLEND, CRITERION, TRANSFERRED, RetrainingOutcome
 from blendsearch.results.records.search import Outcome
@@ -36,8 +37,13 @@ class Retrained:
         )
 
     def difference(self, name: str, kind: str) -> Difference:
-        """Return the transferred blend's test accuracy minus another's, paired over the seeds."""
-        return compare_pairs(pair_by_seed(self.outcomes, name, kind, TRANSFERRED))
+        """Return the transferred blend's test accuracy minus another's, paired over seeds and test images."""
+        return self.judge.against(name, kind)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What holds the transferred blend against the others."""
+        return Judge.of_outcomes(self.outcomes, TRANSFERRED)
 
 
 def summarise_space(target: Target, unpruned: float, retrained: Retrained, names: Sequence[str]) -> SpaceRecord:
@@ -64,6 +70,7 @@ def summarise_space(target: Target, unpruned: float, retrained: Retrained, names
         searched=retrained.outcome(BLEND, BLEND) if searched else None,
         criteria=criteria,
         best_criterion=best,
+        basis=retrained.judge.basis,
         against_criterion=differences[best],
         against_searched=retrained.difference(BLEND, BLEND) if searched else None,
         differences=differences,

@@ -16,7 +16,11 @@ TRANSFER_FIGURES: FigureSet[TransferRun] = FigureSet()
 
 
 def _caption(run: TransferRun, space: str) -> str:
-    lines = "Lines are 95 % intervals over the seeds" if run.row_of(space).seeds > 1 else "One seed has no interval"
+    lines = (
+        "Lines are 95 % intervals over seeds and test images"
+        if run.row_of(space).seeds > 1
+        else "One seed has no interval"
+    )
     searched = ", ◆ the blend searched there" if run.summary.searches else ""
     return (
         f"Above 0 the transferred blend is better. {lines}; ■ is the best criterion{searched}. The scale is this "

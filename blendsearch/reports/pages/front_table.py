@@ -72,7 +72,7 @@ def _row(point: FrontPoint, kinds: Sequence[str]) -> FrontRow:
 def _told(found: Sequence[FrontPoint]) -> str:
     tested = [point.interval for point in found if point.interval is not None]
     if not tested:
-        return "One retraining seed: no difference is tested."
+        return "No difference is tested: there is one retraining seed, or nothing varies."
     better, worse = sum(bounds[0] > 0 for bounds in tested), sum(bounds[1] < 0 for bounds in tested)
     sentence = f"At {better} of {len(found)} points the interval of the difference lies above 0"
     return f"{sentence}, at {worse} below it." if worse else f"{sentence}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from blendsearch.results.paired import NOT_SHOWN
 from blendsearch.results.records.provenance import Provenance
 from blendsearch.results.records.transfer import SpaceRecord
 from blendsearch.results.words import budget_words, verdict_sentence
@@ -51,7 +52,11 @@ def tell_verdicts(row: SpaceRecord) -> list[str]:
     pairs = [(f"the best criterion ({row.best_criterion})", row.against_criterion)]
     if row.against_searched is not None:
         pairs.append(("the blend searched there", row.against_searched))
-    said = [verdict_sentence(WHO, other, one.difference, one.interval, one.verdict, row.seeds) for other, one in pairs]
+    said = [
+        verdict_sentence(WHO, other, one.difference, one.interval, one.verdict, row.seeds, row.basis)
+        for other, one in pairs
+        if one.interval is not None or one.verdict != NOT_SHOWN  # else they are twins, which is told below
+    ]
     return [*said, *row.twins]
 
 

@@ -17,8 +17,8 @@ class SpaceRecord(Record):
     """What a transfer came to in one space: means over the seeds, accuracies and ratios in [0, 1].
 
     rule: by which the blend was adapted. matched: layer here -> layer there, where these differ. unpruned: test
-    accuracy. searched, against_searched: None without a search. Differences are the transferred blend minus the other.
-    same_filters: what keeps exactly its filters.
+    accuracy. searched, against_searched: None without a search. Differences are the transferred blend minus the other,
+    with intervals from what `basis` says in words. same_filters: what keeps exactly its filters.
     """
 
     space: str
@@ -37,6 +37,7 @@ class SpaceRecord(Record):
     searched: Outcome | None = None
     criteria: dict[str, Outcome]
     best_criterion: str
+    basis: str | None = None
     against_criterion: Difference
     against_searched: Difference | None = None
     differences: dict[str, Difference]
