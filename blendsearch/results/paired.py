@@ -96,7 +96,7 @@ class Judge:
 
     @classmethod
     def of_outcomes(cls, outcomes: Outcomes, of: str = BLEND) -> Judge:
-        """Return the judge of retrainings; seeds that are all alike, as without training, count as one."""
+        """Return the judge of retrainings; seeds that are all alike, as they may be without training, count as one."""
         others = dict.fromkeys((one.kind, one.name) for one in outcomes if one.kind != of)
         seeds = len({one.seed for one in outcomes if one.kind == of})
         untrained = all(one.steps == 0 for one in outcomes)
@@ -104,7 +104,8 @@ class Judge:
         each = {_key(*other): _differences(outcomes, *other, of, known=known) for other in others}
         images = next(iter(each.values())).shape[1] if known and each else None
         tested = each and (seeds > 1 or (untrained and known))
-        return cls(outcomes, of, redraw(each) if tested else None, 1 if untrained and known else seeds, images)
+        alike = known and all((one == one[0]).all() for one in each.values())
+        return cls(outcomes, of, redraw(each) if tested else None, 1 if alike else seeds, images)
 
     @property
     def basis(self) -> str | None:

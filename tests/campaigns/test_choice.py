@@ -135,7 +135,13 @@ def test_the_summary_tells_what_fresh_images_showed(finished):
     assert told.candidates == 4
     assert told.fresh == pytest.approx(np.mean([one["fresh"] for one in record["candidates"]]))
     assert told.proxy_was_right == record["candidates"][0]["chosen"]
-    assert "The search saw 60 search images; on 90 fresh ones" in told.sentence
+    assert "The search saw 60 search images" in told.sentence
+    assert " on 90 fresh ones" in told.sentence
+    criteria = [one.proxy for one in finished.summary.criteria.values()]
+    assert np.mean(criteria) == pytest.approx(0.4 * record["criteria_seen"] + 0.6 * record["criteria_fresh"])
+    expected = told.seen - told.fresh - record["criteria_seen"] + record["criteria_fresh"]
+    assert told.optimism == pytest.approx(expected)
+    assert f"it flatters itself by {100 * expected:+.2f} points" in told.sentence
 
 
 def test_criteria_have_their_proxy_on_all_search_images_too(finished):

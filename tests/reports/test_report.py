@@ -73,8 +73,13 @@ def test_both_verdicts_rivals_and_what_the_search_saw_are_on_the_page_and_in_the
     summary["rivals_left_out"] = {"HESSO default": "too few criteria"}
     summary["optimism"] = {"unpruned": 0.05, "sentence": "The weights have seen the search images."}
     summary["choice"] = {
-        "candidates": 4, "seen": 0.8, "fresh": 0.7, "proxy_was_right": False, "sentence": "On fresh images 0.7.",
-    }  # fmt: skip
+        "candidates": 4,
+        "seen": 0.8,
+        "fresh": 0.7,
+        "optimism": 0.1,
+        "proxy_was_right": False,
+        "sentence": "On fresh images 0.7.",
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
     page = write_report(folder)
     parsed(page)

@@ -27,9 +27,10 @@ def test_of_one_network_each_it_is_the_paired_bootstrap():
 def test_seeds_that_are_all_alike_say_no_more_than_one():
     values = np.random.default_rng(1).choice([-1, 0, 1], size=300)
     one, three = redraw({"l1": values[None]}), redraw({"l1": np.tile(values, (3, 1))})
-    assert three.errors == pytest.approx(one.errors)
-    assert three.errors[0] == pytest.approx(stats.sem(values))
-    assert three.alone("l1") == pytest.approx(one.alone("l1"), abs=0.005)
+    assert three.seeds.errors == pytest.approx([0.0])
+    assert three.images.errors == pytest.approx([stats.sem(values)])
+    assert one.images.errors == pytest.approx([stats.sem(values)])
+    assert three.alone("l1") == pytest.approx(one.alone("l1"))
 
 
 def test_what_seeds_and_images_share_counts_once():
@@ -37,7 +38,8 @@ def test_what_seeds_and_images_share_counts_once():
     # is 1/4 or -1/4: variance 1/4, of the mean of four 1/16. So images add 1/16 - 1/16.
     each = np.array([[[1.0, 0.0], [0.0, 0.0]]])
     assert _common_variance(each, np.array([1 / 16])) == pytest.approx([0.0])
-    assert redraw({"l1": each[0]}).errors == pytest.approx([1 / 4])
+    found = redraw({"l1": each[0]})
+    assert (found.seeds.errors, found.images.errors) == (pytest.approx([1 / 4]), pytest.approx([0.0]))
     # As much as the seeds show is taken off, no more.
     assert _common_variance(each, np.array([1 / 64])) == pytest.approx([1 / 16 - 1 / 64])
 
@@ -47,16 +49,24 @@ def test_two_that_have_nothing_in_common_need_a_wider_interval():
     first[0, :300:2], first[0, 1:300:2] = 1, -1
     second[0, 300:600:2], second[0, 301:600:2] = 1, -1
     found = redraw({"a": first, "b": second})
-    reach = {name: high / found.errors[0] for name, (_, high) in found.together(["a", "b"]).items()}
+    reach = {name: high / found.images.errors[0] for name, (_, high) in found.together(["a", "b"]).items()}
     expected = stats.norm.ppf((1 + 0.95**0.5) / 2)  # of the larger of two independent normal numbers
     assert reach == pytest.approx({"a": expected, "b": expected}, rel=0.04)
-    assert found.alone("a")[1] / found.errors[0] == pytest.approx(stats.norm.ppf(0.975), rel=0.04)
+    assert found.alone("a")[1] / found.images.errors[0] == pytest.approx(stats.norm.ppf(0.975), rel=0.04)
 
 
 def test_the_same_twice_needs_none_the_wider():
     values = np.random.default_rng(1).choice([-1, 0, 1], size=(3, 300))
     found = redraw({"a": values, "b": values})
     assert found.together(["a", "b"]) == {"a": found.alone("a"), "b": found.alone("a")}
+
+
+def test_seeds_and_images_together_are_never_surer_than_students_t():
+    for seeds in (2, 3, 5):
+        values = np.random.default_rng(seeds).choice([-1.0, 0.0, 1.0], p=[0.05, 0.85, 0.1], size=(seeds, 200))
+        low, high = redraw({"l1": values}).alone("l1")
+        t = stats.ttest_1samp(values.mean(1), 0).confidence_interval(0.95)
+        assert high - low > 0.93 * (t.high - t.low)  # but for the draws
 
 
 def test_a_restless_other_does_not_widen_the_rest():

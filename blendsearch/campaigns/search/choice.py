@@ -10,9 +10,12 @@ from blendsearch.campaigns.search.finals import Candidate
 from blendsearch.campaigns.search.trials import open_ledger
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.two_parts import TwoParts
+from blendsearch.experiment.contenders import enter_criterion
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.results.records.retraining import CRITERION
 from blendsearch.results.records.search import ChoiceCandidate, ChoiceRecord, ChoiceSummary
-from blendsearch.results.words import decimal
+from blendsearch.results.words import plain_points
+from blendsearch.structure import Plan
 
 CHOICE = "choice"
 
@@ -46,9 +49,12 @@ def _judge(experiment: Experiment, judged: SearchProblem, candidates: Sequence[C
     seen, fresh = fitness.seen(plans), fitness.fresh(plans)
     best = max(range(len(whole)), key=lambda place: (whole[place].value, -place))
     images = [len(part) for part in experiment.search_parts]
+    criteria = _plans_of_criteria(judged)
     return ChoiceRecord(
         seen=images[0],
         fresh=images[1],
+        criteria_seen=fmean(one.value for one in fitness.seen(criteria)),
+        criteria_fresh=fmean(one.value for one in fitness.fresh(criteria)),
         seconds=round(sum(one.seconds for one in fresh), 3),
         passes=sum(one.passes for one in fresh),
         candidates=[
@@ -67,6 +73,13 @@ def _judge(experiment: Experiment, judged: SearchProblem, candidates: Sequence[C
     )
 
 
+def _plans_of_criteria(judged: SearchProblem) -> list[Plan]:
+    """Return the plan of every criterion under the allocation that it is retrained with; judged in any case."""
+    planner = judged.planner
+    entered = [enter_criterion(judged, name, CRITERION) for name in planner.scores]
+    return [one.allocation.plan(planner.structure, planner.group_scores(one.blend), one.budget) for one in entered]
+
+
 def _note(experiment: Experiment, name: str, record: ChoiceRecord) -> None:
     """Record every candidate in the study of the choice."""
     ledger = open_ledger(experiment, name)
@@ -81,14 +94,18 @@ def summarise_choice(experiment: Experiment) -> ChoiceSummary:
     record = experiment.folder.read_record(f"records/{CHOICE}.json", ChoiceRecord)
     found = record.candidates
     seen, fresh = fmean(one.seen for one in found), fmean(one.fresh for one in found)
+    optimism = (seen - fresh) - (record.criteria_seen - record.criteria_fresh)
     return ChoiceSummary(
         candidates=len(found),
         seen=seen,
         fresh=fresh,
+        optimism=optimism,
         proxy_was_right=found[0].chosen,
         sentence=(
-            f"The search saw {record.seen} search images; on {record.fresh} fresh ones the mean proxy of its "
-            f"{len(found)} best plans is {decimal(fresh, 4)}, on those it saw {decimal(seen, 4)}, and the best one "
+            f"The search saw {record.seen} search images; the mean proxy of its {len(found)} best plans is "
+            f"{seen:.4f} there and {fresh:.4f} on {record.fresh} fresh ones, that of the criteria "
+            f"{record.criteria_seen:.4f} and {record.criteria_fresh:.4f}: it flatters itself by "
+            f"{plain_points(optimism)} points. With the fresh ones its best plan "
             f"{'stays' if found[0].chosen else 'does not stay'} first."
         ),
     )

@@ -133,12 +133,14 @@ class Rival(Outcome):
 class ChoiceSummary(Record):
     """The choice on fresh search images: how many plans, the means of their proxies on either part, and its sentence.
 
-    proxy_was_right: whether the plan that was best on the seen images was chosen.
+    optimism: how much lower these are on fresh images, beyond what the criteria, which no search chose, are lower
+    there. proxy_was_right: whether the plan that was best on the seen images was chosen.
     """
 
     candidates: int
     seen: float
     fresh: float
+    optimism: float
     proxy_was_right: bool
     sentence: str
 
@@ -333,11 +335,14 @@ class ChoiceCandidate(Record):
 class ChoiceRecord(Record):
     """records/choice.json: the best few plans on search images that the search has not seen, best seen first.
 
-    seen, fresh: how many images each part has.
+    seen, fresh: how many images each part has. criteria_seen, criteria_fresh: the mean proxies of the criteria there,
+    which no search chose: one part may be the harder one.
     """
 
     seen: int
     fresh: int
+    criteria_seen: float
+    criteria_fresh: float
     seconds: Number = None
     passes: int = 0
     candidates: list[ChoiceCandidate]
