@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for th
         Averages,
         LatencyRecord,
         Seconds,
+        UnprunedRecord,
     )
     from blendsearch.results.records.scoring import RatersRecord
     from blendsearch.results.records.search import SearchSummary
@@ -55,19 +56,15 @@ def result_table(summary: SearchSummary) -> Table:
     """Return the unpruned network, the blend, and criteria and rivals, best first, with accuracy and what remains."""
     title = f"{summary.name}: {summary.budget.kind} budget {percent(summary.budget.ratio)}"
     seeds = plural(summary.seeds, "seed")
-    table = plain_table(title, "network", f"test accuracy ({seeds})", "FLOPs", "parameters")
-    table.add_row("not pruned", percent(summary.unpruned.test_accuracy), percent(1), percent(1))
-    table.add_row(*_result_cells("blend", summary.blend), style="bold")
+    rows: list[tuple[str, Averages]] = [("blend", summary.blend)]
     if summary.random_search is not None:
-        table.add_row(*_result_cells("random search", summary.random_search))
-    for name, part in summary.ablation.items():
-        table.add_row(*_result_cells(name, part))
+        rows.append(("random search", summary.random_search))
+    rows += summary.ablation.items()
     fixed = {**summary.rivals, **summary.criteria}
     for name, result in sorted(fixed.items(), key=lambda item: -item[1].test_accuracy):
         own = result.allocation
-        label = f"{name} ({own})" if own and own != summary.allocation else name
-        table.add_row(*_result_cells(label, result))
-    return table
+        rows.append((f"{name} ({own})" if own and own != summary.allocation else name, result))
+    return _beside_unpruned(title, f"test accuracy ({seeds})", summary.unpruned, rows)
 
 
 def verdicts(summary: SearchSummary) -> list[str]:
@@ -75,8 +72,19 @@ def verdicts(summary: SearchSummary) -> list[str]:
     return [*difference_sentences(summary), *limits_of_search(summary)]
 
 
-def _result_cells(name: str, result: Averages) -> list[str]:
-    return [name, spread(result), percent(result.flops_ratio), percent(result.params_ratio)]
+def _beside_unpruned(
+    title: str, accuracy: str, unpruned: UnprunedRecord, rows: Sequence[tuple[str, Averages]]
+) -> Table:
+    """Return the unpruned network and pruned ones, the first in bold; before retraining, too, where it is known."""
+    known = any(result.pruned_test_accuracy is not None for _, result in rows)
+    before = ["before retraining"] if known else []
+    table = plain_table(title, "network", accuracy, *before, "FLOPs", "parameters")
+    table.add_row("not pruned", percent(unpruned.test_accuracy), *("" for _ in before), percent(1), percent(1))
+    for place, (name, result) in enumerate(rows):
+        pruned = [percent(result.pruned_test_accuracy)] if known else []
+        cells = [name, spread(result), *pruned, percent(result.flops_ratio), percent(result.params_ratio)]
+        table.add_row(*cells, style="bold" if place == 0 else None)
+    return table
 
 
 def front_table(summary: SearchSummary) -> list[Table]:
@@ -135,10 +143,9 @@ def trained_table(summary: TrainSummary) -> Table:
 
 def pruned_table(summary: PruneSummary) -> Table:
     """Return the network before and after pruning and retraining."""
-    table = plain_table(f"pruned by {summary.name}", "network", "test accuracy", "FLOPs", "parameters")
-    table.add_row("not pruned", percent(summary.unpruned.test_accuracy), percent(1), percent(1))
-    table.add_row(*_result_cells("pruned", summary.pruned), style="bold")
-    return table
+    return _beside_unpruned(
+        f"pruned by {summary.name}", "test accuracy", summary.unpruned, [("pruned", summary.pruned)]
+    )
 
 
 def latency_line(latency: LatencyRecord | None) -> list[str]:

@@ -12,7 +12,12 @@ from blendsearch.config.sections.compute import ComputeConfig
 from blendsearch.config.sections.criteria import BlendGiven, RatingsGiven
 from blendsearch.config.sections.data import DataConfig
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
-from blendsearch.config.sections.training import CompensationConfig, RetrainingConfig, TrainingConfig
+from blendsearch.config.sections.training import (
+    CompensationConfig,
+    RetrainingConfig,
+    TrainingConfig,
+    compensate_where_nothing_trains,
+)
 from blendsearch.config.sections.types import Allowed, FolderName, Named, NamedSection, Names, Section, broken_rule
 from blendsearch.config.space import Space
 from blendsearch.config.yaml_text import to_yaml
@@ -50,6 +55,8 @@ class Board(Section):
     compensation: CompensationConfig | None = None
     retraining: RetrainingConfig
     compute: ComputeConfig = ComputeConfig()
+
+    _compensated = model_validator(mode="before")(compensate_where_nothing_trains)
 
     @model_validator(mode="after")
     def _each_once(self) -> Board:

@@ -27,7 +27,7 @@ def migrate_space(space: Unchecked) -> dict[str, Any]:
     if not migrated.get("rungs"):
         migrated.pop("rungs", None)
         migrated.pop("pruner", None)
-    return {**space, "search": migrated}
+    return {"compensation": None, **space, "search": migrated}  # of a time before there was any, it had none
 
 
 def space_of_run(data: Unchecked) -> Space:

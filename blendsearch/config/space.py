@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from blendsearch.config.sections.budget import BUDGET_KINDS, BudgetConfig
 from blendsearch.config.sections.compute import ComputeConfig
@@ -13,7 +13,12 @@ from blendsearch.config.sections.data import DataConfig
 from blendsearch.config.sections.jobs import AuditConfig, CurvesConfig
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
 from blendsearch.config.sections.search import SearchConfig
-from blendsearch.config.sections.training import CompensationConfig, RetrainingConfig, TrainingConfig
+from blendsearch.config.sections.training import (
+    CompensationConfig,
+    RetrainingConfig,
+    TrainingConfig,
+    compensate_where_nothing_trains,
+)
 from blendsearch.config.sections.types import Allowed, FolderName, Named, NamedSection, Names, Section
 from blendsearch.config.yaml_text import to_yaml
 from blendsearch.plain import State
@@ -24,7 +29,8 @@ class Space(Section):
 
     blends: files of found blends that stand among the criteria: scored, clustered, blended and retrained like these.
     ratings: people's ratings that the criterion `subjective` reads, a path or a section; null for none.
-    compensation: refits what pruning left, before or (retraining.epochs 0) instead of retraining; null for none.
+    compensation: refits what pruning left, before or instead of retraining; null for none. Where retraining.epochs is
+    0 and it is not mentioned, it is on, with the calibration images.
     """
 
     name: FolderName
@@ -48,6 +54,8 @@ class Space(Section):
     audit: AuditConfig = AuditConfig()
     curves: CurvesConfig = CurvesConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    _compensated = model_validator(mode="before")(compensate_where_nothing_trains)
 
     def to_dict(self) -> State:
         """Return every key with its value, defaults included, as plain lists, mappings and scalars."""

@@ -96,6 +96,33 @@ class ImageTensors:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
 
+@dataclass(frozen=True)
+class Relabelled:
+    """The images of a split with other labels, int64 [N], in its stored order."""
+
+    split: Split
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(
+        self, batch_size: int, *, seed: int | None = None, augment: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one pass; see Split."""
+        places = _order(len(self), seed).split(batch_size)
+        for (images, _), index in zip(self.split.batches(batch_size, seed=seed, augment=augment), places, strict=True):
+            yield images, self.labels[index]
+
+    def take(self, count: int) -> Relabelled:
+        """Return `count` images, balanced by these labels."""
+        return self.subset(balanced(self.labels, count))
+
+    def subset(self, index: Tensor) -> Relabelled:
+        """Return the images at `index`."""
+        return Relabelled(self.split.subset(index), self.labels[index])
+
+
 class ChosenImages(Dataset[tuple[Tensor, int]]):
     """Some images of a dataset, each checked as it is read: whoever wrote it, what is amiss is one line.
 

@@ -43,7 +43,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded set. test: None for sets that come without one. mean, std: its own. shape: [C, H, W]."""
+    """A loaded set. test: None for sets that come without one. mean, std: its own. shape: [C, H, W].
+
+    labelled: False where the labels of the training part stand for nothing, since nobody gave any.
+    """
 
     train: Part
     test: Part | None
@@ -51,6 +54,7 @@ class Source:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     shape: tuple[int, int, int]
+    labelled: bool = True
 
 
 Loader = Callable[[DataConfig, Progress], Source]
@@ -150,9 +154,12 @@ DATASETS.register("cifar100")(CIFAR100)
 def folder(config: DataConfig, progress: Progress) -> Source:
     """Any tree of class folders: root/train/CLASS/*.jpg with root/test or root/val beside it, or root/CLASS/*.jpg.
 
-    Images are read in colour, or as grey values when `mean` (or `std`) has one number.
+    Images are read in colour, or as grey values when `mean` (or `std`) has one number. Where nobody labelled any:
+    root/unlabelled/*.jpg with root/test/CLASS/*.jpg (or val) beside it.
     """
     root = needed_root(config)
+    if (root / "unlabelled").is_dir() and not (root / "train").is_dir():
+        return _unlabelled(root, config, progress)
     if (root / "train").is_dir():
         test_root = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
         train, classes = _folder_part(root / "train", config, "train", progress)
@@ -167,8 +174,28 @@ def folder(config: DataConfig, progress: Progress) -> Source:
     else:
         train, classes = _folder_part(root, config, "images", progress)
         test = None
-    mean, std = (GREY_MEAN, GREY_STD) if _is_grey(config) else (IMAGENET_MEAN, IMAGENET_STD)
-    return Source(train, test, classes, mean, std, _shape(train))
+    return Source(train, test, classes, *_usual_channels(config), _shape(train))
+
+
+def _unlabelled(root: Path, config: DataConfig, progress: Progress) -> Source:
+    """Return images without labels, with the classes of the test part."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    test_root = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    if test_root is None:
+        raise DataError(
+            f"data.root: '{root}': no test or val beside unlabelled; a test part in class folders is needed"
+        )
+    found = sorted(path for path in (root / "unlabelled").rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    if not found:
+        raise DataError(f"data.root: '{root / 'unlabelled'}' holds no image (allowed: {', '.join(IMG_EXTENSIONS)})")
+    part = _part([(str(path), 0) for path in found], config, "unlabelled", progress)
+    test, classes = _folder_part(test_root, config, test_root.name, progress)
+    return Source(part, test, classes, *_usual_channels(config), _shape(part), labelled=False)
+
+
+def _usual_channels(config: DataConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return (GREY_MEAN, GREY_STD) if _is_grey(config) else (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _is_grey(config: DataConfig) -> bool:
@@ -230,15 +257,20 @@ def _folder_part(root: Path, config: DataConfig, name: str, progress: Progress) 
     except FileNotFoundError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"data.root: '{root}' is not a tree of class folders with images ({reason})") from None
-    files = _Files(tree.samples, config.image_size, "L" if _is_grey(config) else "RGB")
-    labels = torch.tensor(tree.targets, dtype=torch.long)
+    return _part(tree.samples, config, name, progress), tuple(tree.classes)
+
+
+def _part(samples: Sequence[tuple[str, int]], config: DataConfig, name: str, progress: Progress) -> Part:
+    """Return files with their labels as a part, decoded or to be streamed."""
+    files = _Files(samples, config.image_size, "L" if _is_grey(config) else "RGB")
+    labels = torch.tensor([label for _, label in samples], dtype=torch.long)
     size = files[0][0].numel() * len(files)
     held = size < IN_MEMORY_LIMIT if config.in_memory == "auto" else config.in_memory
     if not held:
         if config.image_size is None:
             raise DataError("data.image_size: not given; images that are streamed need one size")
-        return Part(labels, dataset=files, names=[path for path, _ in tree.samples]), tuple(tree.classes)
-    return Part(labels, _decoded(files, name, progress)), tuple(tree.classes)
+        return Part(labels, dataset=files, names=[path for path, _ in samples])
+    return Part(labels, _decoded(files, name, progress))
 
 
 def _decoded(files: _Files, name: str, progress: Progress) -> Tensor:

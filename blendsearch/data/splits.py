@@ -24,7 +24,8 @@ FINGERPRINTED = 64
 @dataclass(frozen=True)
 class Splits:
     """Disjoint parts. calibration: what criteria and proxies look at. search: where candidates are compared.
-    test: read once, at the end. shape: [C, H, W]. fingerprint: sha256 of labels and images (or their names)."""
+    test: read once, at the end. shape: [C, H, W]. fingerprint: sha256 of labels and images (or their names).
+    labelled: whether the labels of the others mean anything, see `Source`."""
 
     train: Split
     calibration: Split
@@ -33,6 +34,7 @@ class Splits:
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     fingerprint: str
+    labelled: bool = True
 
 
 def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> Splits:
@@ -43,10 +45,15 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
     """
     source = DATASETS.get(config.name, "data.name")(config, progress)
     check_source(source, config.name)
+    if not source.labelled and config.labels == "given":
+        raise DataError(
+            f"data.labels: 'given', but the images of '{config.root}' have no labels; allowed here: predicted"
+        )
     mean, std = _channels(config.mean, source.mean, source, "mean"), _channels(config.std, source.std, source, "std")
     wanted = {"calibration": config.calibration, "search": config.search, **_test_size(config, source)}
     index = _drawn(source.train.labels, wanted, config.limit, seed)
-    _check_every_class_trains(source, index["train"])
+    if source.labelled:
+        _check_every_class_trains(source, index["train"])
     augmentation = Augmentation(config.augmentation.crop_padding, config.augmentation.flip)
     held_out = Augmentation()
 
@@ -75,6 +82,7 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
         classes=source.classes,
         shape=source.shape,
         fingerprint=_fingerprint(source),
+        labelled=source.labelled,
     )
 
 

@@ -137,7 +137,8 @@ class Experiment:
         if section is None:
             return None
         parts = (self.splits.calibration, self.splits.train)
-        images = take_unlabelled(parts, section.images, self.seed("compensation"))
+        count = len(self.splits.calibration) if section.images is None else section.images
+        images = take_unlabelled(parts, count, self.seed("compensation"))
         return Refit(images, section.positions, section.ridge)
 
     @property
@@ -183,6 +184,7 @@ class Experiment:
             calibration=len(splits.calibration),
             search=len(splits.search),
             test=len(splits.test),
+            labels=self.space.data.labels,
         )
 
     @property

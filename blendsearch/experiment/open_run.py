@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from blendsearch.errors import DataError
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import check_criteria
 from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space
@@ -19,6 +20,9 @@ def check_before_work(experiment: Experiment) -> None:
     """
     _ = experiment.splits, experiment.search_parts, experiment.structure, experiment.compensation
     check_criteria(experiment)
+    if not experiment.splits.labelled and experiment.space.training.epochs:
+        given = experiment.space.training.epochs
+        raise DataError(f"training.epochs: {given:g} given, but the images have no labels to train on (allowed 0)")
 
 
 @contextlib.contextmanager

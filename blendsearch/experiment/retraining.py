@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from blendsearch.allocation import Allocation, Budget
 from blendsearch.blending import Scores
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import RetrainingConfig
+from blendsearch.data.batches import Split
 from blendsearch.data.splits import Splits
 from blendsearch.experiment.contenders import Contender
 from blendsearch.experiment.experiment import Experiment
@@ -20,7 +22,7 @@ from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.progress import Progress, silent
 from blendsearch.results.records.retraining import BLEND, FRONT, CorrectImages, RetrainingOutcome
 from blendsearch.results.run_folder import Checkpoint
-from blendsearch.schedules import Job, Refit, Schedule, Scorer
+from blendsearch.schedules import Job, Outcome, Refit, Schedule, Scorer
 from blendsearch.structure import Structure
 from blendsearch.training.evaluation import correct_mask, evaluate
 
@@ -130,6 +132,7 @@ def retrain(
         seed=repetition.seed,
         search_accuracy=evaluate(outcome.network, splits.search.batches(500), compute).accuracy,
         test_accuracy=float(correct.double().mean()),
+        pruned_test_accuracy=_read_before(outcome, splits.test, compute),
         flops_ratio=cost.ratio("flops", counts),
         params_ratio=cost.ratio("params", counts),
         seconds=round(time.perf_counter() - start, 3),
@@ -141,6 +144,15 @@ def retrain(
         correct=CorrectImages.of(correct.numpy()),
     )
     return record, {name: tensor.detach().cpu() for name, tensor in outcome.network.state_dict().items()}
+
+
+def _read_before(outcome: Outcome, test: Split, compute: Compute) -> float | None:
+    """Return the test accuracy before training, in [0, 1]; None where the schedule did not keep those weights."""
+    if outcome.before is None:
+        return None
+    network = copy.deepcopy(outcome.network)
+    network.load_state_dict(outcome.before)
+    return evaluate(network, test.batches(500), compute).accuracy
 
 
 def retrain_all(

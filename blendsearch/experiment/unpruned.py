@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from typing import Any
 
 from blendsearch.allocation import Allocation
+from blendsearch.data.batches import Relabelled
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.latency import price_structure
 from blendsearch.results.records.common import UnprunedRecord
 from blendsearch.results.run_folder import Checkpoint
 from blendsearch.schedules import SCHEDULES, TrainingJob, TrainingSchedule
-from blendsearch.training.evaluation import evaluate
+from blendsearch.training.evaluation import evaluate, predict
 from blendsearch.training.loop import History, train
 from blendsearch.validation.space import make
 
 # The files keep the names that earlier versions gave them: their folders go on to be read.
 RECORD = "records/baseline.json"
 WEIGHTS = "baseline.safetensors"
+LABELS = "predicted_labels.safetensors"
+RELABELLED = ("calibration", "search", "train")
 
 
 def train_unpruned(experiment: Experiment) -> UnprunedRecord:
     """Train (or adapt) the network in place, or read what a stopped run trained; return its record.
 
     A training schedule of the space trains it in its way. The test split is not read here, see `read_test_accuracy`.
+    With data.labels "predicted" the experiment's other splits have its predictions for labels from then on.
     """
     price_structure(experiment)  # an impossible budget shows before hours of training
     folder, network = experiment.folder, experiment.network
     if folder.has(RECORD):
         network.load_state_dict(folder.read_tensors(WEIGHTS))
+        use_predicted_labels(experiment)
         return folder.read_record(RECORD, UnprunedRecord)
     start = time.perf_counter()
     checkpoint = folder.checkpoint("baseline")
     history = _train(experiment, checkpoint)
-    accuracy = evaluate(network, experiment.splits.search.batches(500), experiment.compute).accuracy
+    use_predicted_labels(experiment)
+    accuracy = evaluate(
+        experiment.compute.place(network), experiment.splits.search.batches(500), experiment.compute
+    ).accuracy
     structure = experiment.structure
     record = UnprunedRecord(
         seconds=round(time.perf_counter() - start, 3),
@@ -47,6 +57,24 @@ def train_unpruned(experiment: Experiment) -> UnprunedRecord:
     folder.event("baseline", **record.model_dump(exclude_none=True))
     checkpoint.remove()
     return record
+
+
+def use_predicted_labels(experiment: Experiment) -> None:
+    """Where data.labels is "predicted", give all images but the test's the labels that the network predicts.
+
+    They are kept in the folder: a resumed run, on whatever device, goes on with the same ones.
+    """
+    if experiment.space.data.labels == "given":
+        return
+    folder, splits = experiment.folder, experiment.splits
+    if not folder.has(LABELS):
+        network, compute = experiment.compute.place(experiment.network), experiment.compute
+        parts = {name: getattr(splits, name) for name in RELABELLED}
+        found = {name: predict(network, part.batches(500), compute) for name, part in parts.items() if len(part)}
+        folder.write_tensors(LABELS, found)
+    labels = folder.read_tensors(LABELS)
+    relabelled: dict[str, Any] = {name: Relabelled(getattr(splits, name), own) for name, own in labels.items()}
+    experiment.splits = replace(splits, **relabelled)
 
 
 def _train(experiment: Experiment, checkpoint: Checkpoint) -> History:

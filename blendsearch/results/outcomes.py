@@ -20,7 +20,7 @@ class Result:
 
     std: sample standard deviation of the test accuracy over seeds, None below two seeds. accuracies: seed ->
     test accuracy, empty without records/retrained.json. losses: training loss by epoch, mean over seeds. steps:
-    optimiser steps, mean over seeds. allocation: of criteria and rivals, which may have another than the blend.
+    optimiser steps, mean over seeds. pruned_test_accuracy: before retraining, see `Averages`. allocation: of criteria and rivals, which may have another than the blend.
     is_criterion: whether this is a base criterion, and neither the blend nor one of its parts, a rival or the random
     search.
     """
@@ -37,6 +37,7 @@ class Result:
     latency_ms: float | None
     losses: tuple[float, ...]
     steps: float | None
+    pruned_test_accuracy: float | None
     allocation: str | None
     is_criterion: bool
 
@@ -116,6 +117,7 @@ def _result(
         latency_ms=outcome.latency_ms,
         losses=_mean_curve([row.loss for row in rows]),
         steps=_mean_steps(rows, outcome.steps),
+        pruned_test_accuracy=outcome.pruned_test_accuracy,
         allocation=outcome.allocation if is_criterion or name in run.summary.rivals else None,
         is_criterion=is_criterion,
     )

@@ -30,6 +30,7 @@ def average(outcomes: Outcomes, name: str, kind: str) -> Averages:
     """Average one contender over its seeds."""
     own = [one for one in outcomes if (one.name, one.kind) == (name, kind)]
     steps = [one.steps for one in own if one.steps is not None]
+    pruned = [one.pruned_test_accuracy for one in own if one.pruned_test_accuracy is not None]
     return Averages(
         search_accuracy=fmean(one.search_accuracy for one in own),
         test_accuracy=fmean(one.test_accuracy for one in own),
@@ -37,6 +38,7 @@ def average(outcomes: Outcomes, name: str, kind: str) -> Averages:
         params_ratio=fmean(one.params_ratio for one in own),
         test_accuracy_std=deviation([one.test_accuracy for one in own]),
         steps=fmean(steps) if steps else None,
+        pruned_test_accuracy=fmean(pruned) if len(pruned) == len(own) else None,
     )
 
 

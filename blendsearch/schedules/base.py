@@ -13,6 +13,7 @@ from blendsearch.compute import Compute, child_seed
 from blendsearch.config import TrainingConfig
 from blendsearch.criteria import ScoringSetup, score_network
 from blendsearch.data.batches import Split
+from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
 from blendsearch.registry import Registry
 from blendsearch.schedules.refit import Refit
@@ -78,11 +79,16 @@ class Job(Trainer):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The pruned and retrained network, its plan in the indices of the original, and the training history."""
+    """The pruned and retrained network, its plan in the indices of the original, and the training history.
+
+    before: the same network's weights as they were before it was trained, on the CPU; None where it was not, or was
+    pruned and trained in turns.
+    """
 
     network: nn.Module
     plan: Plan
     history: History
+    before: State | None = None
 
 
 class Schedule:

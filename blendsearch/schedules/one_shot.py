@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from blendsearch.schedules.base import Job, Outcome, Schedule, register_schedule
+from blendsearch.training.early_stop import weights_of
 
 
 @register_schedule
@@ -17,4 +18,5 @@ class OneShot(Schedule):
     def run(self, network: nn.Module, job: Job) -> Outcome:
         plan = job.allocation.plan(job.structure, job.scorer(network, job.structure), job.budget)
         pruned = job.cut(job.structure, network, plan)
-        return Outcome(pruned, plan, job.fit(pruned, checkpoint=job.checkpoint))
+        before = weights_of(pruned) if job.training.epochs else None
+        return Outcome(pruned, plan, job.fit(pruned, checkpoint=job.checkpoint), before)

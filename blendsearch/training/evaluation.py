@@ -76,6 +76,22 @@ def correct_mask(network: nn.Module, batches: Batches, compute: Compute | None =
     return torch.cat(found)
 
 
+def predict(network: nn.Module, batches: Batches, compute: Compute | None = None) -> Tensor:
+    """Return the class that a network gives each image, in evaluation mode: int64 [N] on the CPU.
+
+    Training flags are put back. Raises DataError when there is no batch.
+    """
+    compute = compute or Compute()
+    found = []
+    with evaluating(network), torch.no_grad():
+        for images, _ in batches:
+            with compute.autocast():
+                found.append(network(compute.images(images)).float().argmax(1).cpu())
+    if not found:
+        raise DataError("prediction: no image given, at least one expected")
+    return torch.cat(found)
+
+
 def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = None) -> None:
     """Replace the batch norms' running statistics by their plain averages over the batches, in place.
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from blendsearch.cli import app, tables
 from blendsearch.cli.display import Bars, Lines, clock, rate_text
 from blendsearch.errors import RunError
+from blendsearch.results.records.common import Averages, UnprunedRecord
 from blendsearch.results.records.search import SearchSummary
 from blendsearch.results.records.single import PruneSummary, ScoreSummary, TrainSummary
 from blendsearch.version import __version__
@@ -335,3 +336,15 @@ def test_words_for_rates_and_times():
         "1 min 0 s",
         "1 h 3 min",
     ]
+
+
+def test_the_accuracy_before_retraining_has_a_column_where_it_is_known():
+    unpruned = UnprunedRecord(test_accuracy=0.9)
+    plain = Averages(search_accuracy=0.8, test_accuracy=0.7, flops_ratio=0.5, params_ratio=0.4)
+    known = plain.model_copy(update={"pruned_test_accuracy": 0.1234})
+    for pruned, cells in ((plain, []), (known, ["12.34 %"])):
+        summary = PruneSummary(name="l1", unpruned=unpruned, pruned=pruned, kept={}, seed=0, versions={})
+        table = tables.pruned_table(summary)
+        rows = list(zip(*(column.cells for column in table.columns), strict=True))
+        assert rows[1] == ("pruned", "70.00 %", *cells, "50.00 %", "40.00 %")
+        assert len(rows[0]) == len(rows[1])

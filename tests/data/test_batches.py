@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from blendsearch.data.augmentation import Augmentation
-from blendsearch.data.batches import GivenBatches, ImageTensors, StreamedImages, balanced
+from blendsearch.data.batches import GivenBatches, ImageTensors, Relabelled, StreamedImages, balanced
 from blendsearch.errors import DataError
 
 COUNT = 23
@@ -98,6 +98,28 @@ def test_take_is_even_over_the_classes_and_always_the_same(split):
 
 def test_a_smaller_take_begins_a_larger_one(split):
     assert torch.equal(read(split.take(12))[0][:6], read(split.take(6))[0])
+
+
+def test_other_labels_go_with_the_same_images():
+    own = in_memory()
+    labels = torch.arange(len(own))  # each image's place, so that every pair can be checked
+    other = Relabelled(own, labels)
+    first = next(own.batches(len(own)))[0]
+    for seed in (None, 3):
+        pairs = list(zip(own.batches(4, seed=seed), other.batches(4, seed=seed), strict=True))
+        assert all(torch.equal(left[0], right[0]) for left, right in pairs)
+        for _, (images, places) in pairs:
+            assert torch.equal(images, first[places])
+    index = torch.tensor([5, 2])
+    images, places = next(other.subset(index).batches(2))
+    assert places.tolist() == [5, 2]
+    assert torch.equal(images, first[index])
+
+
+def test_taking_goes_by_the_other_labels():
+    own = in_memory()
+    labels = (torch.arange(len(own)) >= len(own) - 2).long()  # two of the second class, at the end
+    assert sorted(Relabelled(own, labels).take(4).labels.tolist()) == [0, 0, 1, 1]
 
 
 def test_streamed_and_in_memory_give_the_same_batches():

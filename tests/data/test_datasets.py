@@ -309,3 +309,39 @@ def test_a_missing_root_is_named(tmp_path):
         load(name="cifar10")
     with pytest.raises(DataError, match="not a tree of class folders"):
         load(name="folder", root=str(tmp_path))
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> Path:
+    """unlabelled/ with 6 images, some in a folder of a camera's, and test/ with 2 classes of 2; 8x8 pixels."""
+    for number in range(6):
+        save_image(tmp_path / "unlabelled" / ("camera" if number % 2 else "") / f"{number}.png", pixels(8, 8, 3))
+    for name in ("cat", "dog"):
+        for number in range(2):
+            save_image(tmp_path / "test" / name / f"{number}.png", pixels(8, 8, 3))
+    return tmp_path
+
+
+def test_images_without_labels_have_the_classes_of_the_test_part(unlabelled):
+    source = load(name="folder", root=str(unlabelled), labels="predicted")
+    assert not source.labelled
+    assert source.classes == ("cat", "dog")
+    assert source.test.labels.tolist() == [0, 0, 1, 1]
+    files = sorted((unlabelled / "unlabelled").rglob("*.png"))
+    stored = [np.array(Image.open(file)).transpose(2, 0, 1) for file in files]
+    assert np.array_equal(source.train.images.numpy(), np.stack(stored))
+
+
+def test_images_without_labels_need_a_test_part_to_tell_the_classes(unlabelled):
+    (unlabelled / "test").rename(unlabelled / "others")
+    with pytest.raises(DataError, match=r"data.root: .*no test or val beside unlabelled"):
+        load(name="folder", root=str(unlabelled), labels="predicted")
+    (unlabelled / "others").rename(unlabelled / "val")
+    assert load(name="folder", root=str(unlabelled), labels="predicted").classes == ("cat", "dog")
+
+
+def test_a_folder_of_images_without_an_image_is_told(tmp_path, unlabelled):
+    for file in (unlabelled / "unlabelled").rglob("*.png"):
+        file.rename(file.with_suffix(".txt"))
+    with pytest.raises(DataError, match=r"unlabelled' holds no image \(allowed: \.jpg"):
+        load(name="folder", root=str(unlabelled), labels="predicted")

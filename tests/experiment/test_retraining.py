@@ -14,7 +14,8 @@ from blendsearch.errors import ConfigError
 from blendsearch.experiment import retraining
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.schedules import SCHEDULES
-from blendsearch.structure import Structure
+from blendsearch.structure import Plan, Structure
+from blendsearch.training import evaluate
 from blendsearch.training.loop import History
 from blendsearch.validation.space import checked_from_dict
 
@@ -78,6 +79,23 @@ def test_retraining_learns_from_the_unpruned_network_and_counts_its_steps(setup,
     assert plain.plan == other.plan
     assert plain.loss != other.loss
     assert all(job["teacher"] is setup.network and job["validation"] is None for job in jobs)
+
+
+def test_the_accuracy_before_retraining_is_that_of_the_cut_network(setup):
+    result, _ = retrain(setup, Repetition("l1", "criterion", 0))
+    cut = setup.structure.slice(setup.network, Plan.from_dict(result.plan))
+    assert result.pruned_test_accuracy == evaluate(cut, setup.splits.test.batches(500)).accuracy
+    assert result.test_accuracy > result.pruned_test_accuracy + 0.1
+
+
+def test_where_nothing_is_trained_or_in_turns_there_is_no_accuracy_before_retraining(setup):
+    untrained = setup.training.model_copy(update={"epochs": 0.0})
+    result, _ = retrain(dataclasses.replace(setup, training=untrained), Repetition("l1", "criterion", 0))
+    assert result.pruned_test_accuracy is None
+    in_turns = dataclasses.replace(
+        setup, schedule=SCHEDULES.get("iterative")(steps=2), checkpoints=setup.checkpoints / "turns"
+    )
+    assert retrain(in_turns, Repetition("l1", "criterion", 0))[0].pruned_test_accuracy is None
 
 
 def test_retraining_stops_early_on_the_search_split_never_on_the_test_split(setup, jobs):

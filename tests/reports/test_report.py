@@ -115,6 +115,18 @@ def test_the_differences_are_drawn_with_the_campaigns_own_intervals(tmp_path):
     assert "from 3 paired seeds and 400 test images" in _differences_caption(run)
 
 
+def test_the_accuracy_before_retraining_is_shown_where_it_is_known(run, tmp_path):
+    assert "before retraining" not in (run / "report.html").read_text()
+    folder = make_run(tmp_path / "known")
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["blend"]["pruned_test_accuracy"] = 0.4321
+    (folder / "summary.json").write_text(json.dumps(summary))
+    write_report(folder)
+    page = (folder / "report.html").read_text()
+    assert "<th>before retraining</th>" in page
+    assert "<td>43.21 %</td>" in page
+
+
 def test_progress_ends_complete(run):
     seen = []
     write_report(run, lambda task, done, total, detail="": seen.append((done, total)))

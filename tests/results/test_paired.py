@@ -53,6 +53,15 @@ def test_steps_are_averaged_where_they_were_counted():
     assert average(records(blend=[0.5]), "blend", "blend").steps is None  # of an older version
 
 
+def test_accuracies_before_retraining_are_averaged_where_every_seed_has_one():
+    rows = records(blend=[0.5, 0.7])
+    known = [
+        row.model_copy(update={"pruned_test_accuracy": value}) for row, value in zip(rows, (0.2, 0.4), strict=True)
+    ]
+    assert average(known, "blend", "blend").pruned_test_accuracy == pytest.approx(0.3)
+    assert average([known[0], rows[1]], "blend", "blend").pruned_test_accuracy is None
+
+
 def test_interval_is_that_of_the_paired_t_test():
     a, b = [0.80, 0.82, 0.79, 0.83], [0.78, 0.81, 0.79, 0.80]
     low, high = interval([x - y for x, y in zip(a, b, strict=True)])

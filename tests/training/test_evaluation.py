@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from blendsearch.compute import Compute
 from blendsearch.errors import DataError
 from blendsearch.training import evaluate, recalibrate
-from blendsearch.training.evaluation import correct_mask
+from blendsearch.training.evaluation import correct_mask, predict
 
 
 class Net(nn.Module):
@@ -98,3 +98,15 @@ def test_right_tells_the_images_that_accuracy_counts():
     assert torch.equal(found[-5:], network(images).argmax(1) == labels)
     with pytest.raises(DataError):
         correct_mask(network, [])
+
+
+def test_predictions_are_the_largest_logits_in_evaluation_mode():
+    network, data = net(), batches()
+    found = predict(network, data)
+    assert network.training
+    network.eval()
+    logits = network(torch.cat([images for images, _ in data])).detach()
+    assert found.dtype == torch.int64
+    assert torch.equal(found, logits.argmax(1))
+    with pytest.raises(DataError, match="no image given"):
+        predict(network, [])

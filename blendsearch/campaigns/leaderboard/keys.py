@@ -15,7 +15,7 @@ from typing import Any
 from blendsearch.allocation import ALLOCATIONS
 from blendsearch.blending import Blend
 from blendsearch.campaigns.leaderboard.source import code_digest
-from blendsearch.config import Board, BudgetConfig, NamedSection, NetworkConfig
+from blendsearch.config import Board, BudgetConfig, DataConfig, NamedSection, NetworkConfig
 from blendsearch.criteria import CRITERIA, DropLoss, measures_of, score_network
 from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
 from blendsearch.experiment import Experiment
@@ -43,7 +43,7 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
     return {
         "blendsearch": __version__,
         "seed": board.seed,
-        "data": network.data.model_dump(mode="json", exclude=LOADING),
+        "data": network.data.model_dump(mode="json", exclude=LOADING | _unsaid(network.data)),
         "fingerprint": experiment.splits.fingerprint,
         "model": {**network.model.model_dump(mode="json"), "weights": _content(network.model.weights)},
         "training": network.training.model_dump(mode="json"),
@@ -56,6 +56,11 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
             "threads": compute.threads,
         },
     }
+
+
+def _unsaid(data: DataConfig) -> set[str]:
+    """Return keys of `data` that say nothing at their default, so that cells of earlier versions are still found."""
+    return {"labels"} if data.labels == "given" else set()
 
 
 def criterion_key(name: str, ratings: Ratings | None) -> Key:

@@ -25,6 +25,8 @@ class DataConfig(Section):
     mean, std: one number a channel for images in [0, 1]; null takes the data set's own.
     test: how many images to set apart as test part, for sets that come without one.
     limit: use only so many class-balanced training images, for quick trials.
+    labels: "predicted" replaces the labels of all images but the test part by what the unpruned network says of them,
+    once it stands: criteria, proxies and retraining then see no other.
     relevance_per_class: how many calibration images of each class LRP relevance takes, the dearest of the criteria's
     statistics; null takes all. Everything else takes all calibration images.
     """
@@ -42,6 +44,7 @@ class DataConfig(Section):
     test: Count | None = None
     in_memory: bool | Literal["auto"] = "auto"
     limit: Count | None = None
+    labels: Literal["given", "predicted"] = "given"
     workers: Annotated[int, Field(ge=0)] = 2
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -59,9 +60,20 @@ class RetrainingConfig(TrainingConfig):
 class CompensationConfig(Section):
     """Closed-form refit after each cut, without labels: how many images, output positions per layer, and the ridge.
 
-    Images come out of the calibration split and, when there are more of them, out of the training split.
+    Images come out of the calibration split and, when there are more of them, out of the training split; null takes
+    the calibration split as it is.
     """
 
-    images: Count = 1000
+    images: Count | None = 1000
     positions: Count = 20_000
     ridge: Positive = 1e-3
+
+
+def compensate_where_nothing_trains(data: object) -> object:
+    """Switch compensation on, on the calibration images, in a file that trains no pruned network and says nothing."""
+    retraining = data.get("retraining") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or "compensation" in data or not isinstance(retraining, Mapping):
+        return data
+    if retraining.get("epochs") != 0:
+        return data
+    return {**data, "compensation": {"images": None}}

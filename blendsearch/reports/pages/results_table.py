@@ -32,6 +32,7 @@ class Row:
     std: str
     strip: Strip
     seeds: int
+    pruned: str
     search: str
     proxy: str
     flops: str
@@ -50,10 +51,14 @@ class Foot:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsTable:
-    """What the section of the results shows. range: of the strips. foot: the unpruned network."""
+    """What the section of the results shows. range: of the strips. foot: the unpruned network.
+
+    has_pruned: whether the accuracy before retraining is known of any row.
+    """
 
     rows: tuple[Row, ...]
     range: str
+    has_pruned: bool
     has_latency: bool
     foot: Foot
 
@@ -64,6 +69,7 @@ def results_table(run: SearchRun, ranked: Sequence[Result]) -> ResultsTable:
     return ResultsTable(
         rows=tuple(_row(place, item, scale, run) for place, item in enumerate(ranked, start=1)),
         range=f"{percent_range(scale, 1)} %",
+        has_pruned=any(item.pruned_test_accuracy is not None for item in ranked),
         has_latency=any(item.latency_ms is not None for item in ranked),
         foot=Foot(
             accuracy=percent(unpruned.test_accuracy),
@@ -83,6 +89,7 @@ def _row(place: int, item: Result, scale: tuple[float, float], run: SearchRun) -
         std=in_percent(item.std),
         strip=_strip(item, scale),
         seeds=item.seeds,
+        pruned=percent(item.pruned_test_accuracy),
         search=percent(item.search_accuracy),
         proxy=decimal(item.proxy, 4),
         flops=percent(item.flops_ratio, 1),

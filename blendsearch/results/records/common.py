@@ -42,7 +42,10 @@ class BudgetRecord(Record):
 
 
 class DataRecord(Record):
-    """The data set, its fingerprint, and how many classes and images of each part it has."""
+    """The data set, its fingerprint, and how many classes and images of each part it has.
+
+    labels: whose labels all but the test part have: "given", or "predicted" by the unpruned network.
+    """
 
     name: str = "?"
     fingerprint: str | None = None
@@ -51,6 +54,7 @@ class DataRecord(Record):
     calibration: int | None = None
     search: int | None = None
     test: int | None = None
+    labels: str = "given"
 
 
 class UnprunedRecord(Record):
@@ -69,6 +73,7 @@ class Averages(Record):
     """A pruned network's averages over the retraining seeds: accuracies and ratios in [0, 1], optimiser steps.
 
     test_accuracy_std: sample standard deviation over the seeds, None for one. steps: None in records of older versions.
+    pruned_test_accuracy: before retraining; None where it is not known for all seeds, see `Retraining`.
     """
 
     search_accuracy: float
@@ -77,6 +82,7 @@ class Averages(Record):
     params_ratio: float
     test_accuracy_std: Number = None
     steps: Number = None
+    pruned_test_accuracy: Number = None
 
 
 class Difference(Record):

@@ -57,6 +57,8 @@ class Retraining(Record):
 
     steps: optimiser steps taken, the same for all contenders unless early stop is on. best_epoch: with early stop,
     the epoch whose weights were kept; it was chosen on the search split, so search_accuracy is then a little too high.
+    pruned_test_accuracy: right after pruning (and compensation and reconstruction), before any training; with the
+    schedule one_shot alone, and None where nothing is trained, since test_accuracy is then that.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Retraining(Record):
     steps: int | None = None
     best_epoch: int | None = None
     loss: list[Number] = Field(default_factory=list)
+    pruned_test_accuracy: Number = None
 
 
 class RetrainingOutcome(Retraining):
