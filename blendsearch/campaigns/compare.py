@@ -19,7 +19,8 @@ from blendsearch.results.run_folder import RunFolder
 
 SUMMARY = "summary.json"
 RETRAINED = "records/retrained.json"
-EQUAL_TERMS = ("data", "model", "training", "structure", "budget", "schedule", "compensation", "retraining", "seed")
+REFITTED = ("compensation", "reconstruction")
+EQUAL_TERMS = ("data", "model", "training", "structure", "budget", "schedule", *REFITTED, "retraining", "seed")
 """Sections of a space that must be equal for the accuracies after retraining of two campaigns to be comparable."""
 
 PAGE_SUFFIXES = (".html", ".htm")

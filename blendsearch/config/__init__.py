@@ -16,6 +16,7 @@ from blendsearch.config.sections.training import (
     CompensationConfig,
     DistillationConfig,
     EarlyStopConfig,
+    ReconstructionConfig,
     RetrainingConfig,
     TrainingConfig,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "NamedSection",
     "NetworkConfig",
     "RatingsConfig",
+    "ReconstructionConfig",
     "RetrainingConfig",
     "SearchConfig",
     "Space",

@@ -14,6 +14,7 @@ from blendsearch.config.sections.data import DataConfig
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
 from blendsearch.config.sections.training import (
     CompensationConfig,
+    ReconstructionConfig,
     RetrainingConfig,
     TrainingConfig,
     compensate_where_nothing_trains,
@@ -53,6 +54,7 @@ class Board(Section):
     budgets: Annotated[list[BudgetConfig], Field(min_length=1)]
     schedules: NamedList = Field(default_factory=lambda: [NamedSection(name="one_shot")])
     compensation: CompensationConfig | None = None
+    reconstruction: ReconstructionConfig | None = None
     retraining: RetrainingConfig
     compute: ComputeConfig = ComputeConfig()
 
@@ -82,6 +84,7 @@ class Board(Section):
             ratings=network.ratings,
             budget=(priced or self.budgets)[0],
             compensation=self.compensation,
+            reconstruction=self.reconstruction,
             retraining=self.retraining,
             compute=self.compute,
         )

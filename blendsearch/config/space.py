@@ -15,6 +15,7 @@ from blendsearch.config.sections.network import ModelConfig, StructureConfig
 from blendsearch.config.sections.search import SearchConfig
 from blendsearch.config.sections.training import (
     CompensationConfig,
+    ReconstructionConfig,
     RetrainingConfig,
     TrainingConfig,
     compensate_where_nothing_trains,
@@ -30,7 +31,8 @@ class Space(Section):
     blends: files of found blends that stand among the criteria: scored, clustered, blended and retrained like these.
     ratings: people's ratings that the criterion `subjective` reads, a path or a section; null for none.
     compensation: refits what pruning left, before or instead of retraining; null for none. Where retraining.epochs is
-    0 and it is not mentioned, it is on, with the calibration images.
+    0 and it is not mentioned, it is on, with the calibration images. reconstruction: what goes on from there by
+    gradient, without labels either; null for none.
     """
 
     name: FolderName
@@ -50,6 +52,7 @@ class Space(Section):
     schedule: Named = NamedSection(name="one_shot")
     search: SearchConfig = SearchConfig()
     compensation: CompensationConfig | None = None
+    reconstruction: ReconstructionConfig | None = None
     retraining: RetrainingConfig
     audit: AuditConfig = AuditConfig()
     curves: CurvesConfig = CurvesConfig()

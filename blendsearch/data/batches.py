@@ -215,6 +215,39 @@ def _in_one_line(loader: Iterable[Any]) -> Iterator[Any]:
         raise DataError(str(error).strip().splitlines()[-1].removeprefix("blendsearch.errors.DataError: ")) from None
 
 
+@dataclass(frozen=True)
+class UnlabelledImages:
+    """Images without labels, float32 [N, C, H, W], normalised, kept in memory; 0 stands for every label."""
+
+    images: Tensor
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @property
+    def labels(self) -> Tensor:
+        """Zeros, int64 [N]."""
+        return torch.zeros(len(self), dtype=torch.long)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(
+        self, batch_size: int, *, seed: int | None = None, augment: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one pass; see Split. Crops are padded with the mean colour."""
+        draws = seeded(seed or 0, "augmentation")
+        for index in _order(len(self), seed).split(batch_size):
+            images = self.images[index]
+            yield self.augmentation(images, draws) if augment else images, self.labels[index]
+
+    def take(self, count: int) -> UnlabelledImages:
+        """Return the first `count` images."""
+        return self.subset(torch.arange(min(count, len(self))))
+
+    def subset(self, index: Tensor) -> UnlabelledImages:
+        """Return the images at `index`."""
+        return replace(self, images=self.images[index])
+
+
 class GivenBatches:
     """A split made of your own batches of (images, labels), which are kept in memory as they are.
 

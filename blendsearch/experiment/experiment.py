@@ -17,7 +17,8 @@ from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
 from blendsearch.compute import Compute, child_seed, generator
 from blendsearch.config import Space
 from blendsearch.criteria import ScoringSetup
-from blendsearch.data.batches import Split
+from blendsearch.data.augmentation import Augmentation
+from blendsearch.data.batches import Split, UnlabelledImages
 from blendsearch.data.splits import Splits, load_splits
 from blendsearch.errors import BudgetError, DataError
 from blendsearch.evolution.parallel import WorkerPool, resolve_workers
@@ -29,6 +30,7 @@ from blendsearch.results.run_folder import RunFolder
 from blendsearch.schedules import Refit
 from blendsearch.statistics.ratings import Ratings, read_ratings
 from blendsearch.structure import Structure
+from blendsearch.training import Reconstruction
 from blendsearch.validation.space import check_space, make, make_budget
 
 S = TypeVar("S")
@@ -136,10 +138,23 @@ class Experiment:
         section = self.space.compensation
         if section is None:
             return None
+        return Refit(self._unlabelled(section.images, "compensation"), section.positions, section.ridge)
+
+    @cached_property
+    def reconstruction(self) -> Reconstruction | None:
+        """What trains pruned networks towards the unpruned one, or None; DataError when there are too few images."""
+        section = self.space.reconstruction
+        if section is None:
+            return None
+        changes = self.space.data.augmentation
+        images = self._unlabelled(section.images, "reconstruction")
+        return Reconstruction(UnlabelledImages(images, Augmentation(changes.crop_padding, changes.flip)), section)
+
+    def _unlabelled(self, count: int | None, key: str) -> Tensor:
+        """Return images for a section of the space; those of the calibration split where it says no number."""
         parts = (self.splits.calibration, self.splits.train)
-        count = len(self.splits.calibration) if section.images is None else section.images
-        images = take_unlabelled(parts, count, self.seed("compensation"))
-        return Refit(images, section.positions, section.ridge)
+        wanted = len(self.splits.calibration) if count is None else count
+        return take_unlabelled(parts, wanted, self.seed("compensation"), key)
 
     @property
     def scoring(self) -> ScoringSetup:
@@ -216,15 +231,13 @@ def part_split(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     return split.subset(order[:count].sort().values), split.subset(order[count:].sort().values)
 
 
-def take_unlabelled(splits: Sequence[Split], count: int, seed: int) -> Tensor:
+def take_unlabelled(splits: Sequence[Split], count: int, seed: int, key: str = "compensation") -> Tensor:
     """Return `count` images [N, C, H, W], out of the first split as far as it goes, in an order of the seed's.
 
-    Labels take no part in the choice. Raises DataError when there are fewer.
+    Labels take no part in the choice. Raises DataError, about the section `key`, when there are fewer.
     """
     available = sum(len(split) for split in splits)
     if count > available:
-        raise DataError(
-            f"compensation.images: {count} given, at most {available} allowed (calibration and training images)"
-        )
+        raise DataError(f"{key}.images: {count} given, at most {available} allowed (calibration and training images)")
     images = (one for split in splits for batch, _ in split.batches(100, seed=seed) for one in batch)
     return torch.stack(list(islice(images, count)))

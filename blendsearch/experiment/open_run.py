@@ -18,7 +18,8 @@ def check_before_work(experiment: Experiment) -> None:
 
     To be called before a job makes its folder, so that a job which cannot begin leaves none behind.
     """
-    _ = experiment.splits, experiment.search_parts, experiment.structure, experiment.compensation
+    _ = experiment.splits, experiment.search_parts, experiment.structure
+    _ = experiment.compensation, experiment.reconstruction
     check_criteria(experiment)
     if not experiment.splits.labelled and experiment.space.training.epochs:
         given = experiment.space.training.epochs

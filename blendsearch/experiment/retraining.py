@@ -24,6 +24,7 @@ from blendsearch.results.records.retraining import BLEND, FRONT, CorrectImages, 
 from blendsearch.results.run_folder import Checkpoint
 from blendsearch.schedules import Job, Outcome, Refit, Schedule, Scorer
 from blendsearch.structure import Structure
+from blendsearch.training import Reconstruction
 from blendsearch.training.evaluation import correct_mask, evaluate
 
 KEPT = (BLEND, FRONT)
@@ -67,7 +68,7 @@ class Pruning:
 class RetrainingSetup:
     """What all contenders share: network, schedule, training, splits, compensation; and how each is pruned, by name.
 
-    compensation: see `Job`. checkpoints: folder for the last epoch of each retraining under way.
+    compensation, reconstruction: see `Job`. checkpoints: folder for the last epoch of each retraining under way.
     """
 
     network: nn.Module
@@ -76,6 +77,7 @@ class RetrainingSetup:
     schedule: Schedule
     training: RetrainingConfig
     compensation: Refit | None
+    reconstruction: Reconstruction | None = None
     splits: Splits
     compute: Compute
     seed: int
@@ -91,6 +93,7 @@ class RetrainingSetup:
             schedule=schedule,
             training=experiment.space.retraining,
             compensation=experiment.compensation,
+            reconstruction=experiment.reconstruction,
             splits=experiment.splits,
             compute=experiment.compute,
             seed=experiment.space.seed,
@@ -122,6 +125,7 @@ def retrain(
         teacher=setup.network,
         validation=splits.search if setup.training.early_stop else None,
         compensation=setup.compensation,
+        reconstruction=setup.reconstruction,
     )
     outcome = setup.schedule.run(setup.network, job)
     counts, cost = outcome.plan.counts, setup.structure.cost

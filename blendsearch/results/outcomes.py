@@ -20,9 +20,9 @@ class Result:
 
     std: sample standard deviation of the test accuracy over seeds, None below two seeds. accuracies: seed ->
     test accuracy, empty without records/retrained.json. losses: training loss by epoch, mean over seeds. steps:
-    optimiser steps, mean over seeds. pruned_test_accuracy: before retraining, see `Averages`. allocation: of criteria and rivals, which may have another than the blend.
-    is_criterion: whether this is a base criterion, and neither the blend nor one of its parts, a rival or the random
-    search.
+    optimiser steps, mean over seeds. pruned_test_accuracy: before retraining, see `Averages`. allocation: of criteria
+    and rivals, which may have another than the blend. is_criterion: whether this is a base criterion, and neither the
+    blend nor one of its parts, a rival or the random search.
     """
 
     name: str

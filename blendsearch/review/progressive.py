@@ -167,6 +167,7 @@ class Loop:
             teacher=experiment.network,
             validation=experiment.splits.search if training.early_stop else None,
             compensation=experiment.compensation,
+            reconstruction=experiment.reconstruction,
         )
 
     def _finish(self) -> LoopRecord:

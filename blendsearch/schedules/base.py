@@ -19,6 +19,7 @@ from blendsearch.registry import Registry
 from blendsearch.schedules.refit import Refit
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.loop import CheckpointStore, History, train
+from blendsearch.training.reconstruction import Reconstruction
 
 Scorer = Callable[[nn.Module, Structure], dict[str, Tensor]]
 """Scores the filters of a network as it is now: (network, its structure) -> group -> [C]."""
@@ -59,7 +60,8 @@ class Trainer:
 class Job(Trainer):
     """Everything a schedule needs beside the network: how to score, how much to keep, how to train.
 
-    compensation: refits in closed form what every cut leaves; None leaves it as it is.
+    compensation: refits in closed form what every cut leaves; None leaves it as it is. reconstruction: goes on from
+    there by gradient; None does not.
     """
 
     structure: Structure
@@ -68,12 +70,18 @@ class Job(Trainer):
     budget: Budget
     task: str = "retraining"
     compensation: Refit | None = None
+    reconstruction: Reconstruction | None = None
 
     def cut(self, structure: Structure, network: nn.Module, plan: Plan) -> nn.Module:
-        """Return a pruned copy of a network of this structure, compensated where the job says so."""
+        """Return a pruned copy of a network of this structure, refitted where the job says so."""
         pruned = structure.slice(network, plan)
         if self.compensation is not None:
             self.compensation(network, structure, pruned, plan, self.compute, child_seed(self.seed, "compensation"))
+        if self.reconstruction is not None:
+            seed = child_seed(self.seed, "reconstruction")
+            self.reconstruction(
+                network, structure, pruned, plan, compute=self.compute, seed=seed, progress=self.progress
+            )
         return pruned
 
 

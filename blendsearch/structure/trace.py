@@ -110,7 +110,8 @@ class CallCounter(TorchFunctionMode):
         if self._paused:
             return func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
-        if name in ADDITIONS_IN_PLACE and isinstance(args[0], Tensor):
+        # Whole numbers are counters, such as those of batch norms, which evaluation leaves alone.
+        if name in ADDITIONS_IN_PLACE and isinstance(args[0], Tensor) and args[0].is_floating_point():
             return self._add_in_place(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
         if name in ACTIVATIONS:

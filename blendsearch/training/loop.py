@@ -85,16 +85,18 @@ def train(
     checkpoint: CheckpointStore | None = None,
     validation: Split | None = None,
     teacher: nn.Module | None = None,
+    objective: Objective | None = None,
     mode: Callable[[nn.Module], object] = nn.Module.train,
     window: tuple[int, int] | None = None,
 ) -> History:
     """Train a network in place and return its history; it is left on the compute's device, in evaluation mode.
 
     validation: read after each epoch; early stop chooses the best epoch on it. teacher: the network to distil from
-    where the settings say so, left as it is. mode: puts the network into training mode; a schedule that freezes
-    layers leaves their batch norms in evaluation mode there. Parameters that do not require gradients stay as they
-    are. window: (steps before, steps in all) of a longer training that this call is a part of, from the start of an
-    epoch on; learning rates, images and progress are those of the longer one. The optimizer starts afresh.
+    where the settings say so, left as it is. objective: what is minimised in place of what the settings say. mode:
+    puts the network into training mode; a schedule that freezes layers leaves their batch norms in evaluation mode
+    there. Parameters that do not require gradients stay as they are. window: (steps before, steps in all) of a longer
+    training that this call is a part of, from the start of an epoch on; learning rates, images and progress are those
+    of the longer one. The optimizer starts afresh.
 
     The images' order and augmentation in an epoch come from (seed, epoch) alone, so a run that is stopped and
     continued from its checkpoint ends with the same weights, bit for bit. Fractional epochs end in the middle of
@@ -121,7 +123,7 @@ def train(
         before=before,
         whole=whole,
         steps=Steps(network, training, compute),
-        objective=make_objective(training, teacher, compute),
+        objective=objective or make_objective(training, teacher, compute),
         early_stop=_early_stop(training, validation),
     )
     history = run.history
@@ -201,7 +203,7 @@ class _Run:
     def _batch(self, images: Tensor, labels: Tensor, lr: float) -> tuple[float, Tensor]:
         """Take one step; return the batch's mean loss and how many images were right before it."""
         images = self.compute.images(images)
-        with self.compute.autocast():
+        with self.compute.autocast(), self.objective.watching():
             logits = self.network(images)
         labels = labels.to(logits.device, non_blocking=True)
         loss = self.objective(images, logits, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import torch
@@ -29,6 +30,10 @@ class Objective:
 
     def __init__(self, training: TrainingConfig) -> None:
         self.label_smoothing = training.label_smoothing
+
+    def watching(self) -> contextlib.AbstractContextManager[object]:
+        """Return what surrounds the forward pass, for a loss that looks at more than the logits."""
+        return contextlib.nullcontext()
 
     def __call__(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss; images [N, C, H, W] as the network saw them, logits [N, classes], labels [N]."""

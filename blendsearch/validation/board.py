@@ -52,7 +52,7 @@ def mistakes_in_board(data: Unchecked) -> Mistakes:
         yield from _below(("allocations", position), 1, mistakes_in_names({"allocation": allocation}))
         yield from _evolved(position, allocation)
     for position, schedule in _items(data, "schedules"):
-        section = {"schedule": schedule, "compensation": data.get("compensation")}
+        section = {"schedule": schedule, **{key: data.get(key) for key in ("compensation", "reconstruction")}}
         yield from _in_schedule(position, mistakes_in_names(section))
         yield from _training_schedule(position, schedule)
     rated = all(isinstance(network, Mapping) and network.get("ratings") is not None for _, network in networks)

@@ -19,7 +19,7 @@ def broken_rules(data: Unchecked) -> Mistakes:
     criteria = data.get("criteria")
     listed = len(criteria) if isinstance(criteria, list) else 0
     yield from _clusters(data.get("clusters"), listed and listed + len(labels(data.get("blends"))))
-    yield from _compensation(data)
+    yield from _kept_weights(data)
     yield from _finals(data)
     yield from _phases(data)
     yield from _lowest(data)
@@ -34,15 +34,17 @@ def _clusters(section: Any, criteria: int) -> Mistakes:
         yield ("clusters", "count"), f"more clusters than criteria (given {count}, allowed 1 to {criteria} or 'auto')"
 
 
-def _compensation(data: Unchecked) -> Mistakes:
+def _kept_weights(data: Unchecked) -> Mistakes:
     schedule = data.get("schedule")
     name = schedule.get("name") if isinstance(schedule, Mapping) else schedule
-    if data.get("compensation") is None or not isinstance(name, str) or name not in SCHEDULES:
+    if not isinstance(name, str) or name not in SCHEDULES:
         return
     schedule = SCHEDULES.get(name)
-    if issubclass(schedule, Schedule) and not schedule.keeps_weights:
-        what = f"schedule '{name}' keeps no weights to refit; set compensation: null or choose another schedule"
-        yield ("compensation",), what
+    if not issubclass(schedule, Schedule) or schedule.keeps_weights:
+        return
+    for key in ("compensation", "reconstruction"):
+        if data.get(key) is not None:
+            yield (key,), f"schedule '{name}' keeps no weights to refit; set {key}: null or choose another schedule"
 
 
 def _finals(data: Unchecked) -> Mistakes:

@@ -8,16 +8,19 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from blendsearch.allocation import ALLOCATIONS, Budget
 from blendsearch.campaigns.single import run_prune
-from blendsearch.config import TrainingConfig, load_space
+from blendsearch.config import ReconstructionConfig, TrainingConfig, load_space
+from blendsearch.data.batches import UnlabelledImages
 from blendsearch.errors import ConfigError, DataError
 from blendsearch.experiment.experiment import take_unlabelled
 from blendsearch.schedules import SCHEDULES, Job, Refit
 from blendsearch.schedules import refit as refit_module
 from blendsearch.structure import Plan, Structure
-from blendsearch.training import Compensation, evaluate
+from blendsearch.training import Compensation, Reconstruction, evaluate
+from blendsearch.training.reconstruction import Imitation, mean_loss
 from blendsearch.validation.space import checked_from_dict
 
 SPACE = {
@@ -104,6 +107,20 @@ def test_every_schedule_is_better_with_it_where_nothing_trains(trained, job, dig
     assert after > before + 0.1
 
 
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if getattr(SCHEDULES.get(name), "keeps_weights", False)])
+def test_every_schedule_reconstructs_what_it_cuts(trained, job, digits, name):
+    schedule = SCHEDULES.get(name)()
+    settings = ReconstructionConfig(steps=20, batch_size=32, lr=1e-2)
+    images = UnlabelledImages(next(digits.calibration.batches(200))[0])
+    further = dataclasses.replace(job, reconstruction=Reconstruction(images, settings))
+    reached = []
+    for one in (job, further):
+        outcome = schedule.run(trained, one)
+        objective = Imitation(trained, job.structure, outcome.network, outcome.plan, settings, job.compute)
+        reached.append(mean_loss(outcome.network, objective, digits.search.batches(250), job.compute))
+    assert reached[1] < 0.9 * reached[0]
+
+
 def test_images_come_from_the_first_split_as_far_as_it_goes(digits):
     parts = (digits.calibration.take(20), digits.train.take(30))
     images = take_unlabelled(parts, 50, seed=3)
@@ -119,8 +136,7 @@ def test_images_come_from_the_first_split_as_far_as_it_goes(digits):
 def test_a_space_with_compensation_prunes_without_training(tmp_path):
     accuracy = {}
     for images in (None, 60):
-        section = {"compensation": {"images": images}} if images else {}
-        space = checked_from_dict({**SPACE, **section})
+        space = checked_from_dict({**SPACE, "compensation": images and {"images": images}})
         accuracy[images] = run_prune(space, "l2", tmp_path / str(images)).summary.pruned.test_accuracy
     assert accuracy[60] > accuracy[None]
 
@@ -132,10 +148,49 @@ def test_too_few_images_show_before_any_training(tmp_path):
     assert not (tmp_path / "run" / "baseline.safetensors").exists()
 
 
+@pytest.mark.parametrize("key", ["compensation", "reconstruction"])
 @pytest.mark.parametrize("schedule", ["from_scratch", {"name": "from_scratch", "equal": "flops"}])
-def test_it_is_refused_where_no_weights_are_kept(schedule):
-    with pytest.raises(ConfigError, match=r"compensation: schedule 'from_scratch' keeps no weights"):
-        checked_from_dict({**SPACE, "compensation": {}, "schedule": schedule})
+def test_it_is_refused_where_no_weights_are_kept(schedule, key):
+    with pytest.raises(ConfigError, match=rf"{key}: schedule 'from_scratch' keeps no weights"):
+        checked_from_dict({**SPACE, "compensation": None, key: {}, "schedule": schedule})
+
+
+def test_a_reconstruction_that_was_stopped_begins_anew_to_the_same_network(tmp_path):
+    space = checked_from_dict({**SPACE, "reconstruction": {"steps": 12, "batch_size": 32}})
+
+    def stop(task, done, total, detail=""):
+        if task == "reconstruction" and done == 9:
+            raise KeyboardInterrupt
+
+    whole = run_prune(space, "l2", tmp_path / "whole").summary
+    with pytest.raises(KeyboardInterrupt):
+        run_prune(space, "l2", tmp_path / "stopped", progress=stop)
+    resumed = run_prune(space, "l2", tmp_path / "stopped", resume=True).summary
+    assert resumed.pruned == whole.pruned
+    weights = [load_file(tmp_path / name / "network.safetensors") for name in ("whole", "stopped")]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_reconstruction_comes_before_retraining_and_counts_no_steps_of_it(tmp_path):
+    retraining = {"epochs": 0.5, "batch_size": 64}
+    pruned = {}
+    for steps in (None, 60):
+        section = {"reconstruction": steps and {"steps": steps, "batch_size": 32, "lr": 1e-2}}
+        space = checked_from_dict({**SPACE, "compensation": None, **section, "retraining": retraining})
+        pruned[steps] = run_prune(space, "l2", tmp_path / str(steps)).summary.pruned
+    assert pruned[60].steps == pruned[None].steps
+    assert pruned[60].pruned_test_accuracy > pruned[None].pruned_test_accuracy + 0.1
+
+
+def test_without_anything_to_compare_nothing_is_reconstructed():
+    with pytest.raises(ConfigError, match=r"reconstruction: features and logits are both 0"):
+        checked_from_dict({**SPACE, "reconstruction": {"features": 0.0}})
+
+
+def test_too_few_images_for_reconstruction_are_told_by_its_key(tmp_path):
+    space = checked_from_dict({**SPACE, "reconstruction": {"images": 5000}})
+    with pytest.raises(DataError, match=r"reconstruction.images: 5000 given, at most 1497 allowed"):
+        run_prune(space, "l2", tmp_path / "run")
 
 
 def test_the_key_may_be_overridden_part_by_part():

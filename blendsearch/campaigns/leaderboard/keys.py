@@ -109,6 +109,7 @@ def retraining_key(board: Board, budget: BudgetConfig, schedule: NamedSection) -
         "schedule": _named_key(schedule, SCHEDULES),
         "retraining": board.retraining.model_dump(mode="json", exclude={"seeds"}),
         "compensation": board.compensation.model_dump(mode="json") if board.compensation else None,
+        **({"reconstruction": board.reconstruction.model_dump(mode="json")} if board.reconstruction else {}),
     }
 
 

@@ -23,6 +23,7 @@ from blendsearch.results.records.search import Finalist, FinalsRecord, HalvingOu
 from blendsearch.results.run_folder import Checkpoint
 from blendsearch.schedules import SCHEDULES, Job, Refit
 from blendsearch.structure import Plan, Structure
+from blendsearch.training import Reconstruction
 from blendsearch.training.evaluation import correct_mask, recalibrate
 
 
@@ -76,6 +77,7 @@ class HalvingSetup:
     seed: int
     checkpoints: Path
     compensation: Refit | None = None
+    reconstruction: Reconstruction | None = None
 
     @classmethod
     def of(cls, experiment: Experiment) -> HalvingSetup:
@@ -94,6 +96,7 @@ class HalvingSetup:
             seed=experiment.space.seed,
             checkpoints=experiment.folder / "checkpoints",
             compensation=experiment.compensation,
+            reconstruction=experiment.reconstruction,
         )
 
 
@@ -212,6 +215,7 @@ def train_for_rung(setup: HalvingSetup, trial: HalvingTrial) -> HalvingOutcome:
             checkpoint=Checkpoint(setup.checkpoints / f"{training}.pt"),
             teacher=setup.network,
             compensation=setup.compensation,
+            reconstruction=setup.reconstruction,
         )
         outcome = SCHEDULES.get("one_shot")().run(setup.network, job)
         recalibrate(outcome.network, setup.calibration.batches(100), setup.compute)

@@ -69,6 +69,28 @@ class CompensationConfig(Section):
     ridge: Positive = 1e-3
 
 
+class ReconstructionConfig(Section):
+    """Short training after each cut, without labels, towards what the network gave before it.
+
+    features, logits: weights of the distances between feature maps and between answers, the latter at a softmax
+    temperature. images: as for compensation; null takes the calibration split. AdamW, cosine.
+    """
+
+    images: Count | None = None
+    steps: Count = 400
+    batch_size: Count = 64
+    lr: Positive = 3e-3
+    features: NotNegative = 1.0
+    logits: NotNegative = 0.0
+    temperature: Positive = 4.0
+
+    @model_validator(mode="after")
+    def _something_is_compared(self) -> ReconstructionConfig:
+        if self.features == self.logits == 0:
+            raise broken_rule("features and logits are both 0; one of them must be above 0")
+        return self
+
+
 def compensate_where_nothing_trains(data: object) -> object:
     """Switch compensation on, on the calibration images, in a file that trains no pruned network and says nothing."""
     retraining = data.get("retraining") if isinstance(data, Mapping) else None
