@@ -3,8 +3,8 @@
 Usage: .venv/bin/python scripts/reproduce_post_training.py [--space FILE] [--by fisher,l1] [--cells 1000:200,1000:400]
            [--out FOLDER] [KEY=VALUE ...]
 
-Prunes the space's network (default search_spaces/digits.yaml) by each criterion in one shot, refits it in closed form on
-the space's compensation images (the calibration images where it says nothing), and reconstructs that on so many
+Prunes the space's network (default search_spaces/digits.yaml) by each criterion in one shot, refits it in closed form
+on the space's compensation images (the calibration images where it says nothing), and reconstructs that on so many
 images in so many steps, each cell from the same start. Prints the test accuracy and seconds of each and writes
 post_training.json. No choice is made on the numbers: they are all reported. Labels are the network's predictions.
 """

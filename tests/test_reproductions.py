@@ -72,3 +72,14 @@ def test_search_algorithms_are_compared_at_equal_cost_and_nothing_is_done_twice(
     run(monkeypatch, "compare_algorithms.py", *arguments, "compute.workers=1")
     assert capsys.readouterr().out == text
     assert (tmp_path / "records" / "known.json").stat().st_mtime_ns == known
+
+
+def test_pruning_without_labels_is_measured_cell_by_cell(monkeypatch, tmp_path, capsys):
+    arguments = ("--by", "l2", "--cells", "50:4,220:6", "--out", str(tmp_path), "compute.workers=1")
+    run(monkeypatch, "reproduce_post_training.py", *arguments, last=["retraining.epochs=0"])
+    written = json.loads((tmp_path / "post_training.json").read_text())
+    assert [(row["what"], row["images"], row["steps"]) for row in written["rows"]] == [
+        ("sliced", 0, 0), ("closed form", 200, 0), ("reconstruction", 50, 4), ("reconstruction", 220, 6),
+    ]  # fmt: skip
+    assert written["space"]["data"]["labels"] == "predicted"
+    assert f"{100 * written['rows'][-1]['test_accuracy']:.2f} %" in capsys.readouterr().out

@@ -293,7 +293,7 @@ def list_entries(
 def validate(space: SpaceOrBoardFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
     """Check a space or board file; print it with all defaults."""
     with plain_errors():
-        from blendsearch.validation.board import load_checked_space_or_board
+        from blendsearch.validation.board import load_checked_space_or_board, told_defaults
 
         settings = load_checked_space_or_board(space, overrides or [])
-        Session(quiet).print(settings.to_yaml().rstrip())
+        Session(quiet).print(settings.to_yaml().rstrip(), *(f"\n# {note}" for note in told_defaults(settings)))

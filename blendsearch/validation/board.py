@@ -8,7 +8,7 @@ from typing import Any
 
 from blendsearch.allocation import ALLOCATIONS, Evolved
 from blendsearch.blending import Blend
-from blendsearch.config import Board, KeyPath, Space, board_from_dict, is_board, load_board
+from blendsearch.config import Board, CompensationConfig, KeyPath, Space, board_from_dict, is_board, load_board
 from blendsearch.criteria import CRITERIA
 from blendsearch.plain import Unchecked
 from blendsearch.schedules import SCHEDULES, TrainingSchedule
@@ -39,6 +39,13 @@ def load_checked_space_or_board(
 ) -> Space | Board:
     """Read a space or a board file, whichever it is, with every mistake told at once."""
     return load_checked_board(path, overrides) if is_board(path) else load_checked(path, overrides, resumed=resumed)
+
+
+def told_defaults(settings: Space | Board) -> list[str]:
+    """Return sentences on defaults that depend on other keys, for whoever checks a file."""
+    if settings.retraining.epochs == 0 and settings.compensation == CompensationConfig(images=None):
+        return ["compensation is on, since nothing is retrained; compensation: null switches it off"]
+    return []
 
 
 def mistakes_in_board(data: Unchecked) -> Mistakes:

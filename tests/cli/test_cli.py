@@ -348,3 +348,15 @@ def test_the_accuracy_before_retraining_has_a_column_where_it_is_known():
         rows = list(zip(*(column.cells for column in table.columns), strict=True))
         assert rows[1] == ("pruned", "70.00 %", *cells, "50.00 %", "40.00 %")
         assert len(rows[0]) == len(rows[1])
+
+
+def test_validate_says_that_compensation_is_on_where_nothing_is_retrained(tmp_path):
+    file = tmp_path / "space.yaml"
+    file.write_text(GOOD)
+    said = "# compensation is on, since nothing is retrained; compensation: null switches it off"
+    shown = CliRunner().invoke(app, ["validate", str(file), "retraining.epochs=0"]).output
+    assert said in " ".join(shown.split())
+    assert "compensation:\n  images: null" in shown
+    assert said not in " ".join(CliRunner().invoke(app, ["validate", str(file)]).output.split())
+    off = CliRunner().invoke(app, ["validate", str(file), "retraining.epochs=0", "compensation=null"]).output
+    assert said not in " ".join(off.split())
