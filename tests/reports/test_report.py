@@ -120,11 +120,14 @@ def test_the_accuracy_before_retraining_is_shown_where_it_is_known(run, tmp_path
     folder = make_run(tmp_path / "known")
     summary = json.loads((folder / "summary.json").read_text())
     summary["blend"]["pruned_test_accuracy"] = 0.4321
+    summary["data"] = {**summary.get("data", {}), "labels": "predicted"}
     (folder / "summary.json").write_text(json.dumps(summary))
     write_report(folder)
     page = (folder / "report.html").read_text()
     assert "<th>before retraining</th>" in page
     assert "<td>43.21 %</td>" in page
+    assert "accuracy there is agreement with it" in page
+    assert "accuracy there is agreement with it" not in (run / "report.html").read_text()
 
 
 def test_progress_ends_complete(run):
