@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from blendsearch.campaigns.leaderboard import run as module
-from blendsearch.campaigns.leaderboard.keys import criterion_key
+from blendsearch.campaigns.leaderboard.keys import criterion_key, network_key, retraining_key
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
 from blendsearch.campaigns.leaderboard.source import code_digest
+from blendsearch.config import NamedSection, ReconstructionConfig
 from blendsearch.criteria import CRITERIA, FeatureMapCriterion, register_criterion
+from blendsearch.experiment import Experiment
 from blendsearch.statistics import MEASURES, Accumulator, Recorder, accumulated, measure, own_pass, recorded
 from blendsearch.statistics.ratings import Ratings
 from blendsearch.validation.board import checked_board_from_dict
@@ -159,3 +161,17 @@ def test_code_is_followed_through_helpers_and_constants(monkeypatch):
     scaled = code_digest(uses_a_helper)
     monkeypatch.setitem(globals(), "helper", lowest)
     assert len({before, scaled, code_digest(uses_a_helper)}) == 3
+
+
+def test_what_a_board_does_not_use_is_not_in_its_keys():
+    """Cells from before there were such keys are found again."""
+    plain = checked_board_from_dict({**BOARD, "criteria": ["l1"]})
+    schedule = NamedSection(name="one_shot")
+    assert "reconstruction" not in retraining_key(plain, plain.budgets[0], schedule)
+    used = plain.model_copy(update={"reconstruction": ReconstructionConfig(steps=7)})
+    assert retraining_key(used, plain.budgets[0], schedule)["reconstruction"]["steps"] == 7
+    network = plain.networks[0]
+    experiment = Experiment(plain.space(network))
+    assert "labels" not in network_key(plain, network, experiment)["data"]
+    predicted = network.model_copy(update={"data": network.data.model_copy(update={"labels": "predicted"})})
+    assert network_key(plain, predicted, experiment)["data"]["labels"] == "predicted"
