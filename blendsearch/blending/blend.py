@@ -22,6 +22,14 @@ NO_LOSSES: DropLosses = {}
 
 
 @dataclass(frozen=True)
+class Wish:
+    """By what an elimination goes: alpha * log(loss) + tilt, the tilt [C] or None for none."""
+
+    alpha: float
+    tilt: Tensor | None
+
+
+@dataclass(frozen=True)
 class Blend:
     """A weighted sum of ranks, S = sum over terms of factor * rank, and how much it heeds what is gone already.
 
@@ -114,14 +122,25 @@ class Blend:
         unit_of = self._unit_of(groups)
         return {group: self._score_group(unit_of[group], used, group, losses) for group in groups}
 
+    def wishes(self, ranked: Scores, losses: DropLosses) -> dict[str, Wish]:
+        """Return, for each group whose unit has an exponent, that and what its criteria add: see `score_ranked`."""
+        used = self._used(self._needed(ranked), losses)
+        unit_of = self._unit_of(list(losses))
+        aware = {group: unit for group, unit in unit_of.items() if self.alpha.get(unit, 0.0) > 0}
+        return {group: self._wish(unit, used, group) for group, unit in aware.items()}
+
     def _score_group(self, unit: str, used: Scores, group: str, losses: DropLosses) -> Tensor:
-        alpha, factors = self.alpha.get(unit, 0.0), self.weights[unit]
-        if alpha == 0:
-            return self._sum(factors, used, group)
+        if self.alpha.get(unit, 0.0) == 0:
+            return self._sum(self.weights[unit], used, group)
         if group not in losses:
             raise BlendsearchError(f"blend: it is set-aware, and there is no drop loss of group '{group}'")
-        tilts = [factor * standardised(used[name][group]) for name, factor in sorted(factors.items()) if factor > 0]
-        return losses[group].eliminate(alpha, sum(tilts[1:], tilts[0]) if tilts else None).place.float()
+        wish = self._wish(unit, used, group)
+        return losses[group].eliminate(wish.alpha, wish.tilt).place.float()
+
+    def _wish(self, unit: str, used: Scores, group: str) -> Wish:
+        factors = sorted(self.weights[unit].items())
+        tilts = [factor * standardised(used[name][group]) for name, factor in factors if factor > 0]
+        return Wish(self.alpha[unit], sum(tilts[1:], tilts[0]) if tilts else None)
 
     def _needed(self, scores: Scores) -> Scores:
         """Return the scores that are looked at: of the terms, or of a member's criteria where it has none itself."""

@@ -38,11 +38,12 @@ NEEDS = ("activations.reader_gram", "weights.readers", "gradients.reader_outputs
 class Reader:
     """One layer that reads a group: gram [D, D] of its inputs, and its weights [D, N], each scaled by its importance.
 
-    D = filters x rows of each filter.
+    D = filters x rows of each filter. importance [C_out]: Fisher information of its outputs, where that weighs them.
     """
 
     gram: Tensor
     weights: Tensor
+    importance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,14 @@ class DropLoss:
         layers = statistics.layers
         readers = []
         for key in reader_keys(group, statistics):
-            gram, weights = layers[NEEDS[0]][key], layers[NEEDS[1]][key]
+            gram, weights, importance = layers[NEEDS[0]][key], layers[NEEDS[1]][key], None
             if fisher:
                 importance = layers[NEEDS[2]][key]
                 weights = weights * importance.sqrt().repeat(weights.shape[1] // len(importance))
             else:
                 energy = (weights.double() * (gram.double() @ weights.double())).sum()
                 weights = weights / energy.sqrt().clamp(min=1e-30).float()
-            readers.append(Reader(gram, _fewest_columns(weights)))
+            readers.append(Reader(gram, _fewest_columns(weights), importance))
         return cls(group.width, readers)
 
     def losses(self) -> Tensor:

@@ -35,6 +35,8 @@ def write_losses(folder: RunFolder, losses: DropLosses) -> None:
         for number, reader in enumerate(loss.readers):
             tensors[f"{loss.width}/{number}/gram/{group}"] = reader.gram
             tensors[f"{loss.width}/{number}/weights/{group}"] = reader.weights
+            assert reader.importance is not None
+            tensors[f"{loss.width}/{number}/importance/{group}"] = reader.importance
     folder.write_tensors(LOSSES, tensors)
 
 
@@ -46,7 +48,8 @@ def read_losses(folder: RunFolder) -> dict[str, DropLoss]:
     for key in tensors:
         width, number, part, group = key.split("/", 3)
         if part == "gram":
-            reader = Reader(tensors[key], tensors[f"{width}/{number}/weights/{group}"])
+            others = (tensors[f"{width}/{number}/{name}/{group}"] for name in ("weights", "importance"))
+            reader = Reader(tensors[key], *others)
             readers.setdefault(group, {})[int(number)] = reader
             widths[group] = int(width)
     return {group: DropLoss(widths[group], [own[n] for n in sorted(own)]) for group, own in readers.items()}

@@ -187,11 +187,19 @@ class Structure:
 
     def kept_outputs(self, module: str, plan: Plan) -> Tensor | None:
         """Return the kept output channels of a module under `plan`, or None when no group holds any of them."""
-        owners = self._sides.get((module, "out"), [])
+        return self._kept(module, "out", self.trace.output_shape[module][1], plan)
+
+    def kept_inputs(self, module: str, plan: Plan) -> Tensor | None:
+        """Return the kept input channels (last dimension of a linear layer), as `kept_outputs` does the output ones."""
+        shape = self.trace.input_shape[module]
+        return self._kept(module, "in", shape[1] if len(shape) == 4 else shape[-1], plan)
+
+    def _kept(self, module: str, side: str, size: int, plan: Plan) -> Tensor | None:
+        owners = self._sides.get((module, side), [])
         if not owners:
             return None
         masks = {name: _mask(self.widths[name], plan.keep.get(name, range(self.widths[name]))) for name, _ in owners}
-        return _stays(self.trace.output_shape[module][1], owners, masks).nonzero().flatten()
+        return _stays(size, owners, masks).nonzero().flatten()
 
 
 def _fresh_copy(network: nn.Module) -> nn.Module:

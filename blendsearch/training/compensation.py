@@ -31,7 +31,7 @@ class Target:
     index: Tensor
 
 
-class _Pass(CallCounter):
+class WatchingPass(CallCounter):
     """A forward pass in which some convolutions are watched; a join hands over both operands of the addition."""
 
     def __init__(self, network: nn.Module, watched: list[str], joins: dict[str, Join]) -> None:
@@ -50,7 +50,7 @@ class _Pass(CallCounter):
         raise NotImplementedError
 
 
-class _Recorder(_Pass):
+class _Recorder(WatchingPass):
     """Records the targets on the unpruned network."""
 
     def __init__(
@@ -83,7 +83,7 @@ class _Recorder(_Pass):
         return output
 
     def _record(self, name: str, output: Tensor) -> None:
-        rows = _rows(self.network.get_submodule(name), output)
+        rows = feature_rows(self.network.get_submodule(name), output)
         index = torch.arange(len(rows))
         if len(rows) > self.count:
             index = torch.randperm(len(rows), generator=generator(self.seed, "positions", name))[: self.count]
@@ -92,7 +92,7 @@ class _Recorder(_Pass):
         self.targets[name] = Target(rows[index].float(), index)
 
 
-class _Refitter(_Pass):
+class _Refitter(WatchingPass):
     """Refits the watched layers of a pruned network as the forward pass reaches them."""
 
     def __init__(
@@ -117,11 +117,7 @@ class _Refitter(_Pass):
         other = inputs[1 - join.operand]
         x = self.inputs.pop(join.convolution)
         self.outer.refit_layer(self.network, join.convolution, x, self.plan, other)
-        own = self.network.get_submodule(join.convolution).forward(x)  # past the hook
-        norm = self.outer.norms.get(join.convolution)
-        if norm:
-            own = self.network.get_submodule(norm).forward(own)
-        return own + other
+        return self.outer.applied(self.network, join.convolution, x) + other
 
 
 class Compensation:
@@ -151,7 +147,7 @@ class Compensation:
         watched = [n for n in structure.trace.order if n in readers and self._refittable(network, n)]
         replica = self.compute.place(copy.deepcopy(network)).eval()
         recorder = _Recorder(replica, watched, self.joins, self.norms, positions, seed)
-        self._forward(recorder)
+        self.forward(recorder)
         self.targets = recorder.targets
 
     def _refittable(self, network: nn.Module, name: str) -> bool:
@@ -167,9 +163,16 @@ class Compensation:
         if not lost:
             return
         with evaluating(network):
-            self._forward(_Refitter(network, lost, self.joins, self, plan))
+            self.forward(_Refitter(network, lost, self.joins, self, plan))
 
-    def _forward(self, run: Any) -> None:
+    def applied(self, network: nn.Module, name: str, x: Tensor) -> Tensor:
+        """Return what a layer of a network and its norm give for `x`, past their hooks."""
+        own: Tensor = network.get_submodule(name).forward(x)
+        norm = self.norms.get(name)
+        return network.get_submodule(norm).forward(own) if norm else own
+
+    def forward(self, run: Any) -> None:
+        """Run a pass's network on the images once, and take its hooks away."""
         try:
             with torch.no_grad(), run, self.compute.autocast(cache=False):
                 run.network(self.compute.images(self.images))
@@ -185,23 +188,22 @@ class Compensation:
         kept = self.structure.kept_outputs(name, plan)
         wanted = target.values if kept is None else target.values[:, kept.to(target.values.device)]
         if other is not None:
-            wanted = wanted - _rows(layer, other)[target.index].float()
+            wanted = wanted - feature_rows(layer, other)[target.index].float()
         with torch.autocast(device_type=x.device.type, enabled=False):
-            rows = _patches(layer, x.float(), target.index)
-            start = _effective_weight(layer, norm)
-            weight, mean_in, mean_out = _least_squares(rows, wanted, start, self.ridge, _has_offset(layer, norm))
-            _write(layer, norm, weight, rows, mean_in, mean_out)
+            rows, start = patches(layer, x.float(), target.index), effective_weight(layer, norm)
+            moments = Moments.of(rows, wanted, has_offset(layer, norm))
+            put_solution(layer, norm, moments.solve(start, self.ridge), rows, moments)
 
 
-def _rows(layer: nn.Module, features: Tensor) -> Tensor:
+def feature_rows(layer: nn.Module, features: Tensor) -> Tensor:
     """View a layer's input or output as [positions, C]; a convolution has its channels first, a linear layer last."""
     return (features.movedim(1, -1) if isinstance(layer, nn.Conv2d) else features).flatten(0, -2)
 
 
-def _patches(layer: nn.Module, x: Tensor, index: Tensor) -> Tensor:
+def patches(layer: nn.Module, x: Tensor, index: Tensor) -> Tensor:
     """Return what the layer reads at the given output positions: [P, k * k * C_in] (or [P, C_in])."""
     if not isinstance(layer, nn.Conv2d):
-        return _rows(layer, x)[index]
+        return feature_rows(layer, x)[index]
     (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
     pad = layer._reversed_padding_repeated_twice
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
@@ -223,8 +225,8 @@ def _output_size(layer: nn.Conv2d, x: Tensor) -> tuple[int, int]:
     return height, width
 
 
-def _effective_weight(layer: Any, norm: Any) -> Tensor:
-    """Return the layer's weight as [inputs, C_out] in the order of `_patches`, with the norm's scale folded in."""
+def effective_weight(layer: Any, norm: Any) -> Tensor:
+    """Return the layer's weight as [inputs, C_out] in the order of `patches`, with the norm's scale folded in."""
     weight = layer.weight.detach().float()
     flat = weight.permute(0, 2, 3, 1).flatten(1) if weight.dim() == 4 else weight
     if norm is not None:
@@ -233,25 +235,50 @@ def _effective_weight(layer: Any, norm: Any) -> Tensor:
     return flat.T
 
 
-def _has_offset(layer: Any, norm: Any) -> bool:
+def has_offset(layer: Any, norm: Any) -> bool:
     return layer.bias is not None or norm is not None
 
 
-def _least_squares(
-    rows: Tensor, wanted: Tensor, start: Tensor, ridge: float, offset: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return weights [D, C] and the means of inputs and targets (zero without offset)."""
-    mean_in = rows.mean(0) if offset else torch.zeros_like(rows[0])
-    mean_out = wanted.mean(0) if offset else torch.zeros_like(wanted[0])
-    gram = rows.T @ rows / len(rows) - torch.outer(mean_in, mean_in)
-    cross = rows.T @ wanted / len(rows) - torch.outer(mean_in, mean_out)
-    gram, cross, start = gram.double(), cross.double(), start.double()
-    strength = ridge * gram.diagonal().mean().clamp(min=1e-12)
-    solved = torch.linalg.solve(gram + strength * torch.eye(len(gram), device=gram.device), cross - gram @ start)
-    return (start + solved).float(), mean_in, mean_out
+@dataclass(frozen=True)
+class Moments:
+    """What least squares needs of inputs and targets: gram [D, D], cross [D, C_out], and their means.
+
+    Means are zero, and not taken off, where the layer has no offset.
+    """
+
+    gram: Tensor
+    cross: Tensor
+    mean_in: Tensor
+    mean_out: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, wanted: Tensor, offset: bool) -> Moments:
+        """Return the moments of inputs [P, D] and targets [P, C_out]."""
+        mean_in = rows.mean(0) if offset else torch.zeros_like(rows[0])
+        mean_out = wanted.mean(0) if offset else torch.zeros_like(wanted[0])
+        gram = rows.T @ rows / len(rows) - torch.outer(mean_in, mean_in)
+        cross = rows.T @ wanted / len(rows) - torch.outer(mean_in, mean_out)
+        return cls(gram.double(), cross.double(), mean_in, mean_out)
+
+    def solve(self, start: Tensor, ridge: float, among: Tensor | None = None) -> Tensor:
+        """Return the weights [D, C_out], pulled towards `start` by the ridge; zero for rows that are not `among` those.
+
+        ridge: share of the mean diagonal of these.
+        """
+        gram, cross, first = self.gram, self.cross, start.double()
+        if among is not None:
+            gram, cross, first = gram[among][:, among], cross[among], first[among]
+        strength = ridge * gram.diagonal().mean().clamp(min=1e-12)
+        solved = torch.linalg.solve(gram + strength * torch.eye(len(gram), device=gram.device), cross - gram @ first)
+        found = (first + solved).float()
+        if among is None:
+            return found
+        weights = torch.zeros_like(start)
+        weights[among] = found
+        return weights
 
 
-def _write(layer: Any, norm: Any, weight: Tensor, rows: Tensor, mean_in: Tensor, mean_out: Tensor) -> None:
+def put_solution(layer: Any, norm: Any, weight: Tensor, rows: Tensor, moments: Moments) -> None:
     """Put the solution into the layer; a norm after it becomes the identity on the calibration data, plus offset."""
     columns = weight.T
     if layer.weight.dim() == 4:
@@ -260,7 +287,7 @@ def _write(layer: Any, norm: Any, weight: Tensor, rows: Tensor, mean_in: Tensor,
     layer.weight.copy_(columns)
     if norm is None:
         if layer.bias is not None:
-            layer.bias.copy_(mean_out - mean_in @ weight)
+            layer.bias.copy_(moments.mean_out - moments.mean_in @ weight)
         return
     if layer.bias is not None:
         layer.bias.zero_()
@@ -268,4 +295,4 @@ def _write(layer: Any, norm: Any, weight: Tensor, rows: Tensor, mean_in: Tensor,
     norm.running_mean.copy_(answer.mean(0))
     norm.running_var.copy_(answer.var(0, unbiased=False))
     norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
-    norm.bias.copy_(mean_out)
+    norm.bias.copy_(moments.mean_out)
