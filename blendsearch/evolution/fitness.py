@@ -53,6 +53,12 @@ class Planner:
         other.budget = replace(self.budget, ratio=ratio)
         return other
 
+    def under(self, allocation: Allocation) -> Planner:
+        """Return the same planner under another allocation."""
+        other = copy.copy(self)
+        other.allocation = allocation
+        return other
+
     def group_scores(self, blend: Blend) -> dict[str, Tensor]:
         """Return the blend's score of every group [C]; a blend of one criterion is that criterion, unranked."""
         name = blend.single_term

@@ -20,6 +20,7 @@ class Contender:
     """What is to be retrained: a blend (a criterion is a blend of one), what shares out its budget, its proxy.
 
     kind: one of `results.records.retraining`. budget: that of the campaign or, on a front, its own.
+    plan: where the blend's filters were chosen layer by layer; None for those that its scores put first.
     """
 
     blend: Blend
@@ -27,11 +28,13 @@ class Contender:
     proxy: float
     kind: str
     budget: Budget
+    plan: Plan | None = None
 
 
-def make_contender(planner: Planner, blend: Blend, *, proxy: float, kind: str) -> Contender:
-    """Return a blend under the planner's allocation and budget."""
-    return Contender(blend, planner.allocation_of(blend), proxy, kind, planner.budget)
+def make_contender(planner: Planner, blend: Blend, *, proxy: float, kind: str, plan: Plan | None = None) -> Contender:
+    """Return a blend under the planner's allocation and budget; plan: one that is not simply the planner's."""
+    own = plan if plan is not None and plan.digest != planner.plan(blend).digest else None
+    return Contender(blend, planner.allocation_of(blend), proxy, kind, planner.budget, own)
 
 
 def enter_criterion(problem: SearchProblem, name: str, kind: str) -> Contender:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from blendsearch.data.batches import Split
 from blendsearch.data.splits import Splits
 from blendsearch.experiment.contenders import Contender
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
 from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.progress import Progress, silent
 from blendsearch.results.records.retraining import BLEND, FRONT, CorrectImages, RetrainingOutcome
@@ -180,14 +181,18 @@ def retrain_all(
     return [folder.read_record(repetition.record, RetrainingOutcome) for repetition in repetitions]
 
 
+def _pruning_of(experiment: Experiment, scores: Scores, one: Contender) -> Pruning:
+    """Return how a contender is pruned: by its blend, or by the plan that it brings."""
+    if one.plan is not None:
+        return Pruning(PlanScorer(one.plan), PlanCounts(one.plan), replace(one.budget, ratio=1.0))
+    return Pruning(BlendScorer.of(experiment, one.blend, scores), one.allocation, one.budget)
+
+
 def retrain_contenders(
     experiment: Experiment, scores: Scores, contenders: Mapping[str, Contender], schedule: Schedule
 ) -> list[RetrainingOutcome]:
     """Retrain contenders on the terms of the space with each of its seeds; return their records, whole seeds first."""
-    prunings = {
-        name: Pruning(BlendScorer.of(experiment, one.blend, scores), one.allocation, one.budget)
-        for name, one in contenders.items()
-    }
+    prunings = {name: _pruning_of(experiment, scores, one) for name, one in contenders.items()}
     repetitions = [
         Repetition(name, one.kind, seed)
         for seed in range(experiment.space.retraining.seeds)

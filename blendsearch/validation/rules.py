@@ -21,6 +21,7 @@ def broken_rules(data: Unchecked) -> Mistakes:
     yield from _clusters(data.get("clusters"), listed and listed + len(labels(data.get("blends"))))
     yield from _kept_weights(data)
     yield from _finals(data)
+    yield from _layer_by_layer(data)
     yield from _phases(data)
     yield from _lowest(data)
     yield from _workers(data.get("compute"))
@@ -53,6 +54,18 @@ def _finals(data: Unchecked) -> Mistakes:
     if wanted and isinstance(retraining, Mapping) and retraining.get("epochs") == 0:
         what = "a rung is a share of retraining.epochs, which is 0; set finals: null or train for longer"
         yield ("search", "finals"), what
+
+
+def _layer_by_layer(data: Unchecked) -> Mistakes:
+    search, blend, schedule = data.get("search"), data.get("blend"), data.get("schedule")
+    if not isinstance(search, Mapping) or search.get("layer_by_layer") is None:
+        return
+    where = ("search", "layer_by_layer")
+    if isinstance(blend, Mapping) and not blend.get("set_aware"):
+        yield where, "only set-aware blends choose layer by layer; set blend.set_aware: true or layer_by_layer: null"
+    name = schedule.get("name") if isinstance(schedule, Mapping) else schedule
+    if isinstance(name, str) and name in SCHEDULES and name != "one_shot":
+        yield where, f"it fixes the plan, and schedule '{name}' decides anew; set layer_by_layer: null or one_shot"
 
 
 def _phases(data: Unchecked) -> Mistakes:

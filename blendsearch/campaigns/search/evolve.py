@@ -9,6 +9,7 @@ from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.search.ablation import enter_parts
 from blendsearch.campaigns.search.choice import CHOICE, choose_on_fresh
 from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
+from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer, enter_elimination
 from blendsearch.campaigns.search.pareto import best_at_full_budget, enter_front, save_front_blends
 from blendsearch.campaigns.search.phases import PhasedSearch, plan_phases
 from blendsearch.campaigns.search.random_search import enter_random_search
@@ -22,7 +23,8 @@ from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.members import read_members
 from blendsearch.experiment.problem import make_choice_problems
 from blendsearch.experiment.provenance import describe_provenance
-from blendsearch.results.records.retraining import BLEND, CRITERION, RANDOM_SEARCH_NAME
+from blendsearch.results.records.retraining import BLEND, CRITERION, LAYER_BY_LAYER, RANDOM_SEARCH_NAME
+from blendsearch.structure import Plan
 
 BLEND_FILE = "blend.json"
 PLAN_FILE = "plan.json"
@@ -33,11 +35,13 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
     space, folder = experiment.space, experiment.folder
     problem, judged = make_choice_problems(experiment, scores)
     search = run_search_phases(experiment, problem, scores, clusters)
-    blend, proxy = _choose_blend(experiment, judged, search)
-    contenders = {BLEND: make_contender(problem.planner, blend, proxy=proxy, kind=BLEND)}
+    blend, proxy, plan = _choose_blend(experiment, judged, search)
+    contenders = {BLEND: make_contender(problem.planner, blend, proxy=proxy, kind=BLEND, plan=plan)}
     contenders |= {name: enter_criterion(judged, name, CRITERION) for name in scores}
     if space.search.rivals:
         contenders |= enter_rivals(experiment, problem, judged, scores)
+        if space.search.layer_by_layer is not None:
+            contenders[LAYER_BY_LAYER] = enter_elimination(experiment, judged)
     if space.search.ablation and blend.keep:
         contenders |= enter_parts(judged, blend)
     if space.search.random_search:
@@ -48,7 +52,7 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
     provenance = describe_provenance(experiment, proxy, list(scores))
     noted = replace(contenders[BLEND].blend, found_on=provenance.to_dict())
     noted.save(folder / BLEND_FILE)
-    folder.write_json(PLAN_FILE, problem.planner.plan(noted).to_dict())
+    folder.write_json(PLAN_FILE, (plan or problem.planner.plan(noted)).to_dict())
     if space.search.objectives:
         front = enter_front(experiment, search, contenders[BLEND], read_trials(experiment))
         contenders = with_members({**contenders, **front}, members)
@@ -71,25 +75,38 @@ def run_search_phases(
     return search
 
 
-def _choose_blend(experiment: Experiment, judged: SearchProblem, search: PhasedSearch) -> tuple[Blend, float]:
-    """Return blend and proxy of the best: by the proxy, or, where the space has finals or a choice, of those who win.
+def _choose_blend(
+    experiment: Experiment, judged: SearchProblem, search: PhasedSearch
+) -> tuple[Blend, float, Plan | None]:
+    """Return blend, proxy and plan of the best: by the proxy, or, where there are finals or a choice, of those who win.
 
-    With several objectives it is the best at the full budget.
+    With several objectives it is the best at the full budget. No plan: the one that the blend's scores lead to.
     """
     settings = experiment.space.search
     if settings.objectives:
         genome, proxy = best_at_full_budget(read_trials(experiment), search.finest)
-        return search.finest.decode(genome), proxy
-    if settings.finals is None and settings.choice is None:
-        return search.winner()
+        return search.finest.decode(genome), proxy, None
+    if settings.finals is None and settings.choice is None and settings.layer_by_layer is None:
+        return *search.winner(), None
     trials = read_trials(experiment)
+    count = max(
+        settings.layer_by_layer or 1,
+        settings.finals.candidates if settings.finals is not None else 1,
+        settings.choice.candidates if settings.choice is not None else 1,
+    )
+    best = _best_trials(trials, count, search)
+    if settings.layer_by_layer is not None:
+        blends = [search.blend_of(trials[one.number]) for one in best]
+        # By the proxy that the search saw; a choice judges all of them on fresh images.
+        pairs = list(zip(best, blends, strict=True))
+        best = add_layer_by_layer(experiment, BLEND, search.problem, pairs)
     if settings.choice is not None:
-        best = _best_trials(trials, settings.choice.candidates, search)
         won = choose_on_fresh(experiment, CHOICE, judged, best)
+    elif settings.finals is not None:
+        won = hold_finals(experiment, "finals", best)
     else:
-        assert settings.finals is not None
-        won = hold_finals(experiment, "finals", _best_trials(trials, settings.finals.candidates, search))
-    return search.blend_of(trials[won.number]), won.proxy
+        won = best[0]
+    return search.blend_of(trials[won.number]), won.proxy, won.plan
 
 
 def _best_trials(trials: Sequence[Trial], count: int, search: PhasedSearch) -> list[Candidate]:

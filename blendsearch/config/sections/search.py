@@ -98,6 +98,8 @@ class SearchConfig(Section):
     rivals: also retrain fixed blends that need no search, or hardly any. limit: the search ends with the generation
     that reaches it; null for all generations. finals: null takes the proxy's best. choice: hold back search images,
     on which the best few are judged again; null shows all of them to the search.
+    layer_by_layer: so many of the best set-aware blends choose their filters once more, each layer on what the already
+    pruned network gives, and the better of both ways stands; null for none.
     start_from: files of blends that join the first population.
     objectives: costs whose kept share is minimised beside the accuracy; the search then finds a whole front, between
     the budget and `lowest`, a kept share of the budget's kind. front: how many of its points are retrained.
@@ -117,6 +119,7 @@ class SearchConfig(Section):
     limit: Annotated[LimitConfig | None, Allowed(f"a mapping with one of {', '.join(LIMIT_KINDS)}, or null")] = None
     finals: FinalsConfig | None = None
     choice: ChoiceConfig | None = None
+    layer_by_layer: Count | None = None
     start_from: Paths = None
     objectives: Costs = Field(default_factory=list)
     lowest: Ratio | None = None
@@ -138,6 +141,12 @@ class SearchConfig(Section):
             raise broken_rule(
                 "finals choose one blend and objectives ask for a front; set finals: null or objectives: []"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _plans_are_chosen_once(self) -> SearchConfig:
+        if self.layer_by_layer is not None and self.objectives:
+            raise broken_rule("layer_by_layer chooses for one budget; set layer_by_layer: null or objectives: []")
         return self
 
     @model_validator(mode="after")

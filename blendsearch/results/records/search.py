@@ -348,6 +348,12 @@ class ChoiceRecord(Record):
     candidates: list[ChoiceCandidate]
 
 
+class LayerByLayerRecord(Record):
+    """records/layer_by_layer-NAME.json: plans whose sets were chosen on what the already pruned network gives."""
+
+    plans: list[dict[str, Any]]
+
+
 class RivalRecord(Record):
     """A fixed blend that stands against the one that is found; evaluations, passes, seconds: what choosing it cost.
 

@@ -1,0 +1,87 @@
+"""The best set-aware blends chosen once more, layer by layer, each on what the already pruned network gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from blendsearch.blending import Blend
+from blendsearch.campaigns.search.finals import Candidate
+from blendsearch.evolution.problem import SearchProblem
+from blendsearch.evolution.sequential import choose_sequentially
+from blendsearch.experiment.contenders import Contender, enter_without_shares
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.results.records.retraining import RIVAL
+from blendsearch.results.records.search import LayerByLayerRecord
+from blendsearch.structure import Plan
+from blendsearch.training.compensation import Compensation
+
+IMAGES = 512
+"""Calibration images of the pass where the space does not say how many its compensation takes."""
+
+
+def add_layer_by_layer(
+    experiment: Experiment, name: str, judged: SearchProblem, candidates: Sequence[tuple[Candidate, Blend]]
+) -> list[Candidate]:
+    """Return the candidates, and those with a set-aware blend once more with sets chosen layer by layer, best first.
+
+    The proxy is that of `judged`. Writes records/NAME.json, from which a stopped run's plans are read.
+    """
+    aware = [(one, blend) for one, blend in candidates if blend.set_aware]
+    aware = aware[: experiment.space.search.layer_by_layer or 0]
+    plans = _plans(experiment, name, judged, [blend for _, blend in aware])
+    values = judged.values(plans)
+    again = [
+        replace(one, plan=plan, proxy=value)
+        for (one, _), plan, value in zip(aware, plans, values, strict=True)
+        if plan.digest != one.plan.digest
+    ]
+    plain = [one for one, _ in candidates]
+    return sorted([*plain, *again], key=lambda one: -one.proxy)
+
+
+def enter_elimination(experiment: Experiment, judged: SearchProblem) -> Contender:
+    """Return the rival that has no criteria: drop losses alone, layer by layer, the better of both ways."""
+    plain = enter_without_shares(judged, Blend.elimination(), RIVAL)
+    problem = replace(judged, planner=judged.planner.under(plain.allocation))
+    (plan,) = _plans(experiment, "elimination", problem, [plain.blend])
+    (value,) = problem.values([plan])
+    return replace(plain, plan=plan, proxy=value) if value > plain.proxy else plain
+
+
+def _plans(experiment: Experiment, name: str, problem: SearchProblem, blends: Sequence[Blend]) -> list[Plan]:
+    if not blends:
+        return []
+
+    def choose() -> LayerByLayerRecord:
+        compensation = _compensation(experiment)
+        found = []
+        for number, blend in enumerate(blends):
+            experiment.progress("layer by layer", number, len(blends), "")
+            found.append(choose_sequentially(problem.planner, blend, experiment.network, compensation).to_dict())
+        experiment.progress("layer by layer", len(blends), len(blends), "")
+        return LayerByLayerRecord(plans=found)
+
+    record = experiment.folder.cached(f"records/layer_by_layer-{name}.json", LayerByLayerRecord, choose)
+    return [Plan.from_dict(one) for one in record.plans]
+
+
+def _compensation(experiment: Experiment) -> Compensation:
+    """Return the pass's least squares: on the images of the space's compensation, or on those of the calibration."""
+    refit = experiment.compensation
+    calibration = experiment.splits.calibration
+    images = refit.images if refit is not None else None
+    if images is None:
+        few = calibration.take(min(IMAGES, len(calibration)))
+        images = torch.cat([batch for batch, _ in few.batches(500)])
+    return Compensation(
+        experiment.network,
+        experiment.structure,
+        images,
+        positions=refit.positions if refit is not None else 20_000,
+        ridge=refit.ridge if refit is not None else 1e-3,
+        compute=experiment.compute,
+        seed=experiment.seed("layer_by_layer"),
+    )
