@@ -72,7 +72,8 @@ def _row(point: FrontPoint, kinds: Sequence[str]) -> FrontRow:
 def _told(found: Sequence[FrontPoint]) -> str:
     tested = [point.interval for point in found if point.interval is not None]
     if not tested:
-        return "No difference is tested: there is one retraining seed, or nothing varies."
+        once = all(point.test_accuracy_std is None for point in found)
+        return f"{'One retraining seed' if once else 'Nothing varies'}: no difference is tested."
     better, worse = sum(bounds[0] > 0 for bounds in tested), sum(bounds[1] < 0 for bounds in tested)
     sentence = f"At {better} of {len(found)} points the interval of the difference lies above 0"
     return f"{sentence}, at {worse} below it." if worse else f"{sentence}."
