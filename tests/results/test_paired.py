@@ -190,8 +190,8 @@ def test_the_best_in_hindsight_allows_for_the_choice_and_the_others_do_not():
     found = compare(Judge.of_outcomes(rows), "c2")
     best = found.differences[found.best_criterion]
     assert found.difference == best.difference == min(one.difference for one in found.differences.values())
-    width = found.interval[1] - found.interval[0]
-    assert width > 1.2 * (best.interval[1] - best.interval[0])
+    assert found.interval[1] - found.difference > 1.2 * (best.interval[1] - best.difference)
+    assert found.interval[0] == min(one.interval[0] for one in found.differences.values())
     assert found.among == 12
     assert "3 paired seeds and 300 test images, corrected for the choice among 12" in found.sentence
     assert "corrected" not in found.without_search.sentence
@@ -223,8 +223,34 @@ def test_beats_means_every_criterion():
     loose = np.stack([rng.random(400) < share for share in (0.999, 0.98, 0.84)])
     found = compare(Judge.of_outcomes(masked(90, blend=blend, steady=steady, loose=loose)))
     assert found.best_criterion == "steady"
-    assert found.interval[0] > 0
+    assert found.differences["steady"].verdict == "beats"
+    assert found.interval[0] == found.differences["loose"].interval[0] < 0 < found.interval[1]
     assert found.verdict == "no difference shown"
+
+
+def test_what_is_better_than_every_criterion_beats_the_best_of_many_without_more_ado():
+    """Thirty criteria 4 points below: against each one the blend is clearly ahead, so it is ahead of their best."""
+    rng = np.random.default_rng(1)
+    blend = rng.random((1, 1000)) < 0.9
+    others = {}
+    for number in range(30):
+        others[f"c{number}"] = blend.copy()
+        others[f"c{number}"][0, rng.choice(np.flatnonzero(blend[0]), 40, replace=False)] = False
+    found = compare(Judge.of_outcomes(masked(0, blend=blend, **others)))
+    assert found.verdict == "beats"
+    assert {one.verdict for one in found.differences.values()} == {"beats"}
+
+
+def test_the_interval_of_the_best_in_hindsight_holds_that_of_the_truly_best():
+    """The truly best of twelve is a point above the blend, ten are equal to it, one is a point below."""
+    rng, worth = np.random.default_rng(2), np.array([0.01, *[0.0] * 10, -0.01])
+    held = 0
+    for _ in range(50):
+        blend = rng.random((1, 300)) < 0.8
+        others = {f"c{n}": rng.random((1, 300)) < 0.8 + more for n, more in enumerate(worth)}
+        low, high = compare(Judge.of_outcomes(masked(0, blend=blend, **others))).interval
+        held += low <= -0.01 <= high
+    assert held >= 43  # 47 or more expected
 
 
 def test_fidelity_is_kendalls_tau_inside_its_interval():
