@@ -123,15 +123,12 @@ def _outcome(contenders: Contenders, outcomes: Outcomes, name: str) -> Outcome:
 
 def _rivals(experiment: Experiment, contenders: Contenders, outcomes: Outcomes) -> dict[str, Rival]:
     """Return what each fixed blend came to, and what choosing it cost."""
-    return {
-        name: Rival(
-            **_outcome(contenders, outcomes, name).model_dump(),
-            note=one.note,
-            evaluations=one.evaluations,
-            seconds=one.seconds,
-        )
-        for name, one in describe_rivals(experiment).rivals.items()
-    }
+    told = describe_rivals(experiment).rivals
+    found = {}
+    for name in (name for name, one in contenders.items() if one.kind == RIVAL):
+        cost = told[name].model_dump(include={"note", "evaluations", "seconds"}) if name in told else {}
+        found[name] = Rival(**_outcome(contenders, outcomes, name).model_dump(), **cost)
+    return found
 
 
 def _write_outcomes(experiment: Experiment, contenders: Contenders, outcomes: Outcomes) -> None:

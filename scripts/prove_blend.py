@@ -1,0 +1,177 @@
+"""Does a searched blend beat the criteria at equal terms? Several draws of calibration and search images, one verdict.
+
+    python scripts/prove_blend.py search_spaces/mnist_5k.yaml --draws 5 --out runs/proof/mnist_5k budget.flops=0.1
+    python scripts/prove_blend.py ... --steps 60 390     # the same plans once more, after so many steps of training
+
+Draw d is the whole campaign with seed=d: its own calibration, search and (where the set has none) test images. Nothing
+is chosen after a draw was seen. Blend and rivals are paired draw by draw and test image by test image; the interval
+counts both. A stopped proof goes on where it was. OUT/results.json and OUT/results.md are what is worth keeping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from blendsearch.campaigns.search.run import run_search
+from blendsearch.config import Space
+from blendsearch.experiment import Experiment
+from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
+from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain_all
+from blendsearch.experiment.unpruned import train_unpruned
+from blendsearch.results.paired import Judge, average, compare
+from blendsearch.results.records.common import Difference
+from blendsearch.results.records.retraining import BLEND, CRITERION, RANDOM_SEARCH, RIVAL, RetrainingOutcome
+from blendsearch.results.records.search import Comparison, SearchSummary
+from blendsearch.results.run_folder import RunFolder, versions
+from blendsearch.results.words import percent, plain_points, plain_range
+from blendsearch.schedules import SCHEDULES
+from blendsearch.structure import Plan
+from blendsearch.training.loop import steps_per_epoch
+from blendsearch.validation.space import load_checked
+
+CHOSEN = "proxy's choice"
+"""The criterion that the proxy puts first in each draw: what one would take without a search."""
+TRAINED = 3
+"""So many of the criteria that are best in hindsight without training are trained beside the blend."""
+
+
+def search_draw(space: Space, folder: Path) -> tuple[SearchSummary, list[RetrainingOutcome]]:
+    """Run or read one draw's campaign; return its summary, and its records with those of the proxy's choice."""
+    summary = run_search(space, folder, resume=True).summary
+    files = sorted((folder / "records" / "retrained").glob("*.json"))
+    found = [RetrainingOutcome.model_validate_json(file.read_text()) for file in files]
+    chosen = summary.comparison.without_search
+    twins = [one for one in found if chosen is not None and (one.kind, one.name) == (CRITERION, chosen.name)]
+    return summary, [*found, *(one.model_copy(update={"name": CHOSEN, "kind": RIVAL}) for one in twins)]
+
+
+def of_draw(outcomes: Sequence[RetrainingOutcome], draw: int) -> list[RetrainingOutcome]:
+    """Return the first repetition of each contender, with the draw in the place of its seed."""
+    return [one.model_copy(update={"seed": draw}) for one in outcomes if one.seed == 0]
+
+
+def in_every_draw(outcomes: Sequence[RetrainingOutcome], draws: int) -> list[RetrainingOutcome]:
+    """Leave out what some draw does not have: a criterion that did not apply, a rival that was left out."""
+    seen: dict[tuple[str, str], set[int]] = {}
+    for one in outcomes:
+        seen.setdefault((one.kind, one.name), set()).add(one.seed)
+    return [one for one in outcomes if len(seen[one.kind, one.name]) == draws]
+
+
+def train_draw(
+    space: Space, folder: Path, outcomes: Sequence[RetrainingOutcome], steps: int
+) -> list[RetrainingOutcome]:
+    """Train the plans of a draw's campaign for some optimiser steps, all on the same images in the same order."""
+    experiment = Experiment(space).at(RunFolder(folder))
+    train_unpruned(experiment)
+    plans = {one.name: Plan.from_dict(one.plan) for one in outcomes if one.plan is not None}
+    whole = replace(experiment.budget, ratio=1.0)  # a plan says how much is kept
+    prunings = {name: Pruning(PlanScorer(plan), PlanCounts(plan), whole) for name, plan in plans.items()}
+    epochs = steps / steps_per_epoch(len(experiment.splits.train), space.retraining.batch_size)
+    below = experiment.at(RunFolder(folder / f"steps-{steps}"))
+    setup = RetrainingSetup.of(below, prunings, SCHEDULES.get("one_shot")())
+    setup = replace(setup, training=space.retraining.model_copy(update={"epochs": epochs, "seeds": 1}))
+    return retrain_all(below, setup, [Repetition(one.name, one.kind, 0) for one in outcomes])
+
+
+def worth_training(outcomes: Sequence[RetrainingOutcome]) -> list[str]:
+    """Return names: the blend, rivals, and the criteria that are best in hindsight without training."""
+    names = {one.name for one in outcomes if one.kind == CRITERION}
+    best = sorted(names, key=lambda name: -average(outcomes, name, CRITERION).test_accuracy)[:TRAINED]
+    rivals = dict.fromkeys(one.name for one in outcomes if one.kind in (RIVAL, RANDOM_SEARCH))
+    return [BLEND, *best, *rivals]
+
+
+def told(difference: Difference) -> str:
+    """Return the cells of a difference."""
+    reach = "" if difference.interval is None else f" ({plain_range(difference.interval)})"
+    return f"{plain_points(difference.difference)}{reach} | {difference.verdict}"
+
+
+def as_rows(title: str, outcomes: Sequence[RetrainingOutcome], comparison: Comparison) -> list[str]:
+    """Return a Markdown table: the blend, the best criteria, the rivals; the blend minus each."""
+
+    def mean(name: str, kind: str) -> str:
+        return percent(average(outcomes, name, kind).test_accuracy)
+
+    own = sorted((one.seed, one.test_accuracy) for one in outcomes if one.kind == BLEND)
+    best = comparison.best_criterion
+    corrected = Difference(difference=comparison.difference, interval=comparison.interval, verdict=comparison.verdict)
+    lines = [f"### {title}", "", "| contender | test accuracy | blend minus it (95 %) | verdict |", "|---|---|---|---|"]
+    lines.append(f"| **blend** | {mean(BLEND, BLEND)} | draws: {', '.join(f'{100 * a:.2f}' for _, a in own)} | |")
+    lines.append(f"| best criterion in hindsight: {best} | {mean(best, CRITERION)} | {told(corrected)} |")
+    for name in sorted(comparison.differences, key=lambda n: -average(outcomes, n, CRITERION).test_accuracy)[1:4]:
+        lines.append(f"| {name} | {mean(name, CRITERION)} | {told(comparison.differences[name])} |")
+    for name, one in comparison.rivals.items():
+        lines.append(f"| {name} | {mean(name, RIVAL)} | {told(one)} |")
+    if comparison.random_search is not None:
+        drawn = next(one.name for one in outcomes if one.kind == RANDOM_SEARCH)
+        lines.append(f"| {drawn} | {mean(drawn, RANDOM_SEARCH)} | {told(comparison.random_search)} |")
+    return [*lines, "", f"Intervals from {comparison.basis}; the first is corrected for the choice among "
+            f"{comparison.among} criteria.", ""]  # fmt: skip
+
+
+def main() -> None:
+    """Run the draws, compare, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("space", type=Path)
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
+    parser.add_argument("--steps", type=int, nargs="*", default=[], help="also train the plans for so many steps")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_intermixed_args()
+    start, pooled, unpruned = time.perf_counter(), [], []
+    trained: dict[int, list[RetrainingOutcome]] = {steps: [] for steps in given.steps}
+    seeds = range(given.first, given.first + given.draws)
+    spaces = {seed: load_checked(given.space, [*given.changes, f"seed={seed}"]) for seed in seeds}
+    for seed, space in spaces.items():
+        summary, found = search_draw(space, given.out / f"draw-{seed}")
+        print(f"draw {seed}: {summary.comparison.sentence}", file=sys.stderr, flush=True)
+        unpruned.append(summary.unpruned.test_accuracy)
+        pooled += of_draw(found, seed)
+    pooled = in_every_draw(pooled, given.draws)
+    for steps, outcomes in trained.items():
+        for seed, space in spaces.items():
+            names = worth_training(pooled)
+            own = [one for one in pooled if one.seed == seed and one.name in names]
+            outcomes += of_draw(train_draw(space, given.out / f"draw-{seed}", own, steps), seed)
+    regimes = {"not retrained": pooled, **{f"{steps} steps": outcomes for steps, outcomes in trained.items()}}
+    tables, records = [], {}
+    for title, outcomes in regimes.items():
+        comparison = compare(Judge.of_outcomes(outcomes))
+        tables += as_rows(title, outcomes, comparison)
+        records[title] = {
+            "comparison": comparison.to_dict(),
+            "test_accuracy": {
+                f"{kind}: {name}": [
+                    round(one.test_accuracy, 6) for one in outcomes if (one.kind, one.name) == (kind, name)
+                ]
+                for kind, name in dict.fromkeys((one.kind, one.name) for one in outcomes)
+            },
+        }
+    space = spaces[given.first]
+    facts = {
+        "space": space.name,
+        "changes": given.changes,
+        "draws": list(seeds),
+        "unpruned": unpruned,
+        "seconds": round(time.perf_counter() - start, 1),
+        "versions": versions(),
+    }
+    (given.out / "results.json").write_text(json.dumps({**facts, "regimes": records}, indent=1) + "\n")
+    mean = sum(unpruned) / len(unpruned)
+    head = [f"## {space.name} {' '.join(given.changes)}", "", f"Not pruned: {percent(mean)}; draws {list(seeds)}.", ""]
+    text = "\n".join([*head, *tables])
+    (given.out / "results.md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
