@@ -21,7 +21,7 @@ def broken_rules(data: Unchecked) -> Mistakes:
     yield from _clusters(data.get("clusters"), listed and listed + len(labels(data.get("blends"))))
     yield from _kept_weights(data)
     yield from _finals(data)
-    yield from _layer_by_layer(data)
+    yield from _fixed_plans(data)
     yield from _phases(data)
     yield from _lowest(data)
     yield from _workers(data.get("compute"))
@@ -56,16 +56,16 @@ def _finals(data: Unchecked) -> Mistakes:
         yield ("search", "finals"), what
 
 
-def _layer_by_layer(data: Unchecked) -> Mistakes:
+def _fixed_plans(data: Unchecked) -> Mistakes:
     search, blend, schedule = data.get("search"), data.get("blend"), data.get("schedule")
-    if not isinstance(search, Mapping) or search.get("layer_by_layer") is None:
-        return
-    where = ("search", "layer_by_layer")
-    if isinstance(blend, Mapping) and not blend.get("set_aware"):
-        yield where, "only set-aware blends choose layer by layer; set blend.set_aware: true or layer_by_layer: null"
+    given = [key for key in ("layer_by_layer", "swaps") if isinstance(search, Mapping) and search.get(key) is not None]
+    if "layer_by_layer" in given and isinstance(blend, Mapping) and not blend.get("set_aware"):
+        what = "only set-aware blends choose layer by layer; set blend.set_aware: true or layer_by_layer: null"
+        yield ("search", "layer_by_layer"), what
     name = schedule.get("name") if isinstance(schedule, Mapping) else schedule
     if isinstance(name, str) and name in SCHEDULES and name != "one_shot":
-        yield where, f"it fixes the plan, and schedule '{name}' decides anew; set layer_by_layer: null or one_shot"
+        for key in given:
+            yield ("search", key), f"it fixes the plan, and schedule '{name}' decides anew; set {key}: null or one_shot"
 
 
 def _phases(data: Unchecked) -> Mistakes:

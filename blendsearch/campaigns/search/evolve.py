@@ -14,6 +14,7 @@ from blendsearch.campaigns.search.pareto import best_at_full_budget, enter_front
 from blendsearch.campaigns.search.phases import PhasedSearch, plan_phases
 from blendsearch.campaigns.search.random_search import enter_random_search
 from blendsearch.campaigns.search.rivals import enter_rivals
+from blendsearch.campaigns.search.swaps import enter_swapped_choice, swap_filters
 from blendsearch.campaigns.search.trials import open_ledger, read_trials
 from blendsearch.campaigns.search.warm_start import encode_given_blends
 from blendsearch.evolution.ledger import Trial
@@ -23,7 +24,7 @@ from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.members import read_members
 from blendsearch.experiment.problem import make_choice_problems
 from blendsearch.experiment.provenance import describe_provenance
-from blendsearch.results.records.retraining import BLEND, CRITERION, LAYER_BY_LAYER, RANDOM_SEARCH_NAME
+from blendsearch.results.records.retraining import BLEND, CRITERION, LAYER_BY_LAYER, RANDOM_SEARCH_NAME, SWAPPED
 from blendsearch.structure import Plan
 
 BLEND_FILE = "blend.json"
@@ -42,6 +43,8 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
         contenders |= enter_rivals(experiment, problem, judged, scores)
         if space.search.layer_by_layer is not None:
             contenders[LAYER_BY_LAYER] = enter_elimination(experiment, judged)
+        if space.search.swaps is not None:
+            contenders[SWAPPED] = enter_swapped_choice(experiment, problem, judged)
     if space.search.ablation and blend.keep:
         contenders |= enter_parts(judged, blend)
     if space.search.random_search:
@@ -86,7 +89,7 @@ def _choose_blend(
     if settings.objectives:
         genome, proxy = best_at_full_budget(read_trials(experiment), search.finest)
         return search.finest.decode(genome), proxy, None
-    if settings.finals is None and settings.choice is None and settings.layer_by_layer is None:
+    if all(one is None for one in (settings.finals, settings.choice, settings.layer_by_layer, settings.swaps)):
         return *search.winner(), None
     trials = read_trials(experiment)
     count = max(
@@ -100,6 +103,9 @@ def _choose_blend(
         # By the proxy that the search saw; a choice judges all of them on fresh images.
         pairs = list(zip(best, blends, strict=True))
         best = add_layer_by_layer(experiment, BLEND, search.problem, pairs)
+    if settings.swaps is not None:
+        scores = search.problem.planner.group_scores(search.blend_of(trials[best[0].number]))
+        best = [swap_filters(experiment, BLEND, search.problem, best[0], scores), *best]
     if settings.choice is not None:
         won = choose_on_fresh(experiment, CHOICE, judged, best)
     elif settings.finals is not None:

@@ -99,7 +99,8 @@ class SearchConfig(Section):
     that reaches it; null for all generations. finals: null takes the proxy's best. choice: hold back search images,
     on which the best few are judged again; null shows all of them to the search.
     layer_by_layer: so many of the best set-aware blends choose their filters once more, each layer on what the already
-    pruned network gives, and the better of both ways stands; null for none.
+    pruned network gives, and the better of both ways stands; null for none. swaps: so many evaluations at the end try
+    to exchange a filter of the best plan for one that was to go; null for none.
     start_from: files of blends that join the first population.
     objectives: costs whose kept share is minimised beside the accuracy; the search then finds a whole front, between
     the budget and `lowest`, a kept share of the budget's kind. front: how many of its points are retrained.
@@ -120,6 +121,7 @@ class SearchConfig(Section):
     finals: FinalsConfig | None = None
     choice: ChoiceConfig | None = None
     layer_by_layer: Count | None = None
+    swaps: Count | None = None
     start_from: Paths = None
     objectives: Costs = Field(default_factory=list)
     lowest: Ratio | None = None
@@ -147,6 +149,8 @@ class SearchConfig(Section):
     def _plans_are_chosen_once(self) -> SearchConfig:
         if self.layer_by_layer is not None and self.objectives:
             raise broken_rule("layer_by_layer chooses for one budget; set layer_by_layer: null or objectives: []")
+        if self.swaps is not None and self.objectives:
+            raise broken_rule("swaps improve one plan; set swaps: null or objectives: []")
         return self
 
     @model_validator(mode="after")

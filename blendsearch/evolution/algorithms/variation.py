@@ -20,6 +20,9 @@ KEPT_STEP = 0.1
 ALPHA_STEP = 0.25
 """Standard deviation of an exponent's step."""
 
+ALL_AT_ONCE = 0.3
+"""Share of the mutations of exponents that set all of them."""
+
 BUDGET_STEP = 0.15
 """Standard deviation of the budget's step, as a share of its range."""
 
@@ -114,8 +117,17 @@ def mutate(genome: Genes, *, space: GenomeSpace) -> tuple[Genes]:
 
 
 def _mutate_exponent(genome: Genes, space: GenomeSpace) -> tuple[Genes]:
-    """Move about one unit's exponent by a Gaussian step or to 0 or 1, whichever it is not."""
+    """Move about one unit's exponent by a Gaussian step or to 0 or 1, whichever it is not; or set all of them to 1.
+
+    All at once, and the factors halved: so a good blend without exponents comes to its set-aware kin in one step.
+    """
     places = range(*space.alpha_genes.indices(space.size))
+    if random.random() < ALL_AT_ONCE:
+        for place in places:
+            genome[place] = 1.0
+        for number in range(len(space.cluster_genes)):
+            genome[2 * number + 1] /= 2
+        return (genome,)
     chosen = [place for place in places if random.random() < 1 / len(places)] or [random.choice(places)]
     for place in chosen:
         ends = [end for end in (0.0, 1.0) if end != genome[place]]

@@ -354,6 +354,19 @@ class LayerByLayerRecord(Record):
     plans: list[dict[str, Any]]
 
 
+class SwapsRecord(Record):
+    """records/swaps-NAME.json: what single swaps made of a plan.
+
+    start, proxy: before and after. evaluations: swaps that were judged, of which so many were made.
+    """
+
+    start: float
+    proxy: float
+    plan: dict[str, Any]
+    evaluations: int
+    made: int
+
+
 class RivalRecord(Record):
     """A fixed blend that stands against the one that is found; evaluations, passes, seconds: what choosing it cost.
 

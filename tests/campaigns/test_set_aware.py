@@ -1,0 +1,132 @@
+"""A set-aware search end to end: exponents in the ledger, layer by layer, stopped, resumed, reused, explained."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tiny_campaign import tiny_space
+
+from blendsearch.blending import Blend
+from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer
+from blendsearch.campaigns.search.run import run_search
+from blendsearch.campaigns.single import run_prune
+from blendsearch.errors import ConfigError
+from blendsearch.experiment.losses import read_losses
+from blendsearch.results.run_folder import RunFolder
+from blendsearch.review.sessions import open_decision
+
+pytestmark = pytest.mark.usefixtures("without_report")
+AWARE = {"unit": "layer", "set_aware": True}
+NONE = {"epochs": 0}
+
+
+def space(search=None, **changes):
+    search = {"layer_by_layer": 3, "random_search": False, **(search or {})}
+    return tiny_space(search, **{"blend": AWARE, "retraining": NONE, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run_search(space(), tmp_path_factory.mktemp("run") / "aware")
+
+
+def test_it_ends_with_a_blend_a_plan_and_the_rival_without_criteria(finished):
+    assert finished.blend.unit == "layer"
+    trial = json.loads((finished.run_dir / "records" / "search.json").read_text())
+    assert "conv1/alpha" in str(trial) or finished.summary.trials > 0
+    assert "drop losses layer by layer" in finished.summary.rivals
+    assert finished.summary.comparison.rivals["drop losses layer by layer"].sentence
+    plans = json.loads((finished.run_dir / "records" / "layer_by_layer-elimination.json").read_text())["plans"]
+    assert set(plans[0]["groups"]) == {"conv1", "conv2", "conv3", "conv4"}
+    losses = read_losses(RunFolder(finished.run_dir))
+    assert {name: loss.width for name, loss in losses.items()} == {"conv1": 6, "conv2": 6, "conv3": 12, "conv4": 12}
+
+
+def test_the_same_with_two_workers_and_when_stopped_in_the_middle(finished, tmp_path, monkeypatch):
+    other = run_search(space(compute={"device": "cpu", "workers": 2}), tmp_path / "two")
+    assert other.blend.weights == finished.blend.weights
+    assert other.blend.alpha == finished.blend.alpha
+    real = RunFolder.write_record
+
+    def stop(self, name, *given):
+        if name.startswith("records/retrained/"):
+            raise KeyboardInterrupt
+        return real(self, name, *given)
+
+    monkeypatch.setattr(RunFolder, "write_record", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(space(), tmp_path / "stopped")
+    monkeypatch.undo()
+    resumed = run_search(space(), tmp_path / "stopped", resume=True)
+    plan = json.loads((finished.run_dir / "plan.json").read_text())
+    assert json.loads((resumed.run_dir / "plan.json").read_text()) == plan
+    assert resumed.summary.blend.test_accuracy == finished.summary.blend.test_accuracy
+
+
+def test_its_file_prunes_by_itself_and_as_a_member(finished, tmp_path):
+    file = finished.run_dir / "blend.json"
+    by_file = run_prune(space(), str(file), tmp_path / "prune")
+    assert sum(kept for kept, _ in by_file.summary.kept.values()) > 0
+    member = tiny_space(
+        {"random_search": False, "rivals": False},
+        retraining=NONE,
+        blends=[{"file": str(file), "name": "found"}],
+    )
+    assert "found" in run_search(member, tmp_path / "member").summary.criteria
+
+
+def test_it_is_explained_with_the_drop_loss_among_the_votes(tmp_path):
+    run = run_search(space({"layer_by_layer": None}), tmp_path / "run")
+    aware = Blend("network", {"network": {"l1": 0.5}}, alpha={"network": 0.5})
+    aware.save(run.run_dir / "blend.json")
+    review = open_decision(run.run_dir)
+    votes = review.decision.votes("conv3", review.inspector.ranks)
+    assert {vote.name: vote.share for vote in votes} == {"l1": 0.5, "drop loss": 0.5}
+    assert all(len(vote.keeps) == len(review.decision.plan.keep["conv3"]) for vote in votes)
+
+
+def test_only_set_aware_plans_are_chosen_again(finished):
+    """A candidate whose blend has no exponent is handed on as it is."""
+
+    class Judged:
+        planner = None
+
+        def values(self, plans):
+            return [0.0 for _ in plans]
+
+    class Candidate:
+        proxy = 0.5
+
+    from blendsearch.experiment import Experiment
+
+    one = Candidate()
+    pairs = [(one, Blend.single("l1"))]
+    assert add_layer_by_layer(Experiment(space()), "blend", Judged(), pairs) == [one]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blend": {"unit": "layer"}}, "search.layer_by_layer: only set-aware blends choose layer by layer"),
+        (
+            {"schedule": "iterative", "retraining": {"epochs": 1}},
+            "search.layer_by_layer: it fixes the plan, and schedule",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(changes, message):
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
+        space(**changes)
+
+
+def test_a_network_level_elimination_prunes_from_python():
+    from small_networks import conv4, images, randomised
+
+    import blendsearch
+
+    network = randomised(conv4(), seed=1)
+    batches = [(images(16, seed=2), torch.arange(16) % 3)]
+    pruned = blendsearch.prune(network, batches, by=Blend.elimination(), budget={"flops": 0.5})
+    assert pruned.flops_ratio <= 0.5
