@@ -33,7 +33,7 @@ EPOCHS = (1, 5, 20)
 STEPS_AN_EPOCH = 368
 """Of 128 images each, in the 47,000 that the space trains on."""
 SMALL = [
-    "data.limit=1500", "data.calibration=200", "data.search=200", "search.population=6", "search.generations=1",
+    "data.limit=1500", "data.calibration=200", "data.search=200", "search.population=6", "search.generations=2",
     "search.limit=null", "search.layer_by_layer=1", "search.swaps=6", "criteria=[l1,fisher,obs_fisher]",
 ]  # fmt: skip
 
