@@ -59,7 +59,8 @@ def read_spaces(given: argparse.Namespace, root: Path) -> tuple[Space, Space]:
         SPACES / "cifar10_jpeg_resnet20.yaml", [*shared, *few, *training, f"model.weights={given.weights}"]
     )
     prune = load_checked(
-        SPACES / "post_training_cifar10_jpeg_resnet20.yaml", [*shared, *small, f"model.weights={weights}"]
+        SPACES / "post_training_cifar10_jpeg_resnet20.yaml",
+        [*shared, *small, "training.epochs=0", f"model.weights={weights}"],
     )
     return adapt, prune
 

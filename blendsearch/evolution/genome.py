@@ -201,6 +201,12 @@ class GenomeSpace:
         """
         return self.encode(replace(Blend.single(criterion), keep=dict(keep or {})))
 
+    def alike(self) -> Blend:
+        """Return the blend in which the first criterion of every cluster has the factor 1, without exponents."""
+        genome = np.zeros(self.size)
+        genome[0 : self.factor_size : 2] = [own.gene(0) for own in self.cluster_genes]
+        return replace(self.decode(genome), keep={})
+
     def random(self, rng: np.random.Generator) -> np.ndarray:
         """Return a genome drawn evenly from the cube; weights of groups, of which few are of use, near to equal.
 

@@ -25,6 +25,16 @@ ELIMINATION = "drop losses alone"
 """The name, among those that a search starts from, of the elimination that no criterion tilts."""
 
 
+ALIKE = "all clusters alike"
+"""The name there of the blend that has each cluster's first criterion, with equal factors."""
+
+
+def with_losses(blend: Blend) -> Blend:
+    """Return a blend with the exponent 1 in every unit, and factors that sum up to 1 there."""
+    weights = {u: {n: f / sum(factors.values()) for n, f in factors.items()} for u, factors in blend.weights.items()}
+    return replace(blend, weights=weights, alpha=dict.fromkeys(weights, 1.0))
+
+
 def make_problem(experiment: Experiment, scores: Scores, blends: Iterable[Blend] = ()) -> SearchProblem:
     """Return the problem that a search of this experiment solves, or a contender without a search is judged by.
 
@@ -75,10 +85,13 @@ def searched_groups(experiment: Experiment) -> list[str]:
 def starting_genomes(planner: Planner, genomes: GenomeSpace) -> dict[str, np.ndarray]:
     """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from.
 
-    Where exponents are searched, the elimination by the losses alone starts too.
+    Where exponents are searched, the elimination by the losses alone starts too, and the blend in which all clusters
+    count alike, by itself and beside the losses.
     """
     blends = {name: Blend.single(name) for name in planner.scores}
-    blends |= {ELIMINATION: Blend.elimination()} if genomes.set_aware else {}
+    if genomes.set_aware:
+        alike = genomes.alike()
+        blends |= {ELIMINATION: Blend.elimination(), ALIKE: alike, f"{ALIKE}, and drop losses": with_losses(alike)}
     if not isinstance(planner.allocation, Evolved):
         return {name: genomes.encode(blend) for name, blend in blends.items()}
     result = {}
