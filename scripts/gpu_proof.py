@@ -34,7 +34,7 @@ STEPS_AN_EPOCH = 368
 """Of 128 images each, in the 47,000 that the space trains on."""
 SMALL = [
     "data.limit=1500", "data.calibration=200", "data.search=200", "search.population=6", "search.generations=2",
-    "search.limit=null", "search.layer_by_layer=1", "search.swaps=6", "criteria=[l1,fisher,obs_fisher]",
+    "search.limit=null", "search.layer_by_layer=1", "criteria=[l1,fisher,obs_fisher]", "clusters.count=3",
 ]  # fmt: skip
 
 

@@ -29,12 +29,6 @@ ALIKE = "all clusters alike"
 """The name there of the blend that has each cluster's first criterion, with equal factors."""
 
 
-def with_losses(blend: Blend) -> Blend:
-    """Return a blend with the exponent 1 in every unit, and factors that sum up to 1 there."""
-    weights = {u: {n: f / sum(factors.values()) for n, f in factors.items()} for u, factors in blend.weights.items()}
-    return replace(blend, weights=weights, alpha=dict.fromkeys(weights, 1.0))
-
-
 def make_problem(experiment: Experiment, scores: Scores, blends: Iterable[Blend] = ()) -> SearchProblem:
     """Return the problem that a search of this experiment solves, or a contender without a search is judged by.
 
@@ -91,7 +85,8 @@ def starting_genomes(planner: Planner, genomes: GenomeSpace) -> dict[str, np.nda
     blends = {name: Blend.single(name) for name in planner.scores}
     if genomes.set_aware:
         alike = genomes.alike()
-        blends |= {ELIMINATION: Blend.elimination(), ALIKE: alike, f"{ALIKE}, and drop losses": with_losses(alike)}
+        tilted = replace(alike, alpha=dict.fromkeys(alike.weights, 1.0))
+        blends |= {ELIMINATION: Blend.elimination(), ALIKE: alike, f"{ALIKE}, and drop losses": tilted}
     if not isinstance(planner.allocation, Evolved):
         return {name: genomes.encode(blend) for name, blend in blends.items()}
     result = {}
