@@ -82,7 +82,7 @@ def find_gaps(run: SearchRun, ranked: Sequence[Result]) -> list[str]:
     if len({item.steps for item in ranked if item.steps is not None}) > 1:
         taken = ", ".join(f"{item.name} {item.steps:.0f}" for item in ranked if item.steps is not None)
         found.append(f"Retraining was not equally long; optimiser steps, as mean over the seeds: {taken}.")
-    if most == 1:
+    if most == 1 and run.summary.comparison.interval is None:
         found.append(
             "One retraining seed: the differences have no interval, and an order of single runs may be chance. "
             "Set retraining.seeds to 3 or more for a test."
