@@ -21,7 +21,6 @@ from pathlib import Path
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.config import Space
 from blendsearch.experiment import Experiment
-from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain_all
 from blendsearch.experiment.unpruned import train_unpruned
 from blendsearch.results.paired import Judge, average, compare
@@ -71,8 +70,7 @@ def train_draw(
     experiment = Experiment(space).at(RunFolder(folder))
     train_unpruned(experiment)
     plans = {one.name: Plan.from_dict(one.plan) for one in outcomes if one.plan is not None}
-    whole = replace(experiment.budget, ratio=1.0)  # a plan says how much is kept
-    prunings = {name: Pruning(PlanScorer(plan), PlanCounts(plan), whole) for name, plan in plans.items()}
+    prunings = {name: Pruning.by_plan(plan, experiment.budget) for name, plan in plans.items()}
     epochs = steps / steps_per_epoch(len(experiment.splits.train), space.retraining.batch_size)
     below = experiment.at(RunFolder(folder / f"steps-{steps}"))
     setup = RetrainingSetup.of(below, prunings, SCHEDULES.get("one_shot")())

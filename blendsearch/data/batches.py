@@ -60,6 +60,16 @@ def _order(count: int, seed: int | None) -> Tensor:
     return torch.arange(count) if seed is None else torch.randperm(count, generator=seeded(seed, "order"))
 
 
+def _in_memory(
+    split: ImageTensors | UnlabelledImages, batch_size: int, *, seed: int | None, augment: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of one pass over images that a split keeps, as it keeps them; see Split."""
+    draws = seeded(seed or 0, "augmentation")
+    for index in _order(len(split), seed).split(batch_size):
+        images = split.images[index]
+        yield split.augmentation(images, draws) if augment else images, split.labels[index]
+
+
 @dataclass(frozen=True)
 class ImageTensors:
     """Images kept decoded in memory: uint8 [N, C, H, W], normalised when a batch is made.
@@ -80,12 +90,8 @@ class ImageTensors:
         self, batch_size: int, *, seed: int | None = None, augment: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split."""
-        draws = seeded(seed or 0, "augmentation")
-        for index in _order(len(self), seed).split(batch_size):
-            images = self.images[index]
-            if augment:
-                images = self.augmentation(images, draws)
-            yield normalised(images, self.mean, self.std), self.labels[index]
+        for images, labels in _in_memory(self, batch_size, seed=seed, augment=augment):
+            yield normalised(images, self.mean, self.std), labels
 
     def take(self, count: int) -> ImageTensors:
         """Return `count` class-balanced images."""
@@ -234,10 +240,7 @@ class UnlabelledImages:
         self, batch_size: int, *, seed: int | None = None, augment: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split. Crops are padded with the mean colour."""
-        draws = seeded(seed or 0, "augmentation")
-        for index in _order(len(self), seed).split(batch_size):
-            images = self.images[index]
-            yield self.augmentation(images, draws) if augment else images, self.labels[index]
+        yield from _in_memory(self, batch_size, seed=seed, augment=augment)
 
     def take(self, count: int) -> UnlabelledImages:
         """Return the first `count` images."""

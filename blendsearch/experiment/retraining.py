@@ -24,7 +24,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.results.records.retraining import BLEND, FRONT, CorrectImages, RetrainingOutcome
 from blendsearch.results.run_folder import Checkpoint
 from blendsearch.schedules import Job, Outcome, Refit, Schedule, Scorer
-from blendsearch.structure import Structure
+from blendsearch.structure import Plan, Structure
 from blendsearch.training import Reconstruction
 from blendsearch.training.evaluation import correct_mask, evaluate
 
@@ -63,6 +63,11 @@ class Pruning:
     scorer: Scorer
     allocation: Allocation
     budget: Budget
+
+    @classmethod
+    def by_plan(cls, plan: Plan, budget: Budget) -> Pruning:
+        """Return how a plan is followed: it says how much is kept, so nothing is to be taken from it."""
+        return cls(PlanScorer(plan), PlanCounts(plan), replace(budget, ratio=1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +189,7 @@ def retrain_all(
 def _pruning_of(experiment: Experiment, scores: Scores, one: Contender) -> Pruning:
     """Return how a contender is pruned: by its blend, or by the plan that it brings."""
     if one.plan is not None:
-        return Pruning(PlanScorer(one.plan), PlanCounts(one.plan), replace(one.budget, ratio=1.0))
+        return Pruning.by_plan(one.plan, one.budget)
     return Pruning(BlendScorer.of(experiment, one.blend, scores), one.allocation, one.budget)
 
 

@@ -32,13 +32,17 @@ class Refit:
         self, network: nn.Module, structure: Structure, pruned: nn.Module, plan: Plan, compute: Compute, seed: int
     ) -> None:
         """Refit `pruned`, the network of this structure sliced by `plan`, in place, on the compute's device."""
+        self.recorded(network, structure, compute, seed).refit(compute.place(pruned), plan)
+
+    def recorded(self, network: nn.Module, structure: Structure, compute: Compute, seed: int) -> Compensation:
+        """Return the least squares with what the uncut network gives, recorded now or kept."""
         key = (id(structure), seed, compute, _digest(network))
         if key not in self.kept:
             self.kept.clear()
             self.kept[key] = Compensation(
                 network, structure, self.images, positions=self.positions, ridge=self.ridge, compute=compute, seed=seed
             )
-        self.kept[key].refit(compute.place(pruned), plan)
+        return self.kept[key]
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to a worker: the terms, not what is kept."""

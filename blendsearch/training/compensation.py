@@ -92,16 +92,33 @@ class _Recorder(WatchingPass):
         self.targets[name] = Target(rows[index].float(), index)
 
 
-class _Refitter(WatchingPass):
-    """Refits the watched layers of a pruned network as the forward pass reaches them."""
+@dataclass(frozen=True)
+class Reached:
+    """A layer that a pass has come to, and what its least squares need; norm: None where none follows."""
 
-    def __init__(
-        self, network: nn.Module, watched: list[str], joins: dict[str, Join], outer: Compensation, plan: Plan
-    ) -> None:
-        super().__init__(network, watched, joins)
+    layer: Any
+    norm: Any
+    rows: Tensor
+    start: Tensor
+    moments: Moments
+
+    def put(self, weight: Tensor) -> None:
+        """Give the layer, and its norm, a solution."""
+        put_solution(self.layer, self.norm, weight, self.rows, self.moments)
+
+
+class RefittingPass(WatchingPass):
+    """Hands over each watched layer when the forward pass reaches it, and goes on with what it then gives."""
+
+    def __init__(self, outer: Compensation, network: nn.Module, watched: list[str], plan: Plan) -> None:
+        super().__init__(network, watched, outer.joins)
         self.outer, self.plan = outer, plan
         self.inputs: dict[str, Tensor] = {}
         self.handles = [network.get_submodule(name).register_forward_pre_hook(self._hook(name)) for name in watched]
+
+    def refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
+        """Change the layer in place for its input `x`; `other` is what an addition contributes beside it."""
+        raise NotImplementedError
 
     def _hook(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -109,15 +126,28 @@ class _Refitter(WatchingPass):
                 self.inputs[name] = inputs[0]
             else:
                 with self.paused():
-                    self.outer.refit_layer(self.network, name, inputs[0], self.plan, None)
+                    self._refit_exactly(name, inputs[0], None)
 
         return hook
 
     def at_join(self, join: Join, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         other = inputs[1 - join.operand]
         x = self.inputs.pop(join.convolution)
-        self.outer.refit_layer(self.network, join.convolution, x, self.plan, other)
+        self._refit_exactly(join.convolution, x, other)
         return self.outer.applied(self.network, join.convolution, x) + other
+
+    def _refit_exactly(self, name: str, x: Tensor, other: Tensor | None) -> None:
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            self.refit(name, x, other)
+
+
+class _Refitter(RefittingPass):
+    """Refits the watched layers of a network that was sliced by the plan."""
+
+    def refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
+        kept = self.outer.structure.kept_outputs(name, self.plan)
+        reached = self.outer.reach(self.network, name, x, other, kept)
+        reached.put(reached.moments.solve(reached.start, self.outer.ridge))
 
 
 class Compensation:
@@ -159,11 +189,15 @@ class Compensation:
 
     def refit(self, network: nn.Module, plan: Plan) -> None:
         """Refit a network that was sliced by `plan`, in place; training flags are kept."""
-        lost = [name for name in self.structure.pruned_inputs(plan) if name in self.targets]
+        lost = self.losing(plan)
         if not lost:
             return
         with evaluating(network):
-            self.forward(_Refitter(network, lost, self.joins, self, plan))
+            self.forward(_Refitter(self, network, lost, plan))
+
+    def losing(self, plan: Plan) -> list[str]:
+        """Return the layers that lose inputs under a plan and can be refitted, in forward order."""
+        return [name for name in self.structure.pruned_inputs(plan) if name in self.targets]
 
     def applied(self, network: nn.Module, name: str, x: Tensor) -> Tensor:
         """Return what a layer of a network and its norm give for `x`, past their hooks."""
@@ -180,19 +214,17 @@ class Compensation:
             for handle in run.handles:
                 handle.remove()
 
-    def refit_layer(self, network: nn.Module, name: str, x: Tensor, plan: Plan, other: Tensor | None) -> None:
-        """Solve one layer's least squares for input `x`; `other` is what an addition contributes beside it."""
+    def reach(self, network: nn.Module, name: str, x: Tensor, other: Tensor | None, kept: Tensor | None) -> Reached:
+        """Return a layer's least squares for its input at the kept outputs (None: all); other: see `RefittingPass`."""
         layer = network.get_submodule(name)
         norm = network.get_submodule(self.norms[name]) if name in self.norms else None
         target = self.targets[name]
-        kept = self.structure.kept_outputs(name, plan)
         wanted = target.values if kept is None else target.values[:, kept.to(target.values.device)]
         if other is not None:
             wanted = wanted - feature_rows(layer, other)[target.index].float()
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            rows, start = patches(layer, x.float(), target.index), effective_weight(layer, norm)
-            moments = Moments.of(rows, wanted, has_offset(layer, norm))
-            put_solution(layer, norm, moments.solve(start, self.ridge), rows, moments)
+        rows = patches(layer, x.float(), target.index)
+        moments = Moments.of(rows, wanted, has_offset(layer, norm))
+        return Reached(layer, norm, rows, effective_weight(layer, norm), moments)
 
 
 def feature_rows(layer: nn.Module, features: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -64,16 +64,7 @@ def correct_mask(network: nn.Module, batches: Batches, compute: Compute | None =
 
     Training flags are put back. Raises DataError when there is no batch.
     """
-    compute = compute or Compute()
-    found = []
-    with evaluating(network), torch.no_grad():
-        for images, labels in batches:
-            with compute.autocast():
-                logits = network(compute.images(images)).float()
-            found.append((logits.argmax(1) == labels.to(logits.device)).cpu())
-    if not found:
-        raise DataError("evaluation: no image given, at least one expected")
-    return torch.cat(found)
+    return _each(network, batches, compute, lambda classes, labels: classes == labels.to(classes.device), "evaluation")
 
 
 def predict(network: nn.Module, batches: Batches, compute: Compute | None = None) -> Tensor:
@@ -81,14 +72,26 @@ def predict(network: nn.Module, batches: Batches, compute: Compute | None = None
 
     Training flags are put back. Raises DataError when there is no batch.
     """
+    return _each(network, batches, compute, lambda classes, labels: classes, "prediction")
+
+
+def _each(
+    network: nn.Module,
+    batches: Batches,
+    compute: Compute | None,
+    read: Callable[[Tensor, Tensor], Tensor],
+    task: str,
+) -> Tensor:
+    """Return what is read from each batch's predicted classes and labels, put together on the CPU."""
     compute = compute or Compute()
     found = []
     with evaluating(network), torch.no_grad():
-        for images, _ in batches:
+        for images, labels in batches:
             with compute.autocast():
-                found.append(network(compute.images(images)).float().argmax(1).cpu())
+                logits = network(compute.images(images)).float()
+            found.append(read(logits.argmax(1), labels).cpu())
     if not found:
-        raise DataError("prediction: no image given, at least one expected")
+        raise DataError(f"{task}: no image given, at least one expected")
     return torch.cat(found)
 
 

@@ -19,17 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.structure import Plan
-from blendsearch.structure.trace import Join
-from blendsearch.training.compensation import (
-    Compensation,
-    Moments,
-    WatchingPass,
-    effective_weight,
-    feature_rows,
-    has_offset,
-    patches,
-    put_solution,
-)
+from blendsearch.training.compensation import Compensation, Reached, RefittingPass
 
 
 @dataclass(frozen=True)
@@ -63,52 +53,23 @@ def choose_in_passing(compensation: Compensation, network: nn.Module, plan: Plan
     return Plan({**plan.keep, **run.chosen}, dict(plan.widths))
 
 
-class _Chooser(WatchingPass):
+class _Chooser(RefittingPass):
     """The pass itself; layers that lose inputs are watched."""
 
     def __init__(self, outer: Compensation, network: nn.Module, plan: Plan, choose: Choose) -> None:
-        lost = [name for name in outer.structure.pruned_inputs(plan) if name in outer.targets]
-        super().__init__(network, lost, outer.joins)
-        self.outer, self.plan, self.choose = outer, plan, choose
+        super().__init__(outer, network, outer.losing(plan), plan)
+        self.choose = choose
         self.chosen: dict[str, tuple[int, ...]] = {}
-        self.inputs: dict[str, Tensor] = {}
-        self.handles = [network.get_submodule(name).register_forward_pre_hook(self._hook(name)) for name in lost]
 
-    def _hook(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if name in self.joined:
-                self.inputs[name] = inputs[0]
-            else:
-                with self.paused():
-                    self._refit(name, inputs[0], None)
+    def refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
+        reached = self.outer.reach(self.network, name, x, other, None)
+        left = self._left(name, reached.layer)
+        weights = self._solve(reached, left)
+        self.chosen |= self.choose(name, Refitted(reached.moments.gram, weights, _scale(reached), left))
+        reached.put(self._solve(reached, self._left(name, reached.layer)))
 
-        return hook
-
-    def at_join(self, join: Join, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        other = inputs[1 - join.operand]
-        x = self.inputs.pop(join.convolution)
-        self._refit(join.convolution, x, other)
-        return self.outer.applied(self.network, join.convolution, x) + other
-
-    def _refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
-        layer: Any = self.network.get_submodule(name)
-        norm: Any = self.network.get_submodule(self.outer.norms[name]) if name in self.outer.norms else None
-        target = self.outer.targets[name]
-        wanted = target.values
-        if other is not None:
-            wanted = wanted - feature_rows(layer, other)[target.index].float()
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            rows, start = patches(layer, x.float(), target.index), effective_weight(layer, norm)
-            moments = Moments.of(rows, wanted, has_offset(layer, norm))
-            left = self._left(name, layer)
-            weights = moments.solve(start, self.outer.ridge, _rows_of(left, len(start)))
-            scale = torch.ones(start.shape[1], device=x.device)
-            if norm is not None:
-                scale = torch.rsqrt(norm.running_var + norm.eps) * norm.weight.detach()
-            self.chosen |= self.choose(name, Refitted(moments.gram, weights, scale, left))
-            left = self._left(name, layer)
-            weights = moments.solve(start, self.outer.ridge, _rows_of(left, len(start)))
-            put_solution(layer, norm, weights, rows, moments)
+    def _solve(self, reached: Reached, left: Tensor) -> Tensor:
+        return reached.moments.solve(reached.start, self.outer.ridge, _rows_of(left, len(reached.start)))
 
     def _left(self, name: str, layer: Any) -> Tensor:
         """Return which of a layer's channels are still in: bool [C_in]."""
@@ -124,3 +85,11 @@ class _Chooser(WatchingPass):
 def _rows_of(left: Tensor, rows: int) -> Tensor:
     """Return the numbers of the rows, tap by tap, that belong to the channels that are in."""
     return left.repeat(rows // len(left)).nonzero().flatten()
+
+
+def _scale(reached: Reached) -> Tensor:
+    """Return by what a layer's norm multiplies its outputs [C_out]: ones without a norm."""
+    norm = reached.norm
+    if norm is None:
+        return torch.ones(reached.start.shape[1], device=reached.start.device)
+    return torch.rsqrt(norm.running_var + norm.eps) * norm.weight.detach()

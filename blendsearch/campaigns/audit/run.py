@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from blendsearch.campaigns.audit.plans import draw_plans
 from blendsearch.campaigns.audit.summary import count_passes, judge_proxies
 from blendsearch.config import NamedSection, Space
 from blendsearch.experiment import Experiment, open_run
-from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
 from blendsearch.experiment.problem import make_fitness
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain_all
 from blendsearch.experiment.scoring import score_criteria
@@ -116,9 +115,8 @@ def estimate_plans(experiment: Experiment, proxy: NamedSection, plans: Sequence[
 
 def retrain_plans(experiment: Experiment, plans: Sequence[DrawnPlan]) -> list[RetrainingOutcome]:
     """Retrain every plan with every seed on equal terms."""
-    whole = replace(experiment.budget, ratio=1.0)  # the plan alone says how much is kept
     given = {one.name: Plan.from_dict(one.plan) for one in plans}
-    prunings = {name: Pruning(PlanScorer(plan), PlanCounts(plan), whole) for name, plan in given.items()}
+    prunings = {name: Pruning.by_plan(plan, experiment.budget) for name, plan in given.items()}
     setup = RetrainingSetup.of(experiment, prunings, SCHEDULES.get("one_shot")())
     repetitions = [
         Repetition(one.name, one.kind, seed) for seed in range(experiment.space.audit.seeds) for one in plans

@@ -15,6 +15,7 @@ from blendsearch.experiment.contenders import Contender, enter_without_shares
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.results.records.retraining import RIVAL
 from blendsearch.results.records.search import LayerByLayerRecord
+from blendsearch.schedules import Refit
 from blendsearch.structure import Plan
 from blendsearch.training.compensation import Compensation
 
@@ -71,17 +72,9 @@ def _plans(experiment: Experiment, name: str, problem: SearchProblem, blends: Se
 def _compensation(experiment: Experiment) -> Compensation:
     """Return the pass's least squares: on the images of the space's compensation, or on those of the calibration."""
     refit = experiment.compensation
-    calibration = experiment.splits.calibration
-    images = refit.images if refit is not None else None
-    if images is None:
+    if refit is None:
+        calibration = experiment.splits.calibration
         few = calibration.take(min(IMAGES, len(calibration)))
-        images = torch.cat([batch for batch, _ in few.batches(500)])
-    return Compensation(
-        experiment.network,
-        experiment.structure,
-        images,
-        positions=refit.positions if refit is not None else 20_000,
-        ridge=refit.ridge if refit is not None else 1e-3,
-        compute=experiment.compute,
-        seed=experiment.seed("layer_by_layer"),
-    )
+        refit = Refit(torch.cat([batch for batch, _ in few.batches(500)]))
+    seed = experiment.seed("layer_by_layer")
+    return refit.recorded(experiment.network, experiment.structure, experiment.compute, seed)
