@@ -13,9 +13,14 @@ from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.campaigns.single import run_prune
 from blendsearch.errors import ConfigError
+from blendsearch.experiment import Experiment
 from blendsearch.experiment.losses import read_losses
+from blendsearch.experiment.problem import make_problem
+from blendsearch.experiment.scoring import score_criteria
+from blendsearch.experiment.unpruned import train_unpruned
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.review.sessions import open_decision
+from blendsearch.structure import Plan
 
 pytestmark = pytest.mark.usefixtures("without_report")
 AWARE = {"unit": "layer", "set_aware": True}
@@ -42,6 +47,22 @@ def test_it_ends_with_a_blend_a_plan_and_the_rival_without_criteria(finished):
     assert set(plans[0]["groups"]) == {"conv1", "conv2", "conv3", "conv4"}
     losses = read_losses(RunFolder(finished.run_dir))
     assert {name: loss.width for name, loss in losses.items()} == {"conv1": 6, "conv2": 6, "conv3": 12, "conv4": 12}
+
+
+def test_the_rival_of_a_few_settings_is_the_one_that_the_proxy_prefers(finished):
+    rival = finished.summary.rivals["drop losses and mean of ranks"]
+    assert finished.summary.comparison.rivals["drop losses and mean of ranks"].sentence
+    experiment = Experiment(space()).at(RunFolder(finished.run_dir))
+    train_unpruned(experiment)
+    scores, _ = score_criteria(experiment)
+    problem = make_problem(experiment, scores)
+    plans = []
+    for number, tilt in enumerate((1.0, 2.0, 4.0, 8.0)):
+        blend = Blend.mean_of_ranks(list(scores), tilt=tilt)
+        assert sum(blend.weights["network"].values()) == pytest.approx(tilt)
+        record = finished.run_dir / f"records/layer_by_layer-tilted-{number}.json"
+        plans += [problem.planner.plan(blend), Plan.from_dict(json.loads(record.read_text())["plans"][0])]
+    assert rival.proxy == max(problem.values(plans))
 
 
 def test_the_same_with_two_workers_and_when_stopped_in_the_middle(finished, tmp_path, monkeypatch):
@@ -98,8 +119,6 @@ def test_only_set_aware_plans_are_chosen_again(finished):
 
     class Candidate:
         proxy = 0.5
-
-    from blendsearch.experiment import Experiment
 
     one = Candidate()
     pairs = [(one, Blend.single("l1"))]
