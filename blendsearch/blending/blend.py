@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,17 @@ class Blend:
     def elimination(cls) -> Blend:
         """Return the network-level blend that goes by the drop losses alone."""
         return cls(NETWORK, {NETWORK: {}}, alpha={NETWORK: 1.0})
+
+    @classmethod
+    def mean_of_ranks(cls, criteria: Sequence[str], *, tilt: float | None = None) -> Blend:
+        """Return the network-level blend in which every criterion counts alike.
+
+        tilt: None for the ranks by themselves; else they tilt an elimination, with factors that sum up to it.
+        Source: Borda's count (1781): the order of the mean ranks.
+        """
+        if tilt is None:
+            return cls(NETWORK, {NETWORK: dict.fromkeys(criteria, 1.0)})
+        return cls(NETWORK, {NETWORK: dict.fromkeys(criteria, tilt / len(criteria))}, alpha={NETWORK: 1.0})
 
     @property
     def terms(self) -> list[str]:

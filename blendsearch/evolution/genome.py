@@ -201,11 +201,18 @@ class GenomeSpace:
         """
         return self.encode(replace(Blend.single(criterion), keep=dict(keep or {})))
 
-    def alike(self) -> Blend:
-        """Return the blend in which the first criterion of every cluster has the factor 1, without exponents."""
-        genome = np.zeros(self.size)
-        genome[0 : self.factor_size : 2] = [own.gene(0) for own in self.cluster_genes]
-        return replace(self.decode(genome), keep={})
+    def alike(self, tilt: float | None = None) -> Blend:
+        """Return the blend in which the first criterion of every cluster has the same factor, in all units.
+
+        tilt: None for factors of 1 without exponents; else what the factors of a unit sum up to, beside an exponent
+        of 1, as far as factors of at most 1 can.
+        """
+        weights = {
+            unit: {members[0]: 1.0 if tilt is None else min(1.0, tilt / len(clusters)) for members in clusters}
+            for unit, clusters in self.clusters.members.items()
+        }
+        alpha = {} if tilt is None else dict.fromkeys(weights, 1.0)
+        return Blend(self.clusters.unit, weights, dict(self.clusters.groups), alpha=alpha)
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
         """Return a genome drawn evenly from the cube; weights of groups, of which few are of use, near to equal.

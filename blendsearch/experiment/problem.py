@@ -28,6 +28,10 @@ ELIMINATION = "drop losses alone"
 ALIKE = "all clusters alike"
 """The name there of the blend that has each cluster's first criterion, with equal factors."""
 
+TILTS = (1.0, 2.0, 4.0, 8.0)
+"""What the factors of a blend that counts all alike sum up to beside the drop losses: few settings, and the best of
+them are hard to beat."""
+
 
 def make_problem(experiment: Experiment, scores: Scores, blends: Iterable[Blend] = ()) -> SearchProblem:
     """Return the problem that a search of this experiment solves, or a contender without a search is judged by.
@@ -80,13 +84,12 @@ def starting_genomes(planner: Planner, genomes: GenomeSpace) -> dict[str, np.nda
     """Return name -> genome of every criterion; where shares evolve, once for each allocation they start from.
 
     Where exponents are searched, the elimination by the losses alone starts too, and the blend in which all clusters
-    count alike, by itself and beside the losses.
+    count alike, by itself and, in several strengths, beside the losses.
     """
     blends = {name: Blend.single(name) for name in planner.scores}
     if genomes.set_aware:
-        alike = genomes.alike()
-        tilted = replace(alike, alpha=dict.fromkeys(alike.weights, 1.0))
-        blends |= {ELIMINATION: Blend.elimination(), ALIKE: alike, f"{ALIKE}, and drop losses": tilted}
+        blends |= {ELIMINATION: Blend.elimination(), ALIKE: genomes.alike()}
+        blends |= {f"{ALIKE} ({tilt:g}), and drop losses": genomes.alike(tilt) for tilt in TILTS}
     if not isinstance(planner.allocation, Evolved):
         return {name: genomes.encode(blend) for name, blend in blends.items()}
     result = {}

@@ -10,7 +10,7 @@ from tiny_campaign import tiny_space
 
 from blendsearch.blending import Blend, rank_all
 from blendsearch.campaigns.search import rivals as module
-from blendsearch.campaigns.search.rivals import LayerPass, mean_of_ranks, mix_hesso
+from blendsearch.campaigns.search.rivals import LayerPass, mix_hesso
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.evolution.fitness import Evaluation
 from blendsearch.structure import Plan
@@ -29,7 +29,7 @@ def finished(tmp_path_factory):
 def test_the_mean_of_ranks_orders_as_borda_counts():
     torch.manual_seed(0)
     scores = {name: {"conv1": torch.randn(7), "conv2": torch.randn(5)} for name in ("a", "b", "c")}
-    found = mean_of_ranks(list(scores)).score_ranked(rank_all(scores))
+    found = Blend.mean_of_ranks(list(scores)).score_ranked(rank_all(scores))
     for group, blended in found.items():
         # How many filters each one beats, summed over the criteria: Borda's points.
         points = sum((one[group][:, None] > one[group][None, :]).sum(1) for one in scores.values())

@@ -80,6 +80,18 @@ def test_a_unit_without_factors_weighs_its_clusters_alike():
     assert blend.weights["stage2"] == {"l1": 1.0, "l2": 1.0, "fpgm": 1.0}
 
 
+def test_all_alike_beside_the_losses_sums_up_to_the_tilt_in_every_unit():
+    aware = GenomeSpace(CLUSTERS, set_aware=True)
+    blend = aware.alike(tilt=1.5)
+    assert {unit: sum(factors.values()) for unit, factors in blend.weights.items()} == {
+        unit: min(1.5, len(CLUSTERS.members[unit])) for unit in CLUSTERS.members
+    }
+    assert set(blend.alpha.values()) == {1.0}
+    assert aware.decode(aware.encode(blend)) == blend
+    assert set(aware.alike().weights["stage2"].values()) == {1.0}
+    assert not aware.alike().set_aware
+
+
 def test_signature_overlooks_members_of_no_weight():
     first, second = np.full(SPACE.size, 0.5), np.full(SPACE.size, 0.5)
     first[1] = second[1] = 0.0

@@ -9,7 +9,7 @@ from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.search.ablation import enter_parts
 from blendsearch.campaigns.search.choice import CHOICE, choose_on_fresh
 from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
-from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer, enter_elimination
+from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer, enter_elimination, enter_tilted
 from blendsearch.campaigns.search.pareto import best_at_full_budget, enter_front, save_front_blends
 from blendsearch.campaigns.search.phases import PhasedSearch, plan_phases
 from blendsearch.campaigns.search.random_search import enter_random_search
@@ -24,7 +24,7 @@ from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.members import read_members
 from blendsearch.experiment.problem import make_choice_problems
 from blendsearch.experiment.provenance import describe_provenance
-from blendsearch.results.records.retraining import BLEND, CRITERION, LAYER_BY_LAYER, RANDOM_SEARCH_NAME, SWAPPED
+from blendsearch.results.records.retraining import BLEND, CRITERION, LAYER_BY_LAYER, RANDOM_SEARCH_NAME, SWAPPED, TILTED
 from blendsearch.structure import Plan
 
 BLEND_FILE = "blend.json"
@@ -43,6 +43,8 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
         contenders |= enter_rivals(experiment, problem, judged, scores)
         if space.search.layer_by_layer is not None:
             contenders[LAYER_BY_LAYER] = enter_elimination(experiment, judged)
+        if space.blend.set_aware and len(scores) > 1:
+            contenders[TILTED] = enter_tilted(experiment, problem, judged)
         if space.search.swaps is not None:
             contenders[SWAPPED] = enter_swapped_choice(experiment, problem, judged)
     if space.search.ablation and blend.keep:

@@ -13,6 +13,7 @@ from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.sequential import choose_sequentially
 from blendsearch.experiment.contenders import Contender, enter_without_shares
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.problem import TILTS
 from blendsearch.results.records.retraining import RIVAL
 from blendsearch.results.records.search import LayerByLayerRecord
 from blendsearch.schedules import Refit
@@ -50,6 +51,26 @@ def enter_elimination(experiment: Experiment, judged: SearchProblem) -> Contende
     (plan,) = _plans(experiment, "elimination", problem, [plain.blend])
     (value,) = problem.values([plan])
     return replace(plain, plan=plan, proxy=value) if value > plain.proxy else plain
+
+
+def enter_tilted(experiment: Experiment, seen: SearchProblem, judged: SearchProblem) -> Contender:
+    """Return the rival that takes a handful of evaluations: drop losses tilted by the mean of all criteria's ranks.
+
+    How far they are tilted, and whether at once or layer by layer, is what the proxy of `seen` puts first.
+    """
+    names = list(judged.planner.scores)
+    entered = [enter_without_shares(seen, Blend.mean_of_ranks(names, tilt=tilt), RIVAL) for tilt in TILTS]
+    tried = [(replace(one, plan=None), one.proxy) for one in entered]
+    if experiment.space.search.layer_by_layer is not None:
+        plans = []
+        for number, one in enumerate(entered):
+            problem = replace(seen, planner=seen.planner.under(one.allocation))
+            plans += _plans(experiment, f"tilted-{number}", problem, [one.blend])
+        again = seen.values(plans)
+        tried += [(replace(one, plan=plan), value) for one, plan, value in zip(entered, plans, again, strict=True)]
+    best = max(tried, key=lambda pair: pair[1])[0]
+    plan = best.plan or judged.planner.under(best.allocation).plan(best.blend)
+    return replace(best, proxy=judged.values([plan])[0])
 
 
 def _plans(experiment: Experiment, name: str, problem: SearchProblem, blends: Sequence[Blend]) -> list[Plan]:

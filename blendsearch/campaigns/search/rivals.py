@@ -48,7 +48,7 @@ def _find(experiment: Experiment, seen: SearchProblem, judged: SearchProblem, sc
     if len(names) < 2:
         alone = "one criterion alone is all that could be mixed"
         return RivalsRecord(left_out=dict.fromkeys((MEAN_OF_RANKS, HESSO, CRITERION_PER_LAYER), alone))
-    rivals, left_out = {MEAN_OF_RANKS: RivalRecord(blend=mean_of_ranks(names).to_dict())}, {}
+    rivals, left_out = {MEAN_OF_RANKS: RivalRecord(blend=Blend.mean_of_ranks(names).to_dict())}, {}
     hesso, note = mix_hesso(names)
     if hesso is None:
         left_out[HESSO] = note
@@ -56,14 +56,6 @@ def _find(experiment: Experiment, seen: SearchProblem, judged: SearchProblem, sc
         rivals[HESSO] = RivalRecord(blend=hesso.to_dict(), note=note or None)
     rivals[CRITERION_PER_LAYER] = _choose_by_layer(experiment, seen, judged, cluster_by(experiment, scores, "layer"))
     return RivalsRecord(rivals=rivals, left_out=left_out)
-
-
-def mean_of_ranks(criteria: Sequence[str]) -> Blend:
-    """Return the blend in which every criterion counts alike.
-
-    Source: Borda's count (1781): the order of the mean ranks.
-    """
-    return Blend(NETWORK, {NETWORK: dict.fromkeys(criteria, 1.0)})
 
 
 def mix_hesso(criteria: Sequence[str]) -> tuple[Blend | None, str]:

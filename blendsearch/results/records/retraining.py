@@ -27,12 +27,14 @@ MEAN_OF_RANKS = "mean of ranks"
 HESSO = "HESSO default"
 CRITERION_PER_LAYER = "criterion per layer"
 LAYER_BY_LAYER = "drop losses layer by layer"
+TILTED = "drop losses and mean of ranks"
 SWAPPED = "proxy's choice, swapped"
 RIVAL_WORDS = {
     MEAN_OF_RANKS: "the mean of all criteria's ranks",
     HESSO: "the default blend of HESSO",
     CRITERION_PER_LAYER: "one criterion for each layer, chosen by the proxy",
     LAYER_BY_LAYER: "the drop losses alone, chosen layer by layer",
+    TILTED: "the drop losses, tilted by the mean of all criteria's ranks as far as the proxy prefers",
     SWAPPED: "the criterion that the proxy chooses, after as many swaps of single filters",
 }
 """Name of a rival -> what it is, in sentences."""
