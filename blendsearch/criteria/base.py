@@ -61,7 +61,8 @@ class ConvolutionCriterion(Criterion):
         raise NotImplementedError
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
-        return combine([self.convolution(name, statistics) for name in group.convolutions], self.group_rule)
+        scores = [per_filter(self.convolution(name, statistics), group) for name in group.convolutions]
+        return combine(scores, self.group_rule)
 
 
 class FeatureMapCriterion(Criterion):
@@ -72,7 +73,13 @@ class FeatureMapCriterion(Criterion):
         raise NotImplementedError
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
-        return combine([self.maps(statistics.averages[site]) for site in group.sites], self.group_rule)
+        scores = [per_filter(self.maps(statistics.averages[site]), group) for site in group.sites]
+        return combine(scores, self.group_rule)
+
+
+def per_filter(scores: Tensor, group: Group) -> Tensor:
+    """Return [width] from the scores of channels: their mean, where a group's filters are blocks of channels."""
+    return scores if len(scores) == group.width else scores.unflatten(0, (group.width, -1)).mean(1)
 
 
 GROUP_RULES: dict[str, Callable[[list[Tensor]], Tensor]] = {

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from blendsearch.criteria.base import Criterion, combine, register_criterion
+from blendsearch.criteria.base import Criterion, combine, per_filter, register_criterion
 from blendsearch.statistics import Norm, Statistics
 from blendsearch.structure import Group
 
@@ -25,7 +25,8 @@ class NormCriterion(Criterion):
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
         norms = {conv: statistics.norms[conv] for conv in group.convolutions if conv in statistics.norms}
-        return combine([self.norm(conv, norm, statistics) for conv, norm in norms.items()], self.group_rule)
+        scores = [per_filter(self.norm(conv, norm, statistics), group) for conv, norm in norms.items()]
+        return combine(scores, self.group_rule)
 
 
 @register_criterion

@@ -85,8 +85,10 @@ class GroupNorm(Criterion):
     detects_dead = False  # a zero filter may still be read with large weights
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
-        made = [statistics.weights[conv].flatten(1) for conv in group.convolutions]
-        scales = [statistics.norms[conv].gamma[:, None] for conv in group.convolutions if conv in statistics.norms]
+        # A filter that is a block of channels has all of their rows.
+        made = [statistics.weights[conv].reshape(group.width, -1) for conv in group.convolutions]
+        norms = [statistics.norms[conv] for conv in group.convolutions if conv in statistics.norms]
+        scales = [norm.gamma.reshape(group.width, -1) for norm in norms]
         read = [reader.flatten(1) for reader in statistics.readers[group.name]]
         return torch.cat([*made, *scales, *read], dim=1).norm(dim=1)
 

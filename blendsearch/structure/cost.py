@@ -1,8 +1,8 @@
 """What a network costs: FLOPs, parameters, filters from the kept counts alone; latency by a measured table.
 
 Convention: one multiply-accumulate is one FLOP (as in the pruning literature; ResNet-20 on CIFAR has 40.6 M).
-Convolutions and linear layers count; biases, norms, activations and additions do not. Parameters are all
-trainable tensors.
+Convolutions and matrix products count, whether modules or not; biases, norms, activations and additions do not.
+Parameters are all trainable tensors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from blendsearch.errors import StructureError
 from blendsearch.structure.groups import Group
 from blendsearch.structure.latency import LatencyTable
 from blendsearch.structure.slicing import tensor_dims
-from blendsearch.structure.trace import CONVOLUTIONS, Trace
+from blendsearch.structure.trace import WEIGHTED, Trace
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ class CostModel:
 
     layers: convolution or linear layer -> side ("in", "out") -> its channels. latency_table: what latency is read
     from; None until one is given. It speaks of absolute channel counts, so that it serves sliced networks as well.
+    more: FLOPs that are no module's, see structure/unowned.py.
     """
 
-    def __init__(self, network: nn.Module, groups: Sequence[Group], trace: Trace) -> None:
+    def __init__(self, network: nn.Module, groups: Sequence[Group], trace: Trace, more: Sequence[Term] = ()) -> None:
         self.widths = {group.name: group.width for group in groups}
         owners = _owners(groups)
-        self._flops: list[Term] = []
+        self._flops: list[Term] = list(more)
         self._params: list[Term] = []
         self.layers: dict[str, dict[str, Channels]] = {}
         self.latency_table: LatencyTable | None = None
@@ -83,7 +84,7 @@ class CostModel:
                     channels.append(by_side[side])
             term = Term(rest, tuple(channels))
             self._params.append(term)
-            if name == "weight" and isinstance(module, (*CONVOLUTIONS, nn.Linear)) and path in trace.positions:
+            if name == "weight" and isinstance(module, WEIGHTED) and path in trace.positions:
                 self._flops.append(Term(rest * trace.positions[path], tuple(channels)))
                 self.layers[path] = by_side
 

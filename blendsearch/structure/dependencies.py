@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from blendsearch.errors import StructureError
 from blendsearch.models.shortcuts import ZeroPadShortcut
+from blendsearch.structure.example import Example
+from blendsearch.structure.slicing import is_frozen_norm, side_size
 
 
 class _ShortcutPruner(tp.pruner.function.BasePruningFunc):
@@ -29,15 +31,40 @@ class _ShortcutPruner(tp.pruner.function.BasePruningFunc):
         return layer.in_channels
 
 
-def dependency_graph(network: nn.Module, example: Tensor) -> Any:
-    """Build Torch-Pruning's graph; `network` should be a copy, its parameters all get requires_grad."""
+class _NormPruner(tp.pruner.function.BasePruningFunc):
+    """Tells Torch-Pruning that what goes in at a channel of a norm comes out at the same one."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: Any) -> nn.Module:
+        raise NotImplementedError("blendsearch slices networks itself")
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: nn.Module) -> int:
+        return side_size(layer, "out")
+
+    get_in_channels = get_out_channels
+
+
+def dependency_graph(network: nn.Module, example: Example, *, training: bool = False) -> Any:
+    """Build Torch-Pruning's graph; `network` should be a copy, its parameters all get requires_grad.
+
+    training: run it in training mode, in which networks with auxiliary heads run more layers.
+    """
     for parameter in network.parameters():
         parameter.requires_grad_(True)
+    unknown = {type(one) for one in network.modules() if is_frozen_norm(one) or isinstance(one, nn.RMSNorm)}
+    pruners: dict[Any, Any] = {ZeroPadShortcut: _ShortcutPruner(), **{kind: _NormPruner() for kind in unknown}}
+
+    def outputs(model: nn.Module, given: Example) -> list[Tensor]:
+        found = given.outputs(model.train(training))
+        model.eval()
+        return [one for one in found if one.grad_fn is not None]
+
     with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
         try:
             return tp.DependencyGraph().build_dependency(
-                network, example, customized_pruners={ZeroPadShortcut: _ShortcutPruner()}, verbose=False
+                network, example, forward_fn=outputs, customized_pruners=pruners, verbose=False
             )
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             kind = type(network).__name__

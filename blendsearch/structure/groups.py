@@ -1,38 +1,26 @@
-"""Groups of filters that must go together, from Torch-Pruning's dependency graph, checked by running the network."""
+"""Groups of filters that must go together, from Torch-Pruning's dependency graph; structure/check.py doubts them."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from blendsearch.models.shortcuts import ZeroPadShortcut
-from blendsearch.structure.slicing import is_depthwise, tensor_dims
+from blendsearch.structure.blocks import Member, in_blocks, whole_blocks
+from blendsearch.structure.example import Example
+from blendsearch.structure.slicing import blocks_of, is_depthwise, tensor_dims
 from blendsearch.structure.trace import CONVOLUTIONS, Site, Trace
-
-
-@dataclass(frozen=True)
-class Member:
-    """One side of one module that loses channels with the group.
-
-    side: "out", "in", or "parameter" for a free-standing parameter (then `dim` is its dimension).
-    index, root: channel `index[i]` of this side belongs to filter `root[i]` of the group.
-    """
-
-    module: str
-    side: str
-    index: tuple[int, ...]
-    root: tuple[int, ...]
-    dim: int = 0
 
 
 @dataclass(frozen=True)
 class Group:
     """Filters coupled across layers; filter `j` is output channel `j` of each of its convolutions.
+
+    Where a grouped convolution or a group norm is among its members, filter `j` is the `j`-th block of channels: those
+    from `j * n` to `(j + 1) * n` of a convolution with `n` times `width` output channels.
 
     name: module path of the first convolution in forward order. stage: groups of equal feature-map size share
     one. sites: where the group's feature maps are observed. inner: made by one convolution alone, no residual
@@ -49,19 +37,27 @@ class Group:
     inner: bool
 
 
-def find_groups(network: nn.Module, example: Tensor, trace: Trace) -> tuple[list[Group], dict[str, str]]:
+def find_groups(
+    network: nn.Module, example: Example, trace: Trace, *, training: bool = False
+) -> tuple[list[Group], dict[str, str]]:
     """Return the groups in forward order, and the refused ones: convolution -> reason.
 
-    network: a copy in evaluation mode, see `dependency_graph`. Grouped (not depthwise) convolutions and modules
-    whose channels cannot be indexed make a group refused, by name.
+    network: a copy in evaluation mode, see `dependency_graph`; so is `training`. Modules whose channels cannot be
+    indexed make a group refused, by name.
     """
     from blendsearch.structure.dependencies import dependency_graph  # slow to import; workers find no groups
 
-    graph = dependency_graph(network, example)
+    graph = dependency_graph(network, example, training=training)
     names = {module: name for name, module in network.named_modules()}
     groups: list[Group] = []
     refused: dict[str, str] = {}
     seen: set[str] = set()
+
+    def made_by(name: str) -> list[Member]:
+        module: Any = network.get_submodule(name)
+        prune = graph.get_pruner_of_module(module).prune_out_channels
+        return list(_members(graph, graph.get_pruning_group(module, prune, list(range(module.out_channels))), names))
+
     for name in trace.order:
         module = network.get_submodule(name)
         if not isinstance(module, CONVOLUTIONS) or name in seen:
@@ -69,16 +65,14 @@ def find_groups(network: nn.Module, example: Tensor, trace: Trace) -> tuple[list
         if module not in graph.module2node:
             refused[name] = "its output does not reach the network's output"
             continue
-        pruner = graph.get_pruner_of_module(module)
-        raw = graph.get_pruning_group(module, pruner.prune_out_channels, list(range(module.out_channels)))
-        members = list(_members(graph, raw, names))
-        convs = _producers(network, members, module.out_channels, trace)
+        members, width = in_blocks(network, made_by, made_by(name), module.out_channels)
+        convs = _producers(network, members, width, trace)
         seen.update(convs, _followers(network, members))
-        reason = _objection(network, members, convs, module.out_channels, trace)
+        reason = _objection(network, members, convs, width, trace)
         if reason:
             refused[name] = reason
         else:
-            groups.append(_group(network, name, module.out_channels, members, convs, trace))
+            groups.append(_group(network, name, width, members, convs, trace))
     return groups, refused
 
 
@@ -110,7 +104,7 @@ def _producers(network: nn.Module, members: Iterable[Member], width: int, trace:
         module = network.get_submodule(member.module) if member.side == "out" else None
         if isinstance(module, CONVOLUTIONS) and (_is_whole(module, member, width) or not is_depthwise(module)):
             names.append(member.module)
-    return sorted(names, key=trace.order.index)
+    return sorted(names, key=lambda name: trace.order.index(name) if name in trace.order else len(trace.order))
 
 
 def _followers(network: nn.Module, members: Iterable[Member]) -> list[str]:
@@ -118,7 +112,11 @@ def _followers(network: nn.Module, members: Iterable[Member]) -> list[str]:
 
 
 def _is_whole(module: Any, member: Member, width: int) -> bool:
-    return module.out_channels == width and member.index == member.root == tuple(range(width))
+    channels, size = range(module.out_channels), module.out_channels // width
+    return size * width == len(channels) and (member.index, member.root) == (
+        tuple(channels),
+        tuple(channel // size for channel in channels),
+    )
 
 
 def _objection(network: nn.Module, members: list[Member], convs: list[str], width: int, trace: Trace) -> str:
@@ -127,15 +125,13 @@ def _objection(network: nn.Module, members: list[Member], convs: list[str], widt
         if member.side == "parameter":
             continue
         module = network.get_submodule(member.module)
-        if tensor_dims(module) is None:
-            kind = type(module).__name__
-            if isinstance(module, nn.Conv2d):
-                kind = f"grouped convolution, {module.groups} groups"
-            return f"'{member.module}' ({kind}) cannot lose single channels"
+        computed = _computed(module)
+        if computed:
+            return f"'{member.module}' {computed}"
+        if tensor_dims(module) is None or _parted(module, member):
+            return f"'{member.module}' ({_kind(module)}) cannot lose single channels"
         if trace.calls.get(member.module, 0) > 1:
             return f"'{member.module}' is called {trace.calls[member.module]} times in one forward pass"
-        if member.side == "out" and isinstance(module, nn.Linear):
-            return f"it is coupled to the outputs of the linear layer '{member.module}'"
     for member in members:
         if len({member.root.count(filter) for filter in range(width)}) > 1 and member.side != "out":
             return f"'{member.module}' reads its filters unevenly"
@@ -143,6 +139,24 @@ def _objection(network: nn.Module, members: list[Member], convs: list[str], widt
         if made_here and not _is_whole(network.get_submodule(member.module), member, width):
             return f"only part of the channels of '{member.module}' are its filters (concatenation mixed with addition)"
     return ""
+
+
+def _computed(module: nn.Module) -> str:
+    """Say that a weight is worked out from others at every call, which slicing would have to know; else say nothing."""
+    if hasattr(module, "parametrizations"):
+        return "has a weight that is computed; torch.nn.utils.parametrize.remove_parametrizations makes it a plain one"
+    return ""
+
+
+def _parted(module: nn.Module, member: Member) -> bool:
+    """Tell whether the group's filters are parts of blocks that can only go as wholes."""
+    return blocks_of(module) > 1 and not whole_blocks(module, member, 1)
+
+
+def _kind(module: Any) -> str:
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return f"grouped convolution, {module.groups} groups"
+    return f"GroupNorm, {module.num_groups} groups" if isinstance(module, nn.GroupNorm) else type(module).__name__
 
 
 def _group(network: nn.Module, name: str, width: int, members: list[Member], convs: list[str], trace: Trace) -> Group:
@@ -167,34 +181,3 @@ def _stage(conv: str, trace: Trace) -> str:
     distinct = sorted({size[0] * size[1] for size in sizes}, reverse=True)
     height, width = trace.output_shape[conv][2:]
     return f"stage{distinct.index(height * width) + 1}"
-
-
-def masked_copy(network: nn.Module, group: Group, dropped: Iterable[int]) -> nn.Module:
-    """Return a copy in which everything that belongs to the dropped filters is zero, at full size.
-
-    Sliced and masked networks compute the same function when the coupling was understood; that is the check.
-    """
-    result = copy.deepcopy(network)
-    gone = set(dropped)
-    with torch.no_grad():
-        for member in group.members:
-            lost = [i for i, r in zip(member.index, member.root, strict=True) if r in gone]
-            index = torch.tensor(lost, dtype=torch.long)
-            if member.side == "parameter":
-                result.get_parameter(member.module).index_fill_(member.dim, index, 0.0)
-            else:
-                _zero(result.get_submodule(member.module), member.side, index)
-    return result
-
-
-def _zero(module: nn.Module, side: str, index: Tensor) -> None:
-    if isinstance(module, ZeroPadShortcut):
-        if side == "out":
-            module.source.index_fill_(0, index, -1)
-        else:
-            module.source[torch.isin(module.source, index)] = -1
-        return
-    for name, dims in (tensor_dims(module) or {}).items():
-        tensor = getattr(module, name, None)
-        if tensor is not None and side in dims:
-            tensor.index_fill_(dims[side], index.to(tensor.device), 1.0 if name == "running_var" else 0.0)

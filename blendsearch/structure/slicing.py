@@ -15,32 +15,60 @@ Sides = Mapping[str, Tensor]
 """Kept indices of a module's output ("out") and input ("in") channels; a side that keeps all is absent."""
 
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
 def is_depthwise(module: nn.Module) -> bool:
     """Tell whether a convolution filters each channel by itself."""
     return (
-        isinstance(module, nn.Conv2d)
+        isinstance(module, CONVOLUTIONS)
         and module.groups > 1
         and module.groups == module.in_channels == module.out_channels
+    )
+
+
+def is_frozen_norm(module: nn.Module) -> bool:
+    """Tell a batch norm whose tensors are all buffers, as detectors have (torchvision's FrozenBatchNorm2d)."""
+    return not module._parameters and not module._modules and set(module._buffers) == set(NORM_TENSORS)
+
+
+def blocks_of(module: nn.Module) -> int:
+    """Return of how many equal blocks a module's channels can only go as wholes; 1 for those that may go one by one.
+
+    Grouped convolutions and group norms: a whole block of channels goes, and the convolution or norm has one less.
+    """
+    if isinstance(module, CONVOLUTIONS):
+        return 1 if is_depthwise(module) else int(module.groups)
+    return int(module.num_groups) if isinstance(module, nn.GroupNorm) else 1
+
+
+def normalises_channels(module: nn.Module) -> bool:
+    """Tell whether a norm takes its statistics over channels that may go one by one."""
+    return isinstance(module, nn.LayerNorm | nn.RMSNorm) or (
+        isinstance(module, nn.GroupNorm) and module.num_groups == 1
     )
 
 
 def tensor_dims(module: nn.Module) -> dict[str, dict[str, int]] | None:
     """Return, for each tensor of a module, which dimension holds its "out" and "in" channels.
 
-    None for a module that cannot be sliced (grouped convolutions, group norm, anything unknown).
+    None for a module that cannot be sliced (grouped transposed convolutions, anything unknown). The input channels of
+    a grouped convolution go with its output channels, block by block (`blocks_of`).
     """
     channel = {"out": 0}
-    if is_depthwise(module):
-        return {"weight": channel, "bias": channel}
-    if isinstance(module, nn.Conv2d) and module.groups == 1:
-        return {"weight": {"out": 0, "in": 1}, "bias": channel}
-    if isinstance(module, nn.ConvTranspose2d) and module.groups == 1:
-        return {"weight": {"out": 1, "in": 0}, "bias": channel}
+    if isinstance(module, CONVOLUTIONS):
+        return {"weight": {"out": 0, "in": 1} if module.groups == 1 else channel, "bias": channel}
+    if isinstance(module, TRANSPOSED):
+        return {"weight": {"out": 1, "in": 0}, "bias": channel} if module.groups == 1 else None
     if isinstance(module, nn.Linear):
         return {"weight": {"out": 0, "in": 1}, "bias": channel}
-    if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
-        return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), channel)
-    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
+    if isinstance(module, nn.modules.batchnorm._NormBase) or is_frozen_norm(module):
+        return dict.fromkeys(NORM_TENSORS, channel)
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
+        return {"weight": channel, "bias": channel}
+    if isinstance(module, nn.GroupNorm):
         return {"weight": channel, "bias": channel}
     if isinstance(module, nn.PReLU):
         return {"weight": channel} if module.num_parameters > 1 else {}
@@ -57,16 +85,21 @@ def channels_first(module: nn.Module, tensor: Tensor, side: str, name: str = "we
 
 def _set_sizes(module: Any, sides: Sides) -> None:
     """Make a module's declared sizes agree with its tensors."""
-    if isinstance(module, nn.Conv2d) and module.groups > 1:  # only depthwise ones are ever sliced
-        module.in_channels = module.out_channels = module.groups = module.weight.shape[0]
-    elif isinstance(module, nn.ConvTranspose2d):
+    if isinstance(module, CONVOLUTIONS):
+        size = module.out_channels // module.groups
+        module.out_channels = module.weight.shape[0]
+        module.groups = module.groups if module.groups == 1 else module.out_channels // size
+        module.in_channels = module.weight.shape[1] * module.groups
+    elif isinstance(module, TRANSPOSED):
         module.in_channels, module.out_channels = module.weight.shape[:2]
-    elif isinstance(module, nn.Conv2d):
-        module.out_channels, module.in_channels = module.weight.shape[:2]
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.LayerNorm):
-        module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        module.normalized_shape = (len(sides["out"]),)
+    elif isinstance(module, nn.GroupNorm):
+        size = module.num_channels // module.num_groups
+        module.num_channels = len(sides["out"])
+        module.num_groups = 1 if module.num_groups == 1 else module.num_channels // size
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.numel()
     elif isinstance(module, nn.modules.batchnorm._NormBase):
@@ -141,6 +174,10 @@ def side_size(module: Any, side: str) -> int:
         return module.out_channels if side == "out" else module.in_channels
     if isinstance(module, nn.modules.batchnorm._NormBase):
         return module.num_features  # there may be no tensor at all
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        return module.normalized_shape[0]
     dims = tensor_dims(module) or {}
     name = next(n for n in dims if getattr(module, n, None) is not None and side in dims[n])
     return int(getattr(module, name).shape[dims[name][side]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,18 @@ from torch import Tensor, nn
 from blendsearch.compute import Compute
 from blendsearch.errors import StructureError, nearest
 from blendsearch.progress import Progress, silent
+from blendsearch.structure.check import Check
 from blendsearch.structure.cost import CostModel
-from blendsearch.structure.groups import Group, Member, find_groups, masked_copy
+from blendsearch.structure.example import Example, Forward, call
+from blendsearch.structure.given import check_network, detached, float_copy, runs_more_in_training
+from blendsearch.structure.groups import Group, find_groups
+from blendsearch.structure.kept import kept_channels, masks_of, owner_tables, stays
 from blendsearch.structure.latency import LatencyTable, measure_table
 from blendsearch.structure.merging import merge_into
 from blendsearch.structure.plan import Plan
-from blendsearch.structure.slicing import copy_with, side_size, sliced_copy
+from blendsearch.structure.slicing import sliced_copy
 from blendsearch.structure.trace import Trace, trace
+from blendsearch.structure.unowned import unowned_terms
 
 SCOPES = ("all", "inner")
 
@@ -26,7 +32,7 @@ SCOPES = ("all", "inner")
 class Again:
     """With what a structure was read, to read that of a sliced network in the same way."""
 
-    example: Tensor
+    example: Example
     scope: str
     ignore: tuple[str, ...]
 
@@ -52,36 +58,54 @@ class Structure:
         self.cost = cost
         self.trace = trace
         self._by_name = {group.name: group for group in groups}
-        self._sides = _owner_tables(self.groups)
+        self._sides = owner_tables(self.groups)
         self._again = again
         self.left = Plan.full(self.widths)
 
     @classmethod
-    def of(cls, network: nn.Module, example: Tensor, *, scope: str = "all", ignore: Sequence[str] = ()) -> Structure:
+    def of(
+        cls,
+        network: nn.Module,
+        example: Any,
+        *,
+        scope: str = "all",
+        ignore: Sequence[str] = (),
+        forward: Forward = call,
+    ) -> Structure:
         """Read the structure of `network`, which is left untouched.
 
-        example: a batch [N, C, H, W] of the right shape. scope: "all", or "inner" for only the groups that no
-        residual addition ties. ignore: module paths (or prefixes of paths) whose groups are left alone.
-        Raises StructureError when nothing can be pruned.
+        example: a batch [N, C, H, W] of the right shape, or what `forward(network, example)` takes, of whose outputs
+        all tensors count. scope: "all", or "inner" for only the groups that no residual addition ties. ignore: module
+        paths (or prefixes of paths) whose groups are left alone.
+        Raises StructureError when nothing can be pruned, and for networks of which no copy can be made or read.
         """
         if scope not in SCOPES:
             raise StructureError(f"scope: '{scope}' given, allowed: {', '.join(SCOPES)}")
-        copy = _fresh_copy(network).cpu().eval()
-        example = example[:2].detach().cpu().float()
+        check_network(network)
+        with torch.inference_mode(False):
+            few = detached(Example(example, forward).take(2))
+            return cls._read(float_copy(network), few, Again(few, scope, tuple(ignore)))
+
+    @classmethod
+    def _read(cls, copy: nn.Module, example: Example, again: Again) -> Structure:
         traced = trace(copy, example)
-        groups, refused = find_groups(copy, example, traced)
-        groups = _leave_out(copy, groups, refused, scope, ignore)
-        groups = _verified(copy, example, groups, refused, traced)
+        trains = runs_more_in_training(copy, traced)
+        graphed = float_copy(copy) if trains else copy  # running it in training changes the statistics of its norms
+        groups, refused = find_groups(graphed, example, traced, training=trains)
+        groups = _leave_out(copy, groups, refused, again.scope, again.ignore)
+        groups, wrong = Check(float_copy(copy), example, trains=trains).sort(groups)
+        refused |= wrong
         if not groups:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:5])
             raise StructureError(f"no filter of the network can be pruned ({reasons or 'it has no convolutions'})")
-        again = Again(example, scope, tuple(ignore))
-        return cls(groups, refused, CostModel(copy, groups, traced), traced, again)
+        more = unowned_terms(copy, example, groups) if traced.unowned else []
+        return cls(groups, refused, CostModel(copy, groups, traced, more), traced, again)
 
     def again(self, network: nn.Module, plan: Plan) -> Structure:
         """Read the structure of a copy sliced by `plan`, with the example, scope and ignored modules of this one."""
         assert self._again is not None
-        smaller = Structure.of(network, self._again.example, scope=self._again.scope, ignore=self._again.ignore)
+        example, scope, ignore = self._again.example, self._again.scope, self._again.ignore
+        smaller = Structure.of(network, example.batch, scope=scope, ignore=ignore, forward=example.forward)
         smaller.cost.latency_table = self.cost.latency_table
         smaller.left = self.left.then(plan)
         return smaller
@@ -104,9 +128,9 @@ class Structure:
 
     @property
     def example(self) -> Tensor:
-        """The images [N, C, H, W] with which the structure was read."""
+        """The images [N, C, H, W] with which the structure was read; StructureError where it was something else."""
         assert self._again is not None
-        return self._again.example
+        return self._again.example.images
 
     @property
     def widths(self) -> dict[str, int]:
@@ -160,19 +184,7 @@ class Structure:
                 f"plan: group '{wrong}' has width {plan.widths[wrong]} in the plan, "
                 f"{self.widths.get(wrong, 'none')} in the network"
             )
-        masks = {name: _mask(width, plan.keep.get(name, range(width))) for name, width in self.widths.items()}
-        kept: dict[str, dict[str, Tensor]] = {}
-        parameters: dict[str, tuple[int, Tensor]] = {}
-        for (module, side), owners in self._sides.items():
-            size = _side_size(network, module, side, owners[0][1].dim)
-            stays = _stays(size, owners, masks)
-            if bool(stays.all()):
-                continue
-            if side == "parameter":
-                parameters[module] = (owners[0][1].dim, stays.nonzero().flatten())
-            else:
-                kept.setdefault(module, {})[side] = stays.nonzero().flatten()
-        return kept, parameters
+        return kept_channels(network, self._sides, masks_of(self.widths, plan))
 
     def pruned_inputs(self, plan: Plan) -> list[str]:
         """Return the modules that lose input channels under `plan`, in forward order."""
@@ -198,45 +210,8 @@ class Structure:
         owners = self._sides.get((module, side), [])
         if not owners:
             return None
-        masks = {name: _mask(self.widths[name], plan.keep.get(name, range(self.widths[name]))) for name, _ in owners}
-        return _stays(size, owners, masks).nonzero().flatten()
-
-
-def _fresh_copy(network: nn.Module) -> nn.Module:
-    try:
-        return copy_with(network, lambda path, name, tensor, module: tensor.clone())
-    except RuntimeError as error:
-        raise StructureError(
-            f"{type(network).__name__}: the network cannot be copied ({str(error).splitlines()[0][:150]})"
-        ) from error
-
-
-def _owner_tables(groups: Sequence[Group]) -> dict[tuple[str, str], list[tuple[str, Member]]]:
-    tables: dict[tuple[str, str], list[tuple[str, Member]]] = {}
-    for group in groups:
-        for member in group.members:
-            tables.setdefault((member.module, member.side), []).append((group.name, member))
-    return tables
-
-
-def _mask(width: int, keep: Sequence[int]) -> Tensor:
-    mask = torch.zeros(width, dtype=torch.bool)
-    mask[list(keep)] = True
-    return mask
-
-
-def _stays(size: int, owners: Sequence[tuple[str, Member]], masks: Mapping[str, Tensor]) -> Tensor:
-    """Return which channels of one side of a module stay, given which filters of each group do."""
-    stays = torch.ones(size, dtype=torch.bool)
-    for name, member in owners:
-        stays[list(member.index)] = masks[name][list(member.root)]
-    return stays
-
-
-def _side_size(network: nn.Module, module: str, side: str, dim: int) -> int:
-    if side == "parameter":
-        return network.get_parameter(module).shape[dim]
-    return side_size(network.get_submodule(module), side)
+        masks = masks_of({name: self.widths[name] for name, _ in owners}, plan)
+        return stays(size, owners, masks).nonzero().flatten()
 
 
 def _leave_out(
@@ -260,38 +235,3 @@ def _leave_out(
         else:
             kept.append(group)
     return kept
-
-
-def _verified(
-    network: nn.Module, example: Tensor, groups: list[Group], refused: dict[str, str], traced: Trace
-) -> list[Group]:
-    """Keep the groups for which the sliced network computes the same as the masked one; refuse the others by name."""
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    good = []
-    with torch.no_grad():
-        shape = network(example).shape
-        for group in groups:
-            reason = _difference(network, example, group, shape, traced) if group.width > 1 else "it has one filter"
-            if reason:
-                refused[group.name] = reason
-            else:
-                good.append(group)
-    return good
-
-
-def _difference(network: nn.Module, example: Tensor, group: Group, shape: torch.Size, traced: Trace) -> str:
-    alone = Structure([group], {}, CostModel(network, [group], traced), traced)
-    keep = tuple(range(0, group.width, 2))
-    plan = Plan({group.name: keep}, {group.name: group.width})
-    try:
-        sliced = alone.slice(network, plan)(example)
-    except (RuntimeError, IndexError, ValueError) as error:
-        return f"the network does not run without half of its filters ({str(error).splitlines()[0][:90]})"
-    if sliced.shape != shape:
-        return "it reaches the network's output"
-    masked = masked_copy(network, group, set(range(group.width)) - set(keep))(example)
-    scale = masked.abs().max().clamp(min=1e-6)
-    if not torch.allclose(sliced / scale, masked / scale, atol=1e-3):
-        return "slicing it changes more than its own channels (coupled in a way that cannot be followed)"
-    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from blendsearch.structure.example import Example
+from blendsearch.structure.operators import Operator, OperatorCounter, composed_attention, weight_owners
 
 # fmt: off
 ACTIVATIONS = frozenset([
@@ -26,6 +28,7 @@ MIXING = frozenset(
 )
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
@@ -55,6 +58,7 @@ class Trace:
     """What one forward pass showed, by module path.
 
     positions: how often a convolution's or linear layer's weight is applied to one image, over all its calls.
+    unowned: whether anything multiplies that is no such weight, see structure/operators.py.
     """
 
     order: list[str] = field(default_factory=list)
@@ -65,6 +69,7 @@ class Trace:
     norm: dict[str, str] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
     joins: list[Join] = field(default_factory=list)
+    unowned: bool = False
 
 
 class CallCounter(TorchFunctionMode):
@@ -168,7 +173,6 @@ class Tracer(CallCounter):
                 trace.order.append(name)
             trace.input_shape[name] = tuple(inputs[0].shape)
             trace.output_shape[name] = tuple(output.shape)
-            trace.positions[name] = trace.positions.get(name, 0) + _positions(module, inputs[0], output)
             if isinstance(module, CONVOLUTIONS):
                 self._mark(output, frozenset([name]), own=name)
             elif isinstance(module, NORMS) and id(inputs[0]) in self._own:
@@ -223,24 +227,30 @@ class Tracer(CallCounter):
         return output
 
 
-def _positions(module: nn.Module, given: Tensor, output: Tensor) -> int:
-    """Return how often one call applies the weight to one image."""
-    if isinstance(module, nn.Linear):
-        return math.prod(output.shape[1:-1])
-    size = given if isinstance(module, nn.ConvTranspose2d) else output
-    return math.prod(size.shape[2:])
-
-
-def trace(network: nn.Module, example: Tensor) -> Trace:
-    """Run `network` in evaluation mode on `example` [N, C, H, W] and return what happened.
+def trace(network: nn.Module, example: Example | Tensor) -> Trace:
+    """Run `network` in evaluation mode on `example`, images [N, C, H, W] or another batch; return what happened.
 
     The network should be a copy: its training flag is left at evaluation.
     """
+    example = Example(example) if isinstance(example, Tensor) else example
     network.eval()
     tracer = Tracer(network)
+    operators = OperatorCounter(weight_owners(network, WEIGHTED))
     try:
-        with torch.no_grad(), tracer:
-            network(example)
+        with torch.no_grad(), operators, tracer, composed_attention():
+            example.outputs(network)
     finally:
         tracer.close()
-    return tracer.trace
+    result = tracer.trace
+    result.positions = _positions(network, operators.found, example.samples)
+    result.unowned = any(not one.weight for one in operators.found)
+    return result
+
+
+def _positions(network: nn.Module, operators: list[Operator], samples: int) -> dict[str, int]:
+    """Return how often each weight is applied to one sample."""
+    flops: dict[str, int] = {}
+    for one in operators:
+        if one.weight:
+            flops[one.weight] = flops.get(one.weight, 0) + one.flops
+    return {path: total // (network.get_parameter(f"{path}.weight").numel() * samples) for path, total in flops.items()}

@@ -19,6 +19,7 @@ from small_networks import (
     resnet20,
 )
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from blendsearch.errors import StructureError
 from blendsearch.structure import Structure
@@ -161,16 +162,24 @@ def test_an_unknown_scope_and_group():
         read(conv4()).group("conv5")
 
 
-GROUPED = Tail(nn.Conv2d(6, 8, 3, padding=1, groups=2), nn.ReLU(), nn.Conv2d(8, 5, 1), nn.ReLU(), last=5)
 REFUSED = {
-    "grouped": (GROUPED, {"first", "middle.0"}, "'middle.0' (grouped convolution, 2 groups) cannot lose"),
+    "grouped": (
+        Tail(nn.ConvTranspose2d(6, 8, 3, groups=2), nn.ReLU(), nn.Conv2d(8, 5, 1), nn.ReLU(), last=5),
+        {"first", "middle.0"},
+        "'middle.0' (grouped convolution, 2 groups) cannot lose",
+    ),
     "shared": (Shared(), {"first"}, "'again' is called 2 times"),
     "output": (FullyConvolutional(), {"classify"}, "it reaches the network's output"),
     "shuffle": (Shuffled(), {"first"}, "coupled in a way that cannot be followed"),
-    "group norm": (
-        Tail(nn.Conv2d(6, 8, 1), nn.GroupNorm(2, 8), nn.ReLU(), last=8),
-        {"middle.0"},
-        "'middle.1' (GroupNorm)",
+    "blocks across": (
+        Tail(nn.Conv2d(6, 12, 1, groups=2), nn.GroupNorm(3, 12), nn.ReLU(), nn.Conv2d(12, 4, 1), nn.ReLU(), last=4),
+        {"first", "middle.0"},
+        "cannot lose single channels",
+    ),
+    "weight norm": (
+        Tail(weight_norm(nn.Conv2d(6, 8, 1)), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.ReLU(), last=4),
+        {"first", "middle.0"},
+        "'middle.0' has a weight that is computed; torch.nn.utils.parametrize.remove_parametrizations makes",
     ),
 }
 

@@ -1,0 +1,223 @@
+"""Groups are believed only as far as a network without their filters computes what it should.
+
+Slicing and masking (everything that belongs to the dropped filters is zero, at full size) are the same function where
+the coupling was understood. Compared are copies in float64 whose norms and scales are random: a last gamma of zero or
+a layer scale of 1e-6 would hide whatever its branch does wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blendsearch.models.shortcuts import ZeroPadShortcut
+from blendsearch.structure.example import Example
+from blendsearch.structure.groups import Group
+from blendsearch.structure.kept import kept_channels, masks_of, owner_tables
+from blendsearch.structure.plan import Plan
+from blendsearch.structure.slicing import CONVOLUTIONS, Sides, normalises_channels, sliced_copy, tensor_dims
+
+FAILURES = (RuntimeError, LookupError, ValueError, TypeError, AssertionError, AttributeError, ArithmeticError)
+"""What networks raise when their shapes do not fit."""
+
+TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3}
+"""Relative to the largest output; float32 is for networks that do not run in float64."""
+
+
+class Check:
+    """Tells which of the groups of a network can be sliced.
+
+    network: a copy that becomes ours. trains: whether to see to the training mode as well, in which networks with
+    auxiliary heads run more layers.
+    """
+
+    def __init__(self, network: nn.Module, example: Example, *, trains: bool) -> None:
+        self.network, self.example, self.trains = randomised(network), example, trains
+        self.tolerance = TOLERANCES[torch.float32]
+        with torch.no_grad():
+            try:
+                self.network, self.example = self.network.double(), example.map(_double)
+                self.example.outputs(self.network)
+                self.tolerance = TOLERANCES[torch.float64]
+            except FAILURES:
+                self.network, self.example = self.network.float(), example
+
+    def sort(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, str]]:
+        """Return the groups that can be sliced, and the others by name with the reason.
+
+        All are tried at once, then halves of those among which some fail: where all is well, one try is enough.
+        """
+        refused = {group.name: "it has one filter" for group in groups if group.width == 1}
+        good = self._sort([group for group in groups if group.width > 1], refused)
+        return good, refused
+
+    def _sort(self, groups: list[Group], refused: dict[str, str]) -> list[Group]:
+        reason = self.objection(groups) if groups else ""
+        if not reason:
+            return groups
+        if len(groups) == 1:
+            refused[groups[0].name] = reason
+            return []
+        middle = len(groups) // 2
+        good, more = (self._sort(half, refused) for half in (groups[:middle], groups[middle:]))
+        if not good or not more or not self.objection([*good, *more]):
+            return [*good, *more]
+        for group in more:  # each by itself is well, and together with the others it is not
+            reason = self.objection([*good, group])
+            if reason:
+                refused[group.name] = reason
+            else:
+                good.append(group)
+        return good
+
+    def objection(self, groups: Sequence[Group]) -> str:
+        """Return what is wrong with a network that has lost about half of these groups' filters, or an empty string."""
+        plan = drawn_plan(groups)
+        with torch.no_grad():
+            try:
+                sliced = self._sliced(groups, plan)
+                found = self.example.outputs(sliced.eval())
+            except FAILURES as error:
+                return f"the network does not run without half of its filters ({_first_line(error)})"
+            masked = masked_copy(self.network, groups, plan)
+            expected = self.example.outputs(masked.eval())
+            if [one.shape for one in found] != [one.shape for one in expected]:
+                return "it reaches the network's output"
+            if not all(self._alike(*pair) for pair in zip(found, expected, strict=True)):
+                return "slicing it changes more than its own channels (coupled in a way that cannot be followed)"
+            return self._in_training(sliced, masked) if self.trains else ""
+
+    def _sliced(self, groups: Sequence[Group], plan: Plan) -> nn.Module:
+        return sliced_copy(
+            self.network, *kept_channels(self.network, owner_tables(groups), masks_of(plan.widths, plan))
+        )
+
+    def _alike(self, found: Tensor, expected: Tensor) -> bool:
+        scale = expected.abs().max().clamp(min=1e-6) if expected.numel() else 1.0
+        return torch.allclose(found / scale, expected / scale, rtol=0, atol=self.tolerance, equal_nan=True)
+
+    def _in_training(self, sliced: nn.Module, masked: nn.Module) -> str:
+        """Return what is wrong in training mode. Only shapes are looked at: dropout draws other numbers each time."""
+        try:
+            found = self.example.outputs(sliced.train())
+        except FAILURES as error:
+            return f"the network does not train without half of its filters ({_first_line(error)})"
+        expected = self.example.outputs(masked.train())
+        same = [one.shape for one in found] == [one.shape for one in expected]
+        return "" if same else "it reaches an output that the network has in training"
+
+
+SHARES = (0.5, 0.4, 0.6)
+
+
+def drawn_plan(groups: Sequence[Group], seed: int = 0) -> Plan:
+    """Return a plan that keeps about half of every group, which filters is drawn.
+
+    Shares differ, so that groups that would have to lose as many as each other, or the same ones, show.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    keep = {}
+    for number, group in enumerate(groups):
+        count = min(max(1, round(SHARES[number % len(SHARES)] * group.width)), group.width - 1)
+        keep[group.name] = tuple(sorted(torch.randperm(group.width, generator=draw)[:count].tolist()))
+    return Plan(keep, {group.name: group.width for group in groups})
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:90]
+
+
+def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Give norms, free-standing scales and weights that are all zero random values, in place; return the network."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in network.modules():
+            for name, tensor in module._parameters.items():
+                if tensor is None or not tensor.is_floating_point():
+                    continue
+                scales = sum(size > 1 for size in tensor.shape) <= 1 and tensor.numel() > 1
+                if scales and name != "bias" and (_is_norm(module) or tensor_dims(module) is None):
+                    tensor.copy_(torch.rand(tensor.shape, generator=draw) + 0.5)
+                elif _is_norm(module) or not bool(tensor.any()):
+                    tensor.copy_(torch.randn(tensor.shape, generator=draw) / 10)
+    return network
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm)
+
+
+def masked_copy(network: nn.Module, groups: Sequence[Group], plan: Plan) -> nn.Module:
+    """Return a copy in which everything that belongs to the dropped filters is zero, at full size.
+
+    A norm that takes its statistics over all channels takes them over the kept ones, as the sliced network does; so
+    does a convolution of the user's own kind, which may standardise its weights.
+    """
+    result = copy.deepcopy(network)
+    kept, parameters = kept_channels(network, owner_tables(groups), masks_of(plan.widths, plan))
+    with torch.no_grad():
+        for path, sides in kept.items():
+            module = result.get_submodule(path)
+            if normalises_channels(module):
+                _normalise_kept(module, sides)
+                continue
+            for side, index in sides.items():
+                _zero(module, side, index)
+            if "in" in sides and isinstance(module, CONVOLUTIONS) and type(module) not in CONVOLUTIONS:
+                _read_kept(module, sides["in"])
+        for name, (dim, index) in parameters.items():
+            tensor = result.get_parameter(name)
+            tensor.index_fill_(dim, _complement(index, tensor.shape[dim]), 0.0)
+    return result
+
+
+def _complement(index: Tensor, size: int) -> Tensor:
+    gone = torch.ones(size, dtype=torch.bool)
+    gone[index] = False
+    return gone.nonzero().flatten()
+
+
+def _normalise_kept(module: Any, sides: Sides) -> None:
+    """Make a norm over channels work on the kept ones alone; the others become zero."""
+    index = sides["out"]
+    small = sliced_copy(module, {"": {"out": index}}, {})
+
+    def forward(given: Tensor) -> Tensor:
+        last = type(module) is nn.LayerNorm or given.shape[1] != _channels(module)
+        dim = given.dim() - 1 if last else 1
+        result = torch.zeros_like(given)
+        return result.index_copy(dim, index, small(given.index_select(dim, index)))
+
+    module.forward = forward
+
+
+def _read_kept(convolution: nn.Module, index: Tensor) -> None:
+    """Make a convolution see the kept inputs alone."""
+    small = sliced_copy(convolution, {"": {"in": index}}, {})
+    convolution.forward = lambda given: small(given.index_select(1, index))
+
+
+def _channels(module: Any) -> int:
+    return int(module.num_channels if isinstance(module, nn.GroupNorm) else module.normalized_shape[0])
+
+
+def _zero(module: nn.Module, side: str, kept: Tensor) -> None:
+    if isinstance(module, ZeroPadShortcut):
+        if side == "out":
+            module.source.index_fill_(0, _complement(kept, len(module.source)), -1)
+        else:
+            module.source[~torch.isin(module.source, kept)] = -1
+        return
+    for name, dims in (tensor_dims(module) or {}).items():
+        tensor = getattr(module, name, None)
+        if tensor is not None and side in dims:
+            gone = _complement(kept, tensor.shape[dims[side]])
+            tensor.index_fill_(dims[side], gone.to(tensor.device), 1.0 if name == "running_var" else 0.0)

@@ -1,0 +1,75 @@
+"""Networks as they are given: what cannot be read is refused in one line, everything else is read from a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
+from blendsearch.errors import StructureError
+from blendsearch.structure.example import Example
+from blendsearch.structure.slicing import copy_with
+from blendsearch.structure.trace import WEIGHTED, Trace
+
+COMPUTED = {
+    "weight_orig": "a mask of torch.nn.utils.prune or a spectral norm; prune.remove or remove_spectral_norm",
+    "weight_g": "a weight norm of the old kind; torch.nn.utils.remove_weight_norm",
+}
+"""Parameter that stands for a weight worked out at every call -> what it is, and what makes the weight a plain one."""
+
+
+def check_network(network: Any) -> None:
+    """Raise StructureError for what is no network, or one that cannot be copied, sliced or scored."""
+    kind = type(network).__name__
+    if not isinstance(network, nn.Module):
+        raise StructureError(f"network: {kind} given, a torch.nn.Module expected")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise StructureError(
+            "network: a scripted module given, which has no modules to slice; give the one it was made of"
+        )
+    if hasattr(network, "_orig_mod"):
+        raise StructureError("network: a compiled module given; give the one that torch.compile was called with")
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise StructureError(f"network: a {kind} given; give the network in it, its attribute 'module'")
+    for name, module in network.named_modules():
+        for attribute, remedy in COMPUTED.items():
+            if attribute in module._parameters:
+                raise StructureError(
+                    f"network: '{name}' has {remedy} makes its weight a plain one, which can be copied"
+                )
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
+            raise StructureError(f"network: '{name}' is not made before the first forward pass; run the network once")
+        if tensor.is_complex():
+            raise StructureError(f"network: '{name}' holds complex numbers, real ones expected")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise StructureError(f"network: '{name}' holds values that are not finite (nan or infinity)")
+
+
+def float_copy(network: nn.Module) -> nn.Module:
+    """Return a copy on the CPU in float32, in evaluation mode; raise StructureError when there can be none."""
+
+    def plain(path: str, name: str, tensor: Tensor, module: nn.Module) -> Tensor:
+        return tensor.to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
+
+    try:
+        return copy_with(network, plain).eval()
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        raise StructureError(
+            f"{type(network).__name__}: the network cannot be copied ({reason}); an attribute that copy.deepcopy does "
+            "not take can be left out by its own __deepcopy__ or kept outside the network"
+        ) from error
+
+
+def detached(example: Example) -> Example:
+    """Return the example on the CPU, in float32 where it holds fractions, apart from any graph or inference mode."""
+    alone = example.map(lambda one: one.detach().clone().to("cpu"))
+    return alone.map(lambda one: one.float() if one.is_floating_point() else one)
+
+
+def runs_more_in_training(network: nn.Module, trace: Trace) -> bool:
+    """Tell whether some layer with weights does not run in evaluation: an auxiliary head, most likely."""
+    return any(isinstance(one, WEIGHTED) and path not in trace.calls for path, one in network.named_modules())

@@ -1,0 +1,70 @@
+"""Which channels of which modules stay under a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from blendsearch.structure.groups import Group, Member
+from blendsearch.structure.plan import Plan
+from blendsearch.structure.slicing import side_size
+
+Owners = dict[tuple[str, str], list[tuple[str, Member]]]
+"""Module and side -> the groups that hold channels of it, each with its member."""
+
+
+def owner_tables(groups: Sequence[Group]) -> Owners:
+    """Return which groups hold channels of each side of each module."""
+    tables: Owners = {}
+    for group in groups:
+        for member in group.members:
+            tables.setdefault((member.module, member.side), []).append((group.name, member))
+    return tables
+
+
+def mask_of(width: int, keep: Sequence[int]) -> Tensor:
+    """Return bool [width], true where kept."""
+    mask = torch.zeros(width, dtype=torch.bool)
+    mask[list(keep)] = True
+    return mask
+
+
+def masks_of(widths: Mapping[str, int], plan: Plan) -> dict[str, Tensor]:
+    """Return the mask of every group; one that is not in the plan keeps all."""
+    return {name: mask_of(width, plan.keep.get(name, range(width))) for name, width in widths.items()}
+
+
+def stays(size: int, owners: Sequence[tuple[str, Member]], masks: Mapping[str, Tensor]) -> Tensor:
+    """Return which channels of one side of a module stay, given which filters of each group do."""
+    result = torch.ones(size, dtype=torch.bool)
+    for name, member in owners:
+        result[list(member.index)] = masks[name][list(member.root)]
+    return result
+
+
+def kept_channels(
+    network: nn.Module, sides: Owners, masks: Mapping[str, Tensor]
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, tuple[int, Tensor]]]:
+    """Return which channels stay, where any are lost.
+
+    Two tables: module -> side ("out", "in") -> kept indices; free-standing parameter -> (dimension, kept indices).
+    """
+    kept: dict[str, dict[str, Tensor]] = {}
+    parameters: dict[str, tuple[int, Tensor]] = {}
+    for (module, side), owners in sides.items():
+        left = stays(_size(network, module, side, owners[0][1].dim), owners, masks)
+        if bool(left.all()):
+            continue
+        if side == "parameter":
+            parameters[module] = (owners[0][1].dim, left.nonzero().flatten())
+        else:
+            kept.setdefault(module, {})[side] = left.nonzero().flatten()
+    return kept, parameters
+
+
+def _size(network: nn.Module, module: str, side: str, dim: int) -> int:
+    if side == "parameter":
+        return network.get_parameter(module).shape[dim]
+    return side_size(network.get_submodule(module), side)
