@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.models.shortcuts import ZeroPadShortcut
+from blendsearch.progress import Progress, silent
 from blendsearch.structure.example import Example
 from blendsearch.structure.groups import Group
 from blendsearch.structure.kept import kept_channels, masks_of, owner_tables
@@ -32,10 +33,11 @@ class Check:
     """Tells which of the groups of a network can be sliced.
 
     network: a copy that becomes ours. trains: whether to see to the training mode as well, in which networks with
-    auxiliary heads run more layers.
+    auxiliary heads run more layers. progress: told how many groups are settled.
     """
 
-    def __init__(self, network: nn.Module, example: Example, *, trains: bool) -> None:
+    def __init__(self, network: nn.Module, example: Example, *, trains: bool, progress: Progress = silent) -> None:
+        self.progress = progress
         self.network, self.example, self.trains = randomised(network), example, trains
         self.tolerance = TOLERANCES[torch.float32]
         with torch.no_grad():
@@ -51,28 +53,32 @@ class Check:
 
         All are tried at once, then halves of those among which some fail: where all is well, one try is enough.
         """
+        self.settled, self.total = 0, len(groups)
         refused = {group.name: "it has one filter" for group in groups if group.width == 1}
         good = self._sort([group for group in groups if group.width > 1], refused)
+        if len(good) == len(groups) or not self.objection(good):
+            return good, refused
+        apart, good = good, []
+        for group in apart:  # each by itself is well, and together with others it is not
+            reason = self.objection([*good, group])
+            if reason:
+                refused[group.name] = reason
+            else:
+                good.append(group)
         return good, refused
 
     def _sort(self, groups: list[Group], refused: dict[str, str]) -> list[Group]:
         reason = self.objection(groups) if groups else ""
+        if not reason or len(groups) == 1:
+            self.settled += len(groups)
+            self.progress("structure", self.settled, self.total, "groups checked")
         if not reason:
             return groups
         if len(groups) == 1:
             refused[groups[0].name] = reason
             return []
         middle = len(groups) // 2
-        good, more = (self._sort(half, refused) for half in (groups[:middle], groups[middle:]))
-        if not good or not more or not self.objection([*good, *more]):
-            return [*good, *more]
-        for group in more:  # each by itself is well, and together with the others it is not
-            reason = self.objection([*good, group])
-            if reason:
-                refused[group.name] = reason
-            else:
-                good.append(group)
-        return good
+        return self._sort(groups[:middle], refused) + self._sort(groups[middle:], refused)
 
     def objection(self, groups: Sequence[Group]) -> str:
         """Return what is wrong with a network that has lost about half of these groups' filters, or an empty string."""

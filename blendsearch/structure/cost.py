@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from blendsearch.errors import StructureError
 from blendsearch.structure.groups import Group
 from blendsearch.structure.latency import LatencyTable
+from blendsearch.structure.operators import WEIGHTED
 from blendsearch.structure.slicing import tensor_dims
-from blendsearch.structure.trace import WEIGHTED, Trace
+from blendsearch.structure.trace import Trace
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from blendsearch.errors import StructureError
 from blendsearch.models.shortcuts import ZeroPadShortcut
 from blendsearch.structure.example import Example
-from blendsearch.structure.slicing import is_frozen_norm, side_size
+from blendsearch.structure.slicing import passes_channels, side_size
 
 
 class _ShortcutPruner(tp.pruner.function.BasePruningFunc):
@@ -52,7 +52,11 @@ def dependency_graph(network: nn.Module, example: Example, *, training: bool = F
     """
     for parameter in network.parameters():
         parameter.requires_grad_(True)
-    unknown = {type(one) for one in network.modules() if is_frozen_norm(one) or isinstance(one, nn.RMSNorm)}
+    unknown = {type(one) for one in network.modules() if passes_channels(one)}
+    # Efficient channel attention convolves over channels: for the graph a function like any other, not one channel.
+    over_channels = [
+        one for one in network.modules() if isinstance(one, nn.Conv1d) and one.in_channels == one.out_channels == 1
+    ]
     pruners: dict[Any, Any] = {ZeroPadShortcut: _ShortcutPruner(), **{kind: _NormPruner() for kind in unknown}}
 
     def outputs(model: nn.Module, given: Example) -> list[Tensor]:
@@ -64,7 +68,12 @@ def dependency_graph(network: nn.Module, example: Example, *, training: bool = F
         warnings.simplefilter("ignore")
         try:
             return tp.DependencyGraph().build_dependency(
-                network, example, forward_fn=outputs, customized_pruners=pruners, verbose=False
+                network,
+                example,
+                forward_fn=outputs,
+                customized_pruners=pruners,
+                ignored_layers=over_channels,
+                verbose=False,
             )
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             kind = type(network).__name__

@@ -10,8 +10,9 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from blendsearch.errors import StructureError
 from blendsearch.structure.example import Example
+from blendsearch.structure.operators import WEIGHTED
 from blendsearch.structure.slicing import copy_with
-from blendsearch.structure.trace import WEIGHTED, Trace
+from blendsearch.structure.trace import Trace
 
 COMPUTED = {
     "weight_orig": "a mask of torch.nn.utils.prune or a spectral norm; prune.remove or remove_spectral_norm",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -39,16 +39,38 @@ class Operator:
         return math.prod(self.sizes)
 
 
-class OperatorCounter(TorchDispatchMode):
-    """Inside this context, `found` lists the multiplying operators in the order of their calls.
+WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 
-    owners: see `weight_owners`.
+
+class OperatorCounter(TorchDispatchMode):
+    """Inside this context, `found` lists the multiplying operators of a network in the order of their calls.
+
+    A convolution or linear layer owns a call with its weight, and, while it runs, one with a weight that it makes from
+    its own (weight standardisation).
     """
 
-    def __init__(self, owners: Mapping[int, str]) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.found: list[Operator] = []
-        self._owners = owners
+        self._layers = {path: one for path, one in network.named_modules() if isinstance(one, WEIGHTED)}
+        weights = {path: one._parameters.get("weight") for path, one in self._layers.items()}
+        self._weights = {path: one for path, one in weights.items() if one is not None}
+        # Of layers that share a weight the first owns it.
+        self._owners = {_storage(self._weights[path]): path for path in reversed(self._weights)}
+        self._running: list[str] = []
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> Self:
+        for path, layer in self._layers.items():
+            self._hooks.append(layer.register_forward_pre_hook(lambda *given, path=path: self._running.append(path)))
+            self._hooks.append(layer.register_forward_hook(lambda *given: self._running.pop() and None))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        for hook in self._hooks:
+            hook.remove()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -56,10 +78,16 @@ class OperatorCounter(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         sizes = SIZES.get(func._overloadpacket)
         if sizes is not None:
-            weights = [self._owners.get(_storage(one), "") for one in args if isinstance(one, Tensor)]
-            name = next((weight for weight in weights if weight), "")
-            self.found.append(Operator(func._overloadpacket.__name__, sizes(args, output), name))
+            found = sizes(args, output)
+            self.found.append(Operator(func._overloadpacket.__name__, found, self._owner(args, found)))
         return output
+
+    def _owner(self, args: tuple[Any, ...], sizes: tuple[int, ...]) -> str:
+        owners = (self._owners.get(_storage(one), "") for one in args if isinstance(one, Tensor))
+        owner = next((path for path in owners if path), "")
+        running = self._running[-1] if self._running else ""
+        own = not owner and running in self._weights and math.prod(sizes[1:]) == self._weights[running].numel()
+        return running if own else owner
 
 
 @contextlib.contextmanager
@@ -71,16 +99,6 @@ def composed_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def weight_owners(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> dict[int, str]:
-    """Return storage -> module path of the weights of these kinds of modules, as far as they are plain parameters."""
-    found: dict[int, str] = {}
-    for path, module in network.named_modules():
-        weight = module._parameters.get("weight")
-        if isinstance(module, kinds) and weight is not None:
-            found.setdefault(_storage(weight), path)
-    return found
 
 
 def _storage(tensor: Tensor) -> int:

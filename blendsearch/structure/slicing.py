@@ -34,6 +34,11 @@ def is_frozen_norm(module: nn.Module) -> bool:
     return not module._parameters and not module._modules and set(module._buffers) == set(NORM_TENSORS)
 
 
+def passes_channels(module: nn.Module) -> bool:
+    """Tell what Torch-Pruning does not know and what hands every channel on to the same one."""
+    return is_frozen_norm(module) or isinstance(module, nn.RMSNorm) or is_fixed_filter(module)
+
+
 def blocks_of(module: nn.Module) -> int:
     """Return of how many equal blocks a module's channels can only go as wholes; 1 for those that may go one by one.
 
@@ -59,7 +64,8 @@ def tensor_dims(module: nn.Module) -> dict[str, dict[str, int]] | None:
     """
     channel = {"out": 0}
     if isinstance(module, CONVOLUTIONS):
-        return {"weight": {"out": 0, "in": 1} if module.groups == 1 else channel, "bias": channel}
+        own = {} if type(module) in CONVOLUTIONS else dict.fromkeys(_scales(module), channel)
+        return {**own, "weight": {"out": 0, "in": 1} if module.groups == 1 else channel, "bias": channel}
     if isinstance(module, TRANSPOSED):
         return {"weight": {"out": 1, "in": 0}, "bias": channel} if module.groups == 1 else None
     if isinstance(module, nn.Linear):
@@ -74,7 +80,27 @@ def tensor_dims(module: nn.Module) -> dict[str, dict[str, int]] | None:
         return {"weight": channel} if module.num_parameters > 1 else {}
     if isinstance(module, ZeroPadShortcut):
         return {"source": channel}
-    return None
+    return dict.fromkeys(module._buffers, channel) if is_fixed_filter(module) else None
+
+
+def _scales(convolution: Any) -> list[str]:
+    """Return the names of a user's convolution's further tensors that have one number for each output channel."""
+    tensors = {**convolution._parameters, **convolution._buffers}
+    shape = (convolution.out_channels, *[1] * (convolution.weight.dim() - 1))
+    return [name for name, one in tensors.items() if one is not None and tuple(one.shape) in (shape, shape[:1])]
+
+
+def is_fixed_filter(module: Any) -> bool:
+    """Tell a module that filters every channel with a buffer of its own, such as blur pooling, by what it holds."""
+    channels = getattr(module, "channels", None)
+    return (
+        isinstance(channels, int)
+        and not (module._parameters or module._modules)
+        and len(module._buffers) > 0
+        and all(
+            one is not None and one.dim() > 1 and one.shape[:2] == (channels, 1) for one in module._buffers.values()
+        )
+    )
 
 
 def channels_first(module: nn.Module, tensor: Tensor, side: str, name: str = "weight") -> Tensor:
@@ -104,6 +130,8 @@ def _set_sizes(module: Any, sides: Sides) -> None:
         module.num_parameters = module.weight.numel()
     elif isinstance(module, nn.modules.batchnorm._NormBase):
         module.num_features = len(sides["out"])
+    elif hasattr(module, "channels"):  # a fixed filter, see is_fixed_filter
+        module.channels = len(sides["out"])
     elif isinstance(module, ZeroPadShortcut):
         module.out_channels = len(module.source)
         module.in_channels = len(sides["in"]) if "in" in sides else module.in_channels

@@ -71,6 +71,7 @@ class Structure:
         scope: str = "all",
         ignore: Sequence[str] = (),
         forward: Forward = call,
+        progress: Progress = silent,
     ) -> Structure:
         """Read the structure of `network`, which is left untouched.
 
@@ -84,16 +85,16 @@ class Structure:
         check_network(network)
         with torch.inference_mode(False):
             few = detached(Example(example, forward).take(2))
-            return cls._read(float_copy(network), few, Again(few, scope, tuple(ignore)))
+            return cls._read(float_copy(network), few, Again(few, scope, tuple(ignore)), progress)
 
     @classmethod
-    def _read(cls, copy: nn.Module, example: Example, again: Again) -> Structure:
+    def _read(cls, copy: nn.Module, example: Example, again: Again, progress: Progress) -> Structure:
         traced = trace(copy, example)
         trains = runs_more_in_training(copy, traced)
         graphed = float_copy(copy) if trains else copy  # running it in training changes the statistics of its norms
         groups, refused = find_groups(graphed, example, traced, training=trains)
         groups = _leave_out(copy, groups, refused, again.scope, again.ignore)
-        groups, wrong = Check(float_copy(copy), example, trains=trains).sort(groups)
+        groups, wrong = Check(float_copy(copy), example, trains=trains, progress=progress).sort(groups)
         refused |= wrong
         if not groups:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:5])

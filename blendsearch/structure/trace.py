@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from blendsearch.structure.example import Example
-from blendsearch.structure.operators import Operator, OperatorCounter, composed_attention, weight_owners
+from blendsearch.structure.operators import Operator, OperatorCounter, composed_attention
 
 # fmt: off
 ACTIVATIONS = frozenset([
@@ -28,7 +28,6 @@ MIXING = frozenset(
 )
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
@@ -235,7 +234,7 @@ def trace(network: nn.Module, example: Example | Tensor) -> Trace:
     example = Example(example) if isinstance(example, Tensor) else example
     network.eval()
     tracer = Tracer(network)
-    operators = OperatorCounter(weight_owners(network, WEIGHTED))
+    operators = OperatorCounter(network)
     try:
         with torch.no_grad(), operators, tracer, composed_attention():
             example.outputs(network)

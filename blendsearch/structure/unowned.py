@@ -17,10 +17,9 @@ from blendsearch.structure.cost import Channels, Term
 from blendsearch.structure.example import Example
 from blendsearch.structure.groups import Group
 from blendsearch.structure.kept import kept_channels, masks_of, owner_tables
-from blendsearch.structure.operators import Operator, OperatorCounter, composed_attention, weight_owners
+from blendsearch.structure.operators import Operator, OperatorCounter, composed_attention
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.slicing import copy_with, sliced_copy
-from blendsearch.structure.trace import WEIGHTED
 
 
 def unowned_terms(network: nn.Module, example: Example, groups: Sequence[Group]) -> list[Term]:
@@ -69,6 +68,6 @@ class _Trials:
         return self._calls(sliced_copy(self.network, *kept))
 
     def _calls(self, network: nn.Module) -> list[Operator]:
-        with torch.no_grad(), OperatorCounter(weight_owners(network, WEIGHTED)) as counter, composed_attention():
+        with torch.no_grad(), OperatorCounter(network) as counter, composed_attention():
             self.example.outputs(network)
         return [one for one in counter.found if not one.weight]
