@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from blendsearch.config import DataConfig
+from blendsearch.data.decoding import ImageFiles, decoded
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress
 from blendsearch.registry import Registry
@@ -221,34 +221,6 @@ def resized(images: Tensor, size: int | None) -> Tensor:
     return T.resize(images, [size, size], antialias=True)
 
 
-class _Files(Dataset[Any]):
-    """Image files of a class tree, decoded to uint8 [C, H, W], short side to image_size and centre-cropped.
-
-    mode: "RGB" (C = 3) or "L" (grey, C = 1).
-    """
-
-    def __init__(self, files: Sequence[tuple[str, int]], size: int | None, mode: str) -> None:
-        self.files, self.size, self.mode = files, size, mode
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image, UnidentifiedImageError
-        from torchvision.transforms.v2 import functional as T
-
-        path, label = self.files[index]
-        try:
-            with Image.open(path) as image:
-                array = np.array(image.convert(self.mode))
-        except (OSError, SyntaxError, UnidentifiedImageError) as error:  # SyntaxError: Pillow's word for a broken PNG
-            raise DataError(f"data.root: '{path}' cannot be read as an image ({error})") from None
-        pixels = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
-        if self.size is not None and tuple(pixels.shape[1:]) != (self.size, self.size):
-            pixels = T.center_crop(T.resize(pixels, [self.size], antialias=True), [self.size, self.size])
-        return pixels.contiguous(), label
-
-
 def _folder_part(root: Path, config: DataConfig, name: str, progress: Progress) -> tuple[Part, tuple[str, ...]]:
     import torchvision
 
@@ -262,7 +234,7 @@ def _folder_part(root: Path, config: DataConfig, name: str, progress: Progress) 
 
 def _part(samples: Sequence[tuple[str, int]], config: DataConfig, name: str, progress: Progress) -> Part:
     """Return files with their labels as a part, decoded or to be streamed."""
-    files = _Files(samples, config.image_size, "L" if _is_grey(config) else "RGB")
+    files = ImageFiles(samples, config.image_size, "L" if _is_grey(config) else "RGB")
     labels = torch.tensor([label for _, label in samples], dtype=torch.long)
     size = files[0][0].numel() * len(files)
     held = size < IN_MEMORY_LIMIT if config.in_memory == "auto" else config.in_memory
@@ -270,24 +242,7 @@ def _part(samples: Sequence[tuple[str, int]], config: DataConfig, name: str, pro
         if config.image_size is None:
             raise DataError("data.image_size: not given; images that are streamed need one size")
         return Part(labels, dataset=files, names=[path for path, _ in samples])
-    return Part(labels, _decoded(files, name, progress))
-
-
-def _decoded(files: _Files, name: str, progress: Progress) -> Tensor:
-    """Decode all files with a few threads (decoding releases Python's lock)."""
-    first = files[0][0]
-    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
-    with ThreadPoolExecutor(4) as pool:
-        for number, (pixels, _) in enumerate(pool.map(files.__getitem__, range(len(files)), chunksize=64)):
-            if pixels.shape != first.shape:
-                raise DataError(
-                    f"data.image_size: not given, but images differ in size: '{files.files[number][0]}' is "
-                    f"{pixels.shape[2]}x{pixels.shape[1]}, the first is {first.shape[2]}x{first.shape[1]}"
-                )
-            images[number] = pixels
-            if number % 500 == 499 or number == len(files) - 1:
-                progress(f"reading {name}", number + 1, len(files), "")
-    return images
+    return Part(labels, decoded(files, name, progress))
 
 
 def _shape(part: Part) -> tuple[int, int, int]:

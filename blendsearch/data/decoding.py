@@ -1,0 +1,133 @@
+"""Image files as uint8 pixels: whatever a file's numbers mean is scaled to 0..255, or the file is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from blendsearch.errors import DataError
+from blendsearch.progress import Progress
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+WIDENED = ("PNG", "PPM")
+"""Formats whose grey values of 16 bits some versions of Pillow give as mode I, of 32 bits."""
+
+
+class ImageFiles(Dataset[Any]):
+    """Image files of a class tree, decoded to uint8 [C, H, W], short side to `size` and centre-cropped.
+
+    mode: "RGB" (C = 3) or "L" (grey, C = 1). DataError, which names the file, where `pixels` raises one.
+    """
+
+    def __init__(self, files: Sequence[tuple[str, int]], size: int | None, mode: str) -> None:
+        self.files, self.size, self.mode = files, size, mode
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return an image and its label."""
+        from torchvision.transforms.v2 import functional as T
+
+        path, label = self.files[index]
+        array = pixels(path, self.mode)
+        image = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
+        if self.size is not None and tuple(image.shape[1:]) != (self.size, self.size):
+            image = T.center_crop(T.resize(image, [self.size], antialias=True), [self.size, self.size])
+        return image.contiguous(), label
+
+
+def decoded(files: ImageFiles, name: str, progress: Progress) -> Tensor:
+    """Decode all files with a few threads (decoding releases Python's lock), uint8 [N, C, H, W]."""
+    first = files[0][0]
+    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        for number, (image, _) in enumerate(pool.map(files.__getitem__, range(len(files)), chunksize=64)):
+            if image.shape != first.shape:
+                raise DataError(
+                    f"data.image_size: not given, but images differ in size: '{files.files[number][0]}' is "
+                    f"{image.shape[2]}x{image.shape[1]}, the first is {first.shape[2]}x{first.shape[1]}"
+                )
+            images[number] = image
+            if number % 500 == 499 or number == len(files) - 1:
+                progress(f"reading {name}", number + 1, len(files), "")
+    return images
+
+
+def pixels(path: str, mode: str) -> np.ndarray:
+    """Read a file as uint8 [H, W, 3] (mode "RGB") or [H, W] (mode "L").
+
+    Grey values of 16 bits lose their lower byte, as Pillow does with colours of 16 bits; floating-point ones are
+    taken for 0..1. Transparency is dropped, as torchvision does. Raises DataError for a file that cannot be read,
+    and for one of whose numbers it cannot be known what stands for white.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return np.array(_eight_bits(image, path).convert(mode))
+    # SyntaxError: Pillow's word for a broken PNG; ValueError: for a colour space that it cannot convert.
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise DataError(f"data.root: '{path}' cannot be read as an image ({error})") from None
+
+
+def _eight_bits(image: Image, path: str) -> Image:
+    """Return an image with the same picture in 8 bits a channel, without transparency."""
+    from PIL import Image
+
+    if image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format in WIDENED):
+        return Image.fromarray(_from_sixteen_bits(np.array(image), path))
+    if image.mode == "I":
+        raise DataError(
+            f"data.root: '{path}' holds whole numbers of 32 bits, of which it is not known what stands for white; "
+            "allowed: 8 or 16 bits a channel, or floating-point values in 0..1"
+        )
+    if image.mode == "F":
+        return Image.fromarray(_from_floats(np.array(image), path))
+    if image.mode.endswith("A") or "transparency" in image.info:
+        return _opaque(image, path)
+    return image
+
+
+def _from_sixteen_bits(values: np.ndarray, path: str) -> np.ndarray:
+    """Return the upper bytes, uint8 [H, W], unless that would leave nothing of the picture."""
+    if 0 < values.max() < 256:
+        raise DataError(
+            f"data.root: '{path}' has 16 bits a pixel but no value above {values.max()}: as 16 bits it is black, as 8 "
+            "bits it is not; save it with 8 bits, or with values that span 0..65535"
+        )
+    return (values // 256).astype(np.uint8)
+
+
+def _from_floats(values: np.ndarray, path: str) -> np.ndarray:
+    """Return values in 0..1 as uint8 [H, W]."""
+    if not np.isfinite(values).all():
+        raise DataError(f"data.root: '{path}' has values that are NaN or infinite; allowed: values in 0..1")
+    if values.min() < 0 or values.max() > 1:
+        raise DataError(
+            f"data.root: '{path}' has floating-point values {values.min():g} to {values.max():g}, of which it is not "
+            "known what stands for white; allowed: values in 0..1, or 8 or 16 bits a channel"
+        )
+    return np.round(values * 255).astype(np.uint8)
+
+
+def _opaque(image: Image, path: str) -> Image:
+    """Return an image's colours alone, as RGB, unless the picture is in its transparency alone."""
+    rgba = image.convert("RGBA")  # at once to RGB, Pillow warns of a palette with transparency
+    values = np.array(rgba).reshape(-1, 4)
+    *colours, alpha = (values != values[0]).any(0)
+    if alpha and not any(colours):
+        raise DataError(
+            f"data.root: '{path}' has one colour all over and its picture in the transparency, which is dropped; "
+            "save it upon a background"
+        )
+    return rgba.convert("RGB")
