@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from blendsearch.config import DataConfig
+from blendsearch.data.class_folders import find_layout
 from blendsearch.data.decoding import ImageFiles, decoded
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress
@@ -155,43 +156,35 @@ def folder(config: DataConfig, progress: Progress) -> Source:
     """Any tree of class folders: root/train/CLASS/*.jpg with root/test or root/val beside it, or root/CLASS/*.jpg.
 
     Images are read in colour, or as grey values when `mean` (or `std`) has one number. Where nobody labelled any:
-    root/unlabelled/*.jpg with root/test/CLASS/*.jpg (or val) beside it.
+    root/unlabelled/*.jpg with root/test/CLASS/*.jpg (or val) beside it. The part held out may also be called
+    testing, valid, validation, eval or dev, and train training.
     """
     root = needed_root(config)
-    if (root / "unlabelled").is_dir() and not (root / "train").is_dir():
-        return _unlabelled(root, config, progress)
-    if (root / "train").is_dir():
-        test_root = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-        train, classes = _folder_part(root / "train", config, "train", progress)
-        test = None
-        if test_root is not None:
-            test, test_classes = _folder_part(test_root, config, test_root.name, progress)
-            if test_classes != classes:
-                odd = sorted(set(classes) ^ set(test_classes))
-                raise DataError(
-                    f"data.root: '{root}': train and {test_root.name} differ in classes: {', '.join(odd[:5])}"
-                )
-    else:
-        train, classes = _folder_part(root, config, "images", progress)
-        test = None
+    layout = find_layout(root)
+    if not layout.labelled:
+        assert layout.test is not None
+        part = _unlabelled_part(layout.train, config, progress)
+        test, classes = _folder_part(layout.test, config, layout.test.name, progress)
+        return Source(part, test, classes, *_usual_channels(config), _shape(part), labelled=False)
+    name = "images" if layout.train == root else layout.train.name
+    train, classes = _folder_part(layout.train, config, name, progress)
+    if layout.test is None:
+        return Source(train, None, classes, *_usual_channels(config), _shape(train))
+    test, test_classes = _folder_part(layout.test, config, layout.test.name, progress)
+    if test_classes != classes:
+        odd = ", ".join(sorted(set(classes) ^ set(test_classes))[:5])
+        raise DataError(f"data.root: '{root}': {name} and {layout.test.name} differ in classes: {odd}")
     return Source(train, test, classes, *_usual_channels(config), _shape(train))
 
 
-def _unlabelled(root: Path, config: DataConfig, progress: Progress) -> Source:
-    """Return images without labels, with the classes of the test part."""
+def _unlabelled_part(root: Path, config: DataConfig, progress: Progress) -> Part:
+    """Return the images of a folder and of those in it; 0 stands for every label."""
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    test_root = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-    if test_root is None:
-        raise DataError(
-            f"data.root: '{root}': no test or val beside unlabelled; a test part in class folders is needed"
-        )
-    found = sorted(path for path in (root / "unlabelled").rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
     if not found:
-        raise DataError(f"data.root: '{root / 'unlabelled'}' holds no image (allowed: {', '.join(IMG_EXTENSIONS)})")
-    part = _part([(str(path), 0) for path in found], config, "unlabelled", progress)
-    test, classes = _folder_part(test_root, config, test_root.name, progress)
-    return Source(part, test, classes, *_usual_channels(config), _shape(part), labelled=False)
+        raise DataError(f"data.root: '{root}' holds no image (allowed: {', '.join(IMG_EXTENSIONS)})")
+    return _part([(str(path), 0) for path in found], config, "unlabelled", progress)
 
 
 def _usual_channels(config: DataConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:

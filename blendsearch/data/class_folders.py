@@ -1,0 +1,158 @@
+"""Which folders of a tree are its parts and which are its classes; where both can be meant, neither is guessed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blendsearch.errors import DataError
+
+TRAIN = ("train", "training")
+HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "dev")
+"""Names of parts, in small or capital letters; one of the second is the test part."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders to read. test: None where no part is held out. labelled: whether `train` holds class folders."""
+
+    train: Path
+    test: Path | None = None
+    labelled: bool = True
+
+
+@dataclass
+class _Tree:
+    """The folders beneath a root that hold an image, by what they can be.
+
+    parts: named as parts, with class folders. classes: named as parts, but with images of their own, as a class has.
+    mixed: named as parts, with both. others: named otherwise.
+    """
+
+    root: Path
+    parts: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    mixed: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+def find_layout(root: Path) -> Layout:
+    """Tell the parts of a tree: root/train/CLASS with root/test/CLASS, root/unlabelled with it, or root/CLASS.
+
+    A folder with the name of a part is one when it holds class folders, and a class when it holds images. Raises
+    DataError, which names both readings, where the folders beside it say otherwise, and where one would be left out.
+    """
+    tree = _sorted_out(root)
+    if (root / "unlabelled").is_dir() and not _named(tree.parts, TRAIN):
+        return _unlabelled(tree)
+    if tree.mixed:
+        raise DataError(
+            f"data.root: '{root / tree.mixed[0]}' holds both images and class folders; a part holds class folders "
+            "alone, a class images alone"
+        )
+    if not tree.parts:
+        return _flat(tree)
+    if tree.others or tree.classes:
+        raise DataError(_both_readings(tree))
+    train, held_out = _named(tree.parts, TRAIN), _named(tree.parts, HELD_OUT)
+    if not train:
+        raise DataError(
+            f"data.root: '{root}' holds {_listed(held_out)}, with class folders, but no train beside it; "
+            f"give the folder to be split, such as '{root / held_out[0]}', or add train"
+        )
+    return Layout(root / _only(tree, train, "train"), _test(tree, held_out))
+
+
+def _sorted_out(root: Path) -> _Tree:
+    tree = _Tree(root)
+    for name in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
+        if not _named([name], TRAIN + HELD_OUT):
+            # Hidden folders are those of editors and file managers.
+            if not name.startswith(".") and _holds_image(root / name):
+                tree.others.append(name)
+            continue
+        images = any(_is_image(entry.name) for entry in os.scandir(root / name) if entry.is_file())
+        folders = any(_holds_image(Path(entry)) for entry in os.scandir(root / name) if entry.is_dir())
+        if images or folders:
+            (tree.mixed if images and folders else tree.classes if images else tree.parts).append(name)
+    return tree
+
+
+def _flat(tree: _Tree) -> Layout:
+    """Return the root as a class tree; where no class has another name than a part's, that is a guess."""
+    if tree.classes and not tree.others:
+        raise DataError(
+            f"data.root: '{tree.root}' holds {_listed(tree.classes)} with images directly in it: as a part it needs "
+            f"class folders ({tree.classes[0]}/CLASS/*.jpg), as a class others beside it or a name that is no part's"
+        )
+    return Layout(tree.root)
+
+
+def _unlabelled(tree: _Tree) -> Layout:
+    root, held_out = tree.root, _named(tree.parts, HELD_OUT)
+    if not held_out:
+        raise DataError(
+            f"data.root: '{root}': no test or val beside unlabelled; a test part in class folders is needed"
+        )
+    left_out = [name for name in tree.others if name != "unlabelled"] + tree.classes + tree.mixed
+    if left_out:
+        raise DataError(
+            f"data.root: '{root}': {_listed(left_out)} would be left out: of a tree with unlabelled, that and one part "
+            f"in class folders ({held_out[0]}) are read; move it elsewhere"
+        )
+    return Layout(root / "unlabelled", _test(tree, held_out), labelled=False)
+
+
+def _test(tree: _Tree, held_out: list[str]) -> Path | None:
+    """Return the part held out; one without an image is returned too, since what is amiss with it is told later."""
+    empty = [entry.name for entry in os.scandir(tree.root) if entry.is_dir() and _named([entry.name], HELD_OUT)]
+    found = held_out or sorted(empty)
+    return tree.root / _only(tree, found, "test") if found else None
+
+
+def _only(tree: _Tree, names: list[str], part: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    raise DataError(
+        f"data.root: '{tree.root}' holds {_listed(names)}, but one {part} part is read (the images to search on are "
+        "drawn from train); move the others elsewhere, or their images into train"
+    )
+
+
+def _both_readings(tree: _Tree) -> str:
+    parts, beside = _listed(tree.parts), _listed(tree.others + tree.classes)
+    if not tree.others:
+        return (
+            f"data.root: '{tree.root}': {parts} holds class folders, as a part does, but {beside} holds images "
+            f"directly, as a class does; sort the images of {beside} into class folders, or move it elsewhere"
+        )
+    return (
+        f"data.root: '{tree.root}': {parts} can be a part, with class folders in it, or a class, with {beside} beside "
+        f"it; for a part move {beside} elsewhere or into its class folders, for a class put the images of {parts} "
+        "directly into it"
+    )
+
+
+def _named(names: Iterable[str], allowed: tuple[str, ...]) -> list[str]:
+    return [name for name in names if name.lower() in allowed]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _holds_image(folder: Path) -> bool:
+    return any(_is_image(name) for name in _files(folder))
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for _, _, names in os.walk(folder, followlinks=True):  # links, as torchvision follows them
+        yield from names
+
+
+def _is_image(name: str) -> bool:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    return name.lower().endswith(IMG_EXTENSIONS)
