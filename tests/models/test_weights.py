@@ -92,7 +92,7 @@ def test_files_that_are_no_weights_are_one_line(tmp_path):
     for name, words in {
         "text.pt": "cannot be read",
         "text.safetensors": "cannot be read",
-        "weights.bin": "ends in '.bin', allowed: .pt, .pth, .th, .safetensors",
+        "weights.bin": "ends in '.bin', allowed: .pt, .pth, .th, .ckpt, .safetensors",
         "code.pt": "pickled code is never run",
         "none.pt": "no table of tensors",
         "absent.pt": "is no file",
