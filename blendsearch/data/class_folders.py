@@ -44,6 +44,8 @@ def find_layout(root: Path) -> Layout:
     A folder with the name of a part is one when it holds class folders, and a class when it holds images. Raises
     DataError, which names both readings, where the folders beside it say otherwise, and where one would be left out.
     """
+    if not root.is_dir():
+        raise DataError(f"data.root: '{root}' is no folder, and a tree of class folders is none to be downloaded")
     tree = _sorted_out(root)
     if (root / "unlabelled").is_dir() and not _named(tree.parts, TRAIN):
         return _unlabelled(tree)

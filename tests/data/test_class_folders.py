@@ -120,3 +120,7 @@ def test_beside_unlabelled_images_nothing_is_left_out(tmp_path):
 def test_unlabelled_beside_train_is_named(tmp_path):
     fill(tmp_path, "train/cat", "train/dog", "test/cat", "test/dog", "unlabelled")
     assert "with unlabelled beside it" in refused(tmp_path)
+
+
+def test_a_root_that_download_does_not_make_is_named(tmp_path):
+    assert "is no folder" in refused(tmp_path / "nowhere", download=True)
