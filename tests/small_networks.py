@@ -62,6 +62,17 @@ def priced(structure):
     return structure
 
 
+class NormWithActivation(nn.BatchNorm2d):
+    """A batch norm that holds its activation, as timm's do."""
+
+    def __init__(self, width, activation=None):
+        super().__init__(width)
+        self.act = activation or nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
 class OptionA(nn.Module):
     """Two residual blocks, the second behind a zero-padding shortcut."""
 
@@ -192,6 +203,7 @@ __all__ = [
     "Dense",
     "FullyConvolutional",
     "Mixed",
+    "NormWithActivation",
     "OptionA",
     "Shared",
     "Shuffled",

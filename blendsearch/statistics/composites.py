@@ -7,7 +7,7 @@ zennit's rules include the bias, they are used with it set to zero.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +18,13 @@ from blendsearch.errors import StructureError
 from blendsearch.statistics.contributions import EPSILON, Rule, Shares, Sums, stabilised
 from blendsearch.structure.trace import NORMS
 
-CONVOLUTIONS = (nn.modules.conv._ConvNd,)
-
 
 @dataclass(frozen=True)
 class Composite:
-    """A rule for convolutions and one for linear layers."""
+    """A rule for convolutions and one for linear layers, whether modules or functions."""
 
     convolution: Rule
     dense: Rule
-
-    def rules(self, layers: Iterable[nn.Module]) -> dict[nn.Module, Rule]:
-        """Return the rule of every layer that has weights to share by."""
-        kinds = ((CONVOLUTIONS, self.convolution), ((nn.Linear,), self.dense))
-        return {layer: rule for layer in layers for kind, rule in kinds if isinstance(layer, kind)}
 
 
 def all_to_positive(sums: Sums, relevance: Tensor) -> Shares:
@@ -104,15 +97,11 @@ def gamma() -> Composite:
     return Composite(GAMMA, SHARED_BIAS_EPSILON)
 
 
-def weighted_layers(network: nn.Module) -> list[nn.Module]:
-    """Return the layers that need a rule; raise StructureError for one that has none, by its path."""
-    found: list[nn.Module] = []
+def check_norms(network: nn.Module) -> None:
+    """Raise StructureError for a batch norm that no rule can serve, by its path."""
     for path, module in network.named_modules():
-        if isinstance(module, (*CONVOLUTIONS, nn.Linear, *NORMS)):
-            if isinstance(module, NORMS) and module.running_mean is None:
-                raise StructureError(f"relevance: batch norm '{path}' keeps no running statistics to fold")
-            found.append(module)
-    return found
+        if isinstance(module, NORMS) and module.running_mean is None:
+            raise StructureError(f"relevance: batch norm '{path}' keeps no running statistics to fold")
 
 
 def fold_norms(network: nn.Module, followers: Mapping[str, str], images: Tensor) -> None:
@@ -143,17 +132,34 @@ def _fold(network: nn.Module, path: str, norm_path: str) -> Callable[[], None]:
     layer: Any = network.get_submodule(path)
     norm: Any = network.get_submodule(norm_path)
     foldable = isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear) and isinstance(norm, NORMS)
-    if not foldable or norm.running_mean is None or norm.running_var is None:
+    plain = "weight" in layer._parameters  # one that is computed from others cannot be set
+    if not foldable or not plain or norm.running_mean is None or norm.running_var is None:
         return lambda: None
     weight, bias = layer.weight, layer.bias
     scale = (norm.running_var + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight)
     shift = (0.0 if bias is None else bias) - norm.running_mean
     layer.weight = nn.Parameter(weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), requires_grad=False)
     layer.bias = nn.Parameter(shift * scale + (0.0 if norm.bias is None else norm.bias), requires_grad=False)
-    network.set_submodule(norm_path, nn.Identity())
+    restore = _without_norm(network, norm_path)
 
     def undo() -> None:
         layer.weight, layer.bias = weight, bias
-        network.set_submodule(norm_path, norm)
+        restore()
+
+    return undo
+
+
+def _without_norm(network: nn.Module, path: str) -> Callable[[], None]:
+    """Make a batch norm do nothing, and return what undoes it; what a subclass does besides, it still does."""
+    norm: Any = network.get_submodule(path)
+    if type(norm).forward is nn.modules.batchnorm._BatchNorm.forward:
+        network.set_submodule(path, nn.Identity())
+        return lambda: network.set_submodule(path, norm)
+    kept = norm.eps, norm.running_mean, norm.running_var, norm.weight, norm.bias
+    norm.eps, norm.running_mean = 0.0, torch.zeros_like(norm.running_mean)  # x / sqrt(1 + 0), to the last digit
+    norm.running_var, norm.weight, norm.bias = torch.ones_like(norm.running_var), None, None
+
+    def undo() -> None:
+        norm.eps, norm.running_mean, norm.running_var, norm.weight, norm.bias = kept
 
     return undo

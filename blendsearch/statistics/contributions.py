@@ -8,12 +8,12 @@ Source: Bach et al., PLoS ONE 2015; Montavon et al., Layer-Wise Relevance Propag
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 EPSILON = 1e-6
 
@@ -56,58 +56,70 @@ def in_proportion(sums: Sums, relevance: Tensor) -> Shares:
     return share, share
 
 
-class LinearPart:
-    """A layer without its bias, as a linear map with its weights, their positive or their negative part.
+CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+FUNCTIONS = {
+    "linear": ("input", "weight", "bias"),
+    **{f"conv{n}d": CONVOLUTION for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": TRANSPOSED for n in (1, 2, 3)},
+}
+"""The functions that share by weights, with the names of their arguments in order."""
 
-    layer: a convolution, transposed convolution or linear layer, whose weights stay as they are. call: its forward.
+
+class LinearPart:
+    """A call of one of FUNCTIONS without its bias, as a linear map with its weights, their positive or negative part.
+
+    function: that of this name, called with `arguments`, of which the input is not used.
     """
 
-    def __init__(self, layer: Any, call: Callable[[Tensor], Tensor]) -> None:
-        self.layer = layer
-        self.call = call
-        weight: Tensor = self.layer.weight.detach()
-        self.whole = nn.Parameter(weight, requires_grad=False)
-        self.plus = nn.Parameter(weight.clamp(min=0), requires_grad=False)
-        self.minus = nn.Parameter(weight.clamp(max=0), requires_grad=False)
+    def __init__(self, name: str, function: Callable[..., Tensor], arguments: Mapping[str, Any]) -> None:
+        self.dense, self.transposed = name == "linear", "transpose" in name
+        self.function = function
+        self.options = {key: value for key, value in arguments.items() if key not in ("input", "weight", "bias")}
+        self.whole: Tensor = arguments["weight"].detach().float()
+        self.plus, self.minus = self.whole.clamp(min=0), self.whole.clamp(max=0)
+        self._bias: Tensor | None = arguments.get("bias")
 
     def bias(self, output: Tensor) -> Tensor:
         """Return the bias in a shape that broadcasts to `output`."""
-        if self.layer.bias is None:
+        if self._bias is None:
             return output.new_zeros(())
-        bias: Tensor = self.layer.bias.detach()
-        return bias if isinstance(self.layer, nn.Linear) else bias.reshape(-1, *[1] * (output.dim() - 2))
+        bias = self._bias.detach().float()
+        return bias if self.dense else bias.reshape(-1, *[1] * (output.dim() - 2))
 
-    def forward(self, weight: nn.Parameter, given: Tensor) -> Tensor:
+    def forward(self, weight: Tensor, given: Tensor) -> Tensor:
         """Return the map's outputs with these weights."""
-        kept = self.layer.weight, self.layer.bias
-        self.layer.weight, self.layer.bias = weight, None
-        try:
-            return self.call(given)
-        finally:
-            self.layer.weight, self.layer.bias = kept
+        return self.function(given, weight, **self.options)
 
-    def backward(self, weight: nn.Parameter, given: Tensor, shares: Tensor) -> Tensor:
+    def backward(self, weight: Tensor, given: Tensor, shares: Tensor) -> Tensor:
         """Return the transposed map of `shares`; `given` is an input, for its shape."""
-        layer = self.layer
-        if isinstance(layer, nn.Linear):
+        if self.dense:
             return shares @ weight
-        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        padding = self.options.get("padding", 0)
+        if isinstance(padding, str):
             with torch.enable_grad():
                 probe = given.detach().requires_grad_()
                 return torch.autograd.grad(self.forward(weight, probe), probe, shares)[0]
         gradients = torch.ops.aten.convolution_backward(
-            shares, given, weight, None, layer.stride, layer.padding, layer.dilation, layer.transposed,
-            layer.output_padding, layer.groups, [True, False, False],
+            shares, given, weight, None, self._sizes("stride", 1), self._sizes("padding", 0),
+            self._sizes("dilation", 1), self.transposed, self._sizes("output_padding", 0),
+            self.options.get("groups", 1), [True, False, False],
         )  # fmt: skip
         found: Tensor = gradients[0]
         return found
+
+    def _sizes(self, option: str, default: int) -> list[int]:
+        """Return an option as one number for each dimension."""
+        value, dims = self.options.get(option, default), self.whole.dim() - 2
+        sizes = [value] if isinstance(value, int) else list(value)
+        return sizes * dims if len(sizes) == 1 else sizes
 
 
 class Contributions:
     """What the inputs of one call of a layer contribute to its outputs."""
 
     def __init__(self, linear: LinearPart, given: Tensor) -> None:
-        self.linear = linear
+        self.linear, given = linear, given.float()  # it may come from inside an autocast
         one_sided = bool(given.amin() >= 0)
         self.positive = given if one_sided else given.clamp(min=0)
         self.negative = None if one_sided else given.clamp(max=0)
@@ -144,7 +156,7 @@ class Contributions:
             result += self.negative * self._back(self.negative, up, down, self.linear.minus, self.linear.plus)
         return result
 
-    def _back(self, given: Tensor, up: Tensor, down: Tensor | None, one: nn.Parameter, other: nn.Parameter) -> Tensor:
+    def _back(self, given: Tensor, up: Tensor, down: Tensor | None, one: Tensor, other: Tensor) -> Tensor:
         if up is down:
             return self.linear.backward(self.linear.whole, given, up)
         found = self.linear.backward(one, given, up)

@@ -1,7 +1,8 @@
 """Layer-wise relevance propagation through any network: the backward pass carries relevance in place of gradients.
 
-Convolutions and linear layers follow a rule (composites.py), batch norms that could not be folded are scalings.
-Everything else is caught as the function it is, whether a module or a call in `forward`, and conserves relevance:
+Everything is caught as the function it is, whether a module or a call in `forward`, and conserves relevance:
+- convolutions and linear layers follow a rule (composites.py);
+- batch norms that could not be folded are scalings;
 - additions and subtractions split it in proportion to the operands (zennit's Norm rule for sums);
 - averages and sums over positions split it in proportion to the values (Norm for poolings);
 - activations and scalings by constants or gates pass it on (Pass);
@@ -19,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.errors import StructureError
-from blendsearch.statistics.contributions import Contributions, LinearPart, Rule, stabilised
-from blendsearch.structure.trace import ACTIVATIONS, NORMS, CallCounter
+from blendsearch.statistics.composites import Composite
+from blendsearch.statistics.contributions import FUNCTIONS, Contributions, LinearPart, Rule, stabilised
+from blendsearch.structure.trace import ACTIVATIONS, CallCounter
 
 AVERAGES = frozenset(
     ["mean", "sum", *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))]  # linear, no weights
@@ -28,9 +30,8 @@ AVERAGES = frozenset(
 SCALINGS = frozenset(["mul", "multiply", "__mul__", "__rmul__", "div", "divide", "true_divide", "__truediv__"])
 SUBTRACTIONS = frozenset(["sub", "subtract", "__sub__"])
 WITHOUT_RULE = frozenset([
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "bilinear",
-    "matmul", "__matmul__", "mm", "bmm", "einsum", "baddbmm", "addmm", "batch_norm", "layer_norm", "group_norm",
-    "instance_norm", "local_response_norm", "rms_norm", "normalize", "softmax", "log_softmax",
+    "convolution", "bilinear", "matmul", "__matmul__", "mm", "bmm", "einsum", "baddbmm", "addmm", "layer_norm",
+    "group_norm", "instance_norm", "local_response_norm", "rms_norm", "normalize", "softmax", "log_softmax",
     "scaled_dot_product_attention", "multi_head_attention_forward", "__rsub__", "rsub", "__rtruediv__", "__pow__",
     "pow", "exp", "sqrt", "rsqrt", "reciprocal",
 ])  # fmt: skip
@@ -46,25 +47,26 @@ class Layer(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, given: Tensor, linear: LinearPart, rule: Callable[[], Rule]) -> Tensor:
+    def forward(
+        ctx: Any, given: Tensor, linear: LinearPart, call: Callable[[Tensor], Tensor], rule: Callable[[], Rule]
+    ) -> Tensor:
         ctx.save_for_backward(given)
         ctx.linear, ctx.rule, ctx.contributions = linear, rule, None
-        return linear.call(given)
+        return call(given)
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor) -> Any:
         if ctx.contributions is None:
             ctx.contributions = Contributions(ctx.linear, ctx.saved_tensors[0].detach())
-        return ctx.contributions.relevance(ctx.rule(), arriving[0]), None, None
+        return ctx.contributions.relevance(ctx.rule(), arriving[0].float()), None, None, None
 
 
 class Scale(torch.autograd.Function):
     """A batch norm that could not be folded, a scaling of each value by the epsilon rule; the shift takes its part."""
 
     @staticmethod
-    def forward(ctx: Any, given: Tensor, norm: Any, call: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(ctx: Any, given: Tensor, slope: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
         output = call(given)
-        slope = (norm.running_var + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight)
         ctx.save_for_backward(given * slope.reshape(1, -1, *[1] * (given.dim() - 2)) / stabilised(output))
         return output
 
@@ -131,30 +133,16 @@ class Share(torch.autograd.Function):
 
 
 class Redistribution(CallCounter):
-    """Inside this context, and with `layers` prepared, calls of the network carry relevance backwards.
+    """Inside this context, calls of a network whose weights need no gradient carry relevance backwards.
 
-    rules: layer -> rule, by module; may be changed between passes. Raises StructureError for a function that mixes
-    channels or normalises and has no rule, by name.
+    composite: whose rules are followed; may be changed between backward passes. Raises StructureError for a function
+    that mixes channels or normalises and has no rule, by name.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.rules: dict[nn.Module, Rule] = {}
-
-    def prepare(self, layer: nn.Module) -> None:
-        """Make a layer (of a copy that is ours) follow its rule in `rules`; a batch norm is a scaling."""
-        call = layer.forward
-        linear = None if isinstance(layer, NORMS) else LinearPart(layer, call)
-
-        def forward(given: Tensor) -> Tensor:
-            with self.paused():
-                if linear is None:
-                    result: Tensor = Scale.apply(given, layer, call)
-                else:
-                    result = Layer.apply(given, linear, lambda: self.rules[layer])
-            return result
-
-        layer.forward = forward
+        self.composite: Composite | None = None
+        self._linear: dict[tuple[int, int, str], LinearPart] = {}
 
     def on_addition(self, index: int, inputs: Given, output: Tensor) -> Tensor:
         return combined(inputs[0], inputs[1], output)
@@ -164,12 +152,17 @@ class Redistribution(CallCounter):
     ) -> Any:
         name = getattr(func, "__name__", "")
         kwargs = kwargs or {}
-        if self._paused or not any(isinstance(value, Tensor) and value.requires_grad for value in args):
+        given = (*args, *kwargs.values())
+        if self._paused or not any(isinstance(value, Tensor) and value.requires_grad for value in given):
             return super().__torch_function__(func, types, args, kwargs)
+        if name in FUNCTIONS:
+            return self._layer(name, func, dict(zip(FUNCTIONS[name], args, strict=False)) | kwargs)
+        if name == "batch_norm":
+            return normalised(func, dict(zip(norm_arguments(func), args, strict=False)) | kwargs)
         if name in WITHOUT_RULE:
             raise StructureError(
                 f"relevance: the network calls '{name}' as a function, for which there is no rule of relevance; "
-                "convolutions, linear layers and batch norms as modules, additions, poolings and activations have one"
+                "convolutions, linear layers, batch norms, additions, poolings and activations have one"
             )
         if kwargs.get("inplace"):
             return self._overwrite(args, self.__torch_function__(func, types, args, {**kwargs, "inplace": False}))
@@ -178,10 +171,55 @@ class Redistribution(CallCounter):
             return self._overwrite(args, self.__torch_function__(plain, types, args, kwargs))
         return super().__torch_function__(carrying(name, func), types, args, kwargs)
 
+    def _layer(self, name: str, func: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+        """Call a convolution or a linear function whose relevance follows the composite's rule for it."""
+        given, weight, bias = arguments["input"], arguments["weight"], arguments.get("bias")
+        if weight.requires_grad:
+            raise StructureError(f"relevance: '{name}' is called with weights that depend on the image; it has no rule")
+        rest = {key: value for key, value in arguments.items() if key not in ("input", "weight", "bias")}
+        key = (id(weight), id(bias), repr(rest))
+        linear = self._linear.get(key) or LinearPart(name, func, arguments)
+        if isinstance(weight, nn.Parameter):  # it stays, and so does its identity
+            self._linear[key] = linear
+
+        def rule() -> Rule:
+            assert self.composite is not None
+            return self.composite.dense if linear.dense else self.composite.convolution
+
+        result: Tensor = Layer.apply(given, linear, lambda value: func(value, weight, bias, **rest), rule)
+        return result
+
     @staticmethod
     def _overwrite(args: Given, output: Tensor) -> Tensor:
         target: Tensor = args[0]
         return target.copy_(output)
+
+
+def norm_arguments(func: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a batch norm function's arguments in order; there are two such functions."""
+    if func is torch.batch_norm:
+        return "input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps", "cudnn_enabled"
+    return "input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"
+
+
+def normalised(func: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+    """Call a batch norm function with fixed statistics, as a scaling; one without a shift hands all relevance on."""
+    mean, variance = arguments["running_mean"], arguments["running_var"]
+    if mean is None or arguments.get("training"):
+        raise StructureError("relevance: the network calls 'batch_norm' without running statistics")
+    rest = {key: value for key, value in arguments.items() if key != "input"}
+    weight, bias = arguments.get("weight"), arguments.get("bias")
+
+    def call(value: Tensor) -> Tensor:
+        return func(input=value, **rest)
+
+    result: Tensor
+    if not mean.any() and (bias is None or not bias.any()):
+        result = Pass.apply(arguments["input"], call)
+    else:
+        slope = (variance + arguments.get("eps", 1e-5)).rsqrt() * (1.0 if weight is None else weight)
+        result = Scale.apply(arguments["input"], slope, call)
+    return result
 
 
 def combined(a: Any, b: Any, output: Tensor, sign: float = 1.0) -> Tensor:

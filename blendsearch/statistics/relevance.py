@@ -19,7 +19,7 @@ from blendsearch.compute import Compute
 from blendsearch.errors import StructureError, unknown_name
 from blendsearch.registry import Registry
 from blendsearch.statistics import composites
-from blendsearch.statistics.composites import Composite, fold_norms, weighted_layers
+from blendsearch.statistics.composites import Composite, check_norms, fold_norms
 from blendsearch.statistics.labels import check_integers, check_labels
 from blendsearch.statistics.redistribution import Redistribution
 from blendsearch.structure.trace import CallCounter, Site
@@ -61,42 +61,47 @@ class LayerwiseRelevance(Redistribution):
 
     def __init__(self, network: nn.Module, sites: Iterable[Site]) -> None:
         super().__init__()
+        check_norms(network)
         self.network = network
-        self.layers = weighted_layers(network)
-        for layer in self.layers:
-            self.prepare(layer)
         self.found: Relevance = {}
+        self._unreached: Relevance = {}
+        self._starts: list[Tensor] = []
         self._by_call = {site.index: site for site in sites if site.index >= 0}
         for site in sites:
             if site.index < 0:
                 network.get_submodule(site.module).register_forward_hook(self._module_hook(site))
 
-    def _module_hook(self, site: Site) -> Callable[[nn.Module, object, Tensor], None]:
+    def _module_hook(self, site: Site) -> Callable[[nn.Module, object, Tensor], Tensor]:
         return lambda module, inputs, output: self._listen(site, output)
 
     def on_activation(self, index: int, inputs: tuple[object, ...], output: Tensor) -> Tensor:
-        if index in self._by_call:
-            self._listen(self._by_call[index], output)
-        return output
+        return self._listen(self._by_call[index], output) if index in self._by_call else output
 
-    def _listen(self, site: Site, output: Tensor) -> None:
+    def _listen(self, site: Site, output: Tensor) -> Tensor:
+        output = _begun(output, self._starts)
+        self._unreached[site] = output.new_zeros(output.shape[:2], dtype=torch.float)
         if output.requires_grad:
-            output.register_hook(lambda arriving: self.found.__setitem__(site, arriving.sum((2, 3))))
+            output.register_hook(lambda arriving: self.found.__setitem__(site, arriving.float().sum((2, 3))))
+        return output
 
     def __call__(
         self, images: Tensor, labels: Tensor, composites: Iterable[Composite]
     ) -> Iterator[tuple[Relevance, Tensor]]:
-        """Yield the relevance at every site and at the input [N, C, H, W] by each composite, from one forward pass."""
+        """Yield the relevance at every site and at the input [N, C, H, W] by each composite, from one forward pass.
+
+        Zero at sites that no relevance reaches: inside of gates, or before a part that autograd does not see.
+        """
         self.activations, self.additions = 0, 0
         given = images.detach().clone().requires_grad_()
+        self._unreached, self._starts = {}, [given]
         with torch.enable_grad():
             with self:
                 logits = self.network(given)
             start = true_logits(logits, labels)
         for composite in composites:
-            self.rules, self.found = composite.rules(self.layers), {}
-            (arrived,) = torch.autograd.grad(start, given, start.detach(), retain_graph=True)
-            yield self.found, arrived
+            self.composite, self.found = composite, {}
+            arrived = _gradients(start, self._starts, start.detach(), again=True)[0]
+            yield self._unreached | self.found, arrived
 
 
 class MapGradients(CallCounter):
@@ -107,6 +112,7 @@ class MapGradients(CallCounter):
         self.network = network
         self.maps: dict[Site, Tensor] = {}
         self.gradients: dict[Site, Tensor] = {}
+        self._starts: list[Tensor] = []
         self._by_call = {site.index: site for site in sites if site.index >= 0}
         for site in sites:
             if site.index < 0:
@@ -115,32 +121,54 @@ class MapGradients(CallCounter):
     def _module_hook(self, site: Site) -> Callable[[nn.Module, object, Tensor], Tensor]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
             with self.paused():
-                self._listen(site, output)
+                output = self._listen(site, output)
             return output.clone()  # the network may add in place to what it gets
 
         return hook
 
     def on_activation(self, index: int, inputs: tuple[object, ...], output: Tensor) -> Tensor:
-        if index in self._by_call:
-            self._listen(self._by_call[index], output)
-        return output
+        return self._listen(self._by_call[index], output) if index in self._by_call else output
 
-    def _listen(self, site: Site, output: Tensor) -> None:
+    def _listen(self, site: Site, output: Tensor) -> Tensor:
+        output = _begun(output, self._starts)
         maps = output.detach()
         # Autograd itself forbids overwriting a ReLU's result; any other the network may still change.
-        self.maps[site] = maps if type(output.grad_fn).__name__ == "ReluBackward0" else maps.clone()
+        self.maps[site] = (maps if type(output.grad_fn).__name__ == "ReluBackward0" else maps.clone()).float()
         if output.requires_grad:
-            output.register_hook(lambda gradient: self.gradients.__setitem__(site, gradient))
+            output.register_hook(lambda gradient: self.gradients.__setitem__(site, gradient.float()))
+        return output
 
     def __call__(self, images: Tensor, labels: Tensor) -> dict[Site, tuple[Tensor, Tensor]]:
-        """Return site -> (maps, gradients), each [N, C, H, W]."""
+        """Return site -> (maps, gradients), each [N, C, H, W]; a gradient that reaches no site is zero there."""
         self.activations, self.maps, self.gradients = 0, {}, {}
         given = images.detach().clone().requires_grad_()
+        self._starts = [given]
         with torch.enable_grad():
             with self:
                 logits = self.network(given)
-            torch.autograd.grad(true_logits(logits, labels).sum(), given)
-        return {site: (maps, self.gradients[site]) for site, maps in self.maps.items() if site in self.gradients}
+            start = true_logits(logits, labels)
+            _gradients(start, self._starts, torch.ones_like(start))
+        reached = self.gradients
+        return {s: (maps, reached[s] if s in reached else torch.zeros_like(maps)) for s, maps in self.maps.items()}
+
+
+def _begun(output: Tensor, starts: list[Tensor]) -> Tensor:
+    """Return maps that autograd follows, where it is on: behind a part without gradients it must begin anew."""
+    if output.requires_grad or not torch.is_grad_enabled():
+        return output
+    output = output.detach().requires_grad_()
+    starts.append(output)
+    return output
+
+
+def _gradients(end: Tensor, starts: list[Tensor], seed: Tensor, again: bool = False) -> tuple[Tensor, ...]:
+    """Return the gradient of `end`, weighted by `seed`, at each of the starts; zero where there is none.
+
+    again: whether this is to be asked for once more.
+    """
+    if not end.requires_grad:
+        return tuple(torch.zeros_like(start) for start in starts)
+    return torch.autograd.grad(end, starts, seed, retain_graph=again, allow_unused=True, materialize_grads=True)
 
 
 def gradient_x_input(end: dict[Site, tuple[Tensor, Tensor]]) -> Relevance:

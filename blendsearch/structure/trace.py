@@ -29,6 +29,8 @@ MIXING = frozenset(
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
+WATCHED = (*CONVOLUTIONS, *NORMS, nn.Linear)
+"""Modules that are followed also where they hold others, such as a batch norm that holds its activation."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Tracer(CallCounter):
         self._hooks = [
             module.register_forward_hook(self._hook(name))
             for name, module in network.named_modules()
-            if not any(module.children())
+            if not any(module.children()) or isinstance(module, WATCHED)
         ]
 
     def close(self) -> None:
@@ -166,18 +168,20 @@ class Tracer(CallCounter):
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
                 return
-            trace = self.trace
+            trace, own = self.trace, self._own.get(id(inputs[0]))
             trace.calls[name] = trace.calls.get(name, 0) + 1
             if name not in trace.order:
                 trace.order.append(name)
             trace.input_shape[name] = tuple(inputs[0].shape)
             trace.output_shape[name] = tuple(output.shape)
-            if isinstance(module, CONVOLUTIONS):
+            # An activation inside the module has settled where the maps are observed; they are no sum's operand.
+            activated = self._pending.get(id(output)) == frozenset()
+            if isinstance(module, CONVOLUTIONS) and not activated:
                 self._mark(output, frozenset([name]), own=name)
-            elif isinstance(module, NORMS) and id(inputs[0]) in self._own:
-                conv = self._own[id(inputs[0])]
-                trace.norm.setdefault(conv, name)
-                self._mark(output, frozenset([conv]), own=conv)
+            elif isinstance(module, NORMS) and own is not None:
+                trace.norm.setdefault(own, name)
+                if not activated:
+                    self._mark(output, frozenset([own]), own=own)
 
         return hook
 

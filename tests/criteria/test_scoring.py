@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_networks import Mixed, Tail, images, randomised
+from small_networks import Mixed, NormWithActivation, Tail, images, randomised
 from torch import nn
 
 from blendsearch.criteria import (
     CRITERIA,
     Criterion,
+    ScoringSetup,
     applicable,
     combine,
     measures_of,
     names,
     rank,
     register_criterion,
+    score_applicable,
     score_groups,
 )
 from blendsearch.criteria.base import FAMILIES
@@ -74,6 +76,28 @@ def test_a_network_without_norms_says_which_criteria_do_not_apply():
     }
     with pytest.raises(BlendsearchError, match=r"criterion 'bn_scale': group 'middle\.0' has no batch norm"):
         score_groups(structure, statistics, ["bn_scale"])
+
+
+def scores_of(network, count=6):
+    """All criteria that apply to a network, and why others do not."""
+    data = [(images(count, seed=3), torch.arange(count) % 3)]
+    return score_applicable(network.eval(), Structure.of(network, images()), data, names(), ScoringSetup())
+
+
+def test_a_norm_that_holds_its_activation_gets_the_scores_of_norm_and_activation():
+    def build(*norms):
+        parts = (nn.Conv2d(6, 5, 3), nn.Conv2d(5, 4, 3), nn.Conv2d(4, 5, 1))
+        return Tail(*(module for conv, norm in zip(parts, norms, strict=True) for module in (conv, *norm)), last=5)
+
+    together = randomised(build([NormWithActivation(5)], [NormWithActivation(4)], [NormWithActivation(5)]))
+    apart = build(*([nn.BatchNorm2d(width), nn.ReLU()] for width in (5, 4, 5)))
+    apart.load_state_dict(dict(zip(apart.state_dict(), together.state_dict().values(), strict=True)))
+    observed, other = scores_of(together), scores_of(apart)
+    expected = {n: dict(zip(observed.scores[n], groups.values(), strict=True)) for n, groups in other.scores.items()}
+    assert observed.left_out.keys() == other.left_out.keys() == {"subjective"}
+    for name in names():
+        if name not in other.left_out and not CRITERIA.get(name).seeded:
+            torch.testing.assert_close(observed.scores[name], expected[name], msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_measures_of():

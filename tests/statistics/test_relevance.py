@@ -20,6 +20,7 @@ from blendsearch.models.zoo import MODELS
 from blendsearch.statistics import gather
 from blendsearch.statistics.composites import SHARED_BIAS_EPSILON, Composite
 from blendsearch.statistics.contributions import Contributions, LinearPart, Rule, in_proportion
+from blendsearch.statistics.redistribution import Redistribution
 from blendsearch.statistics.relevance import (
     COMPOSITES,
     GRADIENT_X_INPUT,
@@ -179,6 +180,10 @@ def test_folded_norms_give_the_relevance_of_zennit_on_the_folded_network():
     torch.testing.assert_close(arrived, expected, rtol=1e-3, atol=1e-5)
 
 
+def dense(layer):
+    return LinearPart("linear", F.linear, {"weight": layer.weight, "bias": layer.bias})
+
+
 def test_a_shared_bias_by_hand():
     layer = nn.Linear(3, 1)
     with torch.no_grad():
@@ -186,7 +191,7 @@ def test_a_shared_bias_by_hand():
         layer.bias.fill_(4.0)
     given, arriving = torch.tensor([[3.0, 2.0, 0.0]]), torch.tensor([[8.0]])
     # contributions 6, -2, 0; output 8; of the bias 4, three quarters and one quarter
-    observed = Contributions(LinearPart(layer, layer.forward), given).relevance(SHARED_BIAS_EPSILON, arriving)
+    observed = Contributions(dense(layer), given).relevance(SHARED_BIAS_EPSILON, arriving)
     torch.testing.assert_close(observed, torch.tensor([[9.0, -1.0, 0.0]]))
 
 
@@ -197,7 +202,7 @@ def test_a_unit_without_positive_contributions_gives_its_relevance_to_the_negati
         layer.bias.fill_(5.0)
     for name in ("relevance.lrp_alpha1_beta0",):
         rule = COMPOSITES.get(name)().dense
-        observed = Contributions(LinearPart(layer, layer.forward), torch.ones(1, 2)).relevance(rule, torch.ones(1, 1))
+        observed = Contributions(dense(layer), torch.ones(1, 2)).relevance(rule, torch.ones(1, 1))
         torch.testing.assert_close(observed, torch.tensor([[0.25, 0.75]]))
 
 
@@ -222,6 +227,31 @@ def test_a_function_without_rule_is_named_and_its_criteria_are_unavailable():
     assert set(statistics.unavailable) == set(COMPOSITES.names())
     assert "calls 'softmax' as a function, for which there is no rule" in statistics.unavailable[ALL[0]]
     assert all(set(found) == {GRADIENT_X_INPUT, INTEGRATED_GRADIENTS} for found in statistics.averages.values())
+
+
+class Computed(Tail):
+    """Calls a convolution and a norm as functions, with weights that are computed: centred ones."""
+
+    def forward(self, x):
+        weight = self.first.weight - self.first.weight.mean((1, 2, 3), keepdim=True)
+        x = F.conv2d(input=x, weight=weight, bias=self.first.bias, padding=1)
+        x = F.batch_norm(x, self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias)
+        return self.head(self.middle(F.relu(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("composite", COMPOSITES.names())
+def test_functions_follow_the_rules_of_the_modules_that_call_them(composite):
+    function = randomised(Computed(nn.Conv2d(6, 5, 3, padding=1, padding_mode="reflect"), nn.ReLU(), last=5))
+    module = Tail(*function.middle, last=5).eval()
+    module.load_state_dict(function.state_dict())
+    with torch.no_grad():
+        module.first.weight -= module.first.weight.mean((1, 2, 3), keepdim=True)
+    x, arrived = images(COUNT, seed=3), []
+    for network in (function, module):
+        run = LayerwiseRelevance(copy.deepcopy(network).requires_grad_(False), [])
+        arrived.append(next(run(x, LABELS, [COMPOSITES.get(composite)()]))[1])
+    assert arrived[0].abs().sum() > 0
+    torch.testing.assert_close(*arrived)
 
 
 def test_a_norm_without_running_statistics_is_named():
@@ -337,12 +367,13 @@ def test_every_kind_of_convolution_conserves_relevance(layer, composite):
     # Weights of a seed: alpha-beta loses what arrives where all contributions happen to have one sign.
     layer = randomised(copy.deepcopy(layer))
     x = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0))
-    contributions = Contributions(LinearPart(layer, layer.forward), x)
-    sums = contributions.sums
-    torch.testing.assert_close((sums.plus + sums.minus + sums.bias).detach(), layer(x).detach(), rtol=1e-4, atol=1e-5)
-    arriving = layer(x).detach()
-    observed = contributions.relevance(COMPOSITES.get(composite)().convolution, arriving)
-    assert observed.shape == x.shape
+    run, given = Redistribution(), x.requires_grad_()
+    run.composite = COMPOSITES.get(composite)()
+    with run:
+        output = layer.requires_grad_(False)(given)
+    torch.testing.assert_close(output, layer(x))
+    arriving = output.detach()
+    (observed,) = torch.autograd.grad(output, given, arriving)
     torch.testing.assert_close(observed.sum(), arriving.sum(), rtol=1e-3, atol=1e-3)
 
 

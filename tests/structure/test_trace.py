@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_networks import AddInPlace, Mixed, OptionA, Tail, images, randomised, resnet20
+from small_networks import AddInPlace, Mixed, NormWithActivation, OptionA, Tail, images, randomised, resnet20
 from torch import nn
 from torch.nn import functional as F
 
@@ -60,6 +60,36 @@ def test_without_an_activation_the_site_is_the_norm_or_the_convolution():
 def test_an_activation_after_pooling_and_dropout_still_counts():
     network = Tail(nn.Conv2d(6, 5, 3), nn.MaxPool2d(2), nn.Dropout2d(0.5), nn.ReLU(), last=5)
     assert trace(network, images()).sites == [Site(("first",), index=0), Site(("middle.0",), index=1)]
+
+
+def test_a_norm_that_holds_its_activation_is_followed():
+    traced = trace(Tail(nn.Conv2d(6, 5, 3), NormWithActivation(5), nn.Conv2d(5, 4, 1), nn.ReLU(), last=4), images())
+    assert traced.norm == {"first": "norm", "middle.0": "middle.1"}
+    assert traced.sites == [Site((conv,), index=i) for i, conv in enumerate(("first", "middle.0", "middle.2"))]
+
+
+def test_a_norm_whose_activation_is_switched_off_gives_the_operand_of_a_sum():
+    class Residual(Tail):
+        def forward(self, x):
+            x = F.relu(self.norm(self.first(x)))
+            return self.head(F.relu(x + self.middle(x)).mean((2, 3)))
+
+    traced = trace(Residual(nn.Conv2d(6, 6, 1), NormWithActivation(6, nn.Identity())), images())
+    assert traced.norm["middle.0"] == "middle.1"
+    assert traced.joins == [Join(0, 1, "middle.0")]
+    assert traced.sites == [Site(("first",), index=0), Site(("middle.0",), index=1)]
+
+
+class Activated(nn.Conv2d):
+    """A convolution that activates what it gives."""
+
+    def forward(self, x):
+        return F.relu(super().forward(x))
+
+
+def test_a_convolution_with_an_activation_of_its_own_is_observed_at_its_output():
+    traced = trace(Tail(Activated(6, 5, 3), nn.MaxPool2d(2), nn.ReLU(), last=5), images())
+    assert traced.sites == [Site(("first",), index=0), Site(("middle.0",), module="middle.0")]
 
 
 def test_a_sum_of_two_convolutions_is_one_site():
