@@ -50,7 +50,8 @@ class Reader:
 class Elimination:
     """What became of each filter: its place, 0 for the first to go, and the error once it had gone; float64 [C].
 
-    error: of everything that reads the group, without the filter and all that went before it.
+    error: of everything that reads the group, without the filter and all that went before it. Not a number where the
+    readers' inputs or weights are none.
     """
 
     place: Tensor
@@ -140,10 +141,22 @@ def _fewest_columns(weights: Tensor) -> Tensor:
 
 
 def _inverted(reader: Reader) -> Tensor:
-    gram = reader.gram.double()
+    return torch.cat([torch.cholesky_inverse(_factor(reader.gram.double())), reader.weights.double()], dim=1)
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """Return the Cholesky factor of a Gram matrix with a ridge, as high a one as its rounding errors ask for.
+
+    Not a number where the matrix holds such.
+    """
     strength = (RIDGE * gram.diagonal().mean()).clamp(min=1e-12)
-    factor = torch.linalg.cholesky(gram + strength * torch.eye(len(gram), dtype=torch.double))
-    return torch.cat([torch.cholesky_inverse(factor), reader.weights.double()], dim=1)
+    if not bool(gram.isfinite().all()):
+        return torch.full_like(gram, torch.nan)
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(gram + strength * torch.eye(len(gram), dtype=torch.double))
+        if not failed:
+            return factor
+        strength = strength * 10
 
 
 def _drop_losses(system: Tensor, filters: int) -> Tensor:
@@ -162,6 +175,8 @@ def _drop_losses(system: Tensor, filters: int) -> Tensor:
 def _eliminate(systems: list[Tensor], width: int, alpha: float, tilt: Tensor) -> Elimination:
     """Drop filter after filter; what is gone leaves the systems too, so that each turn costs less."""
     place, error = torch.zeros(width, dtype=torch.double), torch.zeros(width, dtype=torch.double)
+    if not all(bool(system.isfinite().all()) for system in systems):
+        return Elimination(place * torch.nan, error * torch.nan)
     left, wish, total, least = torch.arange(width), tilt, 0.0, 0.0
     for turn in range(width):
         loss = sum((_drop_losses(system, len(left)) for system in systems[1:]), _drop_losses(systems[0], len(left)))

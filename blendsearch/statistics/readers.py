@@ -14,6 +14,7 @@ from blendsearch.statistics.passes import Held, own_pass
 from blendsearch.statistics.patches import at_positions, filter_rows, input_weights
 from blendsearch.structure import Group, Structure
 from blendsearch.structure.groups import Member
+from blendsearch.structure.slicing import channels_first
 
 READERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 WIDEST = 2304
@@ -112,7 +113,9 @@ class ReaderGram(Recorder):
             mean = self.sums[key] / self.samples[key]
             moments = moments - torch.outer(mean, mean)
         share = min(1.0, (len(moments) / self.samples[key]) ** 2)
-        return moments * (1 - share) + (moments.diagonal() * share).diag()
+        shrunk = moments * (1 - share) + (moments.diagonal() * share).diag()
+        shrunk.diagonal().clamp_(min=0)  # a variance below zero is rounding
+        return shrunk
 
 
 @recorded("gradients.reader_outputs")
@@ -120,6 +123,7 @@ class ReaderOutputGradient(Recorder):
     """Mean over samples of the squared gradient at a reader's outputs, summed over positions: reader -> [C_out].
 
     The diagonal of the (empirical) Fisher information, so that squared errors of all readers have one unit: loss.
+    Zero where the loss does not reach them.
     """
 
     def __init__(self, network: nn.Module, structure: Structure, paused: Paused) -> None:
@@ -131,7 +135,10 @@ class ReaderOutputGradient(Recorder):
             for key, member in readers_of(network, group):
                 self.keys.setdefault(member.module, []).append(key)
         for path in self.keys:
-            self.hooks.append(network.get_submodule(path).register_forward_hook(self._hook(path)))
+            module: Any = network.get_submodule(path)
+            outputs = channels_first(module, module.weight, "out").shape[0]
+            self.totals[path] = torch.zeros(outputs, dtype=torch.double, device=module.weight.device)
+            self.hooks.append(module.register_forward_hook(self._hook(path)))
 
     def _hook(self, path: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -144,8 +151,7 @@ class ReaderOutputGradient(Recorder):
     def _add(self, path: str, module: nn.Module, gradient: Tensor) -> None:
         last = isinstance(module, nn.Linear)
         squares = gradient.double().square()
-        found = squares.flatten(0, -2).sum(0) if last else squares.sum((0, 2, 3))
-        self.totals[path] = self.totals[path] + found if path in self.totals else found
+        self.totals[path] += squares.flatten(0, -2).sum(0) if last else squares.sum((0, 2, 3))
 
     def end_batch(self, samples: int) -> None:
         self.count += samples

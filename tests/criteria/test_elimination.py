@@ -111,6 +111,34 @@ def test_a_wide_reader_loses_columns_that_tell_nothing():
     torch.testing.assert_close(fewer @ fewer.T, weights @ weights.T)
 
 
+def test_a_gram_matrix_that_rounding_made_indefinite_gets_a_higher_ridge():
+    inputs, weights = system(2, 3, seed=5)
+    one = reader(inputs * 1e-3, weights)
+    indefinite = Reader(one.gram - 0.5 * torch.eye(len(weights)) * torch.linalg.eigvalsh(one.gram)[-1], one.weights)
+    found = DropLoss(WIDTH, [indefinite]).eliminate()
+    assert bool(found.error.isfinite().all())
+    assert bool((found.error > 0).all())
+
+
+def test_a_gram_matrix_that_is_not_finite_gives_no_numbers():
+    inputs, weights = system(2, 3, seed=5)
+    inputs[0, 0] = np.inf
+    with np.errstate(invalid="ignore"):
+        found = DropLoss(WIDTH, [reader(inputs, weights)]).eliminate()
+    assert bool(found.error.isnan().all())
+
+
+def test_a_variance_is_never_below_zero():
+    network = randomised(conv4())
+    for layer in (network.conv1, network.bn1):
+        nn.init.zeros_(layer.weight)
+    nn.init.constant_(network.bn1.bias, 0.7)
+    structure = Structure.of(network, images())
+    data = [(images(64, seed=3), torch.zeros(64).long())]
+    grams = gather(network, structure, data, ["activations.reader_gram"]).layers["activations.reader_gram"]
+    assert all(bool((gram.diagonal() >= 0).all()) for gram in grams.values())
+
+
 def test_it_travels_without_what_it_remembers():
     loss = DropLoss(WIDTH, [reader(*system(1, 3, seed=3))])
     place = loss.eliminate().place
