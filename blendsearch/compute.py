@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from blendsearch.errors import ConfigError
 
+AUTOCASTS = ("cpu", "cuda")
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -48,8 +50,9 @@ class Compute:
         return network
 
     def images(self, images: Tensor) -> Tensor:
-        """Move a batch of images to the device and memory format."""
-        images = images.to(self.device, non_blocking=True)
+        """Move a batch of images to the device and memory format; other floating-point numbers become float32."""
+        dtype = torch.float32 if images.is_floating_point() else images.dtype
+        images = images.to(self.device, dtype, non_blocking=True)
         if self.channels_last and images.dim() == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         return images
@@ -72,6 +75,24 @@ class Compute:
     def scales_gradients(self) -> bool:
         """Whether gradients must be scaled while training: those of float16 fall below its smallest number."""
         return self.precision == "float16"
+
+
+def in_float32(network: nn.Module) -> nn.Module:
+    """Return the network itself, or a copy where it holds floating-point tensors of another format than float32."""
+    tensors = [*network.parameters(), *network.buffers()]
+    if all(tensor.dtype == torch.float32 for tensor in tensors if tensor.is_floating_point()):
+        return network
+    return copy.deepcopy(network).float()
+
+
+@contextlib.contextmanager
+def without_autocast() -> Iterator[None]:
+    """Run a block in the precision of its tensors, also inside an autocast of a network's own."""
+    with contextlib.ExitStack() as stack:
+        for kind in AUTOCASTS:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def child_seed(seed: int, *path: object) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from blendsearch.allocation import ALLOCATIONS, Allocation, Budget, check_shares, own_allocation
 from blendsearch.blending import AdaptedBlend, Blend, adapt_blend
 from blendsearch.campaigns.search.run import Campaign, run_search
-from blendsearch.compute import Compute, child_seed
+from blendsearch.compute import Compute, child_seed, in_float32
 from blendsearch.config import Space
 from blendsearch.criteria import Scores, ScoringSetup, names, score_applicable, score_network
 from blendsearch.criteria.base import check_group_rule
@@ -73,10 +73,11 @@ def score(
     prunable filters.
     """
     setup = _setup(device, seed, ratings, group_rule, relevance_per_class)
-    given, structure = _trace(model, batches, scope)
+    measured = in_float32(model)
+    given, structure = _trace(measured, batches, scope)
     if criteria is None:
-        return score_applicable(model, structure, given, names(), setup).scores
-    return score_network(model, structure, given, criteria, setup)
+        return score_applicable(measured, structure, given, names(), setup).scores
+    return score_network(measured, structure, given, criteria, setup)
 
 
 def prune(
@@ -95,6 +96,7 @@ def prune(
 ) -> Pruned:
     """Prune a network to a budget; the model is left untouched and the result is not retrained.
 
+    A model in another number format than float32 is measured as a float32 copy; the result is in its own format.
     by: a criterion's name, a Blend or the path of its file (ending in .json), or scores of your own (group -> [C],
     higher = more important). A blend that was found on another network is adapted to this one by stage and depth, see
     `blendsearch.blending.adapt_blend`.
@@ -107,19 +109,22 @@ def prune(
     """
     limits = Budget.parse(budget)
     setup = _setup(device, seed, ratings, group_rule, relevance_per_class)
-    given, structure = _trace(model, batches, scope)
+    measured = in_float32(model)
+    given, structure = _trace(measured, batches, scope)
     adapted = _read_blend(by, structure)
     rule = ALLOCATIONS.get(allocation, "allocation")() if isinstance(allocation, str) else allocation
     check_shares(rule, adapted.blend.keep if adapted is not None else {})
     if limits.kind == "latency":
-        structure.measure_latencies(model, compute=setup.compute, images=1)
+        structure.measure_latencies(measured, compute=setup.compute, images=1)
     if rule.unmeasured(structure):
-        rule.prepare(model, structure, GivenBatches(given), compute=setup.compute, seed=child_seed(seed, "allocation"))
+        rule.prepare(
+            measured, structure, GivenBatches(given), compute=setup.compute, seed=child_seed(seed, "allocation")
+        )
     if adapted is None:
         scores = _own_scores(structure, by)
     else:
         rule = own_allocation(rule, adapted.blend.keep, structure)
-        scores = score_by_blend(adapted.blend, model, structure, given, setup)
+        scores = score_by_blend(adapted.blend, measured, structure, given, setup)
     plan, cost = rule.plan(structure, scores, limits), structure.cost
     return Pruned(
         network=structure.slice(model, plan),

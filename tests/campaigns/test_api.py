@@ -278,3 +278,13 @@ def test_a_blend_may_be_given_by_its_file(trained, digits, tmp_path):
 def test_a_budget_that_is_no_mapping_is_one_line(trained, digits):
     with pytest.raises(BudgetError, match=r"budget: 0\.5 given, allowed: a Budget, or a mapping"):
         blendsearch.prune(trained, list(digits.calibration.batches(125)), by="l1", budget=0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_network_of_another_number_format_is_pruned_in_it(model, loader, dtype):
+    given = copy.deepcopy(model).to(dtype)
+    budget, structure = {"latency": 0.9}, Structure.of(copy.deepcopy(given).float(), next(iter(loader))[0])
+    pruned = blendsearch.prune(given, loader, by="taylor", budget=budget, allocation=Sensitivity(images=20))
+    assert {p.dtype for p in (*given.parameters(), *pruned.network.parameters())} == {dtype}
+    assert pruned.plan.widths == structure.widths
+    assert "l1" in blendsearch.score(given, loader)
