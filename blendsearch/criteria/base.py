@@ -48,6 +48,11 @@ class Criterion:
         """
         return ""
 
+    def objection(self, group: Group, statistics: Statistics) -> str:
+        """Return why the group cannot be scored, be it for want of a measure or `missing`; else an empty string."""
+        lacking = (statistics.unavailable[need] for need in self.needs if need in statistics.unavailable)
+        return next(lacking, "") or self.missing(group, statistics)
+
     def score(self, group: Group, statistics: Statistics) -> Tensor:
         """Return float32 [C], finite, on the CPU."""
         raise NotImplementedError
@@ -101,11 +106,13 @@ def combine(scores: list[Tensor], rule: str = "mean_rank") -> Tensor:
 
     rule: "mean_rank" by default, because convolutions of a residual stream differ in fan-in and scale and a sum
     would follow the largest one alone; "mean", "sum" or "max" of the scores themselves. Raises
-    BlendsearchError for another.
+    BlendsearchError for another. Scores that are not finite have no ranks: what comes of them is not finite either.
     """
     check_group_rule(rule)
     if len(scores) == 1:
         return scores[0].float()
+    if not all(bool(torch.isfinite(score).all()) for score in scores):
+        return torch.full_like(scores[0], torch.nan, dtype=torch.float)
     return GROUP_RULES[rule](scores).float()
 
 

@@ -1,4 +1,7 @@
-"""Criteria that look at how the loss answers to the filter."""
+"""Criteria that look at how the loss answers to the filter.
+
+Filters that no gradient reaches, as those of a stem that runs without gradients, have score zero.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Subjective(Criterion):
         if group.name not in statistics.ratings:
             return "no ratings of this network's filters are given"
         fallback = self._fallback(statistics)
-        reason = fallback.missing(group, statistics) if fallback is not None else ""
+        reason = fallback.objection(group, statistics) if fallback is not None else ""
         return f"its fallback '{statistics.fallback}': {reason}" if reason else ""
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:

@@ -2,7 +2,7 @@
 
 Relevance is signed, as in the paper on pruning by it: a filter that speaks against the true class is the least
 important, below one that says nothing. Hence these criteria do not promise that a dead filter (relevance zero) never
-ranks above the median.
+ranks above the median. Filters that no relevance reaches, as those inside of a gate, have relevance zero.
 """
 
 from __future__ import annotations
@@ -10,17 +10,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from blendsearch.criteria.base import FeatureMapCriterion, register_criterion
-from blendsearch.statistics import Statistics
-from blendsearch.structure import Group
 
 
 class RelevanceCriterion(FeatureMapCriterion):
     """Mean over samples of the relevance, summed over positions, that arrives at the feature map."""
 
     detects_dead = False
-
-    def missing(self, group: Group, statistics: Statistics) -> str:
-        return statistics.unavailable.get(self.needs[0], "")
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         return averages[self.needs[0]]

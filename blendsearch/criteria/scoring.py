@@ -96,10 +96,22 @@ def score_applicable(
         progress=progress,
     )
     left_out = applicable(criteria, structure, gathered)
-    used = [name for name in criteria if name not in left_out]
-    scores = score_groups(structure, gathered, used, group_rule=setup.group_rule)
-    losses = drop_losses(structure, gathered) if set_aware else {}
-    return ApplicableScores(scores, left_out, gathered.samples, losses)
+    scores: Scores = {}
+    for name in criteria:
+        if name not in left_out:
+            scores[name] = _score_groups(structure, gathered, name, setup.group_rule)
+            reason = _not_finite(scores[name])
+            if reason:
+                left_out[name] = reason
+                del scores[name]
+    return ApplicableScores(scores, left_out, gathered.samples, _losses(structure, gathered) if set_aware else {})
+
+
+def _losses(structure: Structure, statistics: Statistics) -> dict[str, DropLoss]:
+    for need in LOSS_NEEDS:
+        if need in statistics.unavailable:
+            raise BlendsearchError(f"set-aware blends: {statistics.unavailable[need]}")
+    return drop_losses(structure, statistics)
 
 
 def names() -> list[str]:
@@ -123,7 +135,7 @@ def applicable(criteria: Sequence[str], structure: Structure, statistics: Statis
     reasons = {}
     for name in criteria:
         criterion = CRITERIA.get(name, "criteria")()
-        found = (criterion.missing(group, statistics) for group in structure.groups)
+        found = (criterion.objection(group, statistics) for group in structure.groups)
         reason = next((text for text in found if text), "")
         if reason:
             reasons[name] = reason
@@ -140,14 +152,22 @@ def score_groups(
     check_group_rule(group_rule)
     scores: Scores = {}
     for name in criteria:
-        criterion = CRITERIA.get(name, "criteria")()
-        criterion.group_rule = group_rule
-        scores[name] = {}
-        for group in structure.groups:
-            reason = criterion.missing(group, statistics)
-            if reason:
-                raise BlendsearchError(f"criterion '{name}': {reason}")
-            scores[name][group.name] = _checked(criterion, group.name, group.width, criterion.score(group, statistics))
+        scores[name] = _score_groups(structure, statistics, name, group_rule)
+        reason = _not_finite(scores[name])
+        if reason:
+            raise BlendsearchError(f"criterion '{name}': {reason}")
+    return scores
+
+
+def _score_groups(structure: Structure, statistics: Statistics, name: str, group_rule: str) -> dict[str, Tensor]:
+    criterion = CRITERIA.get(name, "criteria")()
+    criterion.group_rule = group_rule
+    scores = {}
+    for group in structure.groups:
+        reason = criterion.objection(group, statistics)
+        if reason:
+            raise BlendsearchError(f"criterion '{name}': {reason}")
+        scores[group.name] = _checked(criterion, group.name, group.width, criterion.score(group, statistics))
     return scores
 
 
@@ -157,6 +177,9 @@ def _checked(criterion: Criterion, group: str, width: int, score: Tensor) -> Ten
             f"criterion '{criterion.name}': group '{group}' got scores of shape {tuple(score.shape)}, "
             f"allowed ({width},)"
         )
-    if not bool(torch.isfinite(score).all()):
-        raise BlendsearchError(f"criterion '{criterion.name}': group '{group}' got scores that are not finite")
     return score.detach().float().cpu()
+
+
+def _not_finite(scores: dict[str, Tensor]) -> str:
+    broken = (group for group, score in scores.items() if not bool(torch.isfinite(score).all()))
+    return next((f"group '{group}' got scores that are not finite" for group in broken), "")

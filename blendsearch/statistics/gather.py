@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sized
 
 from torch import Tensor, nn
 
-from blendsearch.compute import Compute
+from blendsearch.compute import Compute, in_float32
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics.measures import MEASURES
@@ -19,6 +19,10 @@ from blendsearch.structure import Structure
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Batches of normalised images [N, C, H, W] and integer labels [N]."""
 
+SILENT = {
+    "gradients": "the gradient of the loss is zero at every filter, on all images",
+    "relevance": "no relevance of the true class arrives at any filter, on all images",
+}
 MEASURED_FAMILIES = ("weights", "activations", "gradients")
 
 
@@ -39,10 +43,12 @@ def gather(
     The passes run on copies in evaluation mode, so the network's weights, batch-norm statistics, gradients, flags
     and hooks stay as they are, also when an error interrupts them. ratings: people's, for the need "ratings".
     relevance_per_class: how many images of each class, the first that come, LRP relevance takes; None: all.
+    A network in another number format than float32 is measured as a float32 copy.
     Raises DataError when data are needed and there are none.
     """
     wanted = sorted(set(needs))
     compute = compute or Compute()
+    network = in_float32(network)
     statistics = Statistics.of_weights(network, structure, seed)
     if ratings is not None:
         statistics.ratings, statistics.fallback = ratings_of(structure, ratings), ratings.fallback
@@ -59,10 +65,26 @@ def gather(
         statistics.samples = _pass(gatherers, batches, compute, progress)
         observed = observation.averages() if observation is not None else {}
         statistics.averages = {site: found | observed.get(site, {}) for site, found in relevance.averages().items()}
-        statistics.unavailable = relevance.unavailable
     if observation is not None:
         statistics.layers = observation.layers()
+    known = relevance.unavailable | (observation.unavailable if observation is not None else {})
+    statistics.unavailable = nowhere(statistics, wanted) | known
     return statistics
+
+
+def nowhere(statistics: Statistics, needs: Iterable[str]) -> dict[str, str]:
+    """Return the needs by gradients or relevance that are zero at every filter, with what that means.
+
+    Zero at some is an answer: of those the loss, or the logit, knows nothing. Zero at all would be no order at all.
+    """
+    found = {}
+    for need in needs:
+        averages = [of_site[need] for of_site in statistics.averages.values() if need in of_site]
+        tensors = [*averages, *statistics.layers.get(need, {}).values()]
+        what = SILENT.get(need.split(".")[0])
+        if what and tensors and not any(bool(tensor.any()) for tensor in tensors):
+            found[need] = what
+    return found
 
 
 def _is_measured(need: str) -> bool:

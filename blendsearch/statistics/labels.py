@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from blendsearch.errors import DataError
+from blendsearch.errors import DataError, StructureError
 
 
 def check_integers(labels: Tensor, images: int) -> None:
@@ -16,6 +16,12 @@ def check_integers(labels: Tensor, images: int) -> None:
             f"statistics: {len(labels)} labels from {int(labels.min())} to {int(labels.max())} given for {images} "
             "images; one label an image, from 0, allowed"
         )
+
+
+def check_loss(logits: Tensor) -> None:
+    """Raise StructureError where cross entropy says nothing: with one logit it is zero whatever the network gives."""
+    if logits.shape[1] == 1:
+        raise StructureError("the network has one output, whose cross entropy is always zero: the loss has no gradient")
 
 
 def check_labels(logits: object, labels: Tensor) -> None:

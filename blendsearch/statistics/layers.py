@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.compute import generator
-from blendsearch.errors import DataError
 from blendsearch.statistics.measures import MEASURES
 from blendsearch.statistics.patches import at_positions, filter_rows, weight_gradients
 from blendsearch.structure import Group, Structure
@@ -73,7 +72,10 @@ def recorded(name: str) -> Callable[[type[Recorder]], type[Recorder]]:
 
 
 class MeanGradient(Recorder):
-    """Gradient of the mean loss with respect to one parameter of each convolution or of its norm: [C, ...]."""
+    """Gradient of the mean loss with respect to one parameter of each convolution or of its norm: [C, ...].
+
+    Zero where the loss does not reach it.
+    """
 
     def __init__(self, network: nn.Module, structure: Structure, paused: Paused) -> None:
         super().__init__(network, structure, paused)
@@ -94,12 +96,8 @@ class MeanGradient(Recorder):
 
     def end_batch(self, samples: int) -> None:
         for name, parameter in self._parameters():
-            if parameter.grad is None:
-                raise DataError(
-                    f"statistics: the {self.parameter} of '{name}' gets no gradient; it must be a plain parameter that "
-                    "the logits depend on"
-                )
-            self.totals[name] += parameter.grad
+            if parameter.grad is not None:
+                self.totals[name] += parameter.grad
         self.count += samples
 
     def value(self) -> dict[str, Tensor]:
@@ -134,36 +132,40 @@ class ShiftGradient(ScaleGradient):
 
 @recorded("gradients.weight_square")
 class SquaredGradient(Recorder):
-    """Mean over the first `limit` samples of each weight's squared gradient (empirical Fisher): [C, ...]."""
+    """Mean over the first `limit` samples of each weight's squared gradient (empirical Fisher): [C, ...].
+
+    Zero where the loss does not reach it.
+    """
 
     limit = 64
 
     def __init__(self, network: nn.Module, structure: Structure, paused: Paused) -> None:
         super().__init__(network, structure, paused)
-        self.totals: dict[str, Tensor] = {}
         self.counts = dict.fromkeys(convolutions(structure), 0)
+        self.totals: dict[str, Tensor] = {}
         for conv in self.counts:
-            self.hooks.append(network.get_submodule(conv).register_forward_hook(self._hook(conv)))
+            module: Any = network.get_submodule(conv)
+            self.totals[conv] = torch.zeros_like(module.weight, dtype=torch.double)
+            self.hooks.append(module.register_forward_hook(self._hook(conv)))
 
     def _hook(self, conv: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             room = self.limit - self.counts[conv]
             if room > 0 and output.requires_grad:
-                given = inputs[0].detach()[:room]
+                given = inputs[0].detach()[:room].float()
                 with self.paused():
                     output.register_hook(lambda gradient: self._add(conv, module, given, gradient[:room]))
 
         return hook
 
     def _add(self, conv: str, module: nn.Module, given: Tensor, gradient: Tensor) -> None:
-        for one in weight_gradients(module, given, gradient.detach()):
-            total = one.square().sum(0).double()
-            self.totals[conv] = self.totals[conv] + total if conv in self.totals else total
+        for one in weight_gradients(module, given, gradient.detach().float()):
+            self.totals[conv] += one.square().sum(0)
             self.counts[conv] += len(one)
 
     def value(self) -> dict[str, Tensor]:
         return {
-            conv: channels_first(self.network.get_submodule(conv), total / self.counts[conv], "out")
+            conv: channels_first(self.network.get_submodule(conv), total / max(self.counts[conv], 1), "out")
             for conv, total in self.totals.items()
         }
 
@@ -194,7 +196,7 @@ class Contributions(Recorder):
         key = (group.name, number)
 
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            given = inputs[0].detach()[: max(self.limit - self.counts[key], 0)]
+            given = inputs[0].detach()[: max(self.limit - self.counts[key], 0)].float()
             self.counts[key] += len(given)
             with self.paused(), torch.no_grad():
                 if len(given):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blendsearch.compute import Compute
-from blendsearch.statistics.labels import check_integers, check_labels
+from blendsearch.compute import Compute, without_autocast
+from blendsearch.errors import StructureError
+from blendsearch.statistics.labels import check_integers, check_labels, check_loss
 from blendsearch.statistics.layers import LayerMeasure, Recorder
 from blendsearch.statistics.measures import Entry, Measure
 from blendsearch.statistics.passes import Pass
@@ -42,11 +44,15 @@ class Meter:
 
 
 class Observer(CallCounter):
-    """Feeds the feature maps of all sites, and their gradients in the backward pass, to the meters."""
+    """Feeds the feature maps of all sites, and their gradients in the backward pass, to the meters, as float32.
+
+    Where no gradient arrives, because a part of the network runs without or leads nowhere, it is zero.
+    """
 
     def __init__(self, network: nn.Module, sites: Iterable[Site], measures: Sequence[Measure]) -> None:
         super().__init__()
         self.labels = torch.empty(0, dtype=torch.long)
+        self._waiting: dict[int, tuple[list[Meter], Tensor, Tensor]] = {}
         self.forward = {site: [Meter(m) for m in measures if not m.uses_gradients] for site in sites}
         self.backward = {site: [Meter(m) for m in measures if m.uses_gradients] for site in self.forward}
         self._by_call = {site.index: site for site in self.forward if site.index >= 0}
@@ -70,6 +76,17 @@ class Observer(CallCounter):
         self.activations = self.additions = 0
         self.labels = labels
 
+    def finish(self) -> None:
+        """End the backward pass: what waits for a gradient still gets none."""
+        for meters, maps, labels in list(self._waiting.values()):
+            self._observe_gradient(meters, maps, torch.zeros_like(maps), labels)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the calls made inside uncounted, and in the precision of their operands."""
+        with super().paused(), without_autocast():
+            yield
+
     def _module_hook(self, site: Site) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
             with self.paused():
@@ -85,26 +102,31 @@ class Observer(CallCounter):
         return output
 
     def _observe(self, site: Site, output: Tensor) -> None:
-        maps, labels, backward = output.detach(), self.labels, self.backward[site]
-        with torch.no_grad():
+        maps, labels, backward = output.detach().float(), self.labels, self.backward[site]
+        with torch.no_grad(), without_autocast():
             for meter in self.forward[site]:
                 meter.add(maps, maps, labels)
-        if backward and output.requires_grad:
-            if type(output.grad_fn).__name__ != "ReluBackward0":
-                # Autograd itself forbids overwriting a ReLU's result; any other the network may still change.
-                maps = maps.clone()
+        if not backward:
+            return
+        if maps.dtype == output.dtype and type(output.grad_fn).__name__ != "ReluBackward0":
+            # Autograd itself forbids overwriting a ReLU's result; any other the network may still change.
+            maps = maps.clone()
+        self._waiting[id(maps)] = backward, maps, labels
+        if output.requires_grad:
             output.register_hook(lambda gradient: self._observe_gradient(backward, maps, gradient, labels))
 
     def _observe_gradient(self, meters: list[Meter], maps: Tensor, gradient: Tensor, labels: Tensor) -> None:
+        self._waiting.pop(id(maps))
         with torch.no_grad():
             for meter in meters:
-                meter.add(maps, gradient, labels)
+                meter.add(maps, gradient.float(), labels)
 
 
 class Observation:
     """Gathers everything in MEASURES: one forward-backward pass over each batch, and at the end the own passes.
 
     The pass runs on a copy in evaluation mode. The loss is the cross entropy of each sample by itself.
+    unavailable: measure -> why this network does not allow it.
     """
 
     def __init__(self, network: nn.Module, structure: Structure, entries: Sequence[Entry], compute: Compute) -> None:
@@ -117,6 +139,8 @@ class Observation:
         self.hold = max((entry.limit for entry in self.passes), default=0)
         self.held: list[tuple[Tensor, Tensor]] = []
         self.samples = 0
+        self.unavailable: dict[str, str] = {}
+        self._of_gradients = [entry.name for entry in entries if entry.name.startswith("gradients.")]
         self.runs, self.backward = bool(common), any(entry.uses_gradients for entry in common)
         measures = [entry for entry in common if isinstance(entry, Measure)]
         sites = {site for group in structure.groups for site in group.sites} if measures else set()
@@ -147,11 +171,22 @@ class Observation:
                 logits = self.network(images)
             if self.backward:
                 check_labels(logits, labels)
-                # Summed, not averaged: each sample's gradient is then its own, whatever the batch size.
-                F.cross_entropy(logits.float(), labels, reduction="sum").backward()
+                self._go_back(logits, labels)
+        self.observer.finish()
         for recorder in self.recorders.values():
             recorder.end_batch(len(images))
         self.network.zero_grad(set_to_none=True)
+
+    def _go_back(self, logits: Tensor, labels: Tensor) -> None:
+        try:
+            check_loss(logits)
+        except StructureError as error:
+            self.unavailable |= dict.fromkeys(self._of_gradients, str(error))
+            return
+        # Summed, not averaged: each sample's gradient is then its own, whatever the batch size.
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        if loss.requires_grad:  # not where all of `forward` runs without gradients
+            loss.backward()
 
     def averages(self) -> dict[Site, dict[str, Tensor]]:
         """Return site -> measure -> [C, ...], float32 on the CPU."""
@@ -164,7 +199,10 @@ class Observation:
             recorder.close()
         found = {name: recorder.value() for name, recorder in self.recorders.items()}
         for entry in self.passes:
-            found[entry.name] = entry.run(self.network, self.structure, _first(self.held, entry.limit))
+            try:
+                found[entry.name] = entry.run(self.network, self.structure, _first(self.held, entry.limit))
+            except StructureError as error:
+                self.unavailable[entry.name] = str(error)
         return {
             name: {key: tensor.detach().float().contiguous().cpu() for key, tensor in tensors.items()}
             for name, tensors in found.items()

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from blendsearch.errors import StructureError
+from blendsearch.statistics.labels import check_labels, check_loss
 from blendsearch.statistics.layers import convolutions
 from blendsearch.statistics.measures import MEASURES
 from blendsearch.structure import Structure
@@ -27,6 +29,7 @@ class Pass:
     """A named quantity with a pass of its own: `run(network, structure, batches)` -> convolution -> [C, ...].
 
     network: a copy in evaluation mode that requires gradients. limit: how many images it gets; 0 is data-free.
+    Raises StructureError where the network does not allow it.
     """
 
     name: str
@@ -67,20 +70,43 @@ def hessian_gradient(network: nn.Module, structure: Structure, batches: Held) ->
     for loss in _losses(network, batches):
         gradients = torch.autograd.grad(loss / count, weights, create_graph=True, materialize_grads=True)
         product = sum(((g * t).sum() for g, t in zip(gradients, total, strict=True)), loss.new_zeros(()))
-        _add(result, torch.autograd.grad(product, weights, materialize_grads=True))
+        if product.requires_grad:
+            _add(result, torch.autograd.grad(product, weights, materialize_grads=True))
     found = dict(zip(layers, result, strict=True))
     return {conv: channels_first(layers[conv], found[conv], "out") for conv in convolutions(structure)}
 
 
 def _losses(network: nn.Module, batches: Held) -> Iterator[Tensor]:
+    """Yield the summed loss of each batch where it has a gradient; StructureError where it never has one."""
     with torch.enable_grad():
         for images, labels in batches:
-            yield F.cross_entropy(network(images).float(), labels, reduction="sum")
+            with _TwiceDifferentiable():
+                logits = network(images)
+            check_labels(logits, labels)
+            check_loss(logits)
+            loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+            if loss.requires_grad:
+                yield loss
 
 
 def _add(total: list[Tensor], parts: Sequence[Tensor]) -> None:
     for one, part in zip(total, parts, strict=True):
         one += part.detach()
+
+
+class _TwiceDifferentiable(TorchFunctionMode):
+    """Computes the hard sigmoid by functions that have a second derivative; that of torch has but one."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name not in ("hardsigmoid", "hardsigmoid_"):
+            return func(*args, **(kwargs or {}))
+        given: Tensor = args[0] if args else (kwargs or {})["input"]
+        output = (given / 6 + 0.5).clamp(0, 1)
+        in_place = name.endswith("_") or (kwargs or {}).get("inplace") or True in args[1:]
+        return given.copy_(output) if in_place else output
 
 
 class _Linear(TorchFunctionMode):
@@ -110,6 +136,10 @@ def flow(network: nn.Module, structure: Structure, batches: Held) -> dict[str, T
     weights = [module.weight for module in layers.values()]
     with torch.enable_grad(), _Linear():
         total = positive(ones).sum()
+    if not total.requires_grad:
+        raise StructureError("the network runs without gradients, by which its flow is found")
+    if not bool(total.isfinite()):
+        raise StructureError("the flow grows beyond all numbers, as where one gate after the other multiplies it")
     gradients = torch.autograd.grad(total, weights, materialize_grads=True)
     scale = total.detach() if total > 0 else 1.0
     shares = [(w * g).detach() / scale for w, g in zip(weights, gradients, strict=True)]

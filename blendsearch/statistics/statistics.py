@@ -33,6 +33,8 @@ class Statistics:
     [C, ...], mostly means over samples. layers: measure -> convolution or group -> [C, ...], what is measured on
     parameters or on readers. samples: how many images were seen. seed: for criteria that draw numbers.
     ratings: group -> [C], people's mean marks, nan where there is none. fallback: criterion that stands in for these.
+    unavailable: need -> why this network or these data do not give it. Gradients and relevance are zero at filters that
+    they do not reach: inside of a gate (relevance), or before a part that runs without gradients.
     """
 
     weights: dict[str, Tensor]

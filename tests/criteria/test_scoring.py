@@ -19,8 +19,9 @@ from blendsearch.criteria import (
     register_criterion,
     score_applicable,
     score_groups,
+    score_network,
 )
-from blendsearch.criteria.base import FAMILIES
+from blendsearch.criteria.base import FAMILIES, ConvolutionCriterion
 from blendsearch.errors import BlendsearchError, UnknownNameError
 from blendsearch.statistics import gather
 from blendsearch.structure import Structure
@@ -129,6 +130,23 @@ def test_scores_that_break_the_contract_are_refused(mixed, broken, score, messag
     broken(Broken)
     with pytest.raises(BlendsearchError, match=f"criterion 'broken': {message}"):
         score_groups(*mixed, ["broken"])
+
+
+def test_scores_that_are_not_finite_leave_a_criterion_out_by_name(broken):
+    class Broken(ConvolutionCriterion):
+        name, needs, source = "broken", (), "here"
+
+        def convolution(self, name, statistics):
+            return torch.full((len(statistics.weights[name]),), torch.inf)
+
+    broken(Broken)
+    network = randomised(Mixed())
+    given = network, Structure.of(network, images()), [], ["broken", "l1"], ScoringSetup()
+    found = score_applicable(*given)
+    assert found.left_out == {"broken": "group 'left' got scores that are not finite"}
+    assert set(found.scores) == {"l1"}
+    with pytest.raises(BlendsearchError, match=r"^criterion 'broken': group 'left' got scores that are not finite$"):
+        score_network(*given)
 
 
 def test_registration_says_what_is_missing(broken):
