@@ -31,11 +31,24 @@ class NormCriterion(Criterion):
 
 @register_criterion
 class BatchNormScale(NormCriterion):
-    """Absolute scale |gamma| of the filter's batch norm."""
+    """Absolute scale |gamma| of the filter's batch norm.
+
+    In a group without such a norm, of a network that has them elsewhere, the Euclidean norm of the filter's weights:
+    there it is these that the scale of its output is proportional to.
+    """
 
     name = "bn_scale"
-    needs = ("batchnorm",)
+    needs = ("batchnorm", "weights")
     source = "Liu et al., Network Slimming, ICCV 2017"
+
+    def missing(self, group: Group, statistics: Statistics) -> str:
+        return "" if statistics.norms else super().missing(group, statistics)
+
+    def score(self, group: Group, statistics: Statistics) -> Tensor:
+        if any(conv in statistics.norms for conv in group.convolutions):
+            return super().score(group, statistics)
+        norms = [statistics.weights[conv].flatten(1).norm(dim=1) for conv in group.convolutions]
+        return combine([per_filter(one, group) for one in norms], self.group_rule)
 
     def norm(self, conv: str, norm: Norm, statistics: Statistics) -> Tensor:
         return norm.gamma.abs()

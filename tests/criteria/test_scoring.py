@@ -69,14 +69,26 @@ def test_every_criterion_scores_every_group(mixed):
 
 
 def test_a_network_without_norms_says_which_criteria_do_not_apply():
-    network = randomised(Tail(nn.Conv2d(6, 5, 1), nn.ReLU(), last=5))
+    network = randomised(nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 5, 1), nn.Flatten(2)))
     structure = Structure.of(network, images())
     statistics = gather(network, structure, [], ["weights"])
     assert applicable(["l1", "bn_scale"], structure, statistics) == {
-        "bn_scale": "group 'middle.0' has no batch norm with a scale"
+        "bn_scale": "group '0' has no batch norm with a scale"
     }
-    with pytest.raises(BlendsearchError, match=r"criterion 'bn_scale': group 'middle\.0' has no batch norm"):
+    with pytest.raises(BlendsearchError, match=r"criterion 'bn_scale': group '0' has no batch norm"):
         score_groups(structure, statistics, ["bn_scale"])
+
+
+def test_where_only_some_groups_have_norms_the_scale_of_the_others_is_that_of_their_weights():
+    network = randomised(Tail(nn.Conv2d(6, 5, 1), nn.ReLU(), last=5))
+    structure = Structure.of(network, images())
+    statistics = gather(network, structure, [], ["weights"])
+    assert applicable(["bn_scale", "bn_activation"], structure, statistics) == {
+        "bn_activation": "group 'middle.0' has no batch norm with a scale"
+    }
+    scores = score_groups(structure, statistics, ["bn_scale"])["bn_scale"]
+    assert torch.equal(scores["first"], network.norm.weight.detach().abs())
+    assert torch.allclose(scores["middle.0"], network.middle[0].weight.detach().flatten(1).norm(dim=1))
 
 
 def scores_of(network, count=6):
