@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sized
 
 from torch import Tensor, nn
 
-from blendsearch.compute import Compute, in_float32
+from blendsearch.compute import Compute
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics.measures import MEASURES
 from blendsearch.statistics.observation import Observation
+from blendsearch.statistics.plain_copy import with_plain_weights
 from blendsearch.statistics.ratings import Ratings, ratings_of
 from blendsearch.statistics.relevance import PER_CLASS, RelevanceGatherer
 from blendsearch.statistics.statistics import Statistics
@@ -43,12 +44,12 @@ def gather(
     The passes run on copies in evaluation mode, so the network's weights, batch-norm statistics, gradients, flags
     and hooks stay as they are, also when an error interrupts them. ratings: people's, for the need "ratings".
     relevance_per_class: how many images of each class, the first that come, LRP relevance takes; None: all.
-    A network in another number format than float32 is measured as a float32 copy.
+    Numbers other than float32 and weights that are computed are measured in a plain copy, see `with_plain_weights`.
     Raises DataError when data are needed and there are none.
     """
     wanted = sorted(set(needs))
     compute = compute or Compute()
-    network = in_float32(network)
+    network = with_plain_weights(network)
     statistics = Statistics.of_weights(network, structure, seed)
     if ratings is not None:
         statistics.ratings, statistics.fallback = ratings_of(structure, ratings), ratings.fallback

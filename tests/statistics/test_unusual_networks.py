@@ -9,6 +9,7 @@ import torch
 from small_networks import Tail, images, randomised
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torchvision.ops import SqueezeExcitation
 
 from blendsearch.criteria import CRITERIA, ScoringSetup, names, score_applicable, score_network
@@ -137,6 +138,24 @@ def test_networks_in_other_formats_are_measured_as_float32_copies(dtype):
     assert all(
         torch.equal(observed[name][group], score) for name in expected for group, score in expected[name].items()
     )
+
+
+@pytest.mark.parametrize("norm", [weight_norm, spectral_norm])
+def test_weights_that_are_computed_are_measured_as_they_are(norm):
+    settled = Stem()
+    network = randomised(Stem())
+    norm(network.middle[3])
+    weight = network.eval().middle[3].weight.detach().clone()
+    state = {name: value for name, value in network.state_dict().items() if "parametrizations" not in name}
+    settled.load_state_dict(state | {"middle.3.weight": weight})
+    structure = Structure.of(settled, images())
+    observed, expected = (applicable_scores(one, structure).scores for one in (network, settled.eval()))
+    assert observed.keys() == expected.keys()
+    for name, groups in expected.items():
+        for group, score in groups.items():
+            torch.testing.assert_close(observed[name][group], score, msg=lambda m, n=name: f"{n}: {m}")
+    assert torch.equal(network.middle[3].weight, weight)
+    assert "weight" not in dict(network.middle[3].named_parameters(recurse=False))
 
 
 def one_output():
