@@ -101,6 +101,7 @@ class Block:
 def blocks(network: nn.Module, trace: Trace, layers: Mapping[str, object]) -> dict[str, Block]:
     """Return how each layer is measured: with its batch norm, and with a ReLU where its output is activated."""
     activated = {site.convolutions[-1] for site in trace.sites if site.index >= 0}
+    activated -= {layer for layer, norm in trace.norm.items() if norm in trace.activating}
     return {
         name: Block(
             (name, trace.norm[name]) if name in trace.norm else (name,),

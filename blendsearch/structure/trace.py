@@ -60,6 +60,7 @@ class Trace:
 
     positions: how often a convolution's or linear layer's weight is applied to one image, over all its calls.
     unowned: whether anything multiplies that is no such weight, see structure/operators.py.
+    activating: convolutions and norms that hold an activation, so that what they give is activated already.
     """
 
     order: list[str] = field(default_factory=list)
@@ -71,6 +72,7 @@ class Trace:
     sites: list[Site] = field(default_factory=list)
     joins: list[Join] = field(default_factory=list)
     unowned: bool = False
+    activating: set[str] = field(default_factory=set)
 
 
 class CallCounter(TorchFunctionMode):
@@ -176,6 +178,8 @@ class Tracer(CallCounter):
             trace.output_shape[name] = tuple(output.shape)
             # An activation inside the module has settled where the maps are observed; they are no sum's operand.
             activated = self._pending.get(id(output)) == frozenset()
+            if activated and isinstance(module, WATCHED):
+                trace.activating.add(name)
             if isinstance(module, CONVOLUTIONS) and not activated:
                 self._mark(output, frozenset([name]), own=name)
             elif isinstance(module, NORMS) and own is not None:

@@ -68,13 +68,13 @@ class _Recorder(WatchingPass):
         self.handles = []
         for name in watched:
             if name not in self.joined:
-                source = network.get_submodule(norms.get(name, name))
-                self.handles.append(source.register_forward_hook(self._hook(name)))
+                norm = network.get_submodule(norms[name]) if name in norms else None
+                self.handles.append(network.get_submodule(name).register_forward_hook(self._hook(name, norm)))
 
-    def _hook(self, name: str) -> Any:
+    def _hook(self, name: str, norm: nn.Module | None) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             with self.paused():
-                self._record(name, output)
+                self._record(name, output if norm is None else normalised(norm, output))
 
         return hook
 
@@ -181,10 +181,14 @@ class Compensation:
         self.targets = recorder.targets
 
     def _refittable(self, network: nn.Module, name: str) -> bool:
-        """Tell whether a layer can take a solution: linear or plain convolution; its norm has scale and statistics."""
+        """Tell whether a layer can take a solution: linear or plain convolution; its norm has scale and statistics.
+
+        One that activates its output itself cannot.
+        """
         layer = network.get_submodule(name)
         norm: Any = network.get_submodule(self.norms[name]) if name in self.norms else None
         plain = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+        plain = plain and name not in self.structure.trace.activating
         return plain and (norm is None or (norm.weight is not None and norm.running_var is not None))
 
     def refit(self, network: nn.Module, plan: Plan) -> None:
@@ -203,7 +207,7 @@ class Compensation:
         """Return what a layer of a network and its norm give for `x`, past their hooks."""
         own: Tensor = network.get_submodule(name).forward(x)
         norm = self.norms.get(name)
-        return network.get_submodule(norm).forward(own) if norm else own
+        return normalised(network.get_submodule(norm), own) if norm else own
 
     def forward(self, run: Any) -> None:
         """Run a pass's network on the images once, and take its hooks away."""
@@ -225,6 +229,11 @@ class Compensation:
         rows = patches(layer, x.float(), target.index)
         moments = Moments.of(rows, wanted, has_offset(layer, norm))
         return Reached(layer, norm, rows, effective_weight(layer, norm), moments)
+
+
+def normalised(norm: Any, features: Tensor) -> Tensor:
+    """Return what a batch norm gives, before any activation that it may hold."""
+    return nn.modules.batchnorm._BatchNorm.forward(norm, features)
 
 
 def feature_rows(layer: nn.Module, features: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.interpolate import RegularGridInterpolator
-from small_networks import Mixed, OptionA, Tail, conv4, images, mobilenet, priced
+from small_networks import Mixed, NormWithActivation, OptionA, Tail, conv4, images, mobilenet, priced
 from torch import nn
 
 from blendsearch.compute import Compute
@@ -17,6 +17,7 @@ from blendsearch.errors import StructureError
 from blendsearch.structure import LatencyTable, Plan, Structure, side_by_side
 from blendsearch.structure import latency as module
 from blendsearch.structure.latency import LayerTable, monotone, table_of
+from blendsearch.structure.trace import trace
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +142,10 @@ def test_side_by_side_times_each_network():
     times = side_by_side([conv4(4), conv4(8)], images(), compute=Compute(), images=1, rounds=2)
     assert len(times) == 2
     assert all(0 < seconds < 1 for seconds in times)
+
+
+def test_a_norm_that_holds_its_activation_is_measured_with_its_layer_and_not_activated_again():
+    network = Tail(nn.Conv2d(6, 5, 3), NormWithActivation(5), last=5)
+    parts = module.blocks(network, trace(network, images()), {"first": {}, "middle.0": {}})
+    assert [part.modules for part in parts.values()] == [("first", "norm"), ("middle.0", "middle.1")]
+    assert [part.activated for part in parts.values()] == [True, False]

@@ -65,6 +65,7 @@ def test_an_activation_after_pooling_and_dropout_still_counts():
 def test_a_norm_that_holds_its_activation_is_followed():
     traced = trace(Tail(nn.Conv2d(6, 5, 3), NormWithActivation(5), nn.Conv2d(5, 4, 1), nn.ReLU(), last=4), images())
     assert traced.norm == {"first": "norm", "middle.0": "middle.1"}
+    assert traced.activating == {"middle.1"}
     assert traced.sites == [Site((conv,), index=i) for i, conv in enumerate(("first", "middle.0", "middle.2"))]
 
 

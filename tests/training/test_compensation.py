@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from small_networks import NormWithActivation, Tail, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -155,6 +156,38 @@ def test_dropping_one_of_two_equal_filters_costs_nothing(network):
         network.conv1.bias[4] = network.conv1.bias[1]
     pruned = refitted(network, dropped(Structure.of(network, IMAGES), 4))
     torch.testing.assert_close(pruned(IMAGES), network(IMAGES), atol=2e-4, rtol=0)
+
+
+def test_a_norm_that_holds_its_activation_is_refitted_like_norm_and_activation():
+    seen = images(24, 9)
+
+    def build(*norm):
+        convs = (nn.Conv2d(6, 5, 3, bias=False), nn.Conv2d(5, 4, 1))
+        return Tail(convs[0], *norm, convs[1], nn.ReLU(), last=4)
+
+    together, apart = lively(build(NormWithActivation(5))), build(nn.BatchNorm2d(5), nn.ReLU()).eval()
+    apart.load_state_dict(dict(zip(apart.state_dict(), together.state_dict().values(), strict=True)))
+    plan = dropped(Structure.of(together, seen), 1, 4, group="first")
+    plans = plan, Plan.full(Structure.of(apart, seen).widths)
+    plans[1].keep["first"] = plan.keep["first"]
+    one, other = (refitted(network, own, seen) for network, own in zip((together, apart), plans, strict=True))
+    sliced = Structure.of(together, seen).slice(together, plan)
+    assert not torch.allclose(one(seen), sliced(seen), atol=1e-2)
+    for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_layer_that_activates_its_output_is_left_as_it_is():
+    seen = images(24, 9)
+
+    class Activated(nn.Conv2d):
+        def forward(self, x):
+            return F.relu(super().forward(x))
+
+    network = lively(Tail(Activated(6, 5, 3), nn.Conv2d(5, 4, 1), nn.ReLU(), last=4))
+    plan = dropped(Structure.of(network, seen), 1, group="first")
+    sliced, pruned = Structure.of(network, seen).slice(network, plan), refitted(network, plan, seen)
+    assert torch.equal(pruned.middle[0].weight, sliced.middle[0].weight)
 
 
 def test_what_the_layers_before_gave_is_the_input_of_the_next():
