@@ -7,17 +7,24 @@ from blendsearch.allocation import (  # noqa: F401  (registration)
     sensitivity,
     uniform,
 )
-from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
-from blendsearch.allocation.budget import Budget
+from blendsearch.allocation.base import ALLOCATIONS, Allocation, plan_rest, register_allocation
+from blendsearch.allocation.bounds import Bound
+from blendsearch.allocation.budget import LADDERS, Budget, ladder
 from blendsearch.allocation.evolved import Evolved, check_shares, own_allocation, weights_of
+from blendsearch.allocation.limits import Limits
 
 __all__ = [
     "ALLOCATIONS",
+    "LADDERS",
     "Allocation",
+    "Bound",
     "Budget",
     "Evolved",
+    "Limits",
     "check_shares",
+    "ladder",
     "own_allocation",
+    "plan_rest",
     "register_allocation",
     "weights_of",
 ]

@@ -8,6 +8,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from blendsearch.allocation.budget import Budget
+from blendsearch.allocation.filling import within
+from blendsearch.allocation.limits import Limits
 from blendsearch.compute import Compute
 from blendsearch.data.batches import Split
 from blendsearch.plain import State
@@ -53,20 +55,27 @@ class Allocation:
         structure: Structure,
         scores: Mapping[str, Tensor],
         budget: Budget,
-        floors: Mapping[str, int] | None = None,
+        limits: Limits | Mapping[str, int] | None = None,
     ) -> dict[str, int]:
-        """Return group -> kept filters, at least `floors` (default: the budget's), within the budget.
+        """Return group -> kept filters, within the limits (default: the budget's; or floors) and the budget.
 
-        Met within 1 % from below unless single filters are larger steps. Raises BudgetError when impossible.
+        Met within 1 % from below unless single filters, or the steps that the limits leave, are larger; upper bounds
+        may leave more of it unused. Raises BudgetError when impossible.
         """
-        floors = dict(floors or budget.floors(structure.widths))
-        budget.check_possible(floors, structure.cost)
-        return self.counts(structure, scores, budget, floors)
+        limits = Limits.of(budget, structure) if limits is None else Limits.over(limits, structure.widths)
+        floors, cost = limits.floors, structure.cost
+        budget.check_possible(floors, cost)
+        if limits.only_floors(structure.widths) and not budget.also:
+            return self.counts(structure, scores, budget, floors)
+        return within(lambda part: dict(self.counts(structure, scores, part, floors)), limits, budget, cost)
 
     def counts(
         self, structure: Structure, scores: Mapping[str, Tensor], budget: Budget, floors: Mapping[str, int]
     ) -> dict[str, int]:
-        """Return the counts; the budget is known to be possible."""
+        """Return the counts of at least `floors`; the budget is of one kind and known to be possible.
+
+        What else limits the counts, `allocate` brings about.
+        """
         raise NotImplementedError
 
     def plan(
@@ -74,10 +83,28 @@ class Allocation:
         structure: Structure,
         scores: Mapping[str, Tensor],
         budget: Budget,
-        floors: Mapping[str, int] | None = None,
+        limits: Limits | Mapping[str, int] | None = None,
     ) -> Plan:
         """Return the plan that keeps the highest scores of each group under this allocation."""
-        return Plan.top(scores, self.allocate(structure, scores, budget, floors))
+        return Plan.top(scores, self.allocate(structure, scores, budget, limits))
+
+
+def plan_rest(
+    allocation: Allocation,
+    budget: Budget,
+    limits: Limits,
+    whole: Structure,
+    left: Plan,
+    rest: Structure,
+    scores: Mapping[str, Tensor],
+) -> Plan:
+    """Return the plan for what is left of a network, in the indices of that, under a budget of the whole network.
+
+    limits: of the whole network. left: what of it is left. rest: the structure of the network as it is now, and
+    scores: its filters' scores. Raises BudgetError when the budget is impossible.
+    """
+    here = budget.of_rest(whole.cost, left.counts, rest.cost)
+    return allocation.plan(rest, scores, here, limits.of_rest(rest.widths))
 
 
 ALLOCATIONS: Registry[type[Allocation]] = Registry("allocation", "allocations")

@@ -1,16 +1,19 @@
-"""A budget, and how kept counts are brought up to it from below."""
+"""A budget: how much may be kept, of which costs, and what its groups keep whatever the budget is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+from blendsearch.allocation.bounds import Bound, parse_bounds
 from blendsearch.config import BUDGET_KINDS
 from blendsearch.errors import BudgetError
 from blendsearch.structure import CostModel
 
 TOLERANCE = 0.01
+LADDERS = ("geometric", "linear")
 
 
 @dataclass(frozen=True)
@@ -20,120 +23,123 @@ class Budget:
     kind: "flops" (multiply-accumulates), "params", "filters" or "latency" (by a measured table, which the cost
     model must have). ratio: kept share in (0, 1].
     min_keep: share of each group's filters that always stays (at least one filter does).
+    also: further kinds with their ratios; all hold at once. round_to: kept counts are multiples of it, or whole
+    groups. keep: bounds of the shares of single groups, which come before min_keep.
     """
 
     kind: str = "flops"
     ratio: float = 0.5
     min_keep: float = 0.1
+    also: tuple[tuple[str, float], ...] = ()
+    round_to: int = 1
+    keep: tuple[Bound, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in BUDGET_KINDS:
-            raise BudgetError(f"budget: kind '{self.kind}' given, allowed: {', '.join(BUDGET_KINDS)}")
-        if not 0 < self.ratio <= 1:
-            raise BudgetError(f"budget: {self.kind} {self.ratio} given, allowed: more than 0, at most 1")
+        for kind, ratio in self.ratios.items():
+            if kind not in BUDGET_KINDS:
+                raise BudgetError(f"budget: kind '{kind}' given, allowed: {', '.join(BUDGET_KINDS)}")
+            if not 0 < ratio <= 1:
+                raise BudgetError(f"budget: {kind} {ratio} given, allowed: more than 0, at most 1")
         if not 0 <= self.min_keep < 1:
             raise BudgetError(f"budget: min_keep {self.min_keep} given, allowed: 0 to below 1")
+        if not isinstance(self.round_to, int) or isinstance(self.round_to, bool) or self.round_to < 1:
+            raise BudgetError(f"budget: round_to {self.round_to!r} given, allowed: a whole number of at least 1")
 
     @classmethod
-    def parse(cls, given: Mapping[str, float] | Budget) -> Budget:
-        """Read `{"flops": 0.5}`, optionally with "min_keep"; raise BudgetError when it is anything else."""
+    def parse(cls, given: Mapping[str, Any] | Budget) -> Budget:
+        """Read `{"flops": 0.5}`, or several kinds, optionally with "min_keep", "round_to" and "keep".
+
+        Raises BudgetError when it is anything else.
+        """
         if isinstance(given, Budget):
             return given
         if not isinstance(given, Mapping):
             raise BudgetError(f"budget: {given!r} given, allowed: a Budget, or a mapping such as {{'flops': 0.5}}")
         rest = dict(given)
-        min_keep = rest.pop("min_keep", cls.min_keep)
-        if len(rest) != 1:
+        min_keep, round_to = rest.pop("min_keep", cls.min_keep), rest.pop("round_to", cls.round_to)
+        keep = parse_bounds(rest.pop("keep", {}))
+        if not rest:
             raise BudgetError(
-                f"budget: {dict(given)} given, allowed: exactly one of {', '.join(BUDGET_KINDS)}, such as flops: 0.5"
+                f"budget: {dict(given)} given, allowed: at least one of {', '.join(BUDGET_KINDS)}, such as flops: 0.5"
             )
-        ((kind, ratio),) = rest.items()
-        return cls(kind, float(ratio), float(min_keep))
+        (kind, ratio), *also = ((kind, float(ratio)) for kind, ratio in rest.items())
+        return cls(kind, ratio, float(min_keep), tuple(also), round_to, keep)
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Every kind that is limited, the first one first, and its kept share."""
+        return {self.kind: self.ratio, **dict(self.also)}
+
+    def under(self, ratios: Mapping[str, float]) -> Budget:
+        """Return the budget with other kept shares (and kinds), the first one first."""
+        (kind, ratio), *also = ratios.items()
+        return replace(self, kind=kind, ratio=ratio, also=tuple(also))
+
+    @property
+    def whole(self) -> Budget:
+        """A budget that takes nothing, for plans that fill this one already."""
+        return Budget(self.kind, 1.0, self.min_keep)
 
     def floors(self, widths: Mapping[str, int]) -> dict[str, int]:
-        """Return the fewest filters each group keeps."""
+        """Return the fewest filters each group keeps by `min_keep`."""
         # Rounded first: 0.07 of 100 filters is 7.000000000000001 in floating point, and 7 in words.
         return {group: max(1, math.ceil(round(self.min_keep * width, 9))) for group, width in widths.items()}
 
     def check_possible(self, floors: Mapping[str, int], cost: CostModel) -> None:
         """Raise BudgetError when even the floors cost more than the budget."""
-        least = cost.ratio(self.kind, floors)
-        if least > self.ratio:
-            possible = math.ceil(least * 1e4) / 1e4  # up, so that the number can be given as it stands
-            raise BudgetError(
-                f"budget: {self.kind} {self.ratio:g} cannot be met; at least {possible:.4f} of the {self.kind} stays "
-                f"when every group keeps its minimum (min_keep {self.min_keep:g})"
-            )
+        for kind, ratio in self.ratios.items():
+            least = cost.ratio(kind, floors)
+            if least > ratio:
+                possible = math.ceil(least * 1e4) / 1e4  # up, so that the number can be given as it stands
+                raise BudgetError(
+                    f"budget: {kind} {ratio:g} cannot be met; at least {possible:.4f} of the {kind} stays "
+                    f"when every group keeps its minimum ({self._minimum})"
+                )
+
+    @property
+    def _minimum(self) -> str:
+        """What the fewest filters of a group come from, in words."""
+        rounded = [f"round_to {self.round_to}"] if self.round_to > 1 else []
+        kept = [f"keep '{bound.pattern}' {bound}" for bound in self.keep]
+        return ", ".join([f"min_keep {self.min_keep:g}", *rounded, *kept])
 
     def allows(self, counts: Mapping[str, int], cost: CostModel) -> bool:
-        """Tell whether the counts cost no more than the budget."""
-        return cost.ratio(self.kind, counts) <= self.ratio
+        """Tell whether the counts cost no more than the budget, of every kind."""
+        return all(cost.ratio(kind, counts) <= ratio for kind, ratio in self.ratios.items())
+
+    def use(self, counts: Mapping[str, int], cost: CostModel) -> float:
+        """Return how much of the budget the counts use, of the kind that binds: 1 for all of it."""
+        return max(cost.ratio(kind, counts) / ratio for kind, ratio in self.ratios.items())
+
+    def nearly_met(self, counts: Mapping[str, int], cost: CostModel) -> bool:
+        """Tell whether the counts, which the budget allows, are within 1 % of it."""
+        return any(cost.ratio(kind, counts) >= ratio * (1 - TOLERANCE) for kind, ratio in self.ratios.items())
+
+    def of_rest(self, whole: CostModel, left: Mapping[str, int], rest: CostModel) -> Budget:
+        """Return this budget of a whole network as one of what is left of it.
+
+        left: the counts of all groups of the whole. rest: the costs of the network as it is now; groups of which one
+        filter is left are no groups there any more, and what they hold of the budget stays.
+        """
+        ratios = {}
+        for kind, ratio in self.ratios.items():
+            amount = ratio * whole.measure(kind, whole.widths)
+            here = rest.measure(kind, rest.widths)
+            settled = whole.measure(kind, left) - here
+            ratios[kind] = min(1.0, (amount - settled) / here)
+        return self.under(ratios)
 
 
-def widest(
-    shares: Callable[[float], Mapping[str, float]], floors: Mapping[str, int], budget: Budget, cost: CostModel
-) -> dict[str, int]:
-    """Return the largest counts of a family of kept shares that the budget allows, filled up to it.
+def ladder(budget: Budget, steps: int, form: str = "linear") -> list[Budget]:
+    """Return the budgets of the steps down to a budget, which is the last one.
 
-    shares: width of the network in [0, 1] -> group -> kept share in [0, 1], not decreasing; 1 keeps everything.
+    form: "linear" takes the same amount of the unpruned cost in each step, "geometric" the same share of what is left.
     """
-    widths, low, high = cost.widths, 0.0, 1.0
 
-    def at(width: float) -> dict[str, int]:
-        return {group: max(floors[group], int(share * widths[group])) for group, share in shares(width).items()}
+    def at(ratio: float, step: int) -> float:
+        return 1 - (1 - ratio) * step / steps if form == "linear" else float(ratio ** (step / steps))
 
-    if budget.allows(at(1.0), cost):
-        return at(1.0)
-    for _ in range(40):
-        middle = (low + high) / 2
-        if budget.allows(at(middle), cost):
-            low = middle
-        else:
-            high = middle
-    counts = at(low)
-    # Rounding left some groups short of their share; the shortest get theirs first.
-    missing = {group: (share * widths[group] - counts[group]) / widths[group] for group, share in shares(high).items()}
-    return fill(counts, sorted(widths, key=lambda group: -missing[group]), floors, budget, cost)
-
-
-def fill(
-    counts: Mapping[str, int], wish: Iterable[str], floors: Mapping[str, int], budget: Budget, cost: CostModel
-) -> dict[str, int]:
-    """Add filters in the order of `wish` as long as they fit, then exchange single filters to come closer still.
-
-    wish: group names, repeated as often as filters could be added, most wanted first. The result stays within
-    the budget; it is within 1 % of it unless the network is so small that single filters are larger steps.
-    """
-    result = dict(counts)
-    for group in wish:
-        if result[group] < cost.widths[group]:
-            result[group] += 1
-            if not budget.allows(result, cost):
-                result[group] -= 1
-    while cost.ratio(budget.kind, result) < budget.ratio * (1 - TOLERANCE):
-        better = _best_exchange(result, floors, budget, cost)
-        if better is None:
-            break
-        result = better
-    return result
-
-
-def _best_exchange(
-    counts: dict[str, int], floors: Mapping[str, int], budget: Budget, cost: CostModel
-) -> dict[str, int] | None:
-    """Return the counts after the one-filter addition or exchange that comes closest to the budget from below."""
-    best, best_ratio = None, cost.ratio(budget.kind, counts)
-    for gain in counts:
-        if counts[gain] == cost.widths[gain]:
-            continue
-        for loss in (None, *counts):
-            if loss == gain or (loss is not None and counts[loss] <= floors[loss]):
-                continue
-            trial = dict(counts)
-            trial[gain] += 1
-            if loss is not None:
-                trial[loss] -= 1
-            ratio = cost.ratio(budget.kind, trial)
-            if best_ratio < ratio <= budget.ratio:
-                best, best_ratio = trial, ratio
-    return best
+    between = [
+        budget.under({kind: at(ratio, step) for kind, ratio in budget.ratios.items()}) for step in range(1, steps)
+    ]
+    return [*between, budget]

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from blendsearch.allocation.base import ALLOCATIONS, Allocation, register_allocation
-from blendsearch.allocation.budget import Budget, widest
+from blendsearch.allocation.budget import Budget
+from blendsearch.allocation.filling import widest
 from blendsearch.errors import BlendsearchError, ConfigError, unknown_name
 from blendsearch.plain import State
 from blendsearch.structure import Structure
@@ -71,7 +72,7 @@ class Evolved(Allocation):
         least = min(weights.values())
 
         def shares(width: float) -> dict[str, float]:
-            return {group: min(1.0, width * weight / least) for group, weight in weights.items()}
+            return {group: width * weight / least for group, weight in weights.items()}
 
         return widest(shares, floors, budget, structure.cost)
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.allocation.base import Allocation, register_allocation
-from blendsearch.allocation.budget import Budget, widest
+from blendsearch.allocation.budget import Budget
+from blendsearch.allocation.filling import widest
 from blendsearch.compute import Compute, generator
 from blendsearch.data.batches import Split
 from blendsearch.errors import BlendsearchError, ConfigError, unknown_name

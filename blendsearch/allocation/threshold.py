@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from blendsearch.allocation.base import Allocation
-from blendsearch.allocation.budget import Budget, fill
+from blendsearch.allocation.budget import Budget
+from blendsearch.allocation.filling import fill
 from blendsearch.structure import Structure
 
 

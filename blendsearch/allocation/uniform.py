@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from blendsearch.allocation.base import Allocation, register_allocation
-from blendsearch.allocation.budget import Budget, widest
+from blendsearch.allocation.budget import Budget
+from blendsearch.allocation.filling import widest
 from blendsearch.structure import Structure
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from blendsearch.allocation import ALLOCATIONS, Allocation, Budget
+from blendsearch.allocation import ALLOCATIONS, Allocation, Budget, Limits
 from blendsearch.compute import Compute, child_seed, generator
 from blendsearch.config import Space
 from blendsearch.criteria import ScoringSetup
@@ -101,17 +101,17 @@ class Experiment:
         """
         section = self.space.structure
         structure = Structure.of(self.network, self.example, scope=section.scope, ignore=section.ignore)
-        if self.budget.kind != "latency":
+        if "latency" not in self.budget.ratios:
             self.check_budget(structure)
         return structure
 
     def check_budget(self, structure: Structure) -> None:
         """Raise BudgetError when the budget is impossible, or the lowest of those that a search for a front may try."""
-        floors, search = self.budget.floors(structure.widths), self.space.search
-        self.budget.check_possible(floors, structure.cost)
+        search = self.space.search
+        Limits.check(self.budget, structure)
         if search.objectives and search.lowest is not None:
             try:
-                replace(self.budget, ratio=search.lowest).check_possible(floors, structure.cost)
+                Limits.check(replace(self.budget, ratio=search.lowest), structure)
             except BudgetError as error:
                 raise BudgetError(f"search.lowest: {error}") from None
 

@@ -21,7 +21,7 @@ def price_structure(experiment: Experiment) -> None:
     Raises BudgetError when the budget is impossible.
     """
     structure, folder = experiment.structure, experiment.folder
-    needed = "latency" in (experiment.budget.kind, *experiment.space.search.objectives)
+    needed = "latency" in (*experiment.budget.ratios, *experiment.space.search.objectives)
     if not needed or structure.cost.latency_table is not None:
         return
     if folder.has(TABLE):
@@ -55,9 +55,9 @@ def compare_latency(experiment: Experiment, pruned: nn.Module, counts: Mapping[s
     """Return what the latency table says of a pruned network beside what it measures, both against the unpruned.
 
     Measured as the table is: on the compute's device, one thread, batches of the same size; the networks by turns.
-    None where the budget is of another kind.
+    None where the budget is of other kinds.
     """
-    if experiment.budget.kind != "latency":
+    if "latency" not in experiment.budget.ratios:
         return None
     cost, table = experiment.structure.cost, experiment.structure.cost.latency_table
     assert table is not None

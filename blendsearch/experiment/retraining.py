@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class Pruning:
     @classmethod
     def by_plan(cls, plan: Plan, budget: Budget) -> Pruning:
         """Return how a plan is followed: it says how much is kept, so nothing is to be taken from it."""
-        return cls(PlanScorer(plan), PlanCounts(plan), replace(budget, ratio=1.0))
+        return cls(PlanScorer(plan), PlanCounts(plan), budget.whole)
 
 
 @dataclass(frozen=True, kw_only=True)

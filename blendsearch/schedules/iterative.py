@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
-from blendsearch.allocation import Budget
+from blendsearch.allocation import Budget, Limits, ladder, plan_rest
 from blendsearch.errors import ConfigError
 from blendsearch.schedules.base import Job, register_schedule
 from blendsearch.schedules.stages import Place, Stage, StagedSchedule
@@ -45,25 +45,19 @@ class Iterative(StagedSchedule):
 
     def stages(self, network: nn.Module, job: Job) -> Sequence[Stage]:
         if self.share is not None:
-            targets = [("filters", float(left)) for left in remaining_filters(network, job, self.share)]
+            whole = sum(job.structure.widths.values())
+            # A trifle more, so that the count is not lost to rounding when it becomes a share and a count again.
+            shares_left = [(left + 1e-6) / whole for left in remaining_filters(network, job, self.share)]
+            targets = [*(job.budget.under({"filters": share}) for share in shares_left), job.budget]
         else:
-            targets = [(job.budget.kind, amount) for amount in _equal_steps(job, self.steps or STEPS)]
-        each = self.between / (len(targets) + 1)
-        shares = [each] * len(targets) + [1 - each * len(targets)]
-        targets.append((job.budget.kind, _amount(job)))
-        return [_Step(f"step {i + 1}", shares[i], *target) for i, target in enumerate(targets)]
-
-
-def _amount(job: Job) -> float:
-    cost = job.structure.cost
-    return job.budget.ratio * cost.measure(job.budget.kind, cost.widths)
-
-
-def _equal_steps(job: Job, steps: int) -> list[float]:
-    """Return what the steps before the last leave, in the budget's cost."""
-    cost = job.structure.cost
-    whole = cost.measure(job.budget.kind, cost.widths)
-    return [whole * (1 - (1 - job.budget.ratio) * step / steps) for step in range(1, steps)]
+            targets = ladder(job.budget, self.steps or STEPS)
+        each = self.between / len(targets)
+        shares = [each] * (len(targets) - 1) + [1 - each * (len(targets) - 1)]
+        limits = Limits.of(job.budget, job.structure)
+        return [
+            _Step(f"step {number}", share, target, limits)
+            for number, (share, target) in enumerate(zip(shares, targets, strict=True), start=1)
+        ]
 
 
 def remaining_filters(network: nn.Module, job: Job, share: float) -> list[int]:
@@ -71,15 +65,15 @@ def remaining_filters(network: nn.Module, job: Job, share: float) -> list[int]:
 
     The step that would meet the budget, judged by the scores of the network as it is now, is the last one.
     """
-    cost, floors = job.structure.cost, job.budget.floors(job.structure.widths)
+    cost, limits = job.structure.cost, Limits.of(job.budget, job.structure)
     scores = job.scorer(network, job.structure)
     whole = left = sum(cost.widths.values())
     result: list[int] = []
     while True:
         left = min(left - 1, round(left * (1 - share)))
-        if left <= sum(floors.values()):
+        if left <= sum(limits.floors.values()):
             return result
-        counts = job.allocation.allocate(job.structure, scores, Budget("filters", left / whole), floors)
+        counts = job.allocation.allocate(job.structure, scores, job.budget.under({"filters": left / whole}), limits)
         if job.budget.allows(counts, cost):
             return result
         result.append(left)
@@ -87,30 +81,21 @@ def remaining_filters(network: nn.Module, job: Job, share: float) -> list[int]:
 
 @dataclass
 class _Step(Stage):
-    """A pruning step down to an amount of a kind of cost, never below the job's budget."""
+    """A pruning step down to a target, a budget of the unpruned network, never below that of the job."""
 
-    kind: str
-    amount: float
+    target: Budget
+    limits: Limits
 
     def plan(self, place: Place) -> Plan | None:
         if max(place.plan.counts.values()) == 1:
             return None
         job = place.job
         scores = job.scorer(place.network, place.structure)
-        budget, floors = self._budget(place, self.kind, self.amount), self._floors(place)
-        plan = job.allocation.plan(place.structure, scores, budget, floors)
-        if self.kind != job.budget.kind and job.budget.allows(place.plan.then(plan).counts, job.structure.cost):
-            budget = self._budget(place, job.budget.kind, _amount(job))
-            plan = job.allocation.plan(place.structure, scores, budget, floors)
+        plan = self._down_to(self.target, place, scores)
+        if self.target.kind != job.budget.kind and job.budget.allows(place.plan.then(plan).counts, job.structure.cost):
+            plan = self._down_to(job.budget, place, scores)
         return plan
 
-    def _budget(self, place: Place, kind: str, amount: float) -> Budget:
-        """Return the amount as a budget for the network as it is now."""
-        here = place.structure.cost.measure(kind, place.structure.widths)
-        # Groups down to one filter are no groups any more; what they hold of the budget stays.
-        settled = place.job.structure.cost.measure(kind, place.plan.counts) - here
-        return Budget(kind, min(1.0, (amount - settled) / here), place.job.budget.min_keep)
-
-    def _floors(self, place: Place) -> dict[str, int]:
-        floors = place.job.budget.floors(place.job.structure.widths)
-        return {group: floors[group] for group in place.structure.widths}
+    def _down_to(self, target: Budget, place: Place, scores: Mapping[str, Tensor]) -> Plan:
+        job, limits = place.job, self.limits
+        return plan_rest(job.allocation, target, limits, job.structure, place.plan, place.structure, scores)

@@ -7,7 +7,7 @@ import torch
 from small_networks import conv4, images, priced
 
 from blendsearch.allocation import ALLOCATIONS, Budget
-from blendsearch.allocation.budget import fill
+from blendsearch.allocation.filling import fill
 from blendsearch.allocation.global_threshold import NORMALISATIONS, GlobalThreshold
 from blendsearch.allocation.uniform import Uniform
 from blendsearch.config import BUDGET_KINDS
@@ -30,8 +30,8 @@ def test_parse():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "exactly one of flops, params, filters"),
-        ({"flops": 0.5, "params": 0.5}, "exactly one of"),
+        ({}, "at least one of flops, params, filters"),
+        ({"flops": 0.5, "params": 1.5}, r"params 1\.5 given, allowed: more than 0"),
         ({"flop": 0.5}, "kind 'flop' given, allowed: flops, params, filters"),
         ({"flops": 0.0}, r"flops 0\.0 given, allowed: more than 0"),
         ({"flops": 1.5}, r"flops 1\.5 given, allowed: more than 0, at most 1"),

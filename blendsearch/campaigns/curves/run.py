@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from blendsearch.allocation import Budget
+from blendsearch.allocation import Budget, Limits
 from blendsearch.blending import AdaptedBlend
 from blendsearch.campaigns.curves.draws import (
     JOB,
@@ -54,7 +54,7 @@ def run_curves(space: Space, run_dir: Path | None = None, resume: bool = False, 
     """
     experiment = Experiment(space, progress)
     _check_images(experiment)
-    if experiment.budget.kind != "latency":  # whose table is measured into the folder
+    if "latency" not in experiment.budget.ratios:  # whose table is measured into the folder
         _budgets(experiment)
     with open_run(experiment, JOB, name=f"{space.name}-{JOB}", run_dir=run_dir, resume=resume) as opened:
         folder = opened.folder
@@ -79,13 +79,13 @@ def _check_images(experiment: Experiment) -> None:
 
 
 def _budgets(experiment: Experiment) -> list[Budget]:
-    """Return the space's budget with each share removed in the place of its own; BudgetError when one is too large."""
+    """Return a budget for each share removed, of the kind that the space's has first; BudgetError for one too large."""
     structure, given = experiment.structure, experiment.budget
     budgets = []
     for share in experiment.space.curves.removed:
-        budget = replace(given, ratio=round(1 - share, 9))
+        budget = given.under({given.kind: round(1 - share, 9)})
         try:
-            budget.check_possible(budget.floors(structure.widths), structure.cost)
+            Limits.check(budget, structure)
         except BudgetError as error:
             raise BudgetError(f"curves.removed: {share:g} given; {error}") from None
         budgets.append(budget)

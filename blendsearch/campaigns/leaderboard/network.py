@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from blendsearch.allocation import ALLOCATIONS, Allocation
+from blendsearch.allocation import ALLOCATIONS, Allocation, Limits
 from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.leaderboard.keys import Key, allocation_key, criterion_key, digest, network_key
 from blendsearch.compute import threads
@@ -159,6 +159,6 @@ class BoardNetwork:
         for section in sections:
             budget = make_budget(section)
             try:
-                budget.check_possible(budget.floors(structure.widths), structure.cost)
+                Limits.check(budget, structure)
             except BudgetError as error:
                 raise BudgetError(f"networks: '{self.name}': {error}") from None

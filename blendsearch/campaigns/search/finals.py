@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,7 @@ class HalvingSetup:
             network=experiment.network,
             structure=experiment.structure,
             # The plan fills the budget already; as in an audit, nothing is to be taken from it.
-            budget=replace(experiment.budget, ratio=1.0),
+            budget=experiment.budget.whole,
             training=experiment.space.retraining,
             train=splits.train,
             calibration=splits.calibration,
