@@ -39,7 +39,7 @@ def test_giving_up_two_filters_for_one_comes_closer(three):
 @pytest.mark.parametrize(
     ("width", "weights", "ratio"),
     [
-        (8, (1.0, 0.5, 0.8), 0.2),
+        (8, (0.75, 1.0, 0.5), 0.5),
         (8, (0.5, 1.0, 0.75), 0.7),
         (12, (0.75, 1.0, 0.5), 0.3),
         (12, (0.5, 1.0, 0.75), 0.4),
