@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from blendsearch.campaigns.api import prune as prune
     from blendsearch.campaigns.api import score as score
     from blendsearch.campaigns.api import search as search
+    from blendsearch.campaigns.api import steps as steps
     from blendsearch.campaigns.leaderboard.run import leaderboard as leaderboard
     from blendsearch.campaigns.transfer.run import transfer as transfer
     from blendsearch.criteria import Criterion as Criterion
     from blendsearch.criteria import register_criterion as register_criterion
     from blendsearch.structure import Plan as Plan
+    from blendsearch.structure import Structure as Structure
 
 # Loaded when first used, so that `blendsearch --help` does not wait for torch.
 _HOMES = {
@@ -26,11 +28,13 @@ _HOMES = {
     "Criterion": "blendsearch.criteria",
     "Plan": "blendsearch.structure",
     "Pruned": "blendsearch.campaigns.api",
+    "Structure": "blendsearch.structure",
     "leaderboard": "blendsearch.campaigns.leaderboard.run",
     "prune": "blendsearch.campaigns.api",
     "register_criterion": "blendsearch.criteria",
     "score": "blendsearch.campaigns.api",
     "search": "blendsearch.campaigns.api",
+    "steps": "blendsearch.campaigns.api",
     "transfer": "blendsearch.campaigns.transfer.run",
 }
 

@@ -8,8 +8,8 @@ from blendsearch.allocation import (  # noqa: F401  (registration)
     uniform,
 )
 from blendsearch.allocation.base import ALLOCATIONS, Allocation, plan_rest, register_allocation
-from blendsearch.allocation.bounds import Bound
-from blendsearch.allocation.budget import LADDERS, Budget, ladder
+from blendsearch.allocation.bounds import Bound, parse_bounds
+from blendsearch.allocation.budget import LADDERS, Budget, rungs
 from blendsearch.allocation.evolved import Evolved, check_shares, own_allocation, weights_of
 from blendsearch.allocation.limits import Limits
 
@@ -22,8 +22,9 @@ __all__ = [
     "Evolved",
     "Limits",
     "check_shares",
-    "ladder",
+    "rungs",
     "own_allocation",
+    "parse_bounds",
     "plan_rest",
     "register_allocation",
     "weights_of",

@@ -103,7 +103,7 @@ def plan_rest(
     limits: of the whole network. left: what of it is left. rest: the structure of the network as it is now, and
     scores: its filters' scores. Raises BudgetError when the budget is impossible.
     """
-    here = budget.of_rest(whole.cost, left.counts, rest.cost)
+    here = budget if rest is whole else budget.of_rest(whole.cost, left.counts, rest.cost)
     return allocation.plan(rest, scores, here, limits.of_rest(rest.widths))
 
 

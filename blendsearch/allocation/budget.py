@@ -130,7 +130,7 @@ class Budget:
         return self.under(ratios)
 
 
-def ladder(budget: Budget, steps: int, form: str = "linear") -> list[Budget]:
+def rungs(budget: Budget, steps: int, form: str = "linear") -> list[Budget]:
     """Return the budgets of the steps down to a budget, which is the last one.
 
     form: "linear" takes the same amount of the unpruned cost in each step, "geometric" the same share of what is left.

@@ -1,33 +1,27 @@
-"""The Python interface: score, prune and search on your own network and data."""
+"""The Python interface: score, prune (at once or in steps) and search on your own network and data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from blendsearch.allocation import ALLOCATIONS, Allocation, Budget, check_shares, own_allocation
-from blendsearch.blending import AdaptedBlend, Blend, adapt_blend
+from blendsearch.allocation import LADDERS, Allocation, Budget, rungs
+from blendsearch.blending import Blend
+from blendsearch.campaigns.given import Batches, Pruning, RatingsGiven, Terms, read_budget
 from blendsearch.campaigns.search.run import Campaign, run_search
-from blendsearch.compute import Compute, child_seed, in_float32
+from blendsearch.compute import in_float32
 from blendsearch.config import Space
-from blendsearch.criteria import Scores, ScoringSetup, names, score_applicable, score_network
-from blendsearch.criteria.base import check_group_rule
-from blendsearch.data.batches import GivenBatches
-from blendsearch.errors import BlendsearchError, DataError, StructureError
-from blendsearch.experiment.members import score_by_blend
+from blendsearch.criteria import Scores, names, score_applicable, score_network
+from blendsearch.errors import BudgetError, unknown_name
 from blendsearch.progress import Progress, silent
-from blendsearch.statistics.ratings import Ratings, ratings_from
 from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.structure import Plan, Structure
 from blendsearch.validation.space import read_space
 
-Batches = Iterable[tuple[Tensor, Tensor]]
-RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]] | Ratings
 HALF = Budget("flops", 0.5)
 
 
@@ -56,6 +50,9 @@ def score(
     ratings: RatingsGiven | None = None,
     group_rule: str = "mean_rank",
     relevance_per_class: int | None = PER_CLASS,
+    ignore: Sequence[str] = (),
+    ignore_inputs: Sequence[str] = (),
+    structure: Structure | None = None,
 ) -> Scores:
     """Score every filter of a network under many criteria, in one pass over the data.
 
@@ -68,16 +65,24 @@ def score(
     place under that criterion. group_rule: how the scores of coupled convolutions (of a residual stream) become one:
     "mean_rank", "mean", "sum" or "max". relevance_per_class: how many images of each class LRP relevance takes, the
     first that come; None takes all.
+    ignore: paths of modules (or of modules around them) whose filters are left alone, and with them all that are
+    coupled to these. ignore_inputs: the same for the filters that a module reads, so that its inputs stay as well.
+    structure: the network's, from `blendsearch.Structure.of(model, images)`, where it is known already; scope and
+    what to ignore are then those it was read with.
     Returns criterion -> group -> float32 [C], higher = more important; a group is named by the module path of
     its first convolution. Raises BlendsearchError subclasses for unknown names, empty data, or networks without
     prunable filters.
     """
-    setup = _setup(device, seed, ratings, group_rule, relevance_per_class)
+    terms = Terms(
+        scope=scope, device=device, seed=seed, ratings=ratings, group_rule=group_rule,
+        relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
+    )  # fmt: skip
+    setup = terms.setup()
     measured = in_float32(model)
-    given, structure = _trace(measured, batches, scope)
+    given, found = terms.trace(measured, batches)
     if criteria is None:
-        return score_applicable(measured, structure, given, names(), setup).scores
-    return score_network(measured, structure, given, criteria, setup)
+        return score_applicable(measured, found, given, names(), setup).scores
+    return score_network(measured, found, given, criteria, setup)
 
 
 def prune(
@@ -85,7 +90,7 @@ def prune(
     batches: Batches,
     *,
     by: str | Path | Blend | Mapping[str, Tensor],
-    budget: Mapping[str, float] | Budget = HALF,
+    budget: Mapping[str, Any] | Budget = HALF,
     allocation: str | Allocation = "uniform",
     scope: str = "all",
     device: str = "auto",
@@ -93,6 +98,11 @@ def prune(
     ratings: RatingsGiven | None = None,
     group_rule: str = "mean_rank",
     relevance_per_class: int | None = PER_CLASS,
+    keep: Mapping[str, Any] | None = None,
+    round_to: int | None = None,
+    ignore: Sequence[str] = (),
+    ignore_inputs: Sequence[str] = (),
+    structure: Structure | None = None,
 ) -> Pruned:
     """Prune a network to a budget; the model is left untouched and the result is not retrained.
 
@@ -101,37 +111,91 @@ def prune(
     higher = more important). A blend that was found on another network is adapted to this one by stage and depth, see
     `blendsearch.blending.adapt_blend`.
     budget: {"flops": 0.5}, {"params": 0.4}, {"filters": 0.6} or {"latency": 0.7} (of one image on the device, by
-    a table that is measured first): the share that stays; optionally with "min_keep", the share of each group that
-    always stays. allocation: how many filters each group loses; what it has to measure, it measures on the batches;
-    "evolved" takes the shares of the layers from the blend. scope, device, seed, ratings, group_rule and
-    relevance_per_class: as in `score`.
+    a table that is measured first): the share that stays; of several kinds, all hold. Optionally with "min_keep", the
+    share of each group that always stays. allocation: how many filters each group loses; what it has to measure, it
+    measures on the batches; "evolved" takes the shares of the layers from the blend.
+    keep: shares of single layers, {"layer1.*": 0.8, "conv1": (0.3, 0.9)}: names or patterns of groups, convolutions or
+    modules around them, each with the share of filters that stays, or the least and the most (also {"max": 0.9}
+    alone). They come before min_keep, and upper ones before the budget, which may then not be used up. Coupled layers
+    are one group: what is said of one holds for all. round_to: groups keep a multiple of so many filters, or all.
+    scope, device, seed, ratings, group_rule, relevance_per_class, ignore, ignore_inputs and structure: as in `score`.
     Raises BudgetError when the budget is impossible, and other BlendsearchError subclasses for wrong input.
     """
-    limits = Budget.parse(budget)
-    setup = _setup(device, seed, ratings, group_rule, relevance_per_class)
-    measured = in_float32(model)
-    given, structure = _trace(measured, batches, scope)
-    adapted = _read_blend(by, structure)
-    rule = ALLOCATIONS.get(allocation, "allocation")() if isinstance(allocation, str) else allocation
-    check_shares(rule, adapted.blend.keep if adapted is not None else {})
-    if limits.kind == "latency":
-        structure.measure_latencies(measured, compute=setup.compute, images=1)
-    if rule.unmeasured(structure):
-        rule.prepare(
-            measured, structure, GivenBatches(given), compute=setup.compute, seed=child_seed(seed, "allocation")
-        )
-    if adapted is None:
-        scores = _own_scores(structure, by)
-    else:
-        rule = own_allocation(rule, adapted.blend.keep, structure)
-        scores = score_by_blend(adapted.blend, measured, structure, given, setup)
-    plan, cost = rule.plan(structure, scores, limits), structure.cost
+    limits = read_budget(budget, keep, round_to)
+    terms = Terms(
+        scope=scope, device=device, seed=seed, ratings=ratings, group_rule=group_rule,
+        relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
+    )  # fmt: skip
+    given = Pruning.of(model, batches, by, limits, allocation, terms)
+    whole = Plan.full(given.structure.widths)
+    plan = given.plan(model, given.structure, whole, limits)
+    return _pruned(given, given.structure.slice(model, plan), plan)
+
+
+def steps(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    by: str | Path | Blend | Mapping[str, Tensor],
+    budget: Mapping[str, Any] | Budget = HALF,
+    steps: int = 10,
+    ladder: str = "geometric",
+    allocation: str | Allocation = "uniform",
+    scope: str = "all",
+    device: str = "auto",
+    seed: int = 0,
+    ratings: RatingsGiven | None = None,
+    group_rule: str = "mean_rank",
+    relevance_per_class: int | None = PER_CLASS,
+    keep: Mapping[str, Any] | None = None,
+    round_to: int | None = None,
+    ignore: Sequence[str] = (),
+    ignore_inputs: Sequence[str] = (),
+    structure: Structure | None = None,
+) -> Iterator[Pruned]:
+    """Prune a network step by step, with a training loop of your own in between; the model is left untouched.
+
+        for step in blendsearch.steps(model, loader, by="taylor", budget={"flops": 0.3}, steps=10):
+            train(step.network)  # in place
+
+    Yields a `Pruned` after each step. The next one scores `step.network` as it is by then, and prunes it further; a
+    step's plan and ratios are against the original. The last step meets the budget.
+    steps: how many. ladder: what they leave: "geometric" takes the same share of the cost that is left in each step
+    (0.5 in two: 0.71, 0.5), "linear" the same amount (0.75, 0.5). Scores of your own stay as they are given. The rest
+    is as in `prune`; wrong input is told by this call, before the first step.
+    """
+    if ladder not in LADDERS:
+        raise unknown_name("ladder", ladder, LADDERS, "ladder")
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise BudgetError(f"steps: {steps!r} given, allowed: a whole number of at least 1")
+    limits = read_budget(budget, keep, round_to)
+    terms = Terms(
+        scope=scope, device=device, seed=seed, ratings=ratings, group_rule=group_rule,
+        relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
+    )  # fmt: skip
+    given = Pruning.of(model, batches, by, limits, allocation, terms)
+    return _step_by_step(model, given, rungs(limits, steps, ladder))
+
+
+def _step_by_step(network: nn.Module, given: Pruning, targets: Sequence[Budget]) -> Iterator[Pruned]:
+    structure, plan = given.structure, Plan.full(given.structure.widths)
+    for target in targets:
+        if max(plan.counts.values()) > 1:  # else nothing can go any more
+            cut = given.plan(network, structure, plan, target)
+            network, plan = structure.slice(network, cut), plan.then(cut)
+        yield _pruned(given, network, plan)
+        if target is not targets[-1] and max(plan.counts.values()) > 1:
+            structure = given.structure.again(network, plan)
+
+
+def _pruned(given: Pruning, network: nn.Module, plan: Plan) -> Pruned:
+    cost = given.structure.cost
     return Pruned(
-        network=structure.slice(model, plan),
+        network=network,
         plan=plan,
         flops_ratio=cost.ratio("flops", plan.counts),
         params_ratio=cost.ratio("params", plan.counts),
-        rule=adapted.rule if adapted is not None else "",
+        rule=given.rule,
     )
 
 
@@ -154,56 +218,3 @@ def search(
     return run_search(
         read_space(space, resumed=resume), Path(run_dir) if run_dir is not None else None, resume, progress
     )
-
-
-def _setup(
-    device: str, seed: int, ratings: RatingsGiven | None, group_rule: str, relevance_per_class: int | None
-) -> ScoringSetup:
-    """Return the terms of scoring; raise DataError or UnknownNameError for wrong ones before any data are read."""
-    check_group_rule(group_rule)
-    return ScoringSetup(
-        compute=Compute.resolve(device),
-        seed=seed,
-        ratings=None if ratings is None else ratings_from(ratings),
-        group_rule=group_rule,
-        relevance_per_class=relevance_per_class,
-    )
-
-
-def _trace(model: nn.Module, batches: Batches, scope: str) -> tuple[Batches, Structure]:
-    """Return the batches, readable again from the first, and the model's structure."""
-    if iter(batches) is batches:  # a generator can be read only once
-        batches = list(batches)
-    for images, _ in batches:
-        return batches, Structure.of(model, images, scope=scope)
-    raise DataError("batches: no batch given; at least one of (images, labels) is needed")
-
-
-def _read_blend(by: Any, structure: Structure) -> AdaptedBlend | None:
-    """Return what `by` names as a blend for this network, a criterion as a blend of one; None for scores."""
-    if isinstance(by, Path) or (isinstance(by, str) and by.endswith(".json")):
-        by = Blend.load(by)
-    if isinstance(by, str):
-        return AdaptedBlend(Blend.single(by), rule="")
-    if isinstance(by, Blend):
-        return adapt_blend(by, structure)
-    if isinstance(by, Mapping):
-        return None
-    raise BlendsearchError(
-        f"by: {type(by).__name__} given, allowed: a criterion's name, a Blend, or scores as group -> tensor"
-    )
-
-
-def _own_scores(structure: Structure, scores: Any) -> dict[str, Tensor]:
-    for name in scores:
-        structure.group(name)  # names an unknown group together with the nearest one
-    result = {}
-    for name, width in structure.widths.items():
-        if name not in scores:
-            raise StructureError(f"by: no scores for group '{name}' (given: {', '.join(scores) or 'none'})")
-        result[name] = torch.as_tensor(scores[name]).detach().float().cpu()
-        if tuple(result[name].shape) != (width,) or not bool(torch.isfinite(result[name]).all()):
-            raise StructureError(
-                f"by: group '{name}' has scores of shape {tuple(result[name].shape)}, allowed: ({width},), finite"
-            )
-    return result

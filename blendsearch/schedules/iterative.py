@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from blendsearch.allocation import Budget, Limits, ladder, plan_rest
+from blendsearch.allocation import Budget, Limits, plan_rest, rungs
 from blendsearch.errors import ConfigError
 from blendsearch.schedules.base import Job, register_schedule
 from blendsearch.schedules.stages import Place, Stage, StagedSchedule
@@ -50,7 +50,7 @@ class Iterative(StagedSchedule):
             shares_left = [(left + 1e-6) / whole for left in remaining_filters(network, job, self.share)]
             targets = [*(job.budget.under({"filters": share}) for share in shares_left), job.budget]
         else:
-            targets = ladder(job.budget, self.steps or STEPS)
+            targets = rungs(job.budget, self.steps or STEPS)
         each = self.between / len(targets)
         shares = [each] * (len(targets) - 1) + [1 - each * (len(targets) - 1)]
         limits = Limits.of(job.budget, job.structure)

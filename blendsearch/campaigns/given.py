@@ -1,0 +1,178 @@
+"""What users of the Python interface give: networks, batches, what to prune by and how far, read and checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blendsearch.allocation import (
+    ALLOCATIONS,
+    Allocation,
+    Budget,
+    Limits,
+    check_shares,
+    own_allocation,
+    parse_bounds,
+    plan_rest,
+)
+from blendsearch.blending import AdaptedBlend, Blend, adapt_blend
+from blendsearch.compute import Compute, child_seed, in_float32
+from blendsearch.criteria import ScoringSetup
+from blendsearch.criteria.base import check_group_rule
+from blendsearch.criteria.scoring import measures_of
+from blendsearch.data.batches import GivenBatches
+from blendsearch.errors import BlendsearchError, DataError, StructureError
+from blendsearch.experiment.members import score_by_blend
+from blendsearch.statistics.ratings import Ratings, ratings_from
+from blendsearch.structure import Plan, Structure, check_fits, read_structure
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]] | Ratings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What scoring and pruning are given beside network and data; see `blendsearch.score`."""
+
+    scope: str
+    device: str
+    seed: int
+    ratings: RatingsGiven | None
+    group_rule: str
+    relevance_per_class: int | None
+    ignore: Sequence[str]
+    ignore_inputs: Sequence[str]
+    structure: Structure | None
+
+    def setup(self) -> ScoringSetup:
+        """Return the terms of scoring; raise DataError or UnknownNameError for wrong ones before any data are read."""
+        check_group_rule(self.group_rule)
+        return ScoringSetup(
+            compute=Compute.resolve(self.device),
+            seed=self.seed,
+            ratings=None if self.ratings is None else ratings_from(self.ratings),
+            group_rule=self.group_rule,
+            relevance_per_class=self.relevance_per_class,
+        )
+
+    def trace(self, model: nn.Module, batches: Batches) -> tuple[Batches, Structure]:
+        """Return the batches, readable again from the first, and the structure, read from the model or as given."""
+        if iter(batches) is batches:  # a generator can be read only once
+            batches = list(batches)
+        for images, _ in batches:
+            return batches, self._structure(model, images)
+        raise DataError("batches: no batch given; at least one of (images, labels) is needed")
+
+    def _structure(self, model: nn.Module, images: Tensor) -> Structure:
+        lists = {"ignore": self.ignore, "ignore_inputs": self.ignore_inputs}
+        for name, given in lists.items():
+            if isinstance(given, str):
+                raise StructureError(f"{name}: '{given}' given, allowed: a list of module paths, such as ['{given}']")
+        if self.structure is None:
+            return read_structure(model, images, scope=self.scope, **lists)
+        also = [name for name, given in {"scope": self.scope != "all", **lists}.items() if given]
+        if also:
+            raise StructureError(f"structure: it was read with a scope and what to ignore; give no {also[0]} beside it")
+        check_fits(self.structure, model)
+        return self.structure
+
+
+def read_budget(budget: Mapping[str, Any] | Budget, keep: Mapping[str, Any] | None, round_to: int | None) -> Budget:
+    """Return the budget with what is given beside it; BudgetError for a wrong one."""
+    limits = Budget.parse(budget)
+    return replace(
+        limits,
+        keep=(*limits.keep, *parse_bounds(keep or {})),
+        round_to=limits.round_to if round_to is None else round_to,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """How a network of one's own is pruned: by a blend, or by scores (group -> [C]) of the unpruned network."""
+
+    batches: Batches
+    structure: Structure
+    setup: ScoringSetup
+    budget: Budget
+    limits: Limits
+    allocation: Allocation
+    by: AdaptedBlend | Mapping[str, Tensor]
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, batches: Batches, by: Any, budget: Budget, allocation: str | Allocation, terms: Terms
+    ) -> Pruning:
+        """Read structure, blend and limits, and measure what they need; BlendsearchError for what does not fit."""
+        setup, model = terms.setup(), in_float32(model)
+        batches, structure = terms.trace(model, batches)
+        adapted = _read_blend(by, structure)
+        keep = adapted.blend.keep if adapted is not None else {}
+        measures_of(adapted.blend.criteria if adapted is not None else [])  # names an unknown one before any work
+        rule = ALLOCATIONS.get(allocation, "allocation")() if isinstance(allocation, str) else allocation
+        check_shares(rule, keep)
+        if "latency" in budget.ratios and structure.cost.latency_table is None:
+            structure.measure_latencies(model, compute=setup.compute, images=1)
+        limits = Limits.of(budget, structure)
+        budget.check_possible(limits.floors, structure.cost)
+        if rule.unmeasured(structure):
+            seed = child_seed(setup.seed, "allocation")
+            rule.prepare(model, structure, GivenBatches(batches), compute=setup.compute, seed=seed)
+        return cls(
+            batches=batches,
+            structure=structure,
+            setup=setup,
+            budget=budget,
+            limits=limits,
+            allocation=rule if adapted is None else own_allocation(rule, keep, structure),
+            by=_own_scores(structure, by) if adapted is None else adapted,
+        )
+
+    @property
+    def rule(self) -> str:
+        """How a blend came to fit the network."""
+        return self.by.rule if isinstance(self.by, AdaptedBlend) else ""
+
+    def plan(self, network: nn.Module, structure: Structure, left: Plan, target: Budget) -> Plan:
+        """Return the plan for a network as it is now, of which `left` is left, under a budget of the unpruned one."""
+        if isinstance(self.by, AdaptedBlend):
+            scores = score_by_blend(self.by.blend, in_float32(network), structure, self.batches, self.setup)
+        else:
+            scores = {group: self.by[group][list(left.keep[group])] for group in structure.widths}
+        return plan_rest(self.allocation, target, self.limits, self.structure, left, structure, scores)
+
+
+def _read_blend(by: Any, structure: Structure) -> AdaptedBlend | None:
+    """Return what `by` names as a blend for this network, a criterion as a blend of one; None for scores."""
+    if isinstance(by, Path) or (isinstance(by, str) and by.endswith(".json")):
+        by = Blend.load(by)
+    if isinstance(by, str):
+        return AdaptedBlend(Blend.single(by), rule="")
+    if isinstance(by, Blend):
+        return adapt_blend(by, structure)
+    if isinstance(by, Mapping):
+        return None
+    raise BlendsearchError(
+        f"by: {type(by).__name__} given, allowed: a criterion's name, a Blend, or scores as group -> tensor"
+    )
+
+
+def _own_scores(structure: Structure, scores: Any) -> dict[str, Tensor]:
+    for name in scores:
+        if name not in structure.refused:  # as the groups that are to be ignored
+            structure.group(name)  # names an unknown group together with the nearest one
+    result = {}
+    for name, width in structure.widths.items():
+        if name not in scores:
+            raise StructureError(f"by: no scores for group '{name}' (given: {', '.join(scores) or 'none'})")
+        result[name] = torch.as_tensor(scores[name]).detach().float().cpu()
+        if tuple(result[name].shape) != (width,) or not bool(torch.isfinite(result[name]).all()):
+            raise StructureError(
+                f"by: group '{name}' has scores of shape {tuple(result[name].shape)}, allowed: ({width},), finite"
+            )
+    return result
