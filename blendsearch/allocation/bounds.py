@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from blendsearch.config import BOUND_FORMS, read_bound
 from blendsearch.errors import BudgetError, nearest
 from blendsearch.structure import Group, Structure
-
-FORMS = "a share, a pair (least, most), or a mapping with min and max, all from 0 to 1"
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,8 @@ class Bound:
     high: float
 
     def __post_init__(self) -> None:
-        low = 0.0 if self.low is None else self.low
-        if not (0 <= low <= self.high <= 1 and self.high > 0):
-            raise BudgetError(f"budget: keep '{self.pattern}': {self} given, allowed: {FORMS}, the most above 0")
+        if read_bound({"min": self.low, "max": self.high}) is None:
+            raise BudgetError(f"budget: keep '{self.pattern}': {self} given, allowed: {BOUND_FORMS}")
 
     def __str__(self) -> str:
         if self.low is None:
@@ -38,10 +36,10 @@ class Bound:
     @classmethod
     def parse(cls, pattern: str, given: Any) -> Bound:
         """Read a number, a pair or `{"min": 0.3, "max": 0.9}`; raise BudgetError for anything else."""
-        low, high = _ends(given)
-        if not isinstance(pattern, str) or not _is_share(high) or not (low is None or _is_share(low)):
-            raise BudgetError(f"budget: keep '{pattern}': {given!r} given, allowed: {FORMS}")
-        return cls(pattern, None if low is None else float(low), float(high))
+        ends = read_bound(given)
+        if not isinstance(pattern, str) or ends is None:
+            raise BudgetError(f"budget: keep '{pattern}': {given!r} given, allowed: {BOUND_FORMS}")
+        return cls(pattern, *ends)
 
     def fits(self, group: Group) -> bool:
         """Tell whether the pattern fits the group's name, one of its convolutions, or a module around one."""
@@ -67,16 +65,3 @@ def parse_bounds(given: Any) -> tuple[Bound, ...]:
     if not isinstance(given, Mapping):
         raise BudgetError(f"budget: keep {given!r} given, allowed: a mapping such as {{'layer1.*': 0.8}}")
     return tuple(Bound.parse(pattern, value) for pattern, value in given.items())
-
-
-def _ends(given: Any) -> tuple[Any, Any]:
-    if isinstance(given, Mapping):
-        known = given.keys() <= {"min", "max"} and given
-        return (given.get("min"), given.get("max", 1.0)) if known else (None, None)
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        return tuple(given) if len(given) == 2 else (None, None)
-    return given, given
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from blendsearch.config.board import Board, NetworkConfig
 from blendsearch.config.migration import migrate_space, space_of_run
 from blendsearch.config.reading import board_from_dict, is_board, load_board, load_space, space_from_dict
-from blendsearch.config.sections.budget import BUDGET_KINDS, BudgetConfig
+from blendsearch.config.sections.budget import BOUND_FORMS, BUDGET_KINDS, BudgetConfig, read_bound
 from blendsearch.config.sections.compute import ComputeConfig
 from blendsearch.config.sections.criteria import BLEND_UNITS, BlendConfig, BlendFile, ClustersConfig, RatingsConfig
 from blendsearch.config.sections.data import AugmentationConfig, DataConfig
@@ -28,6 +28,7 @@ __all__ = [
     "AuditConfig",
     "AugmentationConfig",
     "BLEND_UNITS",
+    "BOUND_FORMS",
     "BUDGET_KINDS",
     "BlendConfig",
     "BlendFile",
@@ -60,6 +61,7 @@ __all__ = [
     "load_board",
     "load_space",
     "migrate_space",
+    "read_bound",
     "space_from_dict",
     "space_of_run",
 ]

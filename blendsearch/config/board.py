@@ -66,13 +66,13 @@ class Board(Section):
         _check_each_once("blends", [blend.label for blend in self.blends])
         for key in ("allocations", "budgets", "schedules"):
             _check_each_once(key, [_shown(section) for section in getattr(self, key)])
-        if len({budget.latency_images for budget in self.budgets if budget.kind == "latency"}) > 1:
+        if len({budget.latency_images for budget in self.budgets if "latency" in budget.all_ratios}) > 1:
             raise broken_rule("budgets: latency budgets share one table; give them the same latency_images")
         return self
 
     def space(self, network: NetworkConfig) -> Space:
         """Return the space of one network; its budget is the first, or the first of latency, which needs a table."""
-        priced = [budget for budget in self.budgets if budget.kind == "latency"]
+        priced = [budget for budget in self.budgets if "latency" in budget.all_ratios]
         return Space(
             name=self.name,
             seed=self.seed,

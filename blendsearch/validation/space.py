@@ -99,7 +99,8 @@ def make(registry: Registry[Any], section: Any) -> Any:
 
 def make_budget(section: BudgetConfig) -> Budget:
     """Return the budget of a section."""
-    return Budget(section.kind, section.ratio, section.min_keep)
+    limits = {"min_keep": section.min_keep, "round_to": section.round_to or 1, "keep": section.keep or {}}
+    return Budget.parse({**section.all_ratios, **limits})
 
 
 def mistakes_in(data: Unchecked) -> Mistakes:

@@ -142,7 +142,7 @@ def test_allowed_counts_of_ten_filters(read, given, allowed):
         ({"keep": {"conv1": "half"}}, "keep 'conv1': 'half' given, allowed: a share, a pair"),
         ({"keep": {"conv1": (0.1, 0.2, 0.3)}}, "keep 'conv1'"),
         ({"keep": {"conv1": {"least": 0.3}}}, "keep 'conv1'"),
-        ({"keep": {"conv1": (0.5, 0.3)}}, r"keep 'conv1': 0\.5 to 0\.3 given"),
+        ({"keep": {"conv1": (0.5, 0.3)}}, r"keep 'conv1': \(0\.5, 0\.3\) given"),
         ({"keep": {"conv1": 1.2}}, r"keep 'conv1': 1\.2 given"),
         ({"keep": {"conv9": 0.5}}, "keep 'conv9' fits no prunable layer of the network; did you mean 'conv"),
         (

@@ -15,7 +15,7 @@ from typing import Any
 from blendsearch.allocation import ALLOCATIONS
 from blendsearch.blending import Blend
 from blendsearch.campaigns.leaderboard.source import code_digest
-from blendsearch.config import Board, BudgetConfig, DataConfig, NamedSection, NetworkConfig
+from blendsearch.config import Board, BudgetConfig, DataConfig, NamedSection, NetworkConfig, StructureConfig
 from blendsearch.criteria import CRITERIA, DropLoss, measures_of, score_network
 from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
 from blendsearch.experiment import Experiment
@@ -47,7 +47,7 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
         "fingerprint": experiment.splits.fingerprint,
         "model": {**network.model.model_dump(mode="json"), "weights": _content(network.model.weights)},
         "training": network.training.model_dump(mode="json"),
-        "structure": network.structure.model_dump(mode="json"),
+        "structure": network.structure.model_dump(mode="json", exclude=_unsaid_of(network.structure)),
         "ratings": network.ratings and [_content(network.ratings.file), network.ratings.fallback],
         "compute": {
             "device": experiment.compute.kind,
@@ -61,6 +61,11 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
 def _unsaid(data: DataConfig) -> set[str]:
     """Return keys of `data` that say nothing at their default, so that cells of earlier versions are still found."""
     return {"labels"} if data.labels == "given" else set()
+
+
+def _unsaid_of(structure: StructureConfig) -> set[str]:
+    """Return the keys of `structure` of which the same is true."""
+    return set() if structure.ignore_inputs else {"ignore_inputs"}
 
 
 def criterion_key(name: str, ratings: Ratings | None) -> Key:

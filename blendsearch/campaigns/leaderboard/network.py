@@ -51,7 +51,7 @@ class BoardNetwork:
         """Load the data and read the structure; BlendsearchError for a budget or a blend that does not fit it."""
         experiment = Experiment(board.space(config), progress)
         network = cls(board, config, experiment, blends, network_key(board, config, experiment))
-        network._check_budgets([budget for budget in board.budgets if budget.kind != "latency"])
+        network._check_budgets([budget for budget in board.budgets if "latency" not in budget.all_ratios])
         for name, blend in blends.items():
             try:
                 blend.check_covers(list(experiment.structure.widths))

@@ -20,9 +20,11 @@ class ModelConfig(Section):
 class StructureConfig(Section):
     """Which channels may be pruned: all, or those inside residual blocks; `ignore` names modules to leave.
 
+    ignore_inputs: modules that keep what they read, so that the layers before them stay whole as well.
     group_rule: how the scores of coupled convolutions, as in a residual stream, become one.
     """
 
     scope: Literal["all", "inner"] = "all"
     ignore: list[Text] = Field(default_factory=list)
+    ignore_inputs: list[Text] = Field(default_factory=list)
     group_rule: Literal["mean_rank", "mean", "sum", "max"] = "mean_rank"
