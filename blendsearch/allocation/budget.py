@@ -24,7 +24,8 @@ class Budget:
     model must have). ratio: kept share in (0, 1].
     min_keep: share of each group's filters that always stays (at least one filter does).
     also: further kinds with their ratios; all hold at once. round_to: kept counts are multiples of it, or whole
-    groups. keep: bounds of the shares of single groups, which come before min_keep.
+    groups. keep: bounds of the shares of single groups, which come before min_keep. loose: the shares alone are wanted,
+    and nothing is exchanged to use up the budget.
     """
 
     kind: str = "flops"
@@ -33,6 +34,7 @@ class Budget:
     also: tuple[tuple[str, float], ...] = ()
     round_to: int = 1
     keep: tuple[Bound, ...] = ()
+    loose: bool = False
 
     def __post_init__(self) -> None:
         for kind, ratio in self.ratios.items():

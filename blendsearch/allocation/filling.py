@@ -56,12 +56,14 @@ def within(
     low, high = cost.ratio(budget.kind, best), 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        wanted = dict(counts(Budget(budget.kind, middle, budget.min_keep)))
+        wanted = dict(counts(Budget(budget.kind, middle, budget.min_keep, loose=True)))
         trial = limits.nearest(wanted)
         if budget.allows(trial, cost):
             low, best, ideal = middle, trial, wanted
         else:
             high = middle
+    # What a group may not keep is not meant for it: else it would stand in the order of the others.
+    ideal = {group: min(max(ideal[group], limits.floors[group]), limits.ceilings[group]) for group in best}
     return fill(best, None, limits, budget, cost, ideal)
 
 
@@ -80,8 +82,10 @@ def fill(
     above a group's width where it comes before others that are full; None where any counts will do.
     The result is within the budget, and within 1 % of it unless single filters (or steps between allowed counts) are
     larger. Exchanges leave every count within a step or two of its ideal, and shares in the order of the ideals; they
-    go farther only where there are steps finer than that 1 %.
+    go farther only where there are steps finer than that 1 %. Under a loose budget the counts stay as they are.
     """
+    if budget.loose:
+        return dict(counts)
     limits = Limits.over(limits, cost.widths)
     free = Moves(limits, budget, cost, dict(counts) if ideal is None else ideal)
     orderly = replace(free, ordered=ideal is not None)

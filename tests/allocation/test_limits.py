@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small_networks import conv4, images, mobilenet, priced, resnet20
+from torch import nn
 
 from blendsearch.allocation import ALLOCATIONS, Budget, Evolved, Limits
 from blendsearch.allocation.base import Allocation
@@ -178,3 +179,14 @@ def test_upper_bounds_come_before_the_budget(read):
     _, structure = read("tiny")
     counts = ALLOCATIONS.get("uniform")().allocate(structure, {}, Budget.parse({"flops": 0.9, "keep": {"*": 0.5}}))
     assert counts == {group: width // 2 for group, width in structure.widths.items()}
+
+
+def test_groups_beside_a_held_one_share_alike():
+    """Three convolutions, of which one is held; filters are coarse, and what they bring is no reason to be unequal."""
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    structure = Structure.of(nn.Sequential(*network, nn.Linear(8, 5)).eval(), images())
+    budget = Budget.parse({"flops": 0.4, "min_keep": 0.0, "keep": {"0": 0.5}})
+    counts = ALLOCATIONS.get("uniform")().allocate(structure, {}, budget)
+    assert counts["0"] == 4
+    assert abs(counts["2"] - counts["4"]) <= 1
