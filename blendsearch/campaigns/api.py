@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from blendsearch.allocation import LADDERS, Allocation, Budget, rungs
 from blendsearch.blending import Blend
-from blendsearch.campaigns.given import Batches, Pruning, RatingsGiven, Terms, read_budget
+from blendsearch.campaigns.given import Batches, Pruning, RatingsGiven, Terms, measurable, read_budget
 from blendsearch.campaigns.search.run import Campaign, run_search
-from blendsearch.compute import in_float32
 from blendsearch.config import Space
 from blendsearch.criteria import Scores, names, score_applicable, score_network
 from blendsearch.errors import BudgetError, unknown_name
@@ -78,7 +77,7 @@ def score(
         relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
     )  # fmt: skip
     setup = terms.setup()
-    measured = in_float32(model)
+    measured = measurable(model)
     given, found = terms.trace(measured, batches)
     if criteria is None:
         return score_applicable(measured, found, given, names(), setup).scores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from blendsearch.errors import BlendsearchError, DataError, StructureError
 from blendsearch.experiment.members import score_by_blend
 from blendsearch.statistics.ratings import Ratings, ratings_from
 from blendsearch.structure import Plan, Structure, check_fits, read_structure
+from blendsearch.structure.given import check_network
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]] | Ratings
@@ -62,10 +63,9 @@ class Terms:
 
     def trace(self, model: nn.Module, batches: Batches) -> tuple[Batches, Structure]:
         """Return the batches, readable again from the first, and the structure, read from the model or as given."""
-        if iter(batches) is batches:  # a generator can be read only once
-            batches = list(batches)
-        for images, _ in batches:
-            return batches, self._structure(model, images)
+        given = GivenPairs.of(batches)
+        for images, _ in given:
+            return given, self._structure(model, images)
         raise DataError("batches: no batch given; at least one of (images, labels) is needed")
 
     def _structure(self, model: nn.Module, images: Tensor) -> Structure:
@@ -80,6 +80,60 @@ class Terms:
             raise StructureError(f"structure: it was read with a scope and what to ignore; give no {also[0]} beside it")
         check_fits(self.structure, model)
         return self.structure
+
+
+def measurable(model: nn.Module) -> nn.Module:
+    """Return the model, or a float32 copy of it; raise StructureError for one that cannot be read."""
+    check_network(model)
+    return in_float32(model)
+
+
+class GivenPairs:
+    """A user's batches, each checked as it is read; can be read again from the first."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._batches = batches
+
+    @classmethod
+    def of(cls, batches: Any) -> GivenPairs:
+        """Take what is given; raise DataError when it holds no batches."""
+        try:
+            again = iter(batches) is not batches
+        except TypeError:
+            kind = type(batches).__name__
+            raise DataError(
+                f"batches: {kind} given, allowed: an iterable of (images, labels), such as a DataLoader"
+            ) from None
+        return cls(batches if again else list(batches))  # a generator can be read only once
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for number, batch in enumerate(self._batches):
+            reason = _objection(batch)
+            if reason:
+                raise DataError(
+                    f"batches: batch {number} is {reason}; allowed: (images [N, C, H, W] of floats, labels [N])"
+                )
+            images, labels = batch
+            # Tensors of inference mode cannot take part in a backward pass.
+            yield (images.clone(), labels.clone()) if images.is_inference() else (images, labels)
+
+    def __len__(self) -> int:
+        return len(self._batches) if isinstance(self._batches, Sized) else 0
+
+
+def _objection(batch: Any) -> str:
+    """Return what a batch is, where it is not images with labels; else nothing."""
+    if not isinstance(batch, tuple | list):
+        return f"a {type(batch).__name__}"
+    if len(batch) != 2:
+        return f"a {type(batch).__name__} of {len(batch)}"
+    for one, what in zip(batch, ("images", "labels"), strict=True):
+        if not isinstance(one, Tensor):
+            return f"a {type(batch).__name__} with {type(one).__name__} for {what}"
+    images = batch[0]
+    if not images.is_floating_point():
+        return f"with images of {str(images.dtype).removeprefix('torch.')}, not scaled to floats"
+    return "" if bool(torch.isfinite(images).all()) else "with images that hold nan or infinity"
 
 
 def read_budget(budget: Mapping[str, Any] | Budget, keep: Mapping[str, Any] | None, round_to: int | None) -> Budget:
@@ -109,7 +163,7 @@ class Pruning:
         cls, model: nn.Module, batches: Batches, by: Any, budget: Budget, allocation: str | Allocation, terms: Terms
     ) -> Pruning:
         """Read structure, blend and limits, and measure what they need; BlendsearchError for what does not fit."""
-        setup, model = terms.setup(), in_float32(model)
+        setup, model = terms.setup(), measurable(model)
         batches, structure = terms.trace(model, batches)
         adapted = _read_blend(by, structure)
         keep = adapted.blend.keep if adapted is not None else {}
