@@ -51,7 +51,7 @@ NETWORKS = {
         "skresnet18 tf_efficientnet_b0 tinynet_e xception41"
     ),
 }
-SIZES = {"inception_v3": 96, "alexnet": 96, "squeezenet1_1": 96, "xception41": 96}
+SIZES = {"inception_v3": 96, "alexnet": 224, "squeezenet1_1": 96, "vgg11_bn": 224, "xception41": 96}
 """Pixels where 64 are too few."""
 
 
@@ -202,12 +202,12 @@ HEAD = """# Architectures
 
 Written by `scripts/check_architectures.py`, which `scripts/test.sh --all` runs too; change that, not this page.
 
-Networks of torchvision and timm with random weights, {classes} classes, images of 64 pixels (96 where 64 are too few).
-Each is scored under all criteria and pruned to half of its FLOPs at equal shares by `l1`, and by one threshold for all
-layers by `taylor`. **right**: FLOPs by torch's own counter are within 1 % below the budget and are what is reported;
-the sliced network computes what the masked one does (1e-6, float64, random norms); it runs, trains, saves, loads.
-*groups*: pruned, and left alone. *seconds*: to read the structure, beside what Torch-Pruning takes for all its groups,
-on one core.
+Networks of torchvision and timm with random weights, {classes} classes, images of 64 pixels (more where those are too
+few). Each is scored under all criteria and pruned to half of its FLOPs at equal shares by `l1`, and by one threshold
+for all layers by `taylor`. **right**: FLOPs by torch's own counter are within 1 % below the budget and are what is
+reported; the sliced network computes what the masked one does (1e-6, float64, random norms); it runs, trains, saves,
+loads. *groups*: pruned, and left alone. *seconds*: to read the structure, beside what Torch-Pruning takes for all its
+groups, on one core.
 
 | network | right | groups | criteria | budget | ONNX | seconds | left alone because |
 |---|---|---|---|---|---|---|---|

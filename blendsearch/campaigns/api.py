@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from blendsearch.allocation import LADDERS, Allocation, Budget, rungs
@@ -18,7 +19,9 @@ from blendsearch.criteria import Scores, names, score_applicable, score_network
 from blendsearch.errors import BudgetError, unknown_name
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics.relevance import PER_CLASS
+from blendsearch.statistics.task import Loss
 from blendsearch.structure import Plan, Structure
+from blendsearch.structure.example import Forward
 from blendsearch.validation.space import read_space
 
 HALF = Budget("flops", 0.5)
@@ -52,6 +55,8 @@ def score(
     ignore: Sequence[str] = (),
     ignore_inputs: Sequence[str] = (),
     structure: Structure | None = None,
+    loss: Loss | None = None,
+    forward: Forward | None = None,
 ) -> Scores:
     """Score every filter of a network under many criteria, in one pass over the data.
 
@@ -68,6 +73,11 @@ def score(
     coupled to these. ignore_inputs: the same for the filters that a module reads, so that its inputs stay as well.
     structure: the network's, from `blendsearch.Structure.of(model, images)`, where it is known already; scope and
     what to ignore are then those it was read with.
+    loss, forward: for networks that do not tell classes of images apart. forward(network, batch) runs the network on a
+    batch of any form (default: batches are pairs, and the network gets the first of them); all tensors that it returns
+    are taken for outputs, whose channels stay. loss(outputs, targets) is a mean over the batch; targets are the second
+    of a pair or, with `forward`, the whole batch. Without a loss nothing that needs gradients is measured; what is
+    about classes never is.
     Returns criterion -> group -> float32 [C], higher = more important; a group is named by the module path of
     its first convolution. Raises BlendsearchError subclasses for unknown names, empty data, or networks without
     prunable filters.
@@ -75,13 +85,15 @@ def score(
     terms = Terms(
         scope=scope, device=device, seed=seed, ratings=ratings, group_rule=group_rule,
         relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
+        loss=loss, forward=forward,
     )  # fmt: skip
     setup = terms.setup()
-    measured = measurable(model)
-    given, found = terms.trace(measured, batches)
-    if criteria is None:
-        return score_applicable(measured, found, given, names(), setup).scores
-    return score_network(measured, found, given, criteria, setup)
+    with torch.inference_mode(False):
+        measured = measurable(model)
+        given, found = terms.trace(measured, batches)
+        if criteria is None:
+            return score_applicable(measured, found, given, names(), setup).scores
+        return score_network(measured, found, given, criteria, setup)
 
 
 def prune(
@@ -102,6 +114,8 @@ def prune(
     ignore: Sequence[str] = (),
     ignore_inputs: Sequence[str] = (),
     structure: Structure | None = None,
+    loss: Loss | None = None,
+    forward: Forward | None = None,
 ) -> Pruned:
     """Prune a network to a budget; the model is left untouched and the result is not retrained.
 
@@ -117,18 +131,21 @@ def prune(
     modules around them, each with the share of filters that stays, or the least and the most (also {"max": 0.9}
     alone). They come before min_keep, and upper ones before the budget, which may then not be used up. Coupled layers
     are one group: what is said of one holds for all. round_to: groups keep a multiple of so many filters, or all.
-    scope, device, seed, ratings, group_rule, relevance_per_class, ignore, ignore_inputs and structure: as in `score`.
+    scope, device, seed, ratings, group_rule, relevance_per_class, ignore, ignore_inputs, structure, loss and forward:
+    as in `score`.
     Raises BudgetError when the budget is impossible, and other BlendsearchError subclasses for wrong input.
     """
     limits = read_budget(budget, keep, round_to)
     terms = Terms(
         scope=scope, device=device, seed=seed, ratings=ratings, group_rule=group_rule,
         relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
+        loss=loss, forward=forward,
     )  # fmt: skip
-    given = Pruning.of(model, batches, by, limits, allocation, terms)
-    whole = Plan.full(given.structure.widths)
-    plan = given.plan(model, given.structure, whole, limits)
-    return _pruned(given, given.structure.slice(model, plan), plan)
+    with torch.inference_mode(False):
+        given = Pruning.of(model, batches, by, limits, allocation, terms)
+        whole = Plan.full(given.structure.widths)
+        plan = given.plan(model, given.structure, whole, limits)
+        return _pruned(given, given.structure.slice(model, plan), plan)
 
 
 def steps(
@@ -151,6 +168,8 @@ def steps(
     ignore: Sequence[str] = (),
     ignore_inputs: Sequence[str] = (),
     structure: Structure | None = None,
+    loss: Loss | None = None,
+    forward: Forward | None = None,
 ) -> Iterator[Pruned]:
     """Prune a network step by step, with a training loop of your own in between; the model is left untouched.
 
@@ -171,6 +190,7 @@ def steps(
     terms = Terms(
         scope=scope, device=device, seed=seed, ratings=ratings, group_rule=group_rule,
         relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
+        loss=loss, forward=forward,
     )  # fmt: skip
     given = Pruning.of(model, batches, by, limits, allocation, terms)
     return _step_by_step(model, given, rungs(limits, steps, ladder))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from blendsearch.allocation import (
     ALLOCATIONS,
@@ -26,11 +27,14 @@ from blendsearch.criteria import ScoringSetup
 from blendsearch.criteria.base import check_group_rule
 from blendsearch.criteria.scoring import measures_of
 from blendsearch.data.batches import GivenBatches
-from blendsearch.errors import BlendsearchError, DataError, StructureError
+from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError
 from blendsearch.experiment.members import score_by_blend
 from blendsearch.statistics.ratings import Ratings, ratings_from
+from blendsearch.statistics.task import Loss, Task
 from blendsearch.structure import Plan, Structure, check_fits, read_structure
+from blendsearch.structure.example import Forward, call
 from blendsearch.structure.given import check_network
+from blendsearch.structure.slicing import copy_with
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]] | Ratings
@@ -49,6 +53,13 @@ class Terms:
     ignore: Sequence[str]
     ignore_inputs: Sequence[str]
     structure: Structure | None
+    loss: Loss | None
+    forward: Forward | None
+
+    @property
+    def task(self) -> Task | None:
+        """What the network is for; None: to tell classes apart."""
+        return None if self.loss is None and self.forward is None else Task(self.forward, self.loss)
 
     def setup(self) -> ScoringSetup:
         """Return the terms of scoring; raise DataError or UnknownNameError for wrong ones before any data are read."""
@@ -59,22 +70,24 @@ class Terms:
             ratings=None if self.ratings is None else ratings_from(self.ratings),
             group_rule=self.group_rule,
             relevance_per_class=self.relevance_per_class,
+            task=self.task,
         )
 
     def trace(self, model: nn.Module, batches: Batches) -> tuple[Batches, Structure]:
         """Return the batches, readable again from the first, and the structure, read from the model or as given."""
-        given = GivenPairs.of(batches)
-        for images, _ in given:
-            return given, self._structure(model, images)
+        given = GivenPairs.of(batches, self.task)
+        for batch in given:
+            example = batch[0] if self.task is None else self.task.inputs(batch)
+            return given, self._structure(model, example)
         raise DataError("batches: no batch given; at least one of (images, labels) is needed")
 
-    def _structure(self, model: nn.Module, images: Tensor) -> Structure:
+    def _structure(self, model: nn.Module, example: Any) -> Structure:
         lists = {"ignore": self.ignore, "ignore_inputs": self.ignore_inputs}
         for name, given in lists.items():
             if isinstance(given, str):
                 raise StructureError(f"{name}: '{given}' given, allowed: a list of module paths, such as ['{given}']")
         if self.structure is None:
-            return read_structure(model, images, scope=self.scope, **lists)
+            return read_structure(model, example, scope=self.scope, forward=self.forward or call, **lists)
         also = [name for name, given in {"scope": self.scope != "all", **lists}.items() if given]
         if also:
             raise StructureError(f"structure: it was read with a scope and what to ignore; give no {also[0]} beside it")
@@ -85,37 +98,43 @@ class Terms:
 def measurable(model: nn.Module) -> nn.Module:
     """Return the model, or a float32 copy of it; raise StructureError for one that cannot be read."""
     check_network(model)
+    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+        # Made in inference mode, in which nothing can have gradients.
+        model = copy_with(model, lambda path, name, tensor, module: tensor.clone())
     return in_float32(model)
 
 
 class GivenPairs:
-    """A user's batches, each checked as it is read; can be read again from the first."""
+    """A user's batches, each checked as it is read; can be read again from the first.
 
-    def __init__(self, batches: Iterable[Any]) -> None:
-        self._batches = batches
+    task: of batches that are no images with labels; then it is for its functions to take them.
+    """
+
+    def __init__(self, batches: Iterable[Any], task: Task | None) -> None:
+        self._batches, self._task = batches, task
 
     @classmethod
-    def of(cls, batches: Any) -> GivenPairs:
+    def of(cls, batches: Any, task: Task | None = None) -> GivenPairs:
         """Take what is given; raise DataError when it holds no batches."""
         try:
             again = iter(batches) is not batches
         except TypeError:
             kind = type(batches).__name__
             raise DataError(
-                f"batches: {kind} given, allowed: an iterable of (images, labels), such as a DataLoader"
+                f"batches: {kind} given, allowed: an iterable of (images, labels), as a DataLoader"
             ) from None
-        return cls(batches if again else list(batches))  # a generator can be read only once
+        return cls(batches if again else list(batches), task)  # a generator can be read only once
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Any]:
         for number, batch in enumerate(self._batches):
-            reason = _objection(batch)
+            reason = _objection(batch) if self._task is None else ""
             if reason:
                 raise DataError(
-                    f"batches: batch {number} is {reason}; allowed: (images [N, C, H, W] of floats, labels [N])"
+                    f"batches: batch {number} is {reason}; allowed: (images [N, C, H, W] of floats, labels [N]); "
+                    "networks with other batches take forward= and loss="
                 )
-            images, labels = batch
             # Tensors of inference mode cannot take part in a backward pass.
-            yield (images.clone(), labels.clone()) if images.is_inference() else (images, labels)
+            yield tree_map(lambda one: one.clone() if isinstance(one, Tensor) and one.is_inference() else one, batch)
 
     def __len__(self) -> int:
         return len(self._batches) if isinstance(self._batches, Sized) else 0
@@ -175,6 +194,10 @@ class Pruning:
         limits = Limits.of(budget, structure)
         budget.check_possible(limits.floors, structure.cost)
         if rule.unmeasured(structure):
+            if terms.task is not None:
+                raise BudgetError(
+                    f"allocation: '{rule.name}' measures how many labels are right, the network has its own loss"
+                )
             seed = child_seed(setup.seed, "allocation")
             rule.prepare(model, structure, GivenBatches(batches), compute=setup.compute, seed=seed)
         return cls(
@@ -195,7 +218,7 @@ class Pruning:
     def plan(self, network: nn.Module, structure: Structure, left: Plan, target: Budget) -> Plan:
         """Return the plan for a network as it is now, of which `left` is left, under a budget of the unpruned one."""
         if isinstance(self.by, AdaptedBlend):
-            scores = score_by_blend(self.by.blend, in_float32(network), structure, self.batches, self.setup)
+            scores = score_by_blend(self.by.blend, measurable(network), structure, self.batches, self.setup)
         else:
             scores = {group: self.by[group][list(left.keep[group])] for group in structure.widths}
         return plan_rest(self.allocation, target, self.limits, self.structure, left, structure, scores)

@@ -16,6 +16,7 @@ from blendsearch.errors import BlendsearchError
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics import Batches, Ratings, Statistics, gather
 from blendsearch.statistics.relevance import PER_CLASS
+from blendsearch.statistics.task import Task
 from blendsearch.structure import Structure
 
 Scores = dict[str, dict[str, Tensor]]
@@ -27,6 +28,7 @@ class ScoringSetup:
     """On what terms filters are scored: where, from which seed, by whose ratings, coupled ones by which rule.
 
     relevance_per_class: images of each class that LRP relevance takes, the first that come; None: all.
+    task: what the network is for, where batches are no images with labels of classes.
     """
 
     compute: Compute = field(default_factory=Compute)
@@ -34,6 +36,7 @@ class ScoringSetup:
     ratings: Ratings | None = None
     group_rule: str = "mean_rank"
     relevance_per_class: int | None = PER_CLASS
+    task: Task | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def score_applicable(
         ratings=setup.ratings,
         relevance_per_class=setup.relevance_per_class,
         progress=progress,
+        task=setup.task,
     )
     left_out = applicable(criteria, structure, gathered)
     scores: Scores = {}

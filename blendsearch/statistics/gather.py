@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sized
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from blendsearch.statistics.plain_copy import with_plain_weights
 from blendsearch.statistics.ratings import Ratings, ratings_of
 from blendsearch.statistics.relevance import PER_CLASS, RelevanceGatherer
 from blendsearch.statistics.statistics import Statistics
+from blendsearch.statistics.task import Task, unsuited
 from blendsearch.structure import Structure
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -38,16 +40,20 @@ def gather(
     ratings: Ratings | None = None,
     relevance_per_class: int | None = PER_CLASS,
     progress: Progress = silent,
+    task: Task | None = None,
 ) -> Statistics:
     """Gather what `needs` names ("weights", "batchnorm", "activations.mean", "gradients.taylor", ...).
 
     The passes run on copies in evaluation mode, so the network's weights, batch-norm statistics, gradients, flags
     and hooks stay as they are, also when an error interrupts them. ratings: people's, for the need "ratings".
     relevance_per_class: how many images of each class, the first that come, LRP relevance takes; None: all.
+    task: how batches that are no images with labels are run, and their loss; what is about classes is then unavailable.
     Numbers other than float32 and weights that are computed are measured in a plain copy, see `with_plain_weights`.
     Raises DataError when data are needed and there are none.
     """
-    wanted = sorted(set(needs))
+    needs = set(needs)
+    unsuitable = {need: reason for need in needs if task is not None and (reason := unsuited(need, task))}
+    wanted = sorted(set(needs) - set(unsuitable))
     compute = compute or Compute()
     network = with_plain_weights(network)
     statistics = Statistics.of_weights(network, structure, seed)
@@ -63,13 +69,16 @@ def gather(
     if relevance.needs:
         gatherers.append(relevance)
     if gatherers:
-        statistics.samples = _pass(gatherers, batches, compute, progress)
+        if task is None:
+            statistics.samples = _pass(gatherers, batches, compute, progress)
+        elif observation is not None:
+            statistics.samples = _pass_of(task, observation, batches, compute, progress)
         observed = observation.averages() if observation is not None else {}
         statistics.averages = {site: found | observed.get(site, {}) for site, found in relevance.averages().items()}
     if observation is not None:
         statistics.layers = observation.layers()
     known = relevance.unavailable | (observation.unavailable if observation is not None else {})
-    statistics.unavailable = nowhere(statistics, wanted) | known
+    statistics.unavailable = nowhere(statistics, wanted) | known | unsuitable
     return statistics
 
 
@@ -105,4 +114,15 @@ def _pass(
         progress("statistics", done, max(total, done), f"{samples} images")
     if samples == 0:
         raise DataError("statistics: the calibration data hold no batch; at least one image is needed")
+    return samples
+
+
+def _pass_of(task: Task, observation: Observation, batches: Iterable[Any], compute: Compute, progress: Progress) -> int:
+    total = len(batches) if isinstance(batches, Sized) else 0
+    samples = 0
+    for done, batch in enumerate(batches, start=1):
+        samples += observation.add_of(task, task.to(batch, compute.device))
+        progress("statistics", done, max(total, done), f"{samples} samples")
+    if samples == 0:
+        raise DataError("statistics: the calibration data hold no batch; at least one is needed")
     return samples

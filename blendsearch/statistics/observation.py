@@ -17,6 +17,7 @@ from blendsearch.statistics.labels import check_integers, check_labels, check_lo
 from blendsearch.statistics.layers import LayerMeasure, Recorder
 from blendsearch.statistics.measures import Entry, Measure
 from blendsearch.statistics.passes import Pass
+from blendsearch.statistics.task import Task
 from blendsearch.structure import Structure
 from blendsearch.structure.trace import CallCounter, Site
 
@@ -156,6 +157,23 @@ class Observation:
         """Whether anything is to be gathered from images."""
         return self.runs or self.hold > 0
 
+    def add_of(self, task: Task, batch: Any) -> int:
+        """Take a batch of the user's own, on the device; return how many samples it has."""
+        samples = task.samples(batch)
+        self.samples += samples
+        if self.runs:
+            self.observer.start(torch.empty(0, dtype=torch.long))
+            with torch.set_grad_enabled(self.backward):
+                with self.observer:
+                    outputs = task.run(self.network, batch)
+                if self.backward:
+                    # Summed, not averaged: each sample's gradient is then its own, whatever the batch size.
+                    loss = task.total(outputs, batch)
+                    if loss.requires_grad:
+                        loss.backward()
+            self._end_batch(samples)
+        return samples
+
     def add(self, images: Tensor, labels: Tensor) -> None:
         """Take a batch, on the device."""
         check_integers(labels, len(images))
@@ -172,9 +190,12 @@ class Observation:
             if self.backward:
                 check_labels(logits, labels)
                 self._go_back(logits, labels)
+        self._end_batch(len(images))
+
+    def _end_batch(self, samples: int) -> None:
         self.observer.finish()
         for recorder in self.recorders.values():
-            recorder.end_batch(len(images))
+            recorder.end_batch(samples)
         self.network.zero_grad(set_to_none=True)
 
     def _go_back(self, logits: Tensor, labels: Tensor) -> None:

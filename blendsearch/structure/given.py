@@ -45,7 +45,7 @@ def check_network(network: Any) -> None:
             raise StructureError(f"network: '{name}' is not made before the first forward pass; run the network once")
         if tensor.is_complex():
             raise StructureError(f"network: '{name}' holds complex numbers, real ones expected")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.detach()).all()):
             raise StructureError(f"network: '{name}' holds values that are not finite (nan or infinity)")
 
 

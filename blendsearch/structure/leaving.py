@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from blendsearch.errors import StructureError, nearest
+from blendsearch.structure.example import Forward, call
 from blendsearch.structure.structure import Structure
 
 
 def read_structure(
     network: nn.Module,
-    example: Tensor,
+    example: Any,
     *,
     scope: str = "all",
     ignore: Sequence[str] = (),
     ignore_inputs: Sequence[str] = (),
+    forward: Forward = call,
 ) -> Structure:
     """Read the structure of a network as `Structure.of` does, and leave alone what given modules read.
 
@@ -24,7 +27,7 @@ def read_structure(
     they read stay whole. Raises StructureError for modules that there are not, and when nothing else can be pruned.
     """
     check_modules(network, ignore_inputs, "structure.ignore_inputs")
-    structure = Structure.of(network, example, scope=scope, ignore=ignore)
+    structure = Structure.of(network, example, scope=scope, ignore=ignore, forward=forward)
     read = {
         group.name: readers for group in structure.groups if (readers := _readers(structure, group.name, ignore_inputs))
     }
@@ -32,7 +35,7 @@ def read_structure(
         return structure
     # Read once more, as one that leaves them alone by name: so will be what is read of a pruned copy.
     whole = [conv for group in structure.groups if group.name in read for conv in group.convolutions]
-    rest = Structure.of(network, example, scope=scope, ignore=[*ignore, *whole])
+    rest = Structure.of(network, example, scope=scope, ignore=[*ignore, *whole], forward=forward)
     rest.refused.update(
         {name: f"'{readers[0]}' reads it, whose inputs are to be ignored" for name, readers in read.items()}
     )

@@ -59,7 +59,7 @@ def loader():
 def test_score_gives_every_filter_of_every_group_a_number(model, loader):
     scores = blendsearch.score(model, loader)
     assert {"l1", "taylor", "hrank"} <= set(scores)
-    assert "bn_scale" not in scores  # the head has no batch norm, so it does not apply to this network
+    assert "bn_activation" not in scores  # the head has no batch norm, so it does not apply to this network
     for groups in scores.values():
         assert {name: tuple(tensor.shape) for name, tensor in groups.items()} == {"stem": (12,), "head": (20,)}
 
@@ -68,8 +68,8 @@ def test_score_by_name_only_and_unknown_names(model, loader):
     assert set(blendsearch.score(model, loader, ["l1"])) == {"l1"}
     with pytest.raises(UnknownNameError, match="did you mean 'taylor'"):
         blendsearch.score(model, loader, ["tailor"])
-    with pytest.raises(BlendsearchError, match=r"bn_scale.*head"):
-        blendsearch.score(model, loader, ["bn_scale"])
+    with pytest.raises(BlendsearchError, match=r"bn_activation.*head"):
+        blendsearch.score(model, loader, ["bn_activation"])
 
 
 def test_prune_meets_the_budget_and_leaves_the_model(model, loader):

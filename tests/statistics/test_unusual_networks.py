@@ -67,7 +67,6 @@ def test_filters_of_a_stem_without_gradients_get_zero_and_the_others_what_they_h
             reached = torch.zeros_like(value) if key == "first" else value
             torch.testing.assert_close(observed.layers[measure][key], reached, msg=lambda m, n=measure: f"{n}: {m}")
     assert applicable_scores(frozen, structure).left_out.keys() == {
-        "bn_scale",
         "bn_activation",
         "bn_taylor",
         "subjective",
