@@ -8,13 +8,40 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
+from blendsearch.statistics.contributions import FUNCTIONS
 from blendsearch.structure.groups import Member
 from blendsearch.structure.slicing import channels_first
 
 
+class _Seen(TorchFunctionMode):
+    """Keeps the arguments of the last convolution inside this context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arguments: dict[str, Any] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") == "conv2d":
+            self.arguments = dict(zip(FUNCTIONS["conv2d"], args, strict=False)) | (kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
 def padded(module: nn.Conv2d, images: Tensor) -> Tensor:
-    """Return the images with the border the convolution adds, of its own kind and size."""
+    """Return the images with the border the convolution adds, of its own kind and size.
+
+    A subclass may do so in its `forward`, as for padding that depends on the image's size: then that is asked.
+    """
+    if type(module).forward is not nn.Conv2d.forward:
+        with _Seen() as seen, torch.no_grad():
+            module.forward(images)
+        border = seen.arguments.get("padding", 0)
+        if seen.arguments and not isinstance(border, str):
+            down, right = (border, border) if isinstance(border, int) else (border[0], border[-1])
+            return F.pad(seen.arguments["input"], (right, right, down, down))
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     return F.pad(images, module._reversed_padding_repeated_twice, mode=mode)
 

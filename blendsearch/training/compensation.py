@@ -92,6 +92,9 @@ class _Recorder(WatchingPass):
         self.targets[name] = Target(rows[index].float(), index)
 
 
+FORWARDS = (nn.Linear.forward, nn.Conv2d.forward)
+
+
 @dataclass(frozen=True)
 class Reached:
     """A layer that a pass has come to, and what its least squares need; norm: None where none follows."""
@@ -183,12 +186,12 @@ class Compensation:
     def _refittable(self, network: nn.Module, name: str) -> bool:
         """Tell whether a layer can take a solution: linear or plain convolution; its norm has scale and statistics.
 
-        One that activates its output itself cannot.
+        One that does more than torch's own in `forward`, or whose weight is computed from others, cannot.
         """
         layer = network.get_submodule(name)
         norm: Any = network.get_submodule(self.norms[name]) if name in self.norms else None
         plain = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-        plain = plain and name not in self.structure.trace.activating
+        plain = plain and type(layer).forward in FORWARDS and "weight" in layer._parameters
         return plain and (norm is None or (norm.weight is not None and norm.running_var is not None))
 
     def refit(self, network: nn.Module, plan: Plan) -> None:

@@ -18,7 +18,7 @@ from blendsearch.criteria import measures_of, score_groups
 from blendsearch.criteria.reconstruction import greedy_elimination
 from blendsearch.statistics import gather
 from blendsearch.statistics.accumulators import ClassMoments, Histogram
-from blendsearch.statistics.patches import weight_gradients
+from blendsearch.statistics.patches import at_positions, weight_gradients
 from blendsearch.statistics.spectra import matrix_rank, nuclear_norm_shares
 from blendsearch.structure import Structure
 
@@ -222,9 +222,26 @@ def test_grasp_is_the_change_of_the_gradients_norm(network, data, scores, name):
     np.testing.assert_allclose(scores["grasp"][name], expected, rtol=1e-3, atol=1e-5)
 
 
+class PaddedBySize(nn.Conv2d):
+    """Pads in `forward`, more on one side, so that a stride of two halves any image; as TensorFlow's do."""
+
+    def forward(self, x):
+        wide = [max((-(-n // 2) - 1) * 2 + 3 - n, 0) for n in (x.shape[3], x.shape[2])]
+        x = F.pad(x, (wide[0] // 2, wide[0] - wide[0] // 2, wide[1] // 2, wide[1] - wide[1] // 2))
+        return F.conv2d(x, self.weight, self.bias, self.stride)
+
+
+def test_patches_are_what_a_convolution_sees_that_pads_in_its_forward():
+    conv, x = PaddedBySize(4, 6, 3, stride=2), images(2, channels=4)
+    weights, patches = at_positions(conv, x, torch.arange)
+    made = torch.einsum("cko,cks->so", weights, patches) + conv.bias
+    torch.testing.assert_close(made, conv(x).permute(0, 2, 3, 1).flatten(0, 2))
+
+
 @pytest.mark.parametrize(
     "conv",
     [
+        PaddedBySize(4, 6, 3, stride=2),
         nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=2),
         nn.Conv2d(4, 6, (1, 3), padding="same", padding_mode="reflect"),
         nn.Conv2d(4, 4, 3, groups=4),
