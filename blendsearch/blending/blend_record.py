@@ -17,6 +17,8 @@ SCHEMA = 2
 READ = (1, 2)
 """Versions that can be read. 2 added `alpha`."""
 KEYS = ("schema", "unit", "groups", "weights", "alpha", "keep", "found_on", "members")
+LEAST, MOST = 1e-30, 1e30
+"""What is beyond vanishes or overflows in float32, in which ranks are summed."""
 OPTIONAL = ("alpha", "keep", "members")
 
 
@@ -101,6 +103,8 @@ def _check_factor(factor: Any, where: str) -> None:
     number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if not number or not 0 <= factor <= sys.float_info.max:  # nan and integers beyond all floats are neither
         raise BlendsearchError(f"{where}: factor {factor!r} given, a finite number of 0 or more expected")
+    if factor and not LEAST <= factor <= MOST:
+        raise BlendsearchError(f"{where}: factor {factor!r} given, 0 or a number from {LEAST:g} to {MOST:g} expected")
 
 
 def _check_units(unit: str, record: Unchecked, where: str) -> None:

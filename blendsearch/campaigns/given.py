@@ -87,7 +87,14 @@ class Terms:
             if isinstance(given, str):
                 raise StructureError(f"{name}: '{given}' given, allowed: a list of module paths, such as ['{given}']")
         if self.structure is None:
-            return read_structure(model, example, scope=self.scope, forward=self.forward or call, **lists)
+            return read_structure(
+                model,
+                example,
+                scope=self.scope,
+                ignore=self.ignore,
+                ignore_inputs=self.ignore_inputs,
+                forward=self.forward or call,
+            )
         also = [name for name, given in {"scope": self.scope != "all", **lists}.items() if given]
         if also:
             raise StructureError(f"structure: it was read with a scope and what to ignore; give no {also[0]} beside it")

@@ -106,6 +106,7 @@ class Experiment:
             scope=section.scope,
             ignore=section.ignore,
             ignore_inputs=section.ignore_inputs,
+            progress=self.progress,
         )
         if "latency" not in self.budget.ratios:
             self.check_budget(structure)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from blendsearch.errors import StructureError, nearest
+from blendsearch.progress import Progress, silent
 from blendsearch.structure.example import Forward, call
 from blendsearch.structure.structure import Structure
 
@@ -20,6 +21,7 @@ def read_structure(
     ignore: Sequence[str] = (),
     ignore_inputs: Sequence[str] = (),
     forward: Forward = call,
+    progress: Progress = silent,
 ) -> Structure:
     """Read the structure of a network as `Structure.of` does, and leave alone what given modules read.
 
@@ -27,7 +29,7 @@ def read_structure(
     they read stay whole. Raises StructureError for modules that there are not, and when nothing else can be pruned.
     """
     check_modules(network, ignore_inputs, "structure.ignore_inputs")
-    structure = Structure.of(network, example, scope=scope, ignore=ignore, forward=forward)
+    structure = Structure.of(network, example, scope=scope, ignore=ignore, forward=forward, progress=progress)
     read = {
         group.name: readers for group in structure.groups if (readers := _readers(structure, group.name, ignore_inputs))
     }
