@@ -24,6 +24,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 SILENT = {
     "gradients": "the gradient of the loss is zero at every filter, on all images",
+    "weights.flow": "nothing flows through any filter, from the input to the output",
     "relevance": "no relevance of the true class arrives at any filter, on all images",
 }
 MEASURED_FAMILIES = ("weights", "activations", "gradients")
@@ -83,7 +84,7 @@ def gather(
 
 
 def nowhere(statistics: Statistics, needs: Iterable[str]) -> dict[str, str]:
-    """Return the needs by gradients or relevance that are zero at every filter, with what that means.
+    """Return the needs by gradients, relevance or flow that are zero at every filter, with what that means.
 
     Zero at some is an answer: of those the loss, or the logit, knows nothing. Zero at all would be no order at all.
     """
@@ -91,7 +92,7 @@ def nowhere(statistics: Statistics, needs: Iterable[str]) -> dict[str, str]:
     for need in needs:
         averages = [of_site[need] for of_site in statistics.averages.values() if need in of_site]
         tensors = [*averages, *statistics.layers.get(need, {}).values()]
-        what = SILENT.get(need.split(".")[0])
+        what = SILENT.get(need) or SILENT.get(need.split(".")[0])
         if what and tensors and not any(bool(tensor.any()) for tensor in tensors):
             found[need] = what
     return found
