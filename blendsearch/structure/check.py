@@ -8,6 +8,7 @@ a layer scale of 1e-6 would hide whatever its branch does wrong.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ from blendsearch.structure.slicing import CONVOLUTIONS, Sides, normalises_channe
 
 FAILURES = (RuntimeError, LookupError, ValueError, TypeError, AssertionError, AttributeError, ArithmeticError)
 """What networks raise when their shapes do not fit."""
+
+PATIENCE = 2.0
+"""Seconds after which progress is told."""
 
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3}
 """Relative to the largest output; float32 is for networks that do not run in float64."""
@@ -53,7 +57,7 @@ class Check:
 
         All are tried at once, then halves of those among which some fail: where all is well, one try is enough.
         """
-        self.settled, self.total = 0, len(groups)
+        self.settled, self.total, self.begun = 0, len(groups), time.perf_counter()
         refused = {group.name: "it has one filter" for group in groups if group.width == 1}
         good = self._sort([group for group in groups if group.width > 1], refused)
         if len(good) == len(groups) or not self.objection(good):
@@ -71,7 +75,8 @@ class Check:
         reason = self.objection(groups) if groups else ""
         if not reason or len(groups) == 1:
             self.settled += len(groups)
-            self.progress("structure", self.settled, self.total, "groups checked")
+            if time.perf_counter() - self.begun > PATIENCE:
+                self.progress("structure", self.settled, self.total, "groups checked")
         if not reason:
             return groups
         if len(groups) == 1:

@@ -16,7 +16,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 import blendsearch
 from blendsearch.errors import StructureError
-from blendsearch.structure import Structure
+from blendsearch.structure import Structure, check
 from blendsearch.structure.check import Check, drawn_plan, masked_copy, randomised
 from blendsearch.structure.given import float_copy
 
@@ -339,3 +339,13 @@ def test_one_try_is_enough_where_all_is_well_and_halves_find_those_that_are_not(
     structure = Structure.of(nn.Sequential(conv(3, 8), *layers, nn.ChannelShuffle(2), *tail(8)), images())
     assert list(structure.refused) == ["29"]
     assert len(tries) < 16
+
+
+def test_progress_is_told_once_it_takes_long(monkeypatch):
+    told = []
+    network = nn.Sequential(conv(3, 8), nn.ReLU(), nn.ChannelShuffle(2), conv(8, 8), nn.ReLU(), *tail(8))
+    Structure.of(network, images(), progress=lambda *given: told.append(given))
+    assert told == []
+    monkeypatch.setattr(check, "PATIENCE", 0.0)
+    Structure.of(network, images(), progress=lambda *given: told.append(given))
+    assert [(task, done, total) for task, done, total, _ in told] == [("structure", 1, 2), ("structure", 2, 2)]
