@@ -39,7 +39,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "architectures.md"
 CLASSES, IMAGES, BUDGET = 10, 4, 0.5
 NETWORKS = {
     "torchvision": (
-        "alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 mnasnet0_5 "
+        "alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 mnasnet0_5 "
         "mobilenet_v2 mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnet50 resnext50_32x4d "
         "shufflenet_v2_x0_5 squeezenet1_1 vgg11_bn wide_resnet50_2"
     ),

@@ -1,4 +1,4 @@
-"""The tour of docs/ and the page on reuse: every code block is run, as a reader would who types it in the clone.
+"""The tour of docs/ and the pages on reuse and own loops: every code block is run, as a reader would who types it in the clone.
 
 A block with a title is a file that the reader writes; ```bash blocks are typed; `exit=2` says how one ends. Blocks
 marked `slow` are left out here and run in a test of their own.
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs" / "tour").glob("*.md")), ROOT / "docs" / "reuse.md"]
+PAGES = [*sorted((ROOT / "docs" / "tour").glob("*.md")), ROOT / "docs" / "reuse.md", ROOT / "docs" / "own-loops.md"]
 FENCE = re.compile(r"^```(?P<words>[^\n`]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
