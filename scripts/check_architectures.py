@@ -51,7 +51,7 @@ NETWORKS = {
         "skresnet18 tf_efficientnet_b0 tinynet_e xception41"
     ),
 }
-SIZES = {"inception_v3": 96, "alexnet": 96, "squeezenet1_1": 96, "xception41": 96}
+SIZES = {"inception_v3": 96, "inception_v4": 96, "alexnet": 96, "squeezenet1_1": 96, "xception41": 96}
 """Pixels where 64 are too few."""
 
 
@@ -83,6 +83,8 @@ def examine(name: str) -> Row:
     torch.manual_seed(0)
     network, images = build(name)
     labels = torch.arange(IMAGES) % CLASSES
+    import blendsearch.structure.dependencies  # what importing Torch-Pruning takes is not what reading takes
+
     begun = time.perf_counter()
     try:
         structure = Structure.of(network, images)

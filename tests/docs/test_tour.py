@@ -1,4 +1,4 @@
-"""The tour of docs/ and the pages on reuse and own loops: every code block is run, as a reader would who types it in the clone.
+"""The tour of docs/ and the pages on reuse and own loops: every code block is run, as a reader would who types it.
 
 A block with a title is a file that the reader writes; ```bash blocks are typed; `exit=2` says how one ends. Blocks
 marked `slow` are left out here and run in a test of their own.
