@@ -51,7 +51,7 @@ NETWORKS = {
         "skresnet18 tf_efficientnet_b0 tinynet_e xception41"
     ),
 }
-SIZES = {"inception_v3": 96, "inception_v4": 96, "alexnet": 96, "squeezenet1_1": 96, "xception41": 96}
+SIZES = {"inception_v3": 160, "alexnet": 96, "squeezenet1_1": 96, "xception41": 96}
 """Pixels where 64 are too few."""
 
 

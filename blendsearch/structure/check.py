@@ -17,14 +17,11 @@ from torch import Tensor, nn
 
 from blendsearch.models.shortcuts import ZeroPadShortcut
 from blendsearch.progress import Progress, silent
-from blendsearch.structure.example import Example
+from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.groups import Group
 from blendsearch.structure.kept import kept_channels, masks_of, owner_tables
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.slicing import CONVOLUTIONS, Sides, normalises_channels, sliced_copy, tensor_dims
-
-FAILURES = (RuntimeError, LookupError, ValueError, TypeError, AssertionError, AttributeError, ArithmeticError)
-"""What networks raise when their shapes do not fit."""
 
 PATIENCE = 2.0
 """Seconds after which progress is told."""

@@ -14,6 +14,10 @@ from blendsearch.errors import StructureError
 Forward = Callable[[nn.Module, Any], Any]
 
 
+FAILURES = (RuntimeError, LookupError, ValueError, TypeError, AssertionError, AttributeError, ArithmeticError)
+"""What networks raise when their shapes do not fit."""
+
+
 def call(network: nn.Module, batch: Any) -> Any:
     """Give the batch to the network as its one argument."""
     return network(batch)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from blendsearch.errors import StructureError
-from blendsearch.structure.example import Example
+from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.operators import WEIGHTED
 from blendsearch.structure.slicing import copy_with
 from blendsearch.structure.trace import Trace
@@ -71,6 +71,16 @@ def detached(example: Example) -> Example:
     return alone.map(lambda one: one.float() if one.is_floating_point() else one)
 
 
-def runs_more_in_training(network: nn.Module, trace: Trace) -> bool:
-    """Tell whether some layer with weights does not run in evaluation: an auxiliary head, most likely."""
-    return any(isinstance(one, WEIGHTED) and path not in trace.calls for path, one in network.named_modules())
+def runs_more_in_training(network: nn.Module, example: Example, trace: Trace) -> bool:
+    """Tell whether layers with weights run in training alone, such as those of an auxiliary head.
+
+    Not so where training mode cannot be run on the example, whose images may be too small for such a head.
+    """
+    if all(path in trace.calls for path, one in network.named_modules() if isinstance(one, WEIGHTED)):
+        return False
+    try:
+        with torch.no_grad():
+            example.outputs(float_copy(network).train())
+    except FAILURES:
+        return False
+    return True

@@ -90,7 +90,7 @@ class Structure:
     @classmethod
     def _read(cls, copy: nn.Module, example: Example, again: Again, progress: Progress) -> Structure:
         traced = trace(copy, example)
-        trains = runs_more_in_training(copy, traced)
+        trains = runs_more_in_training(copy, example, traced)
         graphed = float_copy(copy) if trains else copy  # running it in training changes the statistics of its norms
         groups, refused = find_groups(graphed, example, traced, training=trains)
         groups = _leave_out(copy, groups, refused, again.scope, again.ignore)

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from blendsearch.structure.check import FAILURES
 from blendsearch.structure.cost import Channels, Term
-from blendsearch.structure.example import Example
+from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.groups import Group
 from blendsearch.structure.kept import kept_channels, masks_of, owner_tables
 from blendsearch.structure.operators import Operator, OperatorCounter, composed_attention

@@ -253,6 +253,13 @@ def test_a_head_of_training_alone_loses_its_inputs_too():
     )
 
 
+def test_a_head_that_cannot_run_on_the_example_is_no_obstacle():
+    network = Auxiliary()
+    network.other = nn.Sequential(nn.AvgPool2d(16), *tail(8))
+    assert Structure.of(network.eval(), images()).widths == {"a": 8, "b": 6}
+    assert not network.training
+
+
 class Outputs(nn.Module):
     def __init__(self, kind):
         super().__init__()
