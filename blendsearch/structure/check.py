@@ -1,8 +1,8 @@
 """Groups are believed only as far as a network without their filters computes what it should.
 
 Slicing and masking (everything that belongs to the dropped filters is zero, at full size) are the same function where
-the coupling was understood. Compared are copies in float64 whose norms and scales are random: a last gamma of zero or
-a layer scale of 1e-6 would hide whatever its branch does wrong.
+the coupling was understood. Compared are copies in float64 whose weights, norms and scales are random: a last gamma of
+zero or a layer scale of 1e-6 would hide whatever its branch does wrong, dead filters what is done to them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.groups import Group
 from blendsearch.structure.kept import kept_channels, masks_of, owner_tables
+from blendsearch.structure.operators import WEIGHTED
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.slicing import CONVOLUTIONS, Sides, normalises_channels, sliced_copy, tensor_dims
 
@@ -145,19 +146,27 @@ def _first_line(error: Exception) -> str:
 
 
 def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Give norms, free-standing scales and weights that are all zero random values, in place; return the network."""
+    """Draw weights, biases, norms and free-standing scales anew, in place; return the network.
+
+    What a network has learnt may hide its structure: dead filters, branches that are switched off.
+    """
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
             for name, tensor in module._parameters.items():
-                if tensor is None or not tensor.is_floating_point():
-                    continue
-                scales = sum(size > 1 for size in tensor.shape) <= 1 and tensor.numel() > 1
-                if scales and name != "bias" and (_is_norm(module) or tensor_dims(module) is None):
-                    tensor.copy_(torch.rand(tensor.shape, generator=draw) + 0.5)
-                elif _is_norm(module) or not bool(tensor.any()):
-                    tensor.copy_(torch.randn(tensor.shape, generator=draw) / 10)
+                if tensor is not None and tensor.is_floating_point() and tensor.numel() > 0:
+                    _draw(module, name, tensor, draw)
     return network
+
+
+def _draw(module: nn.Module, name: str, tensor: Tensor, draw: torch.Generator) -> None:
+    scale = sum(size > 1 for size in tensor.shape) <= 1 and tensor.numel() > 1
+    if name != "bias" and scale and (_is_norm(module) or tensor_dims(module) is None):
+        tensor.copy_(torch.rand(tensor.shape, generator=draw) + 0.5)
+    elif isinstance(module, WEIGHTED) and name == "weight" and tensor.dim() > 1:
+        tensor.copy_(torch.randn(tensor.shape, generator=draw) * (2 / tensor[0].numel()) ** 0.5)
+    elif name == "bias" or _is_norm(module) or not bool(tensor.any()):
+        tensor.copy_(torch.randn(tensor.shape, generator=draw) / 4)
 
 
 def _is_norm(module: nn.Module) -> bool:

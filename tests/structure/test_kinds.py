@@ -349,6 +349,15 @@ def test_one_try_is_enough_where_all_is_well_and_halves_find_those_that_are_not(
     assert len(tries) < 16
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_done_wrong_to_dead_filters_is_seen(seed):
+    torch.manual_seed(seed)
+    layers = [layer for _ in range(15) for layer in (conv(8, 8), nn.ReLU())]
+    network = nn.Sequential(conv(3, 8), *layers, nn.ChannelShuffle(2), *tail(8))
+    nn.init.constant_(network[29].bias, -100.0)
+    assert list(Structure.of(network, images()).refused) == ["29"]
+
+
 def test_progress_is_told_once_it_takes_long(monkeypatch):
     told = []
     network = nn.Sequential(conv(3, 8), nn.ReLU(), nn.ChannelShuffle(2), conv(8, 8), nn.ReLU(), *tail(8))
