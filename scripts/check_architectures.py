@@ -39,7 +39,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "architectures.md"
 CLASSES, IMAGES, BUDGET = 10, 4, 0.5
 NETWORKS = {
     "torchvision": (
-        "alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 mnasnet0_5 "
+        "alexnet convnext_tiny densenet121 efficientnet_b0 googlenet mnasnet0_5 "
         "mobilenet_v2 mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnet50 resnext50_32x4d "
         "shufflenet_v2_x0_5 squeezenet1_1 vgg11_bn wide_resnet50_2"
     ),
@@ -51,7 +51,7 @@ NETWORKS = {
         "skresnet18 tf_efficientnet_b0 tinynet_e xception41"
     ),
 }
-SIZES = {"inception_v3": 160, "alexnet": 96, "squeezenet1_1": 96, "xception41": 96}
+SIZES = {"alexnet": 96, "squeezenet1_1": 96, "xception41": 96}
 """Pixels where 64 are too few."""
 
 ELIMINATIONS, WIDE = ("thinet", "obs", "obs_fisher"), 512
@@ -111,9 +111,9 @@ def examine(name: str) -> Row:
 
 def build(name: str) -> tuple[nn.Module, Tensor]:
     """Return a network with random weights, and images of its size."""
-    library, kind = name.split(":")
+    _, kind = name.split(":")
     size = SIZES.get(kind, 64)
-    arguments = {"init_weights": False} if kind in ("googlenet", "inception_v3") and library == "torchvision" else {}
+    arguments = {"init_weights": False} if kind == "googlenet" else {}
     config = ModelConfig(name=name, arguments=arguments)
     return build_model(config, num_classes=CLASSES, shape=(3, size, size)).eval(), torch.randn(IMAGES, 3, size, size)
 

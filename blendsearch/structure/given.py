@@ -71,13 +71,13 @@ def detached(example: Example) -> Example:
     return alone.map(lambda one: one.float() if one.is_floating_point() else one)
 
 
-def runs_more_in_training(network: nn.Module, example: Example, trace: Trace) -> bool:
-    """Tell whether layers with weights run in training alone, such as those of an auxiliary head.
+def layers_of_training(network: nn.Module, trace: Trace) -> list[str]:
+    """Return the layers with weights that do not run in evaluation: those of an auxiliary head, most likely."""
+    return [path for path, one in network.named_modules() if isinstance(one, WEIGHTED) and path not in trace.calls]
 
-    Not so where training mode cannot be run on the example, whose images may be too small for such a head.
-    """
-    if all(path in trace.calls for path, one in network.named_modules() if isinstance(one, WEIGHTED)):
-        return False
+
+def trains_on(network: nn.Module, example: Example) -> bool:
+    """Tell whether training mode can be run on an example; its images may be too small for an auxiliary head."""
     try:
         with torch.no_grad():
             example.outputs(float_copy(network).train())

@@ -15,7 +15,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.structure.check import Check
 from blendsearch.structure.cost import CostModel
 from blendsearch.structure.example import Example, Forward, call
-from blendsearch.structure.given import check_network, detached, float_copy, runs_more_in_training
+from blendsearch.structure.given import check_network, detached, float_copy, layers_of_training, trains_on
 from blendsearch.structure.groups import Group, find_groups
 from blendsearch.structure.kept import kept_channels, masks_of, owner_tables, stays
 from blendsearch.structure.latency import LatencyTable, measure_table
@@ -26,6 +26,7 @@ from blendsearch.structure.trace import Trace, trace
 from blendsearch.structure.unowned import unowned_terms
 
 SCOPES = ("all", "inner")
+UNSEEN = "it does not run in evaluation, and training does not run on the example, so that what it reads is not known"
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,13 @@ class Structure:
     @classmethod
     def _read(cls, copy: nn.Module, example: Example, again: Again, progress: Progress) -> Structure:
         traced = trace(copy, example)
-        trains = runs_more_in_training(copy, example, traced)
+        extra = layers_of_training(copy, traced)
+        trains = bool(extra) and trains_on(copy, example)
         graphed = float_copy(copy) if trains else copy  # running it in training changes the statistics of its norms
         groups, refused = find_groups(graphed, example, traced, training=trains)
         groups = _leave_out(copy, groups, refused, again.scope, again.ignore)
         groups, wrong = Check(float_copy(copy), example, trains=trains, progress=progress).sort(groups)
-        refused |= wrong
+        refused |= wrong if trains else {**wrong, **dict.fromkeys(extra, UNSEEN)}
         if not groups:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:5])
             raise StructureError(f"no filter of the network can be pruned ({reasons or 'it has no convolutions'})")

@@ -256,7 +256,10 @@ def test_a_head_of_training_alone_loses_its_inputs_too():
 def test_a_head_that_cannot_run_on_the_example_is_no_obstacle():
     network = Auxiliary()
     network.other = nn.Sequential(nn.AvgPool2d(16), *tail(8))
-    assert Structure.of(network.eval(), images()).widths == {"a": 8, "b": 6}
+    structure = Structure.of(network.eval(), images())
+    assert structure.widths == {"a": 8, "b": 6}
+    assert list(structure.refused) == ["other.3"]
+    assert "training does not run on the example" in structure.refused["other.3"]
     assert not network.training
 
 
