@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import io
+import signal
 import sys
 import time
 import warnings
@@ -48,11 +49,14 @@ NETWORKS = {
         "efficientnet_es ese_vovnet19b_dw fbnetc_100 gernet_s ghostnet_100 hardcorenas_a hrnet_w18_small lcnet_050 "
         "mixnet_s mobilenetv3_small_050 mobilenetv4_conv_small mobileone_s0 nf_resnet26 regnetz_005 repvgg_a0 "
         "res2net50_14w_8s resnet26d resnetblur18 resnetv2_50x1_bit rexnet_100 selecsls42 semnasnet_075 seresnet18 "
-        "skresnet18 tf_efficientnet_b0 tinynet_e xception41"
+        "tf_efficientnet_b0 tinynet_e xception41"
     ),
 }
 SIZES = {"alexnet": 96, "squeezenet1_1": 96, "xception41": 96}
 """Pixels where 64 are too few."""
+
+PATIENCE = 20
+"""Seconds that Torch-Pruning is given."""
 
 ELIMINATIONS, WIDE = ("thinet", "obs", "obs_fisher"), 512
 """What takes minutes on networks with wider groups than that, and is left out there."""
@@ -190,10 +194,15 @@ def flops(network: nn.Module, images: Tensor) -> int:
 
 
 def seconds_of_torch_pruning(network: nn.Module, images: Tensor) -> float | None:
-    """Return how long Torch-Pruning takes to build its graph and list all groups; None where it cannot."""
+    """Return how long Torch-Pruning takes to build its graph and list all groups; None for no answer in PATIENCE."""
     import torch_pruning as tp
 
+    def give_up(*_: Any) -> None:
+        raise TimeoutError
+
     own = copy.deepcopy(network).requires_grad_(True)
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(PATIENCE)
     begun = time.perf_counter()
     try:
         graph = tp.DependencyGraph().build_dependency(own, images[:2], verbose=False)
@@ -201,6 +210,9 @@ def seconds_of_torch_pruning(network: nn.Module, images: Tensor) -> float | None
             pass
     except Exception:  # whatever it raises: it cannot
         return None
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
     return time.perf_counter() - begun
 
 
@@ -214,7 +226,7 @@ few). Each is scored under all criteria (43; where a group is wider than 512 fil
 `taylor`. **right**: FLOPs by torch's own counter are within 1 % below the budget and are what is
 reported; the sliced network computes what the masked one does (1e-6, float64, random norms); it runs, trains, saves,
 loads. *groups*: pruned, and left alone. *seconds*: to read the structure, beside what Torch-Pruning takes for all its
-groups, on one core.
+groups (–: no answer in 20), on one core.
 
 | network | right | groups | criteria | budget | ONNX | seconds | left alone because |
 |---|---|---|---|---|---|---|---|
@@ -224,7 +236,9 @@ TAIL = """
 
 - Filters whose channels are mixed by reshaping (ShuffleNet's channel shuffle, pixel shuffle) or split by numbers that
   are written into `forward` (Res2Net's scales): left alone by name, the rest is pruned. ShuffleNet is refused.
-- Filters read by efficient channel attention, whose neighbourhoods would change.
+- Filters read by efficient channel attention, whose neighbourhoods would change; selective kernels (skresnet18), where
+  next to nothing can go.
+- Auxiliary heads that run in training alone, where training does not run on the example: give larger images.
 - Outputs of convolutions whose weight is computed by `torch.nn.utils.parametrize`; the message names the function that
   makes it plain. Grouped transposed convolutions. Convolutions that are called several times in one pass.
 - Hidden units of linear layers (the MLP of a ConvNeXt block, heads of attention): only what a two-dimensional
