@@ -60,8 +60,8 @@ def test_the_rival_of_a_few_settings_is_the_one_that_the_proxy_prefers(finished)
     for number, tilt in enumerate((1.0, 2.0, 4.0, 8.0)):
         blend = Blend.mean_of_ranks(list(scores), tilt=tilt)
         assert sum(blend.weights["network"].values()) == pytest.approx(tilt)
-        record = finished.run_dir / f"records/layer_by_layer-tilted-{number}.json"
-        plans += [problem.planner.plan(blend), Plan.from_dict(json.loads(record.read_text())["plans"][0])]
+        record = finished.run_dir / "records/layer_by_layer-tilted.json"
+        plans += [problem.planner.plan(blend), Plan.from_dict(json.loads(record.read_text())["plans"][number])]
     assert rival.proxy == max(problem.values(plans))
 
 

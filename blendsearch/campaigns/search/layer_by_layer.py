@@ -9,6 +9,7 @@ import torch
 
 from blendsearch.blending import Blend
 from blendsearch.campaigns.search.finals import Candidate
+from blendsearch.evolution.fitness import Planner
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.sequential import choose_sequentially
 from blendsearch.experiment.contenders import Contender, enter_without_shares
@@ -33,7 +34,7 @@ def add_layer_by_layer(
     """
     aware = [(one, blend) for one, blend in candidates if blend.set_aware]
     aware = aware[: experiment.space.search.layer_by_layer or 0]
-    plans = _plans(experiment, name, judged, [blend for _, blend in aware])
+    plans = _plans(experiment, name, [(judged.planner, blend) for _, blend in aware])
     values = judged.values(plans)
     again = [
         replace(one, plan=plan, proxy=value)
@@ -47,9 +48,8 @@ def add_layer_by_layer(
 def enter_elimination(experiment: Experiment, judged: SearchProblem) -> Contender:
     """Return the rival that has no criteria: drop losses alone, layer by layer, the better of both ways."""
     plain = enter_without_shares(judged, Blend.elimination(), RIVAL)
-    problem = replace(judged, planner=judged.planner.under(plain.allocation))
-    (plan,) = _plans(experiment, "elimination", problem, [plain.blend])
-    (value,) = problem.values([plan])
+    (plan,) = _plans(experiment, "elimination", [(judged.planner.under(plain.allocation), plain.blend)])
+    (value,) = judged.values([plan])
     return replace(plain, plan=plan, proxy=value) if value > plain.proxy else plain
 
 
@@ -62,10 +62,7 @@ def enter_tilted(experiment: Experiment, seen: SearchProblem, judged: SearchProb
     entered = [enter_without_shares(seen, Blend.mean_of_ranks(names, tilt=tilt), RIVAL) for tilt in TILTS]
     tried = [(replace(one, plan=None), one.proxy) for one in entered]
     if experiment.space.search.layer_by_layer is not None:
-        plans = []
-        for number, one in enumerate(entered):
-            problem = replace(seen, planner=seen.planner.under(one.allocation))
-            plans += _plans(experiment, f"tilted-{number}", problem, [one.blend])
+        plans = _plans(experiment, "tilted", [(seen.planner.under(one.allocation), one.blend) for one in entered])
         again = seen.values(plans)
         tried += [(replace(one, plan=plan), value) for one, plan, value in zip(entered, plans, again, strict=True)]
     best = max(tried, key=lambda pair: pair[1])[0]
@@ -73,16 +70,17 @@ def enter_tilted(experiment: Experiment, seen: SearchProblem, judged: SearchProb
     return replace(best, proxy=judged.values([plan])[0])
 
 
-def _plans(experiment: Experiment, name: str, problem: SearchProblem, blends: Sequence[Blend]) -> list[Plan]:
+def _plans(experiment: Experiment, name: str, blends: Sequence[tuple[Planner, Blend]]) -> list[Plan]:
+    """Return the plan of each blend, under the allocation of its planner, from one pass over the unpruned network."""
     if not blends:
         return []
 
     def choose() -> LayerByLayerRecord:
         compensation = _compensation(experiment)
         found = []
-        for number, blend in enumerate(blends):
+        for number, (planner, blend) in enumerate(blends):
             experiment.progress("layer by layer", number, len(blends), "")
-            found.append(choose_sequentially(problem.planner, blend, experiment.network, compensation).to_dict())
+            found.append(choose_sequentially(planner, blend, experiment.network, compensation).to_dict())
         experiment.progress("layer by layer", len(blends), len(blends), "")
         return LayerByLayerRecord(plans=found)
 
