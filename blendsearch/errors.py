@@ -42,6 +42,11 @@ class RunError(BlendsearchError):
     """A run folder is missing, incomplete, or belongs to another campaign."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(given: str, allowed: Iterable[str]) -> str | None:
     """Return the allowed name closest to `given`, or None when none is close."""
     matches = difflib.get_close_matches(given.lower(), {name.lower(): name for name in allowed}, n=1, cutoff=0.5)

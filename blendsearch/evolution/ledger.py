@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from blendsearch.errors import RunError
+from blendsearch.errors import RunError, first_line
 from blendsearch.evolution.optuna_logging import quiet_optuna
 
 
@@ -66,7 +66,7 @@ class Ledger:
             with quiet_optuna():
                 yield
         except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise RunError(f"{self.where}: {what} ({reason})") from None
 
     def record(

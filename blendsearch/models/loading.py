@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.config import ModelConfig
-from blendsearch.errors import BlendsearchError, ConfigError, nearest, unknown_name
+from blendsearch.errors import BlendsearchError, ConfigError, first_line, nearest, unknown_name
 from blendsearch.models.weights import load_weights
 from blendsearch.models.zoo import MODELS
 
@@ -33,7 +33,7 @@ def build(config: ModelConfig, *, num_classes: int, shape: tuple[int, int, int])
     try:
         network = builder(**{**facts, **config.arguments})
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"model.arguments: {config.name}: {_first_line(error)}") from error
+        raise ConfigError(f"model.arguments: {config.name}: {first_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"model.name: {config.name} gave {type(network).__name__}, a torch.nn.Module is needed")
     if config.weights is not None:
@@ -51,17 +51,13 @@ def _check_fits(network: nn.Module, name: str, num_classes: int, shape: tuple[in
         with torch.no_grad():
             output = network(torch.zeros(2, *shape))
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"model.name: {name} cannot take images of {size} (CxHxW): {_first_line(error)}") from error
+        raise ConfigError(f"model.name: {name} cannot take images of {size} (CxHxW): {first_line(error)}") from error
     finally:
         for module, training in flags.items():
             module.training = training
     if not isinstance(output, Tensor) or tuple(output.shape) != (2, num_classes):
         given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ConfigError(f"model.name: {name} gives {given} for 2 images, allowed: logits (2, {num_classes})")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def check_name(name: str) -> None:
@@ -117,7 +113,7 @@ def _own(module: str, attribute: str) -> Callable[..., Any]:
     try:
         found = importlib.import_module(module)
     except Exception as error:
-        reason = f"{type(error).__name__}: {_first_line(error)}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise ConfigError(f"cannot import '{module}' ({reason})") from error
     if not callable(getattr(found, attribute, None)):
         close = nearest(attribute, [name for name in vars(found) if not name.startswith("_")])

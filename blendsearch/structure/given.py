@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from blendsearch.errors import StructureError
+from blendsearch.errors import StructureError, first_line
 from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.operators import WEIGHTED
 from blendsearch.structure.slicing import copy_with
@@ -58,10 +58,9 @@ def float_copy(network: nn.Module) -> nn.Module:
     try:
         return copy_with(network, plain).eval()
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise StructureError(
-            f"{type(network).__name__}: the network cannot be copied ({reason}); an attribute that copy.deepcopy does "
-            "not take can be left out by its own __deepcopy__ or kept outside the network"
+            f"{type(network).__name__}: the network cannot be copied ({first_line(error)[:150]}); an attribute that "
+            "copy.deepcopy does not take can be left out by its own __deepcopy__ or kept outside the network"
         ) from error
 
 
