@@ -143,9 +143,7 @@ def prune(
     )  # fmt: skip
     with torch.inference_mode(False):
         given = Pruning.of(model, batches, by, limits, allocation, terms)
-        whole = Plan.full(given.structure.widths)
-        plan = given.plan(model, given.structure, whole, limits)
-        return _pruned(given, given.structure.slice(model, plan), plan)
+    return next(_step_by_step(model, given, [limits]))
 
 
 def steps(
@@ -192,7 +190,8 @@ def steps(
         relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
         loss=loss, forward=forward,
     )  # fmt: skip
-    given = Pruning.of(model, batches, by, limits, allocation, terms)
+    with torch.inference_mode(False):
+        given = Pruning.of(model, batches, by, limits, allocation, terms)
     return _step_by_step(model, given, rungs(limits, steps, ladder))
 
 
@@ -200,8 +199,9 @@ def _step_by_step(network: nn.Module, given: Pruning, targets: Sequence[Budget])
     structure, plan = given.structure, Plan.full(given.structure.widths)
     for target in targets:
         if max(plan.counts.values()) > 1:  # else nothing can go any more
-            cut = given.plan(network, structure, plan, target)
-            network, plan = structure.slice(network, cut), plan.then(cut)
+            with torch.inference_mode(False):
+                cut = given.plan(network, structure, plan, target)
+                network, plan = structure.slice(network, cut), plan.then(cut)
         yield _pruned(given, network, plan)
         if target is not targets[-1] and max(plan.counts.values()) > 1:
             structure = given.structure.again(network, plan)

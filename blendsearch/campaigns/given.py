@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from blendsearch.allocation import (
     ALLOCATIONS,
@@ -31,8 +30,8 @@ from blendsearch.errors import BlendsearchError, BudgetError, DataError, Structu
 from blendsearch.experiment.members import score_by_blend
 from blendsearch.statistics.ratings import Ratings, ratings_from
 from blendsearch.statistics.task import Loss, Task
-from blendsearch.structure import Plan, Structure, check_fits, read_structure
-from blendsearch.structure.example import Forward, call
+from blendsearch.structure import Plan, Structure, check_fits
+from blendsearch.structure.example import Forward, call, map_tensors
 from blendsearch.structure.given import check_network
 from blendsearch.structure.slicing import copy_with
 
@@ -87,7 +86,7 @@ class Terms:
             if isinstance(given, str):
                 raise StructureError(f"{name}: '{given}' given, allowed: a list of module paths, such as ['{given}']")
         if self.structure is None:
-            return read_structure(
+            return Structure.of(
                 model,
                 example,
                 scope=self.scope,
@@ -141,7 +140,7 @@ class GivenPairs:
                     "networks with other batches take forward= and loss="
                 )
             # Tensors of inference mode cannot take part in a backward pass.
-            yield tree_map(lambda one: one.clone() if isinstance(one, Tensor) and one.is_inference() else one, batch)
+            yield map_tensors(batch, lambda one: one.clone() if one.is_inference() else one)
 
     def __len__(self) -> int:
         return len(self._batches) if isinstance(self._batches, Sized) else 0

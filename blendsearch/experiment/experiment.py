@@ -29,7 +29,7 @@ from blendsearch.results.records.common import BudgetRecord, DataRecord
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.schedules import Refit
 from blendsearch.statistics.ratings import Ratings, read_ratings
-from blendsearch.structure import Structure, read_structure
+from blendsearch.structure import Structure
 from blendsearch.training import Reconstruction
 from blendsearch.validation.space import check_space, make, make_budget
 
@@ -100,7 +100,7 @@ class Experiment:
         A latency budget is checked when its table is there, see `price_structure`.
         """
         section = self.space.structure
-        structure = read_structure(
+        structure = Structure.of(
             self.network,
             self.example,
             scope=section.scope,

@@ -18,6 +18,7 @@ from blendsearch.statistics.relevance import PER_CLASS, RelevanceGatherer
 from blendsearch.statistics.statistics import Statistics
 from blendsearch.statistics.task import Task, unsuited
 from blendsearch.structure import Structure
+from blendsearch.structure.example import map_tensors
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Batches of normalised images [N, C, H, W] and integer labels [N]."""
@@ -122,7 +123,7 @@ def _pass_of(task: Task, observation: Observation, batches: Iterable[Any], compu
     total = len(batches) if isinstance(batches, Sized) else 0
     samples = 0
     for done, batch in enumerate(batches, start=1):
-        samples += observation.add_of(task, task.to(batch, compute.device))
+        samples += observation.add_of(task, map_tensors(batch, lambda one: one.to(compute.device)))
         progress("statistics", done, max(total, done), f"{samples} samples")
     if samples == 0:
         raise DataError("statistics: the calibration data hold no batch; at least one is needed")

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from blendsearch.errors import DataError
 from blendsearch.structure.example import Example
@@ -57,11 +55,6 @@ class Task:
     def samples(self, batch: Any) -> int:
         """Return how many samples a batch has."""
         return Example(self.inputs(batch)).samples
-
-    @staticmethod
-    def to(batch: Any, device: torch.device | str) -> Any:
-        """Return a batch with all its tensors on a device."""
-        return tree_map(lambda one: one.to(device) if isinstance(one, Tensor) else one, batch)
 
 
 def unsuited(need: str, task: Task) -> str:

@@ -1,9 +1,9 @@
 """Groups of coupled filters, slicing and cost."""
 
 from blendsearch.structure.cost import CostModel, measure_latency
+from blendsearch.structure.fitting import check_fits
 from blendsearch.structure.groups import Group
 from blendsearch.structure.latency import LatencyTable, side_by_side
-from blendsearch.structure.leaving import check_fits, check_modules, read_structure
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.structure import Structure
 
@@ -14,8 +14,6 @@ __all__ = [
     "Plan",
     "Structure",
     "check_fits",
-    "check_modules",
     "measure_latency",
-    "read_structure",
     "side_by_side",
 ]

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from blendsearch.errors import first_line
 from blendsearch.models.shortcuts import ZeroPadShortcut
 from blendsearch.progress import Progress, silent
 from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.groups import Group
-from blendsearch.structure.kept import kept_channels, masks_of, owner_tables
+from blendsearch.structure.kept import channels_under
 from blendsearch.structure.operators import WEIGHTED
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.slicing import CONVOLUTIONS, Sides, normalises_channels, sliced_copy, tensor_dims
@@ -58,8 +59,9 @@ class Check:
         """
         self.settled, self.total, self.begun = 0, len(groups), time.perf_counter()
         refused = {group.name: "it has one filter" for group in groups if group.width == 1}
-        good = self._sort([group for group in groups if group.width > 1], refused)
-        if len(good) == len(groups) or not self.objection(good):
+        wide = [group for group in groups if group.width > 1]
+        good = self._sort(wide, refused)
+        if len(good) in (0, len(wide)) or not self.objection(good):  # the first two are known
             return good, refused
         apart, good = good, []
         for group in apart:  # each by itself is well, and together with others it is not
@@ -89,10 +91,10 @@ class Check:
         plan = drawn_plan(groups)
         with torch.no_grad():
             try:
-                sliced = self._sliced(groups, plan)
+                sliced = sliced_copy(self.network, *channels_under(self.network, groups, plan))
                 found = self.example.outputs(sliced.eval())
             except FAILURES as error:
-                return f"the network does not run without half of its filters ({_first_line(error)})"
+                return f"the network does not run without half of its filters ({first_line(error)[:90]})"
             masked = masked_copy(self.network, groups, plan)
             expected = self.example.outputs(masked.eval())
             if [one.shape for one in found] != [one.shape for one in expected]:
@@ -100,11 +102,6 @@ class Check:
             if not all(self._alike(*pair) for pair in zip(found, expected, strict=True)):
                 return "slicing it changes more than its own channels (coupled in a way that cannot be followed)"
             return self._in_training(sliced, masked) if self.trains else ""
-
-    def _sliced(self, groups: Sequence[Group], plan: Plan) -> nn.Module:
-        return sliced_copy(
-            self.network, *kept_channels(self.network, owner_tables(groups), masks_of(plan.widths, plan))
-        )
 
     def _alike(self, found: Tensor, expected: Tensor) -> bool:
         scale = expected.abs().max().clamp(min=1e-6) if expected.numel() else 1.0
@@ -115,7 +112,7 @@ class Check:
         try:
             found = self.example.outputs(sliced.train())
         except FAILURES as error:
-            return f"the network does not train without half of its filters ({_first_line(error)})"
+            return f"the network does not train without half of its filters ({first_line(error)[:90]})"
         expected = self.example.outputs(masked.train())
         same = [one.shape for one in found] == [one.shape for one in expected]
         return "" if same else "it reaches an output that the network has in training"
@@ -139,10 +136,6 @@ def drawn_plan(groups: Sequence[Group], seed: int = 0) -> Plan:
 
 def _double(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:90]
 
 
 def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -180,7 +173,7 @@ def masked_copy(network: nn.Module, groups: Sequence[Group], plan: Plan) -> nn.M
     does a convolution of the user's own kind, which may standardise its weights.
     """
     result = copy.deepcopy(network)
-    kept, parameters = kept_channels(network, owner_tables(groups), masks_of(plan.widths, plan))
+    kept, parameters = channels_under(network, groups, plan)
     with torch.no_grad():
         for path, sides in kept.items():
             module = result.get_submodule(path)

@@ -23,6 +23,11 @@ def call(network: nn.Module, batch: Any) -> Any:
     return network(batch)
 
 
+def map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a batch of any form with every tensor in it changed."""
+    return tree_map(lambda one: change(one) if isinstance(one, Tensor) else one, batch)
+
+
 @dataclass(frozen=True)
 class Example:
     """A batch, and how a network is run on it.
@@ -40,7 +45,7 @@ class Example:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Example:
         """Return the example with every tensor of the batch changed."""
-        return replace(self, batch=tree_map(lambda one: change(one) if isinstance(one, Tensor) else one, self.batch))
+        return replace(self, batch=map_tensors(self.batch, change))
 
     def take(self, count: int) -> Example:
         """Return the first `count` samples, where the batch is a tensor or a list of samples; else all of it."""

@@ -64,6 +64,13 @@ def kept_channels(
     return kept, parameters
 
 
+def channels_under(
+    network: nn.Module, groups: Sequence[Group], plan: Plan
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, tuple[int, Tensor]]]:
+    """Return the tables of `kept_channels` for these groups alone."""
+    return kept_channels(network, owner_tables(groups), masks_of(plan.widths, plan))
+
+
 def _size(network: nn.Module, module: str, side: str, dim: int) -> int:
     if side == "parameter":
         return network.get_parameter(module).shape[dim]

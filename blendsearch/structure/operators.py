@@ -29,7 +29,6 @@ class Operator:
     operands are computed or no module's own.
     """
 
-    kind: str
     sizes: tuple[int, ...]
     weight: str = ""
 
@@ -79,7 +78,7 @@ class OperatorCounter(TorchDispatchMode):
         sizes = SIZES.get(func._overloadpacket)
         if sizes is not None:
             found = sizes(args, output)
-            self.found.append(Operator(func._overloadpacket.__name__, found, self._owner(args, found)))
+            self.found.append(Operator(found, self._owner(args, found)))
         return output
 
     def _owner(self, args: tuple[Any, ...], sizes: tuple[int, ...]) -> str:

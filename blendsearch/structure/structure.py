@@ -19,6 +19,7 @@ from blendsearch.structure.given import check_network, detached, float_copy, lay
 from blendsearch.structure.groups import Group, find_groups
 from blendsearch.structure.kept import kept_channels, masks_of, owner_tables, stays
 from blendsearch.structure.latency import LatencyTable, measure_table
+from blendsearch.structure.leaving import leave_out
 from blendsearch.structure.merging import merge_into
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.slicing import sliced_copy
@@ -36,6 +37,7 @@ class Again:
     example: Example
     scope: str
     ignore: tuple[str, ...]
+    ignore_inputs: tuple[str, ...]
 
 
 class Structure:
@@ -71,6 +73,7 @@ class Structure:
         *,
         scope: str = "all",
         ignore: Sequence[str] = (),
+        ignore_inputs: Sequence[str] = (),
         forward: Forward = call,
         progress: Progress = silent,
     ) -> Structure:
@@ -78,7 +81,8 @@ class Structure:
 
         example: a batch [N, C, H, W] of the right shape, or what `forward(network, example)` takes, of whose outputs
         all tensors count. scope: "all", or "inner" for only the groups that no residual addition ties. ignore: module
-        paths (or prefixes of paths) whose groups are left alone.
+        paths (or prefixes of paths) whose groups are left alone. ignore_inputs: those that keep all their input
+        channels, so that all groups that they read stay whole.
         Raises StructureError when nothing can be pruned, and for networks of which no copy can be made or read.
         """
         if scope not in SCOPES:
@@ -86,16 +90,17 @@ class Structure:
         check_network(network)
         with torch.inference_mode(False):
             few = detached(Example(example, forward).take(2))
-            return cls._read(float_copy(network), few, Again(few, scope, tuple(ignore)), progress)
+            return cls._read(float_copy(network), Again(few, scope, tuple(ignore), tuple(ignore_inputs)), progress)
 
     @classmethod
-    def _read(cls, copy: nn.Module, example: Example, again: Again, progress: Progress) -> Structure:
+    def _read(cls, copy: nn.Module, again: Again, progress: Progress) -> Structure:
+        example = again.example
         traced = trace(copy, example)
         extra = layers_of_training(copy, traced)
         trains = bool(extra) and trains_on(copy, example)
         graphed = float_copy(copy) if trains else copy  # running it in training changes the statistics of its norms
         groups, refused = find_groups(graphed, example, traced, training=trains)
-        groups = _leave_out(copy, groups, refused, again.scope, again.ignore)
+        groups = leave_out(copy, groups, refused, again.scope, again.ignore, again.ignore_inputs)
         groups, wrong = Check(float_copy(copy), example, trains=trains, progress=progress).sort(groups)
         refused |= wrong if trains else {**wrong, **dict.fromkeys(extra, UNSEEN)}
         if not groups:
@@ -106,9 +111,16 @@ class Structure:
 
     def again(self, network: nn.Module, plan: Plan) -> Structure:
         """Read the structure of a copy sliced by `plan`, with the example, scope and ignored modules of this one."""
-        assert self._again is not None
-        example, scope, ignore = self._again.example, self._again.scope, self._again.ignore
-        smaller = Structure.of(network, example.batch, scope=scope, ignore=ignore, forward=example.forward)
+        given = self._again
+        assert given is not None
+        smaller = Structure.of(
+            network,
+            given.example.batch,
+            scope=given.scope,
+            ignore=given.ignore,
+            ignore_inputs=given.ignore_inputs,
+            forward=given.example.forward,
+        )
         smaller.cost.latency_table = self.cost.latency_table
         smaller.left = self.left.then(plan)
         return smaller
@@ -215,26 +227,3 @@ class Structure:
             return None
         masks = masks_of({name: self.widths[name] for name, _ in owners}, plan)
         return stays(size, owners, masks).nonzero().flatten()
-
-
-def _leave_out(
-    network: nn.Module, groups: list[Group], refused: dict[str, str], scope: str, ignore: Sequence[str]
-) -> list[Group]:
-    modules = {name for name, _ in network.named_modules()}
-    for pattern in ignore:
-        if pattern not in modules:
-            close = nearest(pattern, modules)
-            raise StructureError(
-                f"structure.ignore: the network has no module '{pattern}'"
-                + (f"; did you mean '{close}'?" if close else "")
-            )
-    kept = []
-    for group in groups:
-        touched = [c for c in group.convolutions for p in ignore if c == p or c.startswith(p + ".")]
-        if touched:
-            refused[group.name] = f"'{touched[0]}' is to be ignored"
-        elif scope == "inner" and not group.inner:
-            refused[group.name] = "a residual addition ties it and the scope is 'inner'"
-        else:
-            kept.append(group)
-    return kept

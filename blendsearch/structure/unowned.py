@@ -15,7 +15,7 @@ from torch import nn
 from blendsearch.structure.cost import Channels, Term
 from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.groups import Group
-from blendsearch.structure.kept import kept_channels, masks_of, owner_tables
+from blendsearch.structure.kept import channels_under
 from blendsearch.structure.operators import Operator, OperatorCounter, composed_attention
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.slicing import copy_with, sliced_copy
@@ -41,8 +41,8 @@ class _Trials:
     def terms(self) -> list[Term]:
         """Return one term for each call."""
         halved = self._halved(self.groups)
-        varying = [sizes != small.sizes for sizes, small in zip((one.sizes for one in self.whole), halved, strict=True)]
-        tries = {group.name: self._halved([group]) for group in self.groups} if any(varying) else {}
+        varies = any(one.sizes != small.sizes for one, small in zip(self.whole, halved, strict=True))
+        tries = {group.name: self._halved([group]) for group in self.groups} if varies else {}
         return [
             Term(
                 1,
@@ -63,8 +63,7 @@ class _Trials:
     def _halved(self, groups: Sequence[Group]) -> list[Operator]:
         widths = {group.name: group.width for group in groups}
         plan = Plan({name: tuple(range(0, width, 2)) for name, width in widths.items()}, widths)
-        kept = kept_channels(self.network, owner_tables(groups), masks_of(widths, plan))
-        return self._calls(sliced_copy(self.network, *kept))
+        return self._calls(sliced_copy(self.network, *channels_under(self.network, groups, plan)))
 
     def _calls(self, network: nn.Module) -> list[Operator]:
         with torch.no_grad(), OperatorCounter(network) as counter, composed_attention():
