@@ -23,7 +23,15 @@ from blendsearch.results.redrawn import Redrawn, redraw
 from blendsearch.results.words import join_words, plural, verdict_sentence
 
 Outcomes = Sequence[RetrainingOutcome]
-NOT_SHOWN = "no difference shown"
+EQUAL, UNDECIDED = "equal", "undecided"
+NOT_SHOWN = ("no difference shown", EQUAL, UNDECIDED)
+"""Verdicts that show no difference; the first is that of older versions, which told no more."""
+MARGIN = 0.005
+"""A difference of test accuracies that hardly anyone would act upon: intervals within it mean equal."""
+MOST_SEEDS, USUAL_SEEDS = 20, 8
+"""How many seeds may be recommended, and how many where not even the most would tell."""
+MOST_IMAGES = 50
+"""How many times as many test images may be recommended."""
 
 
 def average(outcomes: Outcomes, name: str, kind: str) -> Averages:
@@ -55,16 +63,18 @@ def interval(differences: Sequence[float]) -> Bounds | None:
     if len({round(difference, 12) for difference in differences}) < 2:
         return None
     low, high = stats.t.interval(0.95, len(differences) - 1, loc=fmean(differences), scale=stats.sem(differences))
-    return (float(low), float(high))
+    return (max(-1.0, float(low)), min(1.0, float(high)))
 
 
 def verdict_of(bounds: Bounds | None, seeds: int = 1) -> str:
-    """Return what an interval of a difference says: "beats", "worse" or "no difference shown"."""
+    """Return what an interval of a difference says: "beats", "worse", "equal" (see MARGIN) or "undecided"."""
     if bounds is None:
         return "not tested (one seed)" if seeds < 2 else "not tested (seeds alike)"
     if bounds[0] > 0:
         return "beats"
-    return "worse" if bounds[1] < 0 else NOT_SHOWN
+    if bounds[1] < 0:
+        return "worse"
+    return EQUAL if max(-bounds[0], bounds[1]) <= MARGIN else UNDECIDED
 
 
 def pair_by_seed(outcomes: Outcomes, name: str, kind: str = CRITERION, of: str = BLEND) -> list[float]:
@@ -88,6 +98,7 @@ class Judge:
 
     of: name and kind of what is judged. redrawn: None where there is one training of each and so no test: what one
     training's luck does is not to be seen. images: of the test split; None where it is not known which were right.
+    untrained: whether nothing was retrained.
     """
 
     outcomes: Outcomes
@@ -95,6 +106,7 @@ class Judge:
     redrawn: Redrawn | None
     seeds: int
     images: int | None
+    untrained: bool = False
 
     @classmethod
     def of_outcomes(cls, outcomes: Outcomes, of: str = BLEND) -> Judge:
@@ -107,7 +119,7 @@ class Judge:
         images = next(iter(each.values())).shape[1] if known and each else None
         tested = each and (seeds > 1 or (untrained and known))
         alike = known and all((one == one[0]).all() for one in each.values())
-        return cls(outcomes, of, redraw(each) if tested else None, 1 if alike else seeds, images)
+        return cls(outcomes, of, redraw(each) if tested else None, 1 if alike else seeds, images, untrained)
 
     @property
     def basis(self) -> str | None:
@@ -153,17 +165,56 @@ class Judge:
         mean = fmean(pair_by_seed(self.outcomes, name, kind, self.of))
         if name in same_filters(self.outcomes, kind, self.of):
             sentence = baseline and f"The blend keeps the same filters as {baseline}."
-            return Difference(difference=mean, interval=bounds, verdict=NOT_SHOWN, sentence=sentence)
+            return Difference(difference=mean, interval=bounds, verdict=EQUAL, sentence=sentence)
         if bounds is None and self.redrawn is not None and self.images and mean == 0:
             sentence = baseline and f"The blend and {baseline} are right on the very same test images."
-            return Difference(difference=mean, verdict=NOT_SHOWN, sentence=sentence)
-        return self._say(mean, baseline, bounds, verdict_of(bounds, self.seeds), basis)
-
-    def _say(
-        self, mean: float, baseline: str | None, bounds: Bounds | None, verdict: str, basis: str | None
-    ) -> Difference:
-        sentence = baseline and verdict_sentence("the blend", baseline, mean, bounds, verdict, self.seeds, basis)
+            return Difference(difference=mean, verdict=EQUAL, sentence=sentence)
+        verdict = verdict_of(bounds, self.seeds)
+        remedy = self.remedy(_key(kind, name), mean, bounds)
+        sentence = baseline and verdict_sentence(
+            "the blend", baseline, mean, bounds, verdict, self.seeds, basis, remedy
+        )
         return Difference(difference=mean, interval=bounds, verdict=verdict, sentence=sentence)
+
+    def remedy(self, key: str, mean: float, bounds: Bounds | None) -> str:
+        """Return what would tell whether a difference is one; "" where it is told, or nothing would."""
+        if bounds is None:
+            return "" if self.redrawn is not None or self.untrained else self._more_seeds(3, None)
+        if verdict_of(bounds) != UNDECIDED or self.redrawn is None:
+            return ""
+        of_seeds, of_images = self.redrawn.parts(key)
+        wider = (bounds[1] - bounds[0]) / 2 / max(float(np.hypot(of_seeds, of_images)), 1e-12)
+        of_seeds, of_images = wider * of_seeds, wider * of_images
+        wanted = max(abs(mean), MARGIN)
+        if self.seeds > 1:
+            reaches = {
+                seeds: float(np.hypot(of_seeds * _narrowing(self.seeds, seeds), of_images))
+                for seeds in range(self.seeds + 1, MOST_SEEDS + 1)
+            }
+            enough = next((seeds for seeds, reach in reaches.items() if reach < wanted), USUAL_SEEDS)
+            if enough in reaches and reaches[enough] < 0.8 * float(np.hypot(of_seeds, of_images)):
+                return self._more_seeds(enough, reaches[enough])
+        times = (of_images / wanted) ** 2
+        if self.images and 1 < times <= MOST_IMAGES and (self.seeds == 1 or of_images > of_seeds):
+            return f"about {_round_up(times * self.images)} test images would tell"
+        return ""
+
+    @staticmethod
+    def _more_seeds(seeds: int, reach: float | None) -> str:
+        does = "give an interval" if reach is None else f"narrow the interval to about ±{100 * reach:.2f}"
+        return f"`--resume retraining.seeds={seeds}` would {does}"
+
+
+def _narrowing(seeds: int, more: int) -> float:
+    """Return the share of an interval's width that is left with more seeds of equal spread."""
+    reach = {count: stats.t.ppf(0.975, count - 1) / np.sqrt(count) for count in (seeds, more)}
+    return float(reach[more] / reach[seeds])
+
+
+def _round_up(number: float) -> str:
+    """Return a number with two digits, rounded up, for example '2,300'."""
+    size = 10 ** max(0, len(str(int(number))) - 2)
+    return f"{int(np.ceil(number / size)) * size:,}"
 
 
 def compare_two(own: Outcomes, other: Outcomes) -> Difference:

@@ -42,6 +42,11 @@ class Redrawn:
         """Return the 95 % interval of one difference, None where nothing varies."""
         return self.together([name])[name]
 
+    def parts(self, name: str) -> tuple[float, float]:
+        """Return how far the chance of seeds alone, and that of images alone, reaches for one difference."""
+        column = [self.names.index(name)]
+        return float(self.seeds.reach(column)[0]), float(self.images.reach(column)[0])
+
     def together(self, names: Sequence[str]) -> dict[str, Bounds | None]:
         """Return intervals of several differences that all hold at once in 95 % of the cases.
 
@@ -55,7 +60,8 @@ class Redrawn:
         reaches = np.hypot(self.seeds.reach(columns), self.images.reach(columns))
         middles = self.differences[columns]
         return {
-            name: (float(middle - reach), float(middle + reach)) if reach > 0 else None
+            # A difference of two shares cannot lie beyond ±1.
+            name: (max(-1.0, float(middle - reach)), min(1.0, float(middle + reach))) if reach > 0 else None
             for name, middle, reach in zip(names, middles, reaches, strict=True)
         }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from blendsearch.results.words import duration, part_name
 
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
     from blendsearch.results.records.search import SearchSummary
@@ -30,10 +33,36 @@ def of_parts(summary: SearchSummary) -> list[str]:
 def difference_sentences(summary: SearchSummary) -> list[str]:
     """Return all sentences on differences: against the best in hindsight first."""
     best = [summary.comparison.sentence] if summary.comparison.sentence else []
-    return [*best, *against_no_search(summary), *against_rivals(summary), *of_parts(summary)]
+    every = [*best, *against_no_search(summary), *against_rivals(summary), *of_parts(summary)]
+    return [*every, *price_of_a_seed(summary, every)]
+
+
+def price_of_a_seed(summary: SearchSummary, said: Sequence[str]) -> list[str]:
+    """Return what another seed of all retrainings costs, where sentences recommend some.
+
+    Apart from these, which are the same for every run of a space, while seconds are not.
+    """
+    seconds = summary.seconds.get("retrain")
+    if not seconds or not any("retraining.seeds=" in sentence for sentence in said):
+        return []
+    return [f"Another seed of all retrainings takes about {duration(seconds / summary.seeds)}."]
 
 
 def limits_of_search(summary: SearchSummary) -> list[str]:
-    """Return what fresh search images showed, and how far the search images flatter."""
+    """Return what fresh search images showed, how far the search images flatter, and whether the proxy is blind."""
     found = [summary.choice, summary.optimism]
-    return [one.sentence for one in found if one is not None]
+    return [*(one.sentence for one in found if one is not None), *_blind_proxy(summary)]
+
+
+def _blind_proxy(summary: SearchSummary) -> list[str]:
+    """Return a sentence where the proxy is not shown to agree with what it stands for."""
+    known = summary.fidelity
+    if known is None or known.tau is None or known.interval is None or known.interval[0] > 0:
+        return []
+    low, high = known.interval
+    return [
+        f"The proxy '{part_name(summary.proxy)}' is not shown to put these {known.candidates} networks in the order in "
+        f"which they end (Kendall's tau {known.tau:.2f}, 95 % interval {low:.2f} to {high:.2f}): what the search found "
+        "by it may be chance; `blendsearch audit` measures which proxy does, and with search.finals short retrainings "
+        "choose."
+    ]

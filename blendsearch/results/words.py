@@ -115,23 +115,40 @@ def verdict_sentence(
     verdict: str,
     seeds: int,
     basis: str | None = None,
+    remedy: str = "",
 ) -> str:
     """Return what a paired difference of test accuracies (who - baseline, in [0, 1]) says, as a sentence.
 
-    basis: what the interval comes from; None for the seeds.
+    basis: what the interval comes from; None for the seeds. remedy: what would tell, where it is not told yet.
     """
     difference_words = f"{plain_points(difference)} points"
+    more = f"; {remedy}" if remedy else ""
     if bounds is None:
         why = "one seed tests nothing" if seeds < 2 else f"{seeds} seeds that are all alike test nothing"
-        return f"After equal retraining {who} is {difference_words} from {baseline}; {why}."
+        return f"After equal retraining {who} is {difference_words} from {baseline}; {why}{more}."
     range_ = f"95 % interval {plain_range(bounds)}, {basis or f'{seeds} paired seeds'}"
     subject = who[0].upper() + who[1:]
+    if verdict == "undecided":
+        side = "above" if difference > 0 else "below"
+        gap = f"{100 * abs(difference):.2f} points {side}" if difference else "level with"
+        return f"Undecided: {who} is {gap} {baseline}, which chance alone could do ({range_}){more}."
     words = {
         "beats": f"{subject} beats {baseline}",
         "worse": f"{subject} is worse than {baseline}",
-        "no difference shown": f"No difference shown between {who} and {baseline}",
+        "no difference shown": f"No difference shown between {who} and {baseline}",  # of older versions
+        "equal": f"{subject} and {baseline} are equal {equal_words(bounds)}",
     }
     return f"{words[verdict]}: {difference_words} of test accuracy ({range_})."
+
+
+def equal_words(bounds: Sequence[float]) -> str:
+    """Return how equal two are whose difference lies in an interval, for example 'within ±0.42 points'."""
+    return f"within ±{100 * max(abs(bound) for bound in bounds):.2f} points"
+
+
+def verdict_words(verdict: str, bounds: Sequence[float] | None = None) -> str:
+    """Return a verdict as it stands alone: 'equal within ±0.42 points' where the interval says how equal."""
+    return f"equal {equal_words(bounds)}" if verdict == "equal" and bounds else verdict
 
 
 def count(number: float | None) -> str:

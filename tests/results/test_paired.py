@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -15,8 +17,10 @@ from blendsearch.results.paired import (
     interval,
     measure_fidelity,
     pair_by_seed,
+    verdict_of,
 )
 from blendsearch.results.records.retraining import CorrectImages, RetrainingOutcome
+from blendsearch.results.words import verdict_sentence
 
 KINDS = {"blend": "blend", "random search": "control", "mean of ranks": "rival"}
 
@@ -91,7 +95,7 @@ def test_pairs_are_matched_by_seed_not_by_order():
     [
         ([0.90, 0.91, 0.92], "beats"),
         ([0.50, 0.51, 0.52], "worse"),
-        ([0.79, 0.82, 0.80], "no difference shown"),
+        ([0.79, 0.82, 0.80], "undecided"),
     ],
 )
 def test_the_verdict_follows_from_the_interval(blend, verdict):
@@ -164,7 +168,7 @@ def test_seeds_that_agree_by_luck_leave_the_doubt_of_the_images():
 def test_equal_networks_are_told_as_such():
     right = luck(3, 50)
     found = Judge.of_outcomes(masked(90, blend=right, l1=right)).against("l1", "criterion", "l1")
-    assert (found.interval, found.verdict) == (None, "no difference shown")
+    assert (found.interval, found.verdict) == (None, "equal")
     assert found.sentence == "The blend and l1 are right on the very same test images."
 
 
@@ -177,7 +181,7 @@ def test_what_keeps_the_same_filters_is_no_opponent():
     assert found.sentence == (
         "The blend keeps the same filters as the best criterion in hindsight (l1): the search found nothing better."
     )
-    assert found.verdict == found.without_search.verdict == "no difference shown"
+    assert found.verdict == found.without_search.verdict == "equal"
     assert found.without_search.name == "l1"
     assert found.same_filters == ["l1"]
 
@@ -225,7 +229,7 @@ def test_beats_means_every_criterion():
     assert found.best_criterion == "steady"
     assert found.differences["steady"].verdict == "beats"
     assert found.interval[0] == found.differences["loose"].interval[0] < 0 < found.interval[1]
-    assert found.verdict == "no difference shown"
+    assert found.verdict == "undecided"
 
 
 def test_what_is_better_than_every_criterion_beats_the_best_of_many_without_more_ado():
@@ -275,3 +279,57 @@ def test_tau_of_rows_is_scipys_with_ties():
 def test_fidelity_needs_candidates_that_differ():
     assert measure_fidelity({"a": 0.5, "b": 0.5, "c": 0.5}, {"a": 0.1, "b": 0.2, "c": 0.3}) is None
     assert measure_fidelity({"a": 0.5, "b": 0.6}, {"a": 0.1, "b": 0.2}) is None
+
+
+def judged(blend, criterion, *, images=400, steps=10):
+    """Return the comparison with one criterion of networks right on so many of the images, seed by seed."""
+    rng = np.random.default_rng(0)
+    right = {
+        name: np.stack([rng.permutation(images) < round(share * images) for share in shares])
+        for name, shares in (("blend", blend), ("l1", criterion))
+    }
+    return compare(Judge.of_outcomes(masked(steps, **right)))
+
+
+def test_two_seeds_that_cannot_tell_say_how_many_would():
+    found = judged([0.70, 0.75], [0.90, 0.86])
+    assert found.verdict == "undecided"
+    assert "Undecided: the blend is 15.50 points below the best criterion in hindsight (l1)" in found.sentence
+    remedy = r"`--resume retraining.seeds=(\d+)` would narrow the interval to about ±([\d.]+)\."
+    seeds, reach = re.search(remedy, found.sentence).groups()
+    assert float(reach) < 15.5 < 100 * (found.interval[1] - found.interval[0]) / 2
+    assert 2 < int(seeds) <= 20
+
+
+def test_the_recommended_seeds_would_narrow_it_as_told():
+    """Seven more seeds of the very same spread give an interval of about the width that was foretold."""
+    found = judged([0.70, 0.75], [0.90, 0.86])
+    seeds, reach = re.search(r"seeds=(\d+)` .* ±([\d.]+)\.", found.sentence).groups()
+    spread = [0.70, 0.75] * int(seeds), [0.90, 0.86] * int(seeds)
+    later = judged(*(values[: int(seeds)] for values in spread))
+    assert 100 * (later.interval[1] - later.interval[0]) / 2 == pytest.approx(float(reach), rel=0.5)
+
+
+def test_one_seed_says_how_many_give_an_interval():
+    found = judged([0.7], [0.8])
+    assert found.verdict == "not tested (one seed)"
+    assert "`--resume retraining.seeds=3` would give an interval" in found.sentence
+
+
+def test_where_nothing_is_trained_more_test_images_are_named_not_seeds():
+    found = judged([0.70], [0.68], steps=0)
+    assert found.verdict == "undecided"
+    assert re.search(r"about [\d,]+ test images would tell", found.sentence)
+    assert "seeds" not in found.sentence
+
+
+def test_equal_within_half_a_point_is_told_with_its_width():
+    assert judged([0.9, 0.88, 0.92], [0.9, 0.92, 0.88]).verdict == "undecided", "a wide interval is no equality"
+    assert [verdict_of(bounds, 3) for bounds in ((-0.005, 0.005), (-0.005, 0.006))] == ["equal", "undecided"]
+    bounds = verdict_sentence("the blend", "l1", 0.001, (-0.002, 0.004), verdict_of((-0.002, 0.004), 3), 3)
+    assert bounds.startswith("The blend and l1 are equal within ±0.40 points: +0.10 points")
+
+
+def test_an_interval_of_accuracies_stays_within_a_hundred_points():
+    low, high = judged([0.1, 0.9], [0.9, 0.1]).interval
+    assert (low, high) == (-1.0, 1.0)

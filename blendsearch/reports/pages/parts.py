@@ -10,6 +10,8 @@ from blendsearch.plain import Unchecked
 
 VERDICTS = {
     "beats": ("▲", "good"),
+    "equal": ("=", "even"),
+    "undecided": ("?", "open"),
     "no difference shown": ("=", "even"),
     "worse": ("▼", "bad"),
     "not tested (one seed)": ("○", "open"),

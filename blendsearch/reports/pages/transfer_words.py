@@ -12,6 +12,8 @@ from blendsearch.results.words import budget_words, verdict_sentence
 WHO = "the transferred blend"
 OUTCOMES = {
     "beats": "beats {}",
+    "equal": "is equal to {} (within half a point)",
+    "undecided": "is not told apart from {}",
     "no difference shown": "is not shown to differ from {}",
     "worse": "is worse than {}",
     "not tested (one seed)": "is not tested against {} (one seed)",
@@ -55,7 +57,7 @@ def tell_verdicts(row: SpaceRecord) -> list[str]:
     said = [
         verdict_sentence(WHO, other, one.difference, one.interval, one.verdict, row.seeds, row.basis)
         for other, one in pairs
-        if one.interval is not None or one.verdict != NOT_SHOWN  # else they are twins, which is told below
+        if one.interval is not None or one.verdict not in NOT_SHOWN  # else they are twins, which is told below
     ]
     return [*said, *row.twins]
 

@@ -88,8 +88,9 @@ class Averages(Record):
 class Difference(Record):
     """A paired difference of test accuracies (in [0, 1]): mean over the seeds, 95 % interval, what that shows.
 
-    interval: None for one seed, and where nothing varies. verdict: "beats", "worse", "no difference shown",
-    "not tested (one seed)" or "not tested (seeds alike)"; empty in some records of older versions.
+    interval: None for one seed, and where nothing varies. verdict: "beats", "worse", "equal" (the whole interval lies
+    within half a point), "undecided", "not tested (one seed)" or "not tested (seeds alike)"; "no difference shown", for
+    equal and undecided alike, or empty in records of older versions.
     """
 
     difference: float
