@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -115,3 +117,18 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Run a block in which torch, numpy and random draw from a seed; what they would have drawn next is put back."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what code of others draws from
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002

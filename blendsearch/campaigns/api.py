@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from blendsearch.allocation import LADDERS, Allocation, Budget, rungs
 from blendsearch.blending import Blend
 from blendsearch.campaigns.given import Batches, Pruning, RatingsGiven, Terms, measurable, read_budget
+from blendsearch.campaigns.search.objects import refuse_beside_space, space_of_objects
 from blendsearch.campaigns.search.run import Campaign, run_search
 from blendsearch.config import Space
 from blendsearch.criteria import Scores, names, score_applicable, score_network
-from blendsearch.errors import BudgetError, unknown_name
+from blendsearch.data.loaders import Loaders, Metric
+from blendsearch.errors import BudgetError, DataError, unknown_name
+from blendsearch.experiment.given import Given, TrainFunction
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.statistics.task import Loss
@@ -219,21 +222,59 @@ def _pruned(given: Pruning, network: nn.Module, plan: Plan) -> Pruned:
 
 
 def search(
-    space: Space | Mapping[str, Any] | str | Path,
+    space: Space | Mapping[str, Any] | str | Path | nn.Module,
     *,
+    train: Batches | None = None,
+    validation: Batches | None = None,
+    test: Batches | None = None,
+    budget: Mapping[str, Any] | Budget | None = None,
+    loss: Loss | None = None,
+    metric: Metric | None = None,
+    train_fn: TrainFunction | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
     progress: Progress = silent,
+    **settings: Any,
 ) -> Campaign:
     """Run a search campaign: train, score, cluster, evolve a blend, retrain it beside every criterion, report.
 
-    space: a Space, the same as a dict, or the path of a space file. run_dir: the campaign's folder; None makes a new
-    one below runs/. resume: go on with the campaign of that folder (or the latest of the space's name), to the same
-    result as if it had not been stopped. progress: called with (task, done, total, detail) as the work goes on.
-    Returns the finished campaign: .blend, .summary (what summary.json holds), .run_dir and .report (its page).
-    Raises ConfigError with every mistake of the space at once, RunError for a folder that holds other things, and
+        campaign = blendsearch.search(model, train=train_loader, validation=val_loader, test=test_loader,
+                                      budget={"flops": 0.5}, train_fn=fine_tune)
+        campaign.network  # the one to ship
+
+    space: your trained network, with loaders beside it; or a Space, the same as a dict, or the path of a space file,
+    with nothing beside it. The network is left untouched.
+    train, validation, test: loaders of (images [N, C, H, W], labels [N]). Calibration images are set apart from train
+    (`data={"calibration": 512}`), search images come out of validation (at most `data.search` of them) or, where there
+    is none, of train; test images are read once, at the end, and held out of train where none are given
+    (`data={"test": 500}`). Of a DataLoader over a map-style dataset the dataset is read by number, in an order of the
+    campaign's own; other iterables are kept in memory.
+    budget: what stays, as in `prune`; default half of the FLOPs. train_fn: your own retraining, train_fn(network), of
+    each pruned network, in place or returning the trained one, on terms that are equal for all; torch, numpy and random
+    are seeded before it. Without it nothing is retrained, but refitted without labels, unless settings say how long:
+    retraining={"epochs": 10, "lr": 0.01}.
+    loss, metric: for networks that do not tell classes of images apart. loss(outputs, targets) is a mean over the
+    batch, metric(outputs, targets) one number for the batch, or one for each image, from 0 to 1, higher is better: it
+    stands wherever accuracy is spoken of. Batches are then (images [N, C, H, W], targets [N, ...]); criteria that are
+    about classes are left out, and without a loss those that need gradients.
+    settings: any other key of a space file: name="mine", seed=1, criteria=["l1", "taylor"], search={"population": 12},
+    retraining={"seeds": 3} (with train_fn, too), ...
+    run_dir: the campaign's folder; None makes a new one below runs/. resume: go on with the campaign of that folder (or
+    the latest of its name), to the same result as if it had not been stopped; another model or other images are
+    refused. progress: called with (task, done, total, detail) as the work goes on.
+    Returns the finished campaign: .network and .plan (what to ship), .blend, .summary (what summary.json holds),
+    .run_dir and .report (its page).
+    Raises ConfigError with every mistake of the settings at once, RunError for a folder that holds other things, and
     other BlendsearchError subclasses for data, networks and budgets that do not go together, before any work is done.
     """
-    return run_search(
-        read_space(space, resumed=resume), Path(run_dir) if run_dir is not None else None, resume, progress
-    )
+    folder = Path(run_dir) if run_dir is not None else None
+    loaders = {"train": train, "validation": validation, "test": test}
+    if not isinstance(space, nn.Module):
+        beside = {**loaders, "budget": budget, "loss": loss, "metric": metric, "train_fn": train_fn, **settings}
+        refuse_beside_space([name for name, value in beside.items() if value is not None])
+        return run_search(read_space(space, resumed=resume), folder, resume, progress)
+    if train is None:
+        raise DataError("train: not given; a model is searched with loaders beside it: search(model, train=..., ...)")
+    with torch.inference_mode(False):
+        given = Given.of(space, Loaders(train, validation, test, metric), train_fn, loss)
+        return run_search(space_of_objects(given, budget, settings, resumed=resume), folder, resume, progress, given)

@@ -82,6 +82,7 @@ def search(
 
         campaign = session.run(run_search, settings)
         summary = campaign.summary
+        session.print(*tables.decision_lines(summary), "")
         session.print(tables.result_table(summary), *tables.verdicts(summary), *tables.front_table(summary))
         session.print(*tables.latency_line(summary.latency), "")
         session.print(tables.stage_times(summary.seconds), f"report: {campaign.report}")

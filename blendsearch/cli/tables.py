@@ -52,8 +52,27 @@ def text_table(title: str, *columns: str) -> Table:
     return table
 
 
+USUAL = ("l1", "l2", "bn_scale", "fpgm", "taylor", "hrank", "lrp_epsilon_plus", "random")
+"""Criteria that everyone looks for in a table."""
+TOP = 5
+
+
+def decision_lines(summary: SearchSummary) -> list[str]:
+    """Return what to ship and what it costs, before anything else; nothing for records of older versions."""
+    shipped = summary.shipped
+    if shipped is None:
+        return []
+    sizes = f"{shipped.megabytes:.3g} of {shipped.unpruned_megabytes:.3g} MB"
+    times = [
+        f"{plural(pair.images, 'image')} in {pair.shipped_ms:.3g} of {pair.unpruned_ms:.3g} ms"
+        for pair in shipped.latency
+    ]
+    where = {f"{pair.runtime}, {pair.device}, {plural(pair.threads, 'thread')}" for pair in shipped.latency}
+    return [shipped.sentence, f"{sizes}; {', '.join(times)} ({', '.join(sorted(where))})"]
+
+
 def result_table(summary: SearchSummary) -> Table:
-    """Return the unpruned network, the blend, and criteria and rivals, best first, with accuracy and what remains."""
+    """Return the unpruned network, the blend, the best others and the usual suspects, and how many more there are."""
     title = f"{summary.name}: {summary.budget.kind} budget {percent(summary.budget.ratio)}"
     seeds = plural(summary.seeds, "seed")
     rows: list[tuple[str, Averages]] = [("blend", summary.blend)]
@@ -61,10 +80,18 @@ def result_table(summary: SearchSummary) -> Table:
         rows.append(("random search", summary.random_search))
     rows += summary.ablation.items()
     fixed = {**summary.rivals, **summary.criteria}
-    for name, result in sorted(fixed.items(), key=lambda item: -item[1].test_accuracy):
+    ranked = sorted(fixed.items(), key=lambda item: -item[1].test_accuracy)
+    chosen = summary.comparison.without_search
+    known = {*USUAL, *([chosen.name] if chosen else []), *([summary.shipped.name] if summary.shipped else [])}
+    shown = [(name, one) for place, (name, one) in enumerate(ranked) if place < TOP or name in known]
+    for name, result in shown:
         own = result.allocation
         rows.append((f"{name} ({own})" if own and own != summary.allocation else name, result))
-    return _beside_unpruned(title, f"test accuracy ({seeds})", summary.unpruned, rows)
+    table = _beside_unpruned(title, f"test accuracy ({seeds})", summary.unpruned, rows)
+    if len(shown) < len(ranked):
+        table.caption = f"and {len(ranked) - len(shown)} more, which the report has"
+        table.caption_justify = "left"
+    return table
 
 
 def verdicts(summary: SearchSummary) -> list[str]:

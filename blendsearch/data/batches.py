@@ -56,7 +56,8 @@ def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     return (images.float() - offset) / scale
 
 
-def _order(count: int, seed: int | None) -> Tensor:
+def order_of(count: int, seed: int | None) -> Tensor:
+    """Return the order of a pass, int64 [count]: as stored, or shuffled by a seed."""
     return torch.arange(count) if seed is None else torch.randperm(count, generator=seeded(seed, "order"))
 
 
@@ -65,7 +66,7 @@ def _in_memory(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches of one pass over images that a split keeps, as it keeps them; see Split."""
     draws = seeded(seed or 0, "augmentation")
-    for index in _order(len(split), seed).split(batch_size):
+    for index in order_of(len(split), seed).split(batch_size):
         images = split.images[index]
         yield split.augmentation(images, draws) if augment else images, split.labels[index]
 
@@ -116,7 +117,7 @@ class Relabelled:
         self, batch_size: int, *, seed: int | None = None, augment: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split."""
-        places = _order(len(self), seed).split(batch_size)
+        places = order_of(len(self), seed).split(batch_size)
         for (images, _), index in zip(self.split.batches(batch_size, seed=seed, augment=augment), places, strict=True):
             yield images, self.labels[index]
 
@@ -190,7 +191,7 @@ class StreamedImages:
         self, batch_size: int, *, seed: int | None = None, augment: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split."""
-        chosen: Sequence[int] = self.index[_order(len(self), seed)].tolist()
+        chosen: Sequence[int] = self.index[order_of(len(self), seed)].tolist()
         # A generator of its own, since a DataLoader otherwise draws from the global one.
         loader: DataLoader[Any] = DataLoader(
             ChosenImages(self.dataset, self.all_labels, chosen, self.shape),
@@ -199,7 +200,7 @@ class StreamedImages:
             generator=seeded(seed or 0, "loader"),
         )
         draws = seeded(seed or 0, "augmentation")
-        for images, labels in _in_one_line(loader):
+        for images, labels in in_one_line(loader):
             if augment:
                 images = self.augmentation(images, draws)
             yield normalised(images, self.mean, self.std), labels
@@ -213,7 +214,7 @@ class StreamedImages:
         return replace(self, index=self.index[index])
 
 
-def _in_one_line(loader: Iterable[Any]) -> Iterator[Any]:
+def in_one_line(loader: Iterable[Any]) -> Iterator[Any]:
     """Yield the batches; an error of a worker process comes without that process's traceback."""
     try:
         yield from loader
@@ -254,18 +255,18 @@ class UnlabelledImages:
 class GivenBatches:
     """A split made of your own batches of (images, labels), which are kept in memory as they are.
 
-    images: float [B, C, H, W], already normalised. labels: class indices [B]. Raises DataError when there is no
-    image, and for a batch that is of another form or size than the first.
+    images: float [B, C, H, W], already normalised. labels: class indices [B]. name: what they were given as, for
+    messages. Raises DataError when there is no image, and for a batch that is of another form or size than the first.
     """
 
-    def __init__(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        pairs = [_checked(batch, number) for number, batch in enumerate(batches)]
+    def __init__(self, batches: Iterable[tuple[Tensor, Tensor]], name: str = "batches") -> None:
+        pairs = [checked_batch(batch, number, name) for number, batch in enumerate(batches)]
         if sum(len(labels) for _, labels in pairs) == 0:
-            raise DataError("batches: no image given; at least one batch of (images, labels) is needed")
+            raise DataError(f"{name}: no image given; at least one batch of (images, labels) is needed")
         for number, (images, _) in enumerate(pairs):
             if images.shape[1:] != pairs[0][0].shape[1:]:
                 raise DataError(
-                    f"batches: batch {number} has images of shape {tuple(images.shape[1:])}, "
+                    f"{name}: batch {number} has images of shape {tuple(images.shape[1:])}, "
                     f"the first has {tuple(pairs[0][0].shape[1:])}"
                 )
         self.images = torch.cat([images for images, _ in pairs])
@@ -278,7 +279,7 @@ class GivenBatches:
         self, batch_size: int, *, seed: int | None = None, augment: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split. There is nothing to augment with."""
-        for index in _order(len(self), seed).split(batch_size):
+        for index in order_of(len(self), seed).split(batch_size):
             yield self.images[index], self.labels[index]
 
     def take(self, count: int) -> GivenBatches:
@@ -290,19 +291,19 @@ class GivenBatches:
         return GivenBatches([(self.images[index], self.labels[index])])
 
 
-def _checked(batch: Any, number: int) -> tuple[Tensor, Tensor]:
-    """Return a batch's images as float32 and its labels as int64, both on the CPU."""
+def checked_batch(batch: Any, number: int, name: str = "batches") -> tuple[Tensor, Tensor]:
+    """Return a batch's images as float32 and its labels as int64, both on the CPU; DataError for another form."""
     if not isinstance(batch, Sequence) or len(batch) != 2 or not isinstance(batch[0], Tensor):
-        raise DataError(f"batches: batch {number} is {type(batch).__name__}, a pair (images, labels) is needed")
+        raise DataError(f"{name}: batch {number} is {type(batch).__name__}, a pair (images, labels) is needed")
     images, labels = batch[0].detach().cpu(), torch.as_tensor(batch[1]).detach().cpu()
     if images.dim() != 4 or not images.is_floating_point():
         raise DataError(
-            f"batches: batch {number} has images {images.dtype} of shape {tuple(images.shape)}, "
+            f"{name}: batch {number} has images {images.dtype} of shape {tuple(images.shape)}, "
             "allowed: normalised floating-point images [B, C, H, W]"
         )
     if labels.dim() != 1 or len(labels) != len(images) or labels.is_floating_point():
         raise DataError(
-            f"batches: batch {number} has labels {labels.dtype} of shape {tuple(labels.shape)} for {len(images)} "
+            f"{name}: batch {number} has labels {labels.dtype} of shape {tuple(labels.shape)} for {len(images)} "
             "images, allowed: one class index an image"
         )
     return images.float(), labels.long()

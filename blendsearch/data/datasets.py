@@ -151,6 +151,15 @@ CIFAR100.__doc__ = "CIFAR-100 of torchvision: 60,000 photographs, 32x32 colour, 
 DATASETS.register("cifar100")(CIFAR100)
 
 
+@DATASETS.register("given")
+def given(config: DataConfig, progress: Progress) -> Source:
+    """The loaders that `blendsearch.search(model, train=..., ...)` was handed in Python; for no file to name."""
+    raise DataError(
+        "data.name: 'given' stands for loaders that were handed over in Python; go on there with "
+        "blendsearch.search(model, train=..., run_dir=..., resume=True)"
+    )
+
+
 @DATASETS.register("folder")
 def folder(config: DataConfig, progress: Progress) -> Source:
     """Any tree of class folders: root/train/CLASS/*.jpg with root/test or root/val beside it, or root/CLASS/*.jpg.

@@ -51,7 +51,7 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
         )
     mean, std = _channels(config.mean, source.mean, source, "mean"), _channels(config.std, source.std, source, "std")
     wanted = {"calibration": config.calibration, "search": config.search, **_test_size(config, source)}
-    index = _drawn(source.train.labels, wanted, config.limit, seed)
+    index = draw_parts(source.train.labels, wanted, config.limit, seed)
     if source.labelled:
         _check_every_class_trains(source, index["train"])
     augmentation = Augmentation(config.augmentation.crop_padding, config.augmentation.flip)
@@ -104,7 +104,7 @@ def _channels(given: tuple[float, ...] | None, own: tuple[float, ...], source: S
     return tuple(values)
 
 
-def _drawn(labels: Tensor, wanted: dict[str, int], limit: int | None, seed: int) -> dict[str, Tensor]:
+def draw_parts(labels: Tensor, wanted: dict[str, int], limit: int | None, seed: int) -> dict[str, Tensor]:
     """Return the index of each part; "train" gets what the others leave, or `limit` of it."""
     need = sum(wanted.values())
     if need >= len(labels):

@@ -22,6 +22,7 @@ from blendsearch.data.batches import Split, UnlabelledImages
 from blendsearch.data.splits import Splits, load_splits
 from blendsearch.errors import BudgetError, DataError
 from blendsearch.evolution.parallel import WorkerPool, resolve_workers
+from blendsearch.experiment.given import Given
 from blendsearch.models.loading import build
 from blendsearch.progress import Progress, silent
 from blendsearch.proxies import ProxyContext
@@ -43,14 +44,18 @@ class Experiment:
     """What every job works with; parts are built when first asked for, and shared by `at`.
 
     run_folder: None for one that writes nothing, as before a job has opened its folder (see `open_run`).
+    given: network and loaders in place of those that the space names.
     """
 
     space: Space
     progress: Progress = silent
     run_folder: RunFolder | None = None
+    given: Given | None = None
 
     def __post_init__(self) -> None:
         check_space(self.space)
+        if self.given is not None:
+            self.given.check(self.space)
         compute = self.space.compute
         self.compute = Compute.resolve(compute.device, compute.precision, compute.channels_last)
         self.workers = resolve_workers(compute.workers, compute.threads, self.compute.device)
@@ -70,6 +75,8 @@ class Experiment:
     @cached_property
     def splits(self) -> Splits:
         """The four splits of the data."""
+        if self.given is not None:
+            return self.given.splits(self.space, self.progress)
         return load_splits(self.space.data, self.space.seed, self.progress)
 
     @cached_property
@@ -84,6 +91,8 @@ class Experiment:
     @cached_property
     def network(self) -> nn.Module:
         """The network as built, with the given weights or with seeded random ones; `train_unpruned` trains it."""
+        if self.given is not None:
+            return copy.deepcopy(self.given.network)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed("initialise"))
             return build(self.space.model, num_classes=len(self.splits.classes), shape=self.splits.shape)
@@ -172,6 +181,7 @@ class Experiment:
             ratings=self.ratings,
             group_rule=self.space.structure.group_rule,
             relevance_per_class=self.space.data.relevance_per_class,
+            task=None if self.given is None else self.given.task,
         )
 
     @property
@@ -201,7 +211,7 @@ class Experiment:
         return DataRecord(
             name=self.data_name,
             fingerprint=splits.fingerprint,
-            classes=len(splits.classes),
+            classes=len(splits.classes) or None,
             train=len(splits.train),
             calibration=len(splits.calibration),
             search=len(splits.search),

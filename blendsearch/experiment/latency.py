@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 
-from torch import Tensor, nn
+from torch import nn
 
-from blendsearch.compute import threads
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.results.records.common import LatencyRecord
-from blendsearch.structure import LatencyTable, measure_latency, side_by_side
+from blendsearch.results.records.search import LatencyPair
+from blendsearch.results.words import plural
+from blendsearch.structure import LatencyTable, side_by_side
 
 TABLE = "records/latency.json"
+BATCHES = (1, 32)
+LEAST_ROUNDS, MOST_ROUNDS = 3, 21
+SECONDS_FOR_ROUNDS = 10.0
+"""What the rounds of one size of batch may take, beyond the least number of them."""
 
 
 def price_structure(experiment: Experiment) -> None:
@@ -38,17 +42,30 @@ def price_structure(experiment: Experiment) -> None:
     experiment.check_budget(structure)
 
 
-def measure_latencies_ms(networks: Mapping[str, nn.Module], example: Tensor, rounds: int = 5) -> dict[str, float]:
-    """Measure the median milliseconds of one image on one CPU thread, the networks by turns.
+def compare_batches(experiment: Experiment, pruned: nn.Module) -> list[LatencyPair]:
+    """Measure how long batches of 1 and of 32 images take in the unpruned and in a pruned network, by turns.
 
-    By turns, so that a machine that is busy for a while slows all of them alike.
+    On the compute's device; on a CPU with one thread. Fewer rounds where one takes long.
     """
-    times: dict[str, list[float]] = {name: [] for name in networks}
-    with threads(1):
-        for _ in range(rounds):
-            for name, network in networks.items():
-                times[name].append(measure_latency(network.cpu(), example[:1]))
-    return {name: round(median(values) * 1000, 4) for name, values in times.items()}
+    compute, networks = experiment.compute, [experiment.network, pruned]
+    found: list[LatencyPair] = []
+    for images in BATCHES:
+        once = side_by_side(networks, experiment.example, compute=compute, images=images, rounds=1)
+        rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(SECONDS_FOR_ROUNDS / sum(once))))
+        experiment.progress("measuring latency", len(found), len(BATCHES), f"{plural(images, 'image')}")
+        unpruned, own = side_by_side(networks, experiment.example, compute=compute, images=images, rounds=rounds)
+        found.append(
+            LatencyPair(
+                runtime="torch",
+                device=compute.device,
+                threads=1,
+                images=images,
+                unpruned_ms=round(unpruned * 1e3, 4),
+                shipped_ms=round(own * 1e3, 4),
+            )
+        )
+    experiment.progress("measuring latency", len(BATCHES), len(BATCHES), "")
+    return found
 
 
 def compare_latency(experiment: Experiment, pruned: nn.Module, counts: Mapping[str, int]) -> LatencyRecord | None:

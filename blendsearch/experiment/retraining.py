@@ -18,18 +18,20 @@ from blendsearch.data.batches import Split
 from blendsearch.data.splits import Splits
 from blendsearch.experiment.contenders import Contender
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.given import TrainFunction
 from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
 from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.progress import Progress, silent
 from blendsearch.results.records.retraining import BLEND, FRONT, CorrectImages, RetrainingOutcome
-from blendsearch.results.run_folder import Checkpoint
+from blendsearch.results.run_folder import Checkpoint, RunFolder
 from blendsearch.schedules import Job, Outcome, Refit, Schedule, Scorer
+from blendsearch.statistics.task import Loss
 from blendsearch.structure import Plan, Structure
 from blendsearch.training import Reconstruction
-from blendsearch.training.evaluation import correct_mask, evaluate
+from blendsearch.training.evaluation import score_images
 
 KEPT = (BLEND, FRONT)
-"""Kinds of contenders whose networks are kept."""
+"""Kinds of contenders of which the networks of all seeds are kept; of the others the best one's, see `better`."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Pruning:
 class RetrainingSetup:
     """What all contenders share: network, schedule, training, splits, compensation; and how each is pruned, by name.
 
-    compensation, reconstruction: see `Job`. checkpoints: folder for the last epoch of each retraining under way.
+    compensation, reconstruction, own, loss: see `Job`. checkpoints: folder for the last epoch of each retraining under
+    way.
     """
 
     network: nn.Module
@@ -88,6 +91,8 @@ class RetrainingSetup:
     compute: Compute
     seed: int
     checkpoints: Path
+    own: TrainFunction | None = None
+    loss: Loss | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, prunings: Mapping[str, Pruning], schedule: Schedule) -> RetrainingSetup:
@@ -104,6 +109,8 @@ class RetrainingSetup:
             compute=experiment.compute,
             seed=experiment.space.seed,
             checkpoints=experiment.folder / "checkpoints",
+            own=None if experiment.given is None else experiment.given.train_fn,
+            loss=None if experiment.given is None else experiment.given.loss,
         )
 
 
@@ -132,26 +139,28 @@ def retrain(
         validation=splits.search if setup.training.early_stop else None,
         compensation=setup.compensation,
         reconstruction=setup.reconstruction,
+        own=setup.own,
+        loss=setup.loss,
     )
     outcome = setup.schedule.run(setup.network, job)
     counts, cost = outcome.plan.counts, setup.structure.cost
-    correct = correct_mask(outcome.network, splits.test.batches(500), compute)
+    scores = score_images(outcome.network, splits.test, compute)
     record = RetrainingOutcome(
         name=repetition.name,
         kind=repetition.kind,
         seed=repetition.seed,
-        search_accuracy=evaluate(outcome.network, splits.search.batches(500), compute).accuracy,
-        test_accuracy=float(correct.double().mean()),
+        search_accuracy=float(score_images(outcome.network, splits.search, compute).mean()),
+        test_accuracy=float(scores.mean()),
         pruned_test_accuracy=_read_before(outcome, splits.test, compute),
         flops_ratio=cost.ratio("flops", counts),
         params_ratio=cost.ratio("params", counts),
         seconds=round(time.perf_counter() - start, 3),
-        steps=outcome.history.steps,
+        steps=None if outcome.history.own else outcome.history.steps,
         best_epoch=outcome.history.best_epoch,
         loss=outcome.history.loss,
         kept=counts,
         plan=outcome.plan.to_dict(),
-        correct=CorrectImages.of(correct.numpy()),
+        correct=CorrectImages.of(scores.numpy()),
     )
     return record, {name: tensor.detach().cpu() for name, tensor in outcome.network.state_dict().items()}
 
@@ -162,7 +171,7 @@ def _read_before(outcome: Outcome, test: Split, compute: Compute) -> float | Non
         return None
     network = copy.deepcopy(outcome.network)
     network.load_state_dict(outcome.before)
-    return evaluate(network, test.batches(500), compute).accuracy
+    return float(score_images(network, test, compute).mean())
 
 
 def retrain_all(
@@ -175,8 +184,7 @@ def retrain_all(
     experiment.progress("retraining", finished, len(repetitions), "")
     for position, (result, state) in experiment.pool(retrain, setup).map(waiting):
         repetition = waiting[position]
-        if repetition.kind in KEPT:
-            folder.write_tensors(repetition.network, state)
+        _keep_network(folder, repetition, result, state, repetitions)
         folder.write_record(repetition.record, result)
         folder.checkpoint(repetition.key).remove()
         folder.event("retrained", name=result.name, seed=result.seed, test_accuracy=result.test_accuracy)
@@ -184,6 +192,30 @@ def retrain_all(
         told = f"{result.name} {100 * result.test_accuracy:.2f} %"
         experiment.progress("retraining", finished, len(repetitions), told)
     return [folder.read_record(repetition.record, RetrainingOutcome) for repetition in repetitions]
+
+
+def better(one: RetrainingOutcome) -> tuple[float, int]:
+    """Return what puts retrainings of one contender in order: the accuracy on the search images, then the seed."""
+    return one.search_accuracy, -one.seed
+
+
+def _keep_network(
+    folder: RunFolder,
+    repetition: Repetition,
+    result: RetrainingOutcome,
+    state: Mapping[str, Tensor],
+    repetitions: Sequence[Repetition],
+) -> None:
+    """Keep a network, unless another retraining of the same contender, of which one is enough, is better."""
+    if repetition.kind not in KEPT:
+        same = [one for one in repetitions if (one.name, one.kind) == (repetition.name, repetition.kind)]
+        for other in same:
+            if other == repetition or not folder.has(other.record):
+                continue
+            if better(folder.read_record(other.record, RetrainingOutcome)) > better(result):
+                return
+            (folder / other.network).unlink(missing_ok=True)
+    folder.write_tensors(repetition.network, state)
 
 
 def _pruning_of(experiment: Experiment, scores: Scores, one: Contender) -> Pruning:
@@ -197,10 +229,30 @@ def retrain_contenders(
     experiment: Experiment, scores: Scores, contenders: Mapping[str, Contender], schedule: Schedule
 ) -> list[RetrainingOutcome]:
     """Retrain contenders on the terms of the space with each of its seeds; return their records, whole seeds first."""
-    prunings = {name: _pruning_of(experiment, scores, one) for name, one in contenders.items()}
     repetitions = [
         Repetition(name, one.kind, seed)
         for seed in range(experiment.space.retraining.seeds)
         for name, one in contenders.items()
     ]
-    return retrain_all(experiment, RetrainingSetup.of(experiment, prunings, schedule), repetitions)
+    return retrain_all(experiment, _setup(experiment, scores, contenders, schedule), repetitions)
+
+
+def retrain_again(
+    experiment: Experiment,
+    scores: Scores,
+    contenders: Mapping[str, Contender],
+    schedule: Schedule,
+    repetition: Repetition,
+) -> None:
+    """Retrain a contender whose record is there already, for its network, and put that into the folder."""
+    setup = _setup(experiment, scores, contenders, schedule)
+    for _, (_, state) in experiment.pool(retrain, setup).map([repetition]):
+        experiment.folder.write_tensors(repetition.network, state)
+    experiment.folder.checkpoint(repetition.key).remove()
+
+
+def _setup(
+    experiment: Experiment, scores: Scores, contenders: Mapping[str, Contender], schedule: Schedule
+) -> RetrainingSetup:
+    prunings = {name: _pruning_of(experiment, scores, one) for name, one in contenders.items()}
+    return RetrainingSetup.of(experiment, prunings, schedule)

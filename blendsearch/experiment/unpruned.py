@@ -11,9 +11,10 @@ from blendsearch.data.batches import Relabelled
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.latency import price_structure
 from blendsearch.results.records.common import UnprunedRecord
+from blendsearch.results.records.retraining import CorrectImages, TestRecord
 from blendsearch.results.run_folder import Checkpoint
 from blendsearch.schedules import SCHEDULES, TrainingJob, TrainingSchedule
-from blendsearch.training.evaluation import evaluate, predict
+from blendsearch.training.evaluation import predict, score_images
 from blendsearch.training.loop import History, train
 from blendsearch.validation.space import make
 
@@ -40,9 +41,8 @@ def train_unpruned(experiment: Experiment) -> UnprunedRecord:
     checkpoint = folder.checkpoint("baseline")
     history = _train(experiment, checkpoint)
     use_predicted_labels(experiment)
-    accuracy = evaluate(
-        experiment.compute.place(network), experiment.splits.search.batches(500), experiment.compute
-    ).accuracy
+    network = experiment.compute.place(network)
+    accuracy = float(score_images(network, experiment.splits.search, experiment.compute).mean())
     structure = experiment.structure
     record = UnprunedRecord(
         seconds=round(time.perf_counter() - start, 3),
@@ -107,14 +107,20 @@ def _train(experiment: Experiment, checkpoint: Checkpoint) -> History:
     )
 
 
+def read_test(experiment: Experiment) -> TestRecord:
+    """Return what the unpruned network gets right on the test split, which is read for it once."""
+
+    def measure() -> TestRecord:
+        network = experiment.compute.place(experiment.network)
+        scores = score_images(network, experiment.splits.test, experiment.compute)
+        return TestRecord(accuracy=float(scores.mean()), correct=CorrectImages.of(scores.numpy()))
+
+    return experiment.folder.cached("records/test.json", TestRecord, measure)
+
+
 def read_test_accuracy(experiment: Experiment) -> float:
     """Return the unpruned network's test accuracy in [0, 1], read from the test split once."""
-
-    def measure() -> dict[str, float]:
-        network = experiment.compute.place(experiment.network)
-        return {"baseline": evaluate(network, experiment.splits.test.batches(500), experiment.compute).accuracy}
-
-    return experiment.folder.cached("records/test.json", dict[str, float], measure)["baseline"]
+    return read_test(experiment).accuracy
 
 
 def prepare_allocation(experiment: Experiment) -> Allocation:

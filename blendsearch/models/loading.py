@@ -17,6 +17,9 @@ from blendsearch.errors import BlendsearchError, ConfigError, first_line, neares
 from blendsearch.models.weights import load_weights
 from blendsearch.models.zoo import MODELS
 
+GIVEN = "given"
+"""Stands in a space for what was handed over in Python: model.name is 'given:CLASS', data.name 'given'."""
+
 
 def build(config: ModelConfig, *, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
     """Build the network of a space for images [C, H, W] and load its weights, if any are given.
@@ -65,6 +68,8 @@ def check_name(name: str) -> None:
     library, _, rest = name.partition(":")
     if not rest:
         MODELS.get(name)
+    elif library == GIVEN:
+        pass
     elif library == "torchvision":
         _torchvision(rest)
     elif library == "timm":
@@ -77,6 +82,11 @@ def _builder(name: str, num_classes: int, shape: tuple[int, int, int]) -> tuple[
     library, _, rest = name.partition(":")
     if not rest:
         return MODELS.get(name), facts
+    if library == GIVEN:
+        raise BlendsearchError(
+            f"'{name}' was handed over in Python; go on there with blendsearch.search(model, train=..., run_dir=..., "
+            "resume=True)"
+        )
     if library == "torchvision":
         return _torchvision(rest), {"num_classes": num_classes}
     if library == "timm":

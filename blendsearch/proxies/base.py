@@ -15,7 +15,7 @@ from blendsearch.errors import ConfigError
 from blendsearch.proxies.passes import counted
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
-from blendsearch.training.evaluation import correct_mask
+from blendsearch.training.evaluation import score_images
 
 
 @dataclass
@@ -93,8 +93,8 @@ class Proxy:
         return Estimate(value, time.perf_counter() - start, passes())
 
     def value(self, network: nn.Module) -> float:
-        """Return the estimate in [0, 1] from the adapted network: its accuracy on the search split."""
-        return float(correct_mask(network, self.search.batches(500), self.context.compute).double().mean())
+        """Return the estimate in [0, 1] from the adapted network: accuracy (or metric) on the search split."""
+        return float(score_images(network, self.search, self.context.compute).mean())
 
 
 def _same(value: object, other: object) -> bool:

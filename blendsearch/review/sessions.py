@@ -119,14 +119,15 @@ def open_decision(run_dir: Path, progress: Progress = silent) -> Review:
     space = checked_from_dict(migrate_space(folder.read_json("space.json")), resumed=True)
     if folder.job != "search":
         raise RunError(f"{run_dir}: was made by 'blendsearch {folder.job}'; only a search has a choice to explain")
-    needed = ("summary.json", "blend.json", "plan.json", "records/baseline.json", "records/scores.json")
+    plan = "blend-plan.json" if folder.has("blend-plan.json") else "plan.json"  # that of earlier versions
+    needed = ("summary.json", "blend.json", plan, "records/baseline.json", "records/scores.json")
     missing = [name for name in needed if not folder.has(name)]
     if missing:
         raise RunError(f"{run_dir}: no {missing[0]}; is the campaign finished?")
     experiment = Experiment(space, progress, folder)
     train_unpruned(experiment)
     scores, _ = score_criteria(experiment)
-    decision = Decision(Blend.load(folder / "blend.json"), Plan.from_dict(folder.read_json("plan.json")))
+    decision = Decision(Blend.load(folder / "blend.json"), Plan.from_dict(folder.read_json(plan)))
     return Review(
         title=space.name,
         data=experiment.data_name,

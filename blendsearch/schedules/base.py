@@ -17,8 +17,11 @@ from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
 from blendsearch.registry import Registry
 from blendsearch.schedules.refit import Refit
+from blendsearch.statistics.task import Loss
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.loop import CheckpointStore, History, train
+from blendsearch.training.losses import OwnLoss
+from blendsearch.training.own import train_by
 from blendsearch.training.reconstruction import Reconstruction
 
 Scorer = Callable[[nn.Module, Structure], dict[str, Tensor]]
@@ -30,6 +33,8 @@ class Trainer:
     """What trains networks on equal terms.
 
     teacher: the unpruned network, for distillation. validation: what early stop chooses on, never the test split.
+    own: the user's own training in place of all that, which trains a network in place or returns the trained one.
+    loss: what is lowered in place of cross entropy.
     """
 
     train: Split
@@ -41,9 +46,18 @@ class Trainer:
     checkpoint: CheckpointStore | None = None
     teacher: nn.Module | None = None
     validation: Split | None = None
+    own: Callable[[nn.Module], Any] | None = None
+    loss: Loss | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether networks are trained at all."""
+        return self.own is not None or self.training.epochs > 0
 
     def fit(self, network: nn.Module, **changes: Any) -> History:
         """Train a network in place; `changes` replace arguments of `train`."""
+        if self.own is not None:
+            return train_by(self.own, network, self.seed, self.compute)
         given: dict[str, Any] = {
             "training": self.training,
             "seed": self.seed,
@@ -52,6 +66,7 @@ class Trainer:
             "task": self.task,
             "teacher": self.teacher,
             "validation": self.validation,
+            "objective": None if self.loss is None else OwnLoss(self.loss),
         }
         return train(network, self.train, **{**given, **changes})
 

@@ -18,5 +18,5 @@ class OneShot(Schedule):
     def run(self, network: nn.Module, job: Job) -> Outcome:
         plan = job.allocation.plan(job.structure, job.scorer(network, job.structure), job.budget)
         pruned = job.cut(job.structure, network, plan)
-        before = weights_of(pruned) if job.training.epochs else None
+        before = weights_of(pruned) if job.trains else None
         return Outcome(pruned, plan, job.fit(pruned, checkpoint=job.checkpoint), before)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from blendsearch.errors import DataError
 from blendsearch.structure.example import Example
+from blendsearch.training.losses import scalar
 
 Loss = Callable[[Any, Any], Tensor]
 UNSUITED = "it is about classes of images, and the network has a loss of its own"
@@ -47,10 +48,7 @@ class Task:
         """Return the loss summed over the samples; DataError when it is no scalar."""
         assert self.loss is not None
         loss = self.loss(outputs, batch if self.forward is not None else batch[1])
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            given = f"a tensor of {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise DataError(f"loss: it returned {given}, a tensor with one number, the mean over the batch, expected")
-        return loss.float().reshape(()) * self.samples(batch)
+        return scalar(loss) * self.samples(batch)
 
     def samples(self, batch: Any) -> int:
         """Return how many samples a batch has."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from blendsearch.compute import Compute
+from blendsearch.data.batches import Split
 from blendsearch.errors import DataError
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -65,6 +66,50 @@ def correct_mask(network: nn.Module, batches: Batches, compute: Compute | None =
     Training flags are put back. Raises DataError when there is no batch.
     """
     return _each(network, batches, compute, lambda classes, labels: classes == labels.to(classes.device), "evaluation")
+
+
+def score_images(network: nn.Module, split: Split, compute: Compute | None = None) -> Tensor:
+    """Return the score of each image of a split, in evaluation mode: float64 [N] on the CPU, in [0, 1].
+
+    1 or 0, classified right or not; where the split has a metric of its own, what that gives: one number an image, or
+    one a batch, which then stands for each of its images. Raises DataError for a metric that gives anything else.
+    """
+    metric = getattr(split, "metric", None)  # splits of files have none
+    if metric is None:
+        return correct_mask(network, split.batches(500), compute).double()
+    compute = compute or Compute()
+    found = []
+    with evaluating(network), torch.no_grad():
+        for images, targets in split.batches(100):
+            with compute.autocast():
+                outputs = network(compute.images(images))
+            found.append(_scores_of(metric(outputs, targets.to(images_device(outputs, compute))), len(images)))
+    if not found:
+        raise DataError("evaluation: no image given, at least one expected")
+    return torch.cat(found)
+
+
+def images_device(outputs: object, compute: Compute) -> torch.device:
+    """Return the device on which a network answered."""
+    return outputs.device if isinstance(outputs, Tensor) else torch.device(compute.device)
+
+
+def _scores_of(given: object, images: int) -> Tensor:
+    """Return a metric's answer as one score an image, float64 [N]; DataError where it is none."""
+    try:
+        scores = torch.as_tensor(given).detach().double().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"metric: it returned {type(given).__name__}, allowed: one number, or one an image") from None
+    if scores.numel() == 1:
+        scores = scores.reshape(1).expand(images)
+    if tuple(scores.shape) != (images,):
+        raise DataError(
+            f"metric: it returned {tuple(scores.shape)} for {images} images, allowed: one number, or one each"
+        )
+    if not bool(((scores >= 0) & (scores <= 1)).all()):
+        odd = scores[~((scores >= 0) & (scores <= 1))][0]
+        raise DataError(f"metric: it returned {float(odd):g}, allowed: 0 to 1, higher is better")
+    return scores
 
 
 def predict(network: nn.Module, batches: Batches, compute: Compute | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from blendsearch.errors import ConfigError, DataError, TrainingError
 from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
 from blendsearch.training.early_stop import EarlyStop, weights_of
-from blendsearch.training.evaluation import Batches, evaluate
+from blendsearch.training.evaluation import Batches, score_images
 from blendsearch.training.losses import Objective, make_objective
 from blendsearch.training.optimisers import NotFiniteError, Steps, learning_rate
 
@@ -41,9 +41,11 @@ class CheckpointStore(Protocol):
 
 @dataclass
 class History:
-    """What happened, epoch by epoch: mean loss, share of training images right, last learning rate.
+    """What happened, epoch by epoch: mean loss, share of training images right (nan where that means nothing), last
+    learning rate.
 
-    validation: accuracy after each epoch, where a validation split was given. seconds, steps: in all. best_epoch:
+    validation: accuracy after each epoch, where a validation split was given. seconds, steps: in all. own: a
+    training of the user's own, whose steps were not counted. best_epoch:
     with early stop, the epoch (from 1) whose weights the network ended with. stopped: whether it ended early.
     """
 
@@ -55,11 +57,12 @@ class History:
     steps: int = 0
     best_epoch: int | None = None
     stopped: bool = False
+    own: bool = False
 
     @classmethod
     def joined(cls, parts: Sequence[History]) -> History:
         """Return the history of several trainings one after the other; the last part says which epoch was best."""
-        lists = {
+        lists: dict[str, Any] = {
             name: [value for part in parts for value in getattr(part, name)]
             for name in ("loss", "accuracy", "lr", "validation")
         }
@@ -211,11 +214,11 @@ class _Run:
         if not math.isfinite(value):
             raise NotFiniteError(f"the loss is {value}")
         self.steps.step(loss, lr)
-        return value, (logits.argmax(1) == labels).sum()
+        return value, (logits.argmax(1) == labels).sum() if self.objective.classifies else torch.tensor(math.nan)
 
     def validate(self, validation: Split) -> None:
         """Read the accuracy after an epoch, and stop where the settings say so."""
-        accuracy = evaluate(self.network, validation.batches(500), self.compute).accuracy
+        accuracy = float(score_images(self.network, validation, self.compute).mean())
         history = self.history
         history.validation.append(accuracy)
         if self.early_stop is not None:

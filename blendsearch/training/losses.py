@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 
 from blendsearch.compute import Compute
 from blendsearch.config import DistillationConfig, TrainingConfig
-from blendsearch.errors import ConfigError
+from blendsearch.errors import ConfigError, DataError
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -26,7 +28,12 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
 
 
 class Objective:
-    """The loss of a batch: cross entropy with label smoothing."""
+    """The loss of a batch: cross entropy with label smoothing.
+
+    classifies: whether outputs are logits, of which the highest is the answer.
+    """
+
+    classifies = True
 
     def __init__(self, training: TrainingConfig) -> None:
         self.label_smoothing = training.label_smoothing
@@ -58,6 +65,27 @@ class Distillation(Objective):
             wanted = self.teacher(images)
         distance = distillation_loss(logits.float(), wanted.float(), self.settings.temperature)
         return (1 - self.settings.weight) * super().__call__(images, logits, labels) + self.settings.weight * distance
+
+
+class OwnLoss(Objective):
+    """A loss of the user's own: a function of outputs and targets, the mean over the batch."""
+
+    classifies = False
+
+    def __init__(self, loss: Callable[[Any, Any], Tensor]) -> None:
+        self.loss = loss
+
+    def __call__(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch; DataError where it is no scalar."""
+        return scalar(self.loss(logits, labels))
+
+
+def scalar(loss: object) -> Tensor:
+    """Return a loss of the user's own as a scalar, float32; DataError where it is none."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        given = f"a tensor of {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise DataError(f"loss: it returned {given}, a tensor with one number, the mean over the batch, expected")
+    return loss.float().reshape(())
 
 
 def make_objective(training: TrainingConfig, teacher: nn.Module | None, compute: Compute) -> Objective:

@@ -115,7 +115,7 @@ def test_the_best_few_by_the_seen_images_are_judged_on_fresh_ones(finished, name
     outcome = finished.summary.blend if name == "choice" else finished.summary.random_search
     assert outcome.proxy == chosen["proxy"]
     if name == "choice":
-        assert json.loads((finished.run_dir / "plan.json").read_text()) == chosen["plan"]
+        assert json.loads((finished.run_dir / "blend-plan.json").read_text()) == chosen["plan"]
     study = optuna.load_study(study_name=f"tiny-{name}", storage=f"sqlite:///{finished.run_dir / 'trials.db'}")
     assert [trial.value for trial in study.trials] == [one["proxy"] for one in found]
     assert [trial.params for trial in study.trials] == [one["genome"] for one in found]

@@ -78,7 +78,7 @@ def test_the_winner_is_the_best_of_the_last_rung(finished, name):
     outcome = finished.summary.blend if name == "finals" else finished.summary.random_search
     assert outcome.proxy == winner["proxy"]
     if name == "finals":
-        assert json.loads((finished.run_dir / "plan.json").read_text()) == winner["plan"]
+        assert json.loads((finished.run_dir / "blend-plan.json").read_text()) == winner["plan"]
 
 
 def test_who_left_early_was_clearly_worse(finished):

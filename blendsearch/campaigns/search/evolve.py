@@ -28,7 +28,8 @@ from blendsearch.results.records.retraining import BLEND, CRITERION, LAYER_BY_LA
 from blendsearch.structure import Plan
 
 BLEND_FILE = "blend.json"
-PLAN_FILE = "plan.json"
+BLEND_PLAN_FILE = "blend-plan.json"
+"""The filters that the blend keeps; plan.json is of the network that is shipped, whoever's it is."""
 
 
 def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters) -> Contenders:
@@ -57,7 +58,7 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
     provenance = describe_provenance(experiment, proxy, list(scores))
     noted = replace(contenders[BLEND].blend, found_on=provenance.to_dict())
     noted.save(folder / BLEND_FILE)
-    folder.write_json(PLAN_FILE, (plan or problem.planner.plan(noted)).to_dict())
+    folder.write_json(BLEND_PLAN_FILE, (plan or problem.planner.plan(noted)).to_dict())
     if space.search.objectives:
         front = enter_front(experiment, search, contenders[BLEND], read_trials(experiment))
         contenders = with_members({**contenders, **front}, members)

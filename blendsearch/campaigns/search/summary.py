@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from blendsearch.campaigns.search.ablation import summarise_parts
 from blendsearch.campaigns.search.choice import summarise_choice
-from blendsearch.campaigns.search.evolve import PLAN_FILE
 from blendsearch.campaigns.search.pareto import summarise_front
 from blendsearch.campaigns.search.phases import EVOLUTION, summarise_phases
 from blendsearch.campaigns.search.rivals import describe_rivals
+from blendsearch.campaigns.search.shipping import Winner, summarise_shipped
 from blendsearch.evolution.algorithms import name_algorithm
 from blendsearch.evolution.loop import stopped_by
 from blendsearch.experiment.contenders import Contenders
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.experiment.latency import compare_latency, measure_latencies_ms
+from blendsearch.experiment.latency import compare_latency
 from blendsearch.results.optimism import measure_optimism
 from blendsearch.results.paired import Judge, average, compare, measure_fidelity, same_filters
 from blendsearch.results.records.common import UnprunedRecord
@@ -40,7 +40,6 @@ from blendsearch.results.records.search import (
     SearchSummary,
 )
 from blendsearch.results.run_folder import versions
-from blendsearch.structure import Plan
 
 Outcomes = Sequence[RetrainingOutcome]
 
@@ -51,16 +50,14 @@ def summarise(
     scored: ScoresRecord,
     contenders: Contenders,
     outcomes: Outcomes,
+    winner: Winner,
 ) -> SearchSummary:
     """Return summary.json of a campaign; write records/retrained.json and records/groups.json beside it."""
     space, folder, search = experiment.space, experiment.folder, experiment.space.search
     front = summarise_front(experiment, contenders, outcomes) if search.objectives else []
     outcomes = [one for one in outcomes if one.kind not in (FRONT, FRONT_CRITERION)]
     _write_outcomes(experiment, contenders, outcomes)
-    plan = Plan.from_dict(folder.read_json(PLAN_FILE))
-    pruned = experiment.structure.slice(experiment.network.cpu(), plan)
-    milliseconds = measure_latencies_ms({"unpruned": experiment.network, BLEND: pruned}, experiment.example)
-    blend = _outcome(contenders, outcomes, BLEND).model_copy(update={"latency_ms": milliseconds[BLEND]})
+    blend = _outcome(contenders, outcomes, BLEND)
     criteria = {name: _outcome(contenders, outcomes, name) for name in scored.criteria}
     drawn = _outcome(contenders, outcomes, RANDOM_SEARCH_NAME) if RANDOM_SEARCH_NAME in contenders else None
     truths = {name: outcome.test_accuracy for name, outcome in criteria.items()}
@@ -70,6 +67,7 @@ def summarise(
     judge, data = Judge.of_outcomes(outcomes), experiment.data_record
     first = max(criteria, key=lambda name: contenders[name].proxy)
     return SearchSummary(
+        shipped=summarise_shipped(experiment, winner, outcomes),
         name=space.name,
         seed=space.seed,
         seeds=space.retraining.seeds,
@@ -78,9 +76,9 @@ def summarise(
         schedule=space.schedule.name,
         proxy=space.proxy.name,
         algorithm=name_algorithm(search),
-        unpruned=unpruned.model_copy(update={"latency_ms": milliseconds["unpruned"]}),
+        unpruned=unpruned,
         blend=blend,
-        latency=compare_latency(experiment, pruned, plan.counts),
+        latency=compare_latency(experiment, winner.network, winner.plan.counts),
         criteria=criteria,
         random_search=drawn,
         rivals=_rivals(experiment, contenders, outcomes),
@@ -95,7 +93,8 @@ def summarise(
         search=summarise_cost(experiment, generations),
         finals=_finals(experiment) if search.finals else None,
         choice=summarise_choice(experiment) if search.choice else None,
-        optimism=measure_optimism(unpruned, blend, data),
+        optimism=None if experiment.given and experiment.given.metric_name else measure_optimism(unpruned, blend, data),
+        metric=None if experiment.given is None else experiment.given.metric_name,
         front=front,
         versions=versions(),
         data=data,

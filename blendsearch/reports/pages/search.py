@@ -8,14 +8,19 @@ from blendsearch.reports.figures import SEARCH_FIGURES
 from blendsearch.reports.page import Page
 from blendsearch.reports.pages.finals_table import finals_table
 from blendsearch.reports.pages.front_table import front_table
-from blendsearch.reports.pages.parts import VERDICTS, list_sources
+from blendsearch.reports.pages.parts import VERDICTS, list_sources, model_of
 from blendsearch.reports.pages.results_table import results_table
 from blendsearch.reports.pages.search_story import describe_setting, find_gaps, key_numbers, own_allocations
+from blendsearch.reports.pages.shipping import decide
 from blendsearch.reports.repeat_command import place_commands
 from blendsearch.results.outcomes import results
 from blendsearch.results.records.search import Comparison
 from blendsearch.results.runs import FINALS, FRONT, SearchRun, read_search_run
 from blendsearch.results.verdicts import against_rivals, limits_of_search, of_parts
+from blendsearch.results.words import verdict_words
+
+HANDED_OVER = "given:"
+"""How the names of networks begin that were handed over in Python."""
 
 SOURCES = {
     "summary.json": "headline, key numbers, proxies, Kendall's tau, seconds, versions",
@@ -26,8 +31,10 @@ SOURCES = {
     "records/clusters.json": "which criteria rank alike in each unit",
     "records/groups.json": "filters kept in each group, by the blend and by each criterion",
     "blend.json": "the blend: calibration factors, ready to be applied to another network",
-    "plan.json": "the kept filters of the blend, by index",
-    "network.safetensors": "weights of the pruned and retrained network",
+    "plan.json": "the kept filters of the network to ship, by index",
+    "network.safetensors": "weights of the network to ship, pruned and, where the space says so, retrained",
+    "networks": "weights of every contender's first network",
+    "blend-plan.json": "the kept filters of the blend, by index",
     "baseline.safetensors": "weights of the original network",
     "scores.safetensors": "the scores of every filter under every criterion",
     "trials.db": "every trial of the search (an Optuna storage)",
@@ -49,7 +56,9 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
     classes = summary.data.classes
     return {
         "summary": summary,
-        "verdict": verdict,
+        "decision": decide(summary),
+        "ship_code": _ship_code(run),
+        "verdict": verdict_words(verdict, comparison.interval),
         "symbol": symbol,
         "tone": tone,
         "sentence": comparison.sentence,
@@ -81,7 +90,24 @@ def _without_search(comparison: Comparison) -> dict[str, str]:
     if found is None:
         return {}
     symbol, tone = VERDICTS.get(found.verdict, ("○", "open"))
-    return {"verdict": found.verdict, "symbol": symbol, "tone": tone, "sentence": str(found.sentence)}
+    return {
+        "verdict": verdict_words(found.verdict, found.interval),
+        "symbol": symbol,
+        "tone": tone,
+        "sentence": str(found.sentence),
+    }
+
+
+def _ship_code(run: SearchRun) -> str:
+    """Return how the network is loaded and exported, as it is to be typed."""
+    folder = place_commands([run.space]).folder
+    own = model_of(run.space).startswith(HANDED_OVER)
+    model = ", model=model" if own else ""
+    return (
+        f'network = blendsearch.load("{folder}"{model})'
+        f"{'  # model: yours, as it was searched' if own else ''}\n"
+        f"blendsearch export {folder} --to onnx"
+    )
 
 
 def _sources(run: SearchRun) -> dict[str, str]:

@@ -38,6 +38,11 @@ def describe_setting(run: SearchRun, ranked: Sequence[Result]) -> dict[str, str]
     }
 
 
+def retrained_words(run: SearchRun) -> str:
+    """Return "retrained" or, where nothing was trained, "not retrained"."""
+    return "not retrained" if run.retrained and all(one.steps == 0 for one in run.retrained) else "retrained"
+
+
 def own_allocations(run: SearchRun) -> bool:
     """Tell whether criteria were allocated otherwise than the blend, whose shares evolved."""
     given = {outcome.allocation for outcome in run.summary.criteria.values() if outcome.allocation}
@@ -56,7 +61,7 @@ def key_numbers(run: SearchRun, ranked: Sequence[Result]) -> list[KeyNumber]:
             percent(summary.unpruned.test_accuracy),
             f"{count(summary.unpruned.flops)} FLOPs, {count(summary.unpruned.params)} parameters",
         ),
-        KeyNumber("Blend, retrained", percent(blend.test_accuracy), _spread(blend)),
+        KeyNumber(f"Blend, {retrained_words(run)}", percent(blend.test_accuracy), _spread(blend)),
         KeyNumber("Best criterion", percent(best.test_accuracy), f"{best.name}, {_spread(best)}"),
         KeyNumber(
             "Blend − best criterion",
@@ -75,6 +80,8 @@ def key_numbers(run: SearchRun, ranked: Sequence[Result]) -> list[KeyNumber]:
 def find_gaps(run: SearchRun, ranked: Sequence[Result]) -> list[str]:
     """Return what the report cannot say, a sentence each."""
     found = [f"{name} is not there; what comes from it is left out." for name in run.absent]
+    if run.summary.metric is not None:
+        found.append(f"Accuracy, on this page, is the metric {run.summary.metric}: the mean over the images.")
     most = max(item.seeds for item in ranked)
     fewer = [f"{item.name} ({item.seeds})" for item in ranked if item.seeds < most]
     if fewer:

@@ -41,21 +41,41 @@ RIVAL_WORDS = {
 
 
 class CorrectImages(Record):
-    """Which images of the test split a network classified right; bits: one an image, packed, in base64."""
+    """Which images of the test split a network classified right; bits: one an image, packed, in base64.
+
+    scores: where a metric of the user's own gives other values than 0 and 1, these, float32 little-endian in base64, in
+    place of the bits.
+    """
 
     images: int
-    bits: str
+    bits: str = ""
+    scores: str = ""
 
     @classmethod
-    def of(cls, mask: np.ndarray) -> CorrectImages:
-        """Return the record of a mask, bool [images]."""
-        return cls(images=len(mask), bits=base64.b64encode(np.packbits(mask).tobytes()).decode("ascii"))
+    def of(cls, scores: np.ndarray) -> CorrectImages:
+        """Return the record of scores in [0, 1] (or bool), [images]."""
+        right = np.asarray(scores) == 1
+        if bool((np.asarray(scores) == right).all()):
+            return cls(images=len(right), bits=base64.b64encode(np.packbits(right).tobytes()).decode("ascii"))
+        written = np.asarray(scores, dtype="<f4").tobytes()
+        return cls(images=len(right), scores=base64.b64encode(written).decode("ascii"))
 
     @property
     def mask(self) -> np.ndarray:
-        """Whether each image was classified right: bool [images]."""
+        """The score of each image: float64 [images], 1 for classified right and 0 for not."""
+        if self.scores:
+            return np.frombuffer(base64.b64decode(self.scores), dtype="<f4").astype(float)
         packed = np.frombuffer(base64.b64decode(self.bits), dtype=np.uint8)
-        return np.unpackbits(packed, count=self.images).astype(bool)
+        return np.unpackbits(packed, count=self.images).astype(float)
+
+
+class TestRecord(Record):
+    """records/test.json: the unpruned network's test accuracy in [0, 1]; correct: None in those of older versions."""
+
+    __test__ = False  # no tests in here, whatever pytest takes its name for
+
+    accuracy: float = Field(alias="baseline")
+    correct: CorrectImages | None = None
 
 
 class Retraining(Record):

@@ -159,13 +159,59 @@ class Optimism(Record):
     sentence: str
 
 
+class LatencyPair(Record):
+    """Milliseconds of a batch through the unpruned and the shipped network, measured by turns; runtime: "torch"."""
+
+    runtime: str
+    device: str
+    threads: int
+    images: int
+    unpruned_ms: float
+    shipped_ms: float
+
+
+class Shipped(Record):
+    """The network to ship: that in network.safetensors, by the plan in plan.json.
+
+    name, kind: whose it is; of so many candidates it has the highest accuracy on the search images after retraining,
+    as mean over the seeds, which no test image had a part in. Of its networks the one of the seed `seed` is best there;
+    its own are search_accuracy and test_accuracy, in [0, 1]. lost: test accuracy of the unpruned network minus its own,
+    with the 95 % interval over the paired test images (None where nothing varies, or where it is not known which were
+    right).
+    megabytes: of the weights' file, 10^6 bytes. best_on_test: who has the highest mean test accuracy in hindsight.
+    """
+
+    name: str
+    kind: str
+    seed: int = 0
+    candidates: int
+    search_accuracy: float
+    test_accuracy: float
+    lost: float
+    interval: Bounds | None = None
+    test_images: int | None = None
+    flops: Number = None
+    params: Number = None
+    flops_ratio: float
+    params_ratio: float
+    megabytes: float
+    unpruned_megabytes: float
+    latency: list[LatencyPair] = Field(default_factory=list)
+    best_on_test: str
+    best_on_test_accuracy: float
+    sentence: str
+
+
 class SearchSummary(Record):
     """summary.json of a search campaign: accuracies and ratios in [0, 1].
 
     algorithm: whose searched, and which; None in records of older versions. left_out: criterion -> why it cannot score
-    this network; rivals_left_out: rival -> why there is none. refused: module -> why it cannot be pruned.
+    this network; rivals_left_out: rival -> why there is none. refused: module -> why it cannot be pruned. shipped: None
+    in records of older versions, whose network.safetensors is the blend's. metric: what stands in place of accuracy,
+    where that is a function of the user's own.
     """
 
+    shipped: Shipped | None = None
     name: str
     seed: int
     seeds: int = 1
@@ -192,6 +238,7 @@ class SearchSummary(Record):
     finals: FinalsSummary | None = None
     choice: ChoiceSummary | None = None
     optimism: Optimism | None = None
+    metric: str | None = None
     front: list[FrontPoint] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
     data: DataRecord = DataRecord()
