@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from blendsearch.campaigns.transfer.run import transfer as transfer
     from blendsearch.criteria import Criterion as Criterion
     from blendsearch.criteria import register_criterion as register_criterion
+    from blendsearch.experiment.loading import load as load
     from blendsearch.structure import Plan as Plan
     from blendsearch.structure import Structure as Structure
 
@@ -30,6 +31,7 @@ _HOMES = {
     "Pruned": "blendsearch.campaigns.api",
     "Structure": "blendsearch.structure",
     "leaderboard": "blendsearch.campaigns.leaderboard.run",
+    "load": "blendsearch.experiment.loading",
     "prune": "blendsearch.campaigns.api",
     "register_criterion": "blendsearch.criteria",
     "score": "blendsearch.campaigns.api",

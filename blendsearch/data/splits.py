@@ -25,7 +25,8 @@ FINGERPRINTED = 64
 class Splits:
     """Disjoint parts. calibration: what criteria and proxies look at. search: where candidates are compared.
     test: read once, at the end. shape: [C, H, W]. fingerprint: sha256 of labels and images (or their names).
-    labelled: whether the labels of the others mean anything, see `Source`."""
+    labelled: whether the labels of the others mean anything, see `Source`. mean, std: by which images in [0, 1] were
+    normalised, one number a channel; empty where that is not known."""
 
     train: Split
     calibration: Split
@@ -35,6 +36,8 @@ class Splits:
     shape: tuple[int, int, int]
     fingerprint: str
     labelled: bool = True
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> Splits:
@@ -83,6 +86,8 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
         shape=source.shape,
         fingerprint=_fingerprint(source),
         labelled=source.labelled,
+        mean=mean,
+        std=std,
     )
 
 

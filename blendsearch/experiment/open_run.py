@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.errors import DataError
+from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import check_criteria
 from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space
@@ -51,4 +52,5 @@ def open_run(
         check_same_space(folder, experiment.space.to_dict(), may_differ)
         check(folder)
         note_space(folder, job, experiment.space, facts)
+        folder.write_record(MODEL, describe_network(experiment))
         yield experiment.at(folder)

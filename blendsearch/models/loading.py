@@ -30,7 +30,7 @@ def build(config: ModelConfig, *, num_classes: int, shape: tuple[int, int, int])
     take these images or gives another number of classes.
     """
     try:
-        builder, facts = _builder(config.name, num_classes, shape)
+        builder, facts = builder_of(config.name, num_classes=num_classes, shape=shape)
     except BlendsearchError as error:
         raise ConfigError(f"model.name: {error}") from None
     try:
@@ -76,7 +76,10 @@ def check_name(name: str) -> None:
         _timm(rest)
 
 
-def _builder(name: str, num_classes: int, shape: tuple[int, int, int]) -> tuple[Callable[..., Any], dict[str, Any]]:
+def builder_of(
+    name: str, *, num_classes: int, shape: tuple[int, int, int]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return what builds a network, and which of these facts it takes beside model.arguments; see `build`."""
     channels, height, _ = shape
     facts = {"num_classes": num_classes, "in_channels": channels, "image_size": height}
     library, _, rest = name.partition(":")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 
 from blendsearch.errors import WeightsError
 from blendsearch.models.checkpoints import find_table, unprefixed
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
 
 SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".safetensors")
 
@@ -36,19 +40,29 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     own = network.state_dict()
     entry, given = _read(Path(path).expanduser(), own)
     where = f"model.weights: '{path}'" + (f" (its entry '{entry}')" if entry else "")
-    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
-    strange = [key for key in given if key not in own]
-    shapes = [
-        f"{key} {tuple(given[key].shape)} for {tuple(own[key].shape)}"
-        for key in own
-        if key in given and given[key].shape != own[key].shape
-    ]
-    faults = [_listed("missing", missing), _listed("not in the network", strange), _listed("of another shape", shapes)]
-    if any(faults):
-        raise WeightsError(f"{where} does not fit the network: {'; '.join(f for f in faults if f)}")
+    faults = misfits(shapes_of(own), shapes_of(given))
+    if faults:
+        raise WeightsError(f"{where} does not fit the network: {faults}")
     for key, values in given.items():
         _check_values(values, own[key], f"{where}: tensor '{key}'")
     network.load_state_dict(given, strict=False)
+
+
+def misfits(own: Shapes, given: Shapes, fits: Callable[[Shape, Shape], bool] = operator.eq) -> str:
+    """Return in a line which given tensors do not match a network's own in key or shape; "" where all do.
+
+    fits: tells whether a tensor of the network's may be of the given shape.
+    """
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    strange = [key for key in given if key not in own]
+    shapes = [f"{key} {given[key]} for {own[key]}" for key in own if key in given and not fits(own[key], given[key])]
+    faults = [_listed("missing", missing), _listed("not in the network", strange), _listed("of another shape", shapes)]
+    return "; ".join(fault for fault in faults if fault)
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Return the shape of each tensor."""
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
 
 
 def _read(path: Path, own: Collection[str]) -> tuple[str, dict[str, Tensor]]:
