@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from blendsearch.campaigns.api import score as score
     from blendsearch.campaigns.api import search as search
     from blendsearch.campaigns.api import steps as steps
+    from blendsearch.campaigns.export.run import export as export
     from blendsearch.campaigns.leaderboard.run import leaderboard as leaderboard
     from blendsearch.campaigns.transfer.run import transfer as transfer
     from blendsearch.criteria import Criterion as Criterion
@@ -30,6 +31,7 @@ _HOMES = {
     "Plan": "blendsearch.structure",
     "Pruned": "blendsearch.campaigns.api",
     "Structure": "blendsearch.structure",
+    "export": "blendsearch.campaigns.export.run",
     "leaderboard": "blendsearch.campaigns.leaderboard.run",
     "load": "blendsearch.experiment.loading",
     "prune": "blendsearch.campaigns.api",

@@ -42,6 +42,10 @@ class RunError(BlendsearchError):
     """A run folder is missing, incomplete, or belongs to another campaign."""
 
 
+class ExportError(BlendsearchError):
+    """A network cannot be written in a format, or what was written does not give the network's outputs."""
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Networks as they are shipped: ONNX, a torch.export program, a plain state dict, a folder for timm."""

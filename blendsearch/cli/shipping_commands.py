@@ -1,0 +1,83 @@
+"""The commands that take a run's results elsewhere: export and tensorboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blendsearch.cli.commands import Quiet, app
+from blendsearch.cli.session import Session, plain_errors
+from blendsearch.cli.tables import duration
+from blendsearch.errors import unknown_name
+
+if TYPE_CHECKING:
+    from blendsearch.results.records.shipping import ExportRecord
+
+FORMATS = ("onnx", "torch_export", "state_dict", "huggingface")
+"""What `export` can write."""
+
+BATCHES = ("dynamic", "fixed")
+
+
+@app.command(epilog="Example: blendsearch export runs/digits --to onnx")
+def export(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR_OR_FILE", help="A run folder, or the file of a saved network.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PATH", help="File or folder; default in `exported` of the run.")
+    ] = None,
+    contender: Annotated[
+        str | None, typer.Option("--contender", metavar="NAME", help="A search's network of that name; or unpruned.")
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", metavar="KIND", help="dynamic, or fixed to one image.")] = "dynamic",
+    quiet: Quiet = False,
+) -> None:
+    """Write a run's network in a form to ship.
+
+    It is tried in that form first: ONNX by onnxruntime, the others in a process that cannot import blendsearch. The
+    largest difference between its outputs and the network's is told; too large a one is an error.
+    """
+    with plain_errors():
+        for kind, given, allowed in (("format", to, FORMATS), ("batch", batch, BATCHES)):
+            if given not in allowed:
+                raise unknown_name(kind, given, allowed, "--to" if kind == "format" else "--batch")
+        from blendsearch.campaigns.export.run import export as write
+
+        session = Session(quiet)
+        session.print(*export_lines(write(source, out, to=to, contender=contender, dynamic_batch=batch == "dynamic")))
+
+
+def export_lines(done: ExportRecord) -> list[str]:
+    """Return what was written, how it was checked, and what is to be known of it."""
+    opset = f", opset {done.opset}" if done.opset else ""
+    sizes = ", ".join(str(size) for size in sorted(set(done.batches)))
+    return [
+        f"{done.format}: {done.path} ({done.bytes / 1e6:.2f} MB{opset}, {duration(done.seconds)})",
+        f"largest difference {done.difference:.1e}, largest output {done.largest_output:.3g} (allowed: "
+        f"{100 * done.tolerance:g} % of that); batches of {sizes}; checked by {done.checked}",
+        *([done.note] if done.note else []),
+    ]
+
+
+@app.command(epilog="Example: blendsearch tensorboard runs/digits --out logs/digits")
+def tensorboard(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a finished search.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the scalars; default in the run folder.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a search's records as TensorBoard scalars.
+
+    Proxies by generation, losses of the retrainings by epoch, accuracies by seed; from the run folder alone.
+    """
+    with plain_errors():
+        from blendsearch.reports.tensorboard import write_tensorboard
+
+        session = Session(quiet)
+        folder = write_tensorboard(run_dir, out)
+        session.print(f"scalars: {folder} (tensorboard --logdir {folder})")
