@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs" / "tour").glob("*.md")), ROOT / "docs" / "reuse.md", ROOT / "docs" / "own-loops.md"]
+PAGES = [
+    *sorted((ROOT / "docs" / "tour").glob("*.md")),
+    *(ROOT / "docs" / name for name in ("reuse.md", "own-loops.md", "export.md")),
+]
 FENCE = re.compile(r"^```(?P<words>[^\n`]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
