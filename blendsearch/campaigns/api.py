@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from blendsearch.allocation import LADDERS, Allocation, Budget, rungs
 from blendsearch.blending import Blend
+from blendsearch.campaigns.export.run import export
 from blendsearch.campaigns.given import Batches, Pruning, RatingsGiven, Terms, measurable, read_budget
 from blendsearch.campaigns.search.objects import refuse_beside_space, space_of_objects
 from blendsearch.campaigns.search.run import Campaign, run_search
@@ -20,7 +21,10 @@ from blendsearch.criteria import Scores, names, score_applicable, score_network
 from blendsearch.data.loaders import Loaders, Metric
 from blendsearch.errors import BudgetError, DataError, unknown_name
 from blendsearch.experiment.given import Given, TrainFunction
+from blendsearch.experiment.saved import save_pruned
 from blendsearch.progress import Progress, silent
+from blendsearch.results.records.shipping import ExportRecord, Figures
+from blendsearch.results.words import percent
 from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.statistics.task import Loss
 from blendsearch.structure import Plan, Structure
@@ -42,6 +46,23 @@ class Pruned:
     flops_ratio: float
     params_ratio: float
     rule: str = ""
+
+    @property
+    def report(self) -> str:
+        """What is left, in lines: the ratios, and the filters of each group."""
+        kept, widths = self.plan.counts, self.plan.widths
+        ratios = f"{percent(self.flops_ratio, 1)} of the FLOPs, {percent(self.params_ratio, 1)} of the parameters"
+        groups = [f"{name}: {count} of {widths[name]} filters" for name, count in kept.items()]
+        return "\n".join([ratios, *([self.rule] if self.rule else []), *groups])
+
+    def save(self, path: str | Path) -> Path:
+        """Write network and plan into one .safetensors file, which `blendsearch.load(path, model)` reads."""
+        figures = Figures(flops_ratio=self.flops_ratio, params_ratio=self.params_ratio)
+        return save_pruned(self.network, self.plan, path, figures=figures)
+
+    def export(self, path: str | Path, to: str = "onnx", **options: Any) -> ExportRecord:
+        """Write the network as `blendsearch.export` does; it needs example=, a batch of images."""
+        return export(self, path, to=to, **options)
 
 
 def score(

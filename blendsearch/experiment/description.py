@@ -13,7 +13,7 @@ def describe_network(experiment: Experiment) -> NetworkRecord:
     """Return how the network of an experiment is built, and what images it takes."""
     splits, section = experiment.splits, experiment.space.model
     return NetworkRecord(
-        name=section.name,
+        name="" if experiment.given else section.name,
         arguments=section.arguments,
         classes=splits.classes,
         shape=splits.shape,

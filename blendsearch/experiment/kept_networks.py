@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blendsearch.errors import RunError, nearest
-from blendsearch.results.records.retraining import RetrainingOutcome
+from blendsearch.results.records.retraining import RetrainingOutcome, TestRecord
 from blendsearch.results.records.shipping import Figures
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.structure import Plan
@@ -45,6 +45,10 @@ def find_kept(folder: RunFolder, contender: str | None = None) -> Kept:
         raise RunError(f"{folder.path}: has no {NETWORK} with {PLAN} yet; continue the run with --resume")
     plan = Plan.from_dict(folder.read_json(PLAN))
     own = [record for record in _retrained(folder).values() if record.plan == plan.to_dict()]
+    shipped = folder.read_json("summary.json").get("shipped") if folder.has("summary.json") else None
+    if shipped:
+        wanted = (shipped["kind"], shipped["name"], shipped["seed"])
+        own = [record for record in own if (record.kind, record.name, record.seed) == wanted]
     # The same plan may be that of several: of these the first is as good as any for what is told of it.
     return Kept(own[0].name if own else "network", NETWORK, plan, _figures(folder, own[0] if own else None))
 
@@ -64,19 +68,24 @@ def _contender(folder: RunFolder, name: str) -> Kept:
     """Return the network of a contender, named alone or with its kind as in its file's name."""
     there = {key: one for key, one in _retrained(folder).items() if folder.has(f"networks/{key}.safetensors")}
     for key, record in there.items():
-        if name in (record.name, key, key.removesuffix("-seed0")) and record.plan is not None:
+        if name in (record.name, key, key.removesuffix(f"-seed{record.seed}")) and record.plan is not None:
             plan = Plan.from_dict(record.plan)
             return Kept(record.name, f"networks/{key}.safetensors", plan, _figures(folder, record))
-    names = [one.name for one in there.values()] + ([UNPRUNED] if folder.has(UNPRUNED_FILE) else [])
+    names = [*dict.fromkeys(one.name for one in there.values())] + ([UNPRUNED] if folder.has(UNPRUNED_FILE) else [])
     close = nearest(name, names)
     hint = f"; did you mean '{close}'?" if close else ""
     raise RunError(f"{folder.path}: keeps no network of contender '{name}'{hint} (there: {', '.join(names) or 'none'})")
 
 
 def _retrained(folder: RunFolder) -> dict[str, RetrainingOutcome]:
-    """Return the records of the first retrainings, by the names of their files."""
-    files = sorted((folder / "records/retrained").glob("*-seed0.json"))
+    """Return the records of all retrainings, by the names of their files; the first seeds before the others."""
+    files = sorted((folder / "records/retrained").glob("*-seed*.json"), key=lambda file: _place(file.stem))
     return {file.stem: folder.read_record(f"records/retrained/{file.name}", RetrainingOutcome) for file in files}
+
+
+def _place(key: str) -> tuple[int, str]:
+    seed = key.rpartition("-seed")[2]
+    return (int(seed) if seed.isdecimal() else 0, key)
 
 
 def _figures(folder: RunFolder, record: RetrainingOutcome | None) -> Figures:
@@ -91,4 +100,4 @@ def _figures(folder: RunFolder, record: RetrainingOutcome | None) -> Figures:
 
 def _unpruned_accuracy(folder: RunFolder) -> float | None:
     file = "records/test.json"
-    return folder.read_record(file, dict[str, float]).get("baseline") if folder.has(file) else None
+    return folder.read_record(file, TestRecord).accuracy if folder.has(file) else None

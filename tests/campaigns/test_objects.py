@@ -111,6 +111,32 @@ def test_what_is_shipped_is_the_best_on_the_search_images(finished):
         assert list((folder / "networks").glob(f"*-{name}-seed*.safetensors")), name
 
 
+def test_the_network_to_ship_is_saved_loaded_and_exported(finished, model, tmp_path):
+    images, _ = digits(800, 810).tensors
+    with torch.no_grad():
+        wanted = finished.network(images)
+        file = finished.save(tmp_path / "network.safetensors")
+        for source in (finished.run_dir, file):
+            loaded = blendsearch.load(source, model=model)
+            assert bool((loaded(images) == wanted).all())
+    with pytest.raises(BlendsearchError, match="does not say how its network is built; give model="):
+        blendsearch.load(finished.run_dir)
+    exported = finished.export(tmp_path / "plain", to="state_dict")
+    assert exported.difference < 1e-5
+
+
+def test_every_contender_can_be_loaded_by_its_name(finished, model):
+    rows = json.loads((finished.run_dir / "records/retrained.json").read_text())
+    images, labels = digits(800, 1000).tensors
+    for name in {row["name"] for row in rows}:
+        with torch.no_grad():
+            right = (
+                (blendsearch.load(finished.run_dir, model, contender=name)(images).argmax(1) == labels).float().mean()
+            )
+        own = [row["test_accuracy"] for row in rows if row["name"] == name]
+        assert any(float(right) == pytest.approx(value) for value in own), name
+
+
 def test_the_loss_of_accuracy_has_the_paired_interval_of_the_test_images(finished, model):
     shipped = finished.summary.shipped
     images, labels = digits(800, 1000).tensors

@@ -81,7 +81,7 @@ def read_subject(given: Any, example: Any, model: nn.Module | None, contender: s
 def _opened(given: Any, model: nn.Module | None, contender: str | None) -> Opened:
     source = getattr(given, "run_dir", given)  # a finished campaign has its folder
     if isinstance(source, str | Path):
-        return open_network(source, model, contender)
+        return open_network(source, model or getattr(given, "unpruned", None), contender)
     if contender is not None:
         raise BlendsearchError(f"contender: '{contender}' given, which only a run folder has")
     network = getattr(given, "network", None) if not isinstance(given, nn.Module) else given

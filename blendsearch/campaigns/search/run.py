@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from blendsearch.blending import Blend
+from blendsearch.campaigns.export.run import export
 from blendsearch.campaigns.search.evolve import BLEND_FILE, evolve_contenders
 from blendsearch.campaigns.search.shipping import ship_winner
 from blendsearch.campaigns.search.summary import summarise
 from blendsearch.config import Space
 from blendsearch.experiment import Experiment, open_run
+from blendsearch.experiment.description import MODEL
 from blendsearch.experiment.given import Given
 from blendsearch.experiment.provenance import add_results
 from blendsearch.experiment.retraining import retrain_contenders
+from blendsearch.experiment.saved import save_pruned
 from blendsearch.experiment.scoring import cluster_criteria, score_criteria
 from blendsearch.experiment.unpruned import prepare_allocation, read_test_accuracy, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.report import write_report
 from blendsearch.results.records.search import SearchSummary
+from blendsearch.results.records.shipping import ExportRecord, Figures, NetworkRecord
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.schedules import Schedule
 from blendsearch.structure import Plan
@@ -37,6 +42,7 @@ class Campaign:
     """A finished campaign: its folder, the summary as in summary.json, the best blend, and the report's path.
 
     network: the one to ship, see `summary.shipped`, on the CPU in evaluation mode. plan: which filters it kept.
+    unpruned: the network before pruning, trained.
     """
 
     run_dir: Path
@@ -45,6 +51,30 @@ class Campaign:
     report: Path
     network: nn.Module
     plan: Plan
+    unpruned: nn.Module
+
+    def save(self, path: str | Path) -> Path:
+        """Write the network to ship into one .safetensors file, which `blendsearch.load` reads; return its path."""
+        folder = RunFolder(self.run_dir)
+        shipped = self.summary.shipped
+        assert shipped is not None  # of older versions alone
+        return save_pruned(
+            self.network,
+            self.plan,
+            path,
+            original=self.unpruned,
+            about=folder.read_record(MODEL, NetworkRecord),
+            figures=Figures(
+                test_accuracy=shipped.test_accuracy,
+                unpruned_test_accuracy=self.summary.unpruned.test_accuracy,
+                flops_ratio=shipped.flops_ratio,
+                params_ratio=shipped.params_ratio,
+            ),
+        )
+
+    def export(self, path: str | Path | None = None, to: str = "onnx", **options: Any) -> ExportRecord:
+        """Write the network to ship as `blendsearch.export` does, into the run folder where no path is given."""
+        return export(self, path, to=to, **options)
 
 
 def run_search(
@@ -101,4 +131,12 @@ def _run(experiment: Experiment, schedule: Schedule) -> Campaign:
     report = write_report(folder.path, experiment.progress)
     folder.event("finished", verdict=summary.comparison.verdict)
     blend = Blend.load(folder / BLEND_FILE)
-    return Campaign(folder.path, summary, blend, report, winner.network, winner.plan)
+    return Campaign(
+        run_dir=folder.path,
+        summary=summary,
+        blend=blend,
+        report=report,
+        network=winner.network,
+        plan=winner.plan,
+        unpruned=experiment.network.cpu().eval(),
+    )

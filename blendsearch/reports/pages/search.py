@@ -102,12 +102,12 @@ def _ship_code(run: SearchRun) -> str:
     """Return how the network is loaded and exported, as it is to be typed."""
     folder = place_commands([run.space]).folder
     own = model_of(run.space).startswith(HANDED_OVER)
-    model = ", model=model" if own else ""
-    return (
-        f'network = blendsearch.load("{folder}"{model})'
-        f"{'  # model: yours, as it was searched' if own else ''}\n"
-        f"blendsearch export {folder} --to onnx"
-    )
+    if own:
+        return (
+            f'network = blendsearch.load("{folder}", model=model)  # model: yours, as it was searched\n'
+            f'blendsearch.export("{folder}", to="onnx", model=model)'
+        )
+    return f'network = blendsearch.load("{folder}")  # in Python\nblendsearch export {folder} --to onnx  # in a shell'
 
 
 def _sources(run: SearchRun) -> dict[str, str]:
