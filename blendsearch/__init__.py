@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from blendsearch.campaigns.api import score as score
     from blendsearch.campaigns.api import search as search
     from blendsearch.campaigns.api import steps as steps
+    from blendsearch.campaigns.benchmark import benchmark as benchmark
     from blendsearch.campaigns.export.run import export as export
     from blendsearch.campaigns.leaderboard.run import leaderboard as leaderboard
     from blendsearch.campaigns.transfer.run import transfer as transfer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # Loaded when first used, so that `blendsearch --help` does not wait for torch.
 _HOMES = {
     "Blend": "blendsearch.blending",
+    "benchmark": "blendsearch.campaigns.benchmark",
     "Criterion": "blendsearch.criteria",
     "Plan": "blendsearch.structure",
     "Pruned": "blendsearch.campaigns.api",

@@ -9,7 +9,7 @@ import typer
 
 from blendsearch.cli.commands import Quiet, app
 from blendsearch.cli.session import Session, plain_errors
-from blendsearch.cli.tables import duration
+from blendsearch.cli.tables import duration, plain_table
 from blendsearch.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ FORMATS = ("onnx", "torch_export", "state_dict", "huggingface")
 """What `export` can write."""
 
 BATCHES = ("dynamic", "fixed")
+RUNTIMES = ("torch", "torch.compile", "onnxruntime")
+"""What `benchmark` can time."""
 
 
 @app.command(epilog="Example: blendsearch export runs/digits --to onnx")
@@ -61,6 +63,56 @@ def export_lines(done: ExportRecord) -> list[str]:
         f"{100 * done.tolerance:g} % of that); batches of {sizes}; checked by {done.checked}",
         *([done.note] if done.note else []),
     ]
+
+
+@app.command(epilog="Example: blendsearch benchmark runs/digits --runtime torch --batch 1 --threads 2")
+def benchmark(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR_OR_FILE", help="A run folder, or the file of a saved network.")
+    ],
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", metavar="NAME", help=f"Of {', '.join(RUNTIMES)}; default all that are installed."),
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option("--batch", metavar="N", help="Images in a batch; default 1 and 32.")
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", metavar="N", help="Threads of a CPU.")] = 1,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu or cuda.")] = "auto",
+    contender: Annotated[
+        str | None, typer.Option("--contender", metavar="NAME", help="A search's network of that name.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Time the pruned network beside the unpruned one.
+
+    By turns, so that a busy machine slows both alike. The figures of the network to ship go into the run's report.
+    """
+    with plain_errors():
+        for name in runtime or ():
+            if name not in RUNTIMES:
+                raise unknown_name("runtime", name, RUNTIMES, "--runtime")
+        from blendsearch.campaigns.benchmark import benchmark as measure
+
+        session = Session(quiet)
+        with session.progress() as progress:
+            done = measure(
+                source,
+                contender=contender,
+                runtimes=runtime or None,
+                batches=batch or (1, 32),
+                threads=threads,
+                device=device,
+                progress=progress,
+            )
+        table = plain_table(
+            "latency, milliseconds", "runtime", "device", "images", "not pruned", "pruned", "times as fast"
+        )
+        for pair in done.pairs:
+            ratio = f"{pair.unpruned_ms / pair.shipped_ms:.2f}"
+            cells = [str(pair.images), f"{pair.unpruned_ms:.3g}", f"{pair.shipped_ms:.3g}", ratio]
+            table.add_row(pair.runtime, pair.device, *cells)
+        session.print(table, *(f"no {name}: {why}" for name, why in done.left_out.items()))
 
 
 @app.command(epilog="Example: blendsearch tensorboard runs/digits --out logs/digits")

@@ -21,6 +21,7 @@ from blendsearch.results.records.search import (
     FrontRecord,
     Generation,
     GroupRecord,
+    LatencyPair,
     RetrainedEntry,
     SearchSummary,
 )
@@ -29,6 +30,7 @@ from blendsearch.results.records.transfer import SpaceRecord, TransferSummary
 S = TypeVar("S")
 FINALS = "records/finals.json"
 FRONT = "records/front.json"
+BENCHMARK = "records/benchmark.json"
 EXPECTED: dict[str, Any] = {
     "blend.json": BlendWeights,
     "records/agreement.json": AgreementRecord,
@@ -39,8 +41,8 @@ EXPECTED: dict[str, Any] = {
 }
 """Records that every search campaign leaves."""
 
-ASKED_FOR: dict[str, Any] = {FINALS: FinalsRecord, FRONT: FrontRecord}
-"""Records that a search campaign leaves where its space asked for them."""
+ASKED_FOR: dict[str, Any] = {FINALS: FinalsRecord, FRONT: FrontRecord, BENCHMARK: list[LatencyPair]}
+"""Records that are there where the space, or a command afterwards, asked for them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class FinishedRun(Generic[S]):
 class SearchRun(FinishedRun[SearchSummary]):
     """The files of one search campaign; an expected record that is not there is empty and its file is in `absent`.
 
-    finals, front: None where the space asked for none, which is nothing to be told as missing.
+    finals, front, benchmark: None, or empty, where nobody asked for them, which is nothing to be told as missing.
     """
 
     blend: BlendWeights | None
@@ -68,6 +70,7 @@ class SearchRun(FinishedRun[SearchSummary]):
     groups: list[GroupRecord]
     finals: FinalsRecord | None
     front: FrontRecord | None
+    benchmark: list[LatencyPair]
     absent: tuple[str, ...]
 
 
@@ -90,6 +93,7 @@ def read_search_run(folder: Path) -> SearchRun:
         groups=found.get("records/groups.json", []),
         finals=found.get(FINALS),
         front=found.get(FRONT),
+        benchmark=found.get(BENCHMARK, []),
         absent=tuple(name for name in EXPECTED if name not in found),
     )
 

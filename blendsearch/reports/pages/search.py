@@ -56,7 +56,7 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
     classes = summary.data.classes
     return {
         "summary": summary,
-        "decision": decide(summary),
+        "decision": decide(run),
         "ship_code": _ship_code(run),
         "verdict": verdict_words(verdict, comparison.interval),
         "symbol": symbol,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blendsearch.results.records.retraining import BLEND
 from blendsearch.results.records.search import LatencyPair, SearchSummary, Shipped
+from blendsearch.results.runs import SearchRun
 from blendsearch.results.words import count, percent, plural, points, points_and_interval
 
 
@@ -29,13 +31,16 @@ class Decision:
     changes: tuple[Change, ...]
 
 
-def decide(summary: SearchSummary) -> Decision | None:
-    """Return the decision; None for records of older versions, which made none."""
-    shipped = summary.shipped
-    return None if shipped is None else _decision(summary, shipped)
+def decide(run: SearchRun) -> Decision | None:
+    """Return the decision; None for records of older versions, which made none.
+
+    Latencies are those of a later benchmark where there was one.
+    """
+    shipped = run.summary.shipped
+    return None if shipped is None else _decision(run.summary, shipped, run.benchmark or shipped.latency)
 
 
-def _decision(summary: SearchSummary, shipped: Shipped) -> Decision:
+def _decision(summary: SearchSummary, shipped: Shipped, latency: Sequence[LatencyPair]) -> Decision:
     whose = "the blend" if shipped.kind == BLEND else shipped.name
     gain = "lost" if shipped.lost >= 0 else "gained"
     return Decision(
@@ -60,7 +65,7 @@ def _decision(summary: SearchSummary, shipped: Shipped) -> Decision:
                 after=_megabytes(shipped.megabytes),
                 change=percent(shipped.megabytes / shipped.unpruned_megabytes, 1),
             ),
-            *(_latency(pair) for pair in shipped.latency),
+            *(_latency(pair) for pair in latency),
         ),
     )
 

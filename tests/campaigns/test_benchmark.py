@@ -1,0 +1,90 @@
+"""Latency before and after, side by side, in the runtimes that are installed."""
+
+import json
+
+import pytest
+import torch
+from tiny_campaign import TINIER
+from torch import nn
+
+import blendsearch
+from blendsearch.campaigns.benchmark import RUNTIMES
+from blendsearch.campaigns.search.run import run_search
+from blendsearch.errors import BlendsearchError, ExportError
+from blendsearch.validation.space import checked_from_dict
+
+
+def network(width=64):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5),
+    ).eval()  # fmt: skip
+
+
+def batches():
+    return [(torch.rand(8, 3, 16, 16), torch.arange(8) % 5)]
+
+
+def test_a_pruned_network_is_timed_beside_its_unpruned_one():
+    model = network()
+    pruned = blendsearch.prune(model, batches(), by="l1", budget={"flops": 0.1})
+    example = torch.rand(2, 3, 16, 16)
+    done = blendsearch.benchmark(pruned, model=model, example=example, runtimes=["torch"], batches=(1, 16))
+    assert [(pair.runtime, pair.images, pair.threads) for pair in done.pairs] == [("torch", 1, 1), ("torch", 16, 1)]
+    assert done.pairs[1].shipped_ms < done.pairs[1].unpruned_ms, "a tenth of the work takes less time"
+    assert done.left_out == {}
+
+
+def test_onnxruntime_is_timed_where_it_is_installed():
+    pytest.importorskip("onnxruntime")
+    model = network(8)
+    pruned = blendsearch.prune(model, batches(), by="l1")
+    example = torch.rand(2, 3, 16, 16)
+    done = blendsearch.benchmark(pruned, model=model, example=example, runtimes=["onnxruntime"], batches=(2,))
+    assert [(pair.runtime, pair.device, pair.images) for pair in done.pairs] == [("onnxruntime", "cpu", 2)]
+
+
+def test_what_is_measured_on_a_run_goes_into_its_report(tmp_path):
+    campaign = run_search(checked_from_dict(TINIER), tmp_path / "run")
+    assert "(torch, cpu, 1 thread)" in campaign.report.read_text()
+    blendsearch.benchmark(campaign.run_dir, runtimes=["torch"], batches=[3])
+    kept = json.loads((campaign.run_dir / "records/benchmark.json").read_text())
+    assert [pair["images"] for pair in kept] == [3]
+    assert "latency of 3 images" in campaign.report.read_text()
+    kept_before = (campaign.run_dir / "records/benchmark.json").read_text()
+    blendsearch.benchmark(campaign.run_dir, contender="unpruned", runtimes=["torch"], batches=[1])
+    assert (campaign.run_dir / "records/benchmark.json").read_text() == kept_before, "of the network to ship alone"
+
+
+def test_a_runtime_that_cannot_is_left_out_with_its_reason_or_told_where_it_was_asked_for(monkeypatch):
+    def broken(network, terms, file):
+        raise ExportError("no compiler here")
+
+    monkeypatch.setitem(RUNTIMES, "torch.compile", broken)
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", broken)
+    model = network(8)
+    pruned = blendsearch.prune(model, batches(), by="l1")
+    given = {"model": model, "example": torch.rand(2, 3, 16, 16), "batches": (1,)}
+    done = blendsearch.benchmark(pruned, **given)
+    assert [pair.runtime for pair in done.pairs] == ["torch"]
+    assert done.left_out == {"torch.compile": "no compiler here", "onnxruntime": "no compiler here"}
+    with pytest.raises(ExportError, match="no compiler here"):
+        blendsearch.benchmark(pruned, runtimes=["torch.compile"], **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"runtimes": ["torch.compil"]}, "did you mean 'torch.compile'"),
+        ({"batches": ()}, "threads, batches: 1 and"),
+        ({"threads": 0}, "threads, batches: 0"),
+        ({"model": None}, "model: not given"),
+        ({"example": None}, "example: not given"),
+    ],
+)
+def test_wrong_terms_are_told(changes, said):
+    model = network(8)
+    pruned = blendsearch.prune(model, batches(), by="l1")
+    with pytest.raises(BlendsearchError, match=said):
+        blendsearch.benchmark(pruned, **{"model": model, "example": torch.rand(2, 3, 16, 16), **changes})
