@@ -136,6 +136,7 @@ def _describe(campaign: _Finished) -> CampaignRow:
         random_search=summary.random_search and summary.random_search.test_accuracy,
         tau=summary.fidelity and summary.fidelity.tau,
         seconds=summary.seconds.get("total"),
+        retrained=space.retraining.epochs > 0,
     )
 
 

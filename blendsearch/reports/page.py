@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from blendsearch.reports.figures.registry import FigureSet, PageFigure
 from blendsearch.reports.figures.style import NotDrawn, Rendered, render
 
 TEMPLATES = Path(__file__).parent / "templates"
+NARROW = 700
+"""Pixels up to which figures stand in two columns."""
+
 R = TypeVar("R")
 
 
@@ -61,6 +65,11 @@ class ShownFigure:
     picture: Rendered | None
     reason: str = ""
 
+    @property
+    def narrow(self) -> bool:
+        """Whether it can stand in one of two columns."""
+        return self.picture is not None and self.picture.width <= NARROW
+
 
 class Figures:
     """The figures of one page; what its template does not name is left for the end."""
@@ -82,10 +91,22 @@ class Figures:
         self._left.pop(name, None)
         return self._figures[name]
 
+    def rows(self, names: Iterable[str]) -> list[list[ShownFigure]]:
+        """Return those of the named figures that are drawn, narrow ones that follow each other together."""
+        wanted = [self.show(name) for name in names]
+        drawn = [figure for figure in wanted if figure.picture is not None]
+        runs = [list(group) for _, group in itertools.groupby(drawn, key=lambda figure: figure.narrow)]
+        return [row for run in runs for row in ([run] if run[0].narrow else [[figure] for figure in run])]
+
     @property
     def left(self) -> list[str]:
         """The names of those that have not been shown yet."""
         return list(self._left)
+
+    @property
+    def undrawn(self) -> list[ShownFigure]:
+        """Those that were not drawn, each with its reason."""
+        return [figure for figure in self._figures.values() if figure.picture is None]
 
 
 def draw_all(figures: Iterable[PageFigure[R]], run: R, progress: Progress = silent) -> Figures:

@@ -1,4 +1,7 @@
-"""How much the criteria agree: Spearman's rho as heat maps, ordered and joined by average-linkage dendrograms."""
+"""How much the criteria agree: Spearman's rho as heat maps, ordered and joined by average-linkage dendrograms.
+
+Many criteria are shown as families of those that rank alike, whose names can be read.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,37 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from scipy.cluster.hierarchy import dendrogram, linkage
-from scipy.spatial.distance import squareform
+from scipy.cluster.hierarchy import dendrogram
 
+from blendsearch.reports.families import MANY, find_families, rho_matrix, tree_of, within_groups
 from blendsearch.reports.figures.registry import SEARCH_FIGURES
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes, text_on
-from blendsearch.results.records.common import AgreementRecord, Number
+from blendsearch.results.records.common import AgreementRecord
 from blendsearch.results.runs import SearchRun
 
 MOST_PANELS = 24
 COLUMNS = 4
+CELL, LETTER = 0.37, 0.071
+"""Inches: a cell of a heat map, and a letter of a name beside it."""
+
+
+RHO = "Spearman's ρ between the ranks of the filters, mean over the layers: 1 same order, 0 unrelated, below 0 opposed."
+
+
+def agreement_caption(agreement: AgreementRecord | None) -> str:
+    """Return how the figure of a mean agreement is read."""
+    if agreement is None or len(agreement.criteria) <= MANY:
+        return f"{RHO} The tree joins criteria by average linkage of 1 − ρ."
+    alike = find_families(agreement).alike
+    return (
+        f"{RHO} Criteria are joined by average linkage while those of a family have a mean ρ of at least {alike:g}; a "
+        "family is called after its most central member. In the cells: mean ρ of the pairs between two families, on "
+        "the diagonal of the pairs within one."
+    )
 
 
 @SEARCH_FIGURES.register(
-    "agreement",
-    title="How far the criteria agree",
-    caption="Spearman's ρ between the ranks of the filters, mean over the layers: 1 same order, 0 unrelated, below 0 "
-    "opposed. The tree joins criteria by average linkage of 1 − ρ.",
+    "agreement", title="How far the criteria agree", caption=lambda run: agreement_caption(run.agreement)
 )
 def draw_agreement(run: SearchRun, theme: Theme) -> Drawing:
     """Draw the mean agreement over all groups of a run."""
@@ -32,48 +49,50 @@ def draw_agreement(run: SearchRun, theme: Theme) -> Drawing:
 
 
 def draw_mean_agreement(agreement: AgreementRecord, theme: Theme) -> Drawing:
-    """Draw the mean agreement over all groups with its dendrogram and the numbers in the cells."""
-    drawing, cells, matrix = _mean_agreement(agreement, 0.37, theme)
-    _write_numbers(cells, matrix, theme)
-    return drawing
-
-
-def draw_compact_agreement(agreement: AgreementRecord, theme: Theme) -> Drawing:
-    """Draw the same with small cells, for many criteria: no numbers, a dash where rho is below 0.
-
-    The cells are one picture within the figure; as thousands of shapes they would be most of a page.
-    """
-    drawing, cells, matrix = _mean_agreement(agreement, 0.17, theme)
-    rows, columns = np.nonzero(matrix < -0.05)
-    cells.plot(columns + 0.5, rows + 0.5, "_", markersize=4, color=theme.ink)
-    for artist in (*cells.collections, *cells.lines):
-        artist.set_rasterized(True)
-    return drawing
-
-
-def _mean_agreement(agreement: AgreementRecord, cell: float, theme: Theme) -> tuple[Drawing, Axes, np.ndarray]:
-    """Draw cells of a size in inches, tree and names; return the drawing, the axes and the matrix as ordered there."""
+    """Draw the mean agreement over all groups, of every pair of criteria or, of many, between their families."""
     names = agreement.criteria
-    size = cell * len(names)
-    labels = 0.25 + 0.078 * max(len(name) for name in names)
+    if len(names) <= MANY:
+        matrix = rho_matrix(agreement.mean)
+        figure, cells, ordered = _draw_heat_map(names, matrix, theme)
+        _write_numbers(cells, np.where(np.eye(len(names)) == 1, np.nan, ordered), theme)
+        words = (
+            f"Heat map of Spearman's rho between {len(names)} criteria, mean over the groups. {_words(names, matrix)}"
+        )
+        return Drawing(figure, words)
+    found = find_families(agreement)
+    if len(found.all) < 2:
+        raise NotDrawn(f"All {len(names)} criteria rank alike and are one family.")
+    figure, cells, ordered = _draw_heat_map([family.label for family in found.all], found.between, theme)
+    _write_numbers(cells, ordered, theme)
+    return Drawing(figure, f"Heat map of Spearman's rho between {len(found.all)} families of {len(names)} criteria.")
+
+
+def _draw_heat_map(names: Sequence[str], matrix: np.ndarray, theme: Theme) -> tuple[Figure, Axes, np.ndarray]:
+    """Draw cells, tree and names; return the figure, the axes of the cells and the matrix as ordered there."""
+    size = CELL * len(names)
+    labels = 0.12 + LETTER * max(len(name) for name in names)
     figure = new_figure(0.95 + size + labels, size + labels + 0.1)
     tree = placed_axes(figure, 0.1, labels, size + labels + 0.03, 0.1)
     cells = placed_axes(figure, 0.95, labels, labels, 0.1)
-    matrix = _matrix(agreement.mean)
     order = _draw_tree(tree, matrix, theme)
-    _draw_cells(cells, matrix[np.ix_(order, order)], theme)
-    ordered = [names[index] for index in order]
-    cells.set_xticks(np.arange(len(names)) + 0.5, ordered, rotation=90)
-    cells.set_yticks(np.arange(len(names)) + 0.5, ordered)
+    ordered = matrix[np.ix_(order, order)]
+    _draw_cells(cells, ordered, theme)
+    told = [names[index] for index in order]
+    cells.set_xticks(np.arange(len(names)) + 0.5, told, rotation=90)
+    cells.set_yticks(np.arange(len(names)) + 0.5, told)
     cells.yaxis.tick_right()
     cells.tick_params(length=0, labelcolor=theme.ink)
-    words = f"Heat map of Spearman's rho between {len(names)} criteria, mean over the groups. {_words(names, matrix)}"
-    return Drawing(figure, words), cells, matrix[np.ix_(order, order)]
+    return figure, cells, ordered
 
 
 def _groups_caption(run: SearchRun) -> str:
     groups = [] if run.agreement is None else list(run.agreement.groups)
-    words, shown = "Each layer with its own tree and order; – marks ρ below 0.", len(shown_groups(groups))
+    shown = len(shown_groups(groups))
+    words = (
+        "Mean ρ of the pairs within each family: which hold together in every layer, which do not."
+        if run.agreement is not None and len(run.agreement.criteria) > MANY
+        else "Each layer with its own tree and order; – marks ρ below 0."
+    )
     if shown == len(groups):
         return words
     return f"{words} {shown} of {len(groups)} layers, evenly spread; all are in records/agreement.json."
@@ -81,11 +100,17 @@ def _groups_caption(run: SearchRun) -> str:
 
 @SEARCH_FIGURES.register("agreement_groups", title="Layer by layer", caption=_groups_caption)
 def draw_group_agreement(run: SearchRun, theme: Theme) -> Drawing:
-    """Draw a small heat map with its own dendrogram and order for each group, at most MOST_PANELS of them."""
+    """Draw for each group a small heat map, or of many criteria a column of families; at most MOST_PANELS groups."""
     agreement = _agreement(run)
     shown = shown_groups(list(agreement.groups))
     if not shown:
         raise NotDrawn("records/agreement.json holds no groups.")
+    draw = _draw_panels if len(agreement.criteria) <= MANY else _draw_families_by_group
+    return draw(agreement, shown, theme)
+
+
+def _draw_panels(agreement: AgreementRecord, shown: Sequence[str], theme: Theme) -> Drawing:
+    """Draw a small heat map with its own dendrogram and order for each group."""
     longest = max(len(name) for name in agreement.criteria)
     cell, labels, tree_width = 0.118, 0.1 + 0.055 * longest, 0.3
     side = max(cell * len(agreement.criteria), 1.0)
@@ -100,6 +125,25 @@ def draw_group_agreement(run: SearchRun, theme: Theme) -> Drawing:
         cells = _axes_at(figure, left + tree_width, bottom, side, side)
         _draw_panel(tree, cells, agreement, group, theme)
     return Drawing(figure, f"Heat maps of the criteria's agreement in {len(shown)} of {len(agreement.groups)} groups.")
+
+
+def _draw_families_by_group(agreement: AgreementRecord, shown: Sequence[str], theme: Theme) -> Drawing:
+    """Draw the mean rho within each family of several criteria, families down, groups across."""
+    families = [family for family in find_families(agreement).all if len(family.members) > 1]
+    if not families:
+        raise NotDrawn("No two criteria rank alike.")
+    by_family = [within_groups(agreement, family) for family in families]
+    matrix = np.array([[within[group] for group in shown] for within in by_family])
+    labels = 0.2 + LETTER * max(len(family.label) for family in families)
+    below = 0.2 + LETTER * max(len(group) for group in shown)
+    figure = new_figure(labels + CELL * len(shown) + 0.3, 0.1 + CELL * len(families) + below)
+    cells = placed_axes(figure, labels, below, 0.3, 0.1)
+    _draw_cells(cells, matrix, theme)
+    _write_numbers(cells, matrix, theme)
+    cells.set_xticks(np.arange(len(shown)) + 0.5, shown, rotation=90)
+    cells.set_yticks(np.arange(len(families)) + 0.5, [family.label for family in families])
+    cells.tick_params(length=0, labelcolor=theme.ink)
+    return Drawing(figure, f"Mean rho within {len(families)} families of criteria in {len(shown)} groups.")
 
 
 def shown_groups(groups: Sequence[str]) -> list[str]:
@@ -117,13 +161,8 @@ def _agreement(run: SearchRun) -> AgreementRecord:
     return run.agreement
 
 
-def _matrix(rows: list[list[Number]]) -> np.ndarray:
-    """Return the matrix with NaN where a rho is undefined (a criterion that scores all filters alike)."""
-    return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
-
-
 def _draw_panel(tree: Axes, cells: Axes, agreement: AgreementRecord, group: str, theme: Theme) -> None:
-    matrix = _matrix(agreement.groups[group])
+    matrix = rho_matrix(agreement.groups[group])
     order = _draw_tree(tree, matrix, theme)
     ordered = matrix[np.ix_(order, order)]
     _draw_cells(cells, ordered, theme)
@@ -138,9 +177,7 @@ def _draw_panel(tree: Axes, cells: Axes, agreement: AgreementRecord, group: str,
 
 def _draw_tree(axes: Axes, matrix: np.ndarray, theme: Theme) -> list[int]:
     """Draw the dendrogram with its root at the left and return the order of its leaves from top to bottom."""
-    distance = 1 - np.nan_to_num((matrix + matrix.T) / 2)
-    np.fill_diagonal(distance, 0)
-    joined = linkage(squareform(distance.clip(0), checks=False), method="average")
+    joined = tree_of(matrix)
     parts = dendrogram(joined, no_plot=True)
     # scipy puts leaf i at 5 + 10 i; cell i has its middle at i + 1/2.
     lines = [
@@ -155,13 +192,13 @@ def _draw_tree(axes: Axes, matrix: np.ndarray, theme: Theme) -> list[int]:
 
 def _draw_cells(axes: Axes, matrix: np.ndarray, theme: Theme) -> None:
     axes.pcolormesh(matrix, cmap=theme.diverging, vmin=-1, vmax=1, edgecolors=theme.paper, linewidth=0.6)
-    axes.set(xlim=(0, len(matrix)), ylim=(len(matrix), 0), aspect="auto")
+    axes.set(xlim=(0, matrix.shape[1]), ylim=(len(matrix), 0), aspect="auto")
     bare(axes)
 
 
 def _write_numbers(axes: Axes, matrix: np.ndarray, theme: Theme) -> None:
     for (row, column), rho in np.ndenumerate(matrix):
-        if row == column or not np.isfinite(rho):
+        if not np.isfinite(rho):
             continue
         text = f"{rho:.2f}".replace("0.", ".").replace("-", "−")
         colour = text_on(theme.diverging((rho + 1) / 2))

@@ -7,11 +7,13 @@ import textwrap
 
 from matplotlib.axes import Axes
 
+from blendsearch.reports.after import after_pruning
 from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
 from blendsearch.results.records.audit import EVOLVED, RANDOM, PlanRecord, ProxyRecord
 from blendsearch.results.records.retraining import CRITERION
 from blendsearch.results.runs import AuditRun
+from blendsearch.results.words import decimal
 
 MARKS = {CRITERION: ("o", 20), RANDOM: ("x", 18), EVOLVED: ("D", 22)}
 """Kind of a plan -> its mark and the size of that."""
@@ -24,10 +26,15 @@ AUDIT_FIGURES: FigureSet[AuditRun] = FigureSet()
 
 
 def _taus_caption(run: AuditRun) -> str:
-    seeds = len(run.summary.plans[0].seeds)
+    seeds, after = len(run.summary.plans[0].seeds), after_pruning(run.space)
+    words = (
+        f"Dots are Kendall's tau between estimate and test accuracy {after.when}, lines 95 % bootstrap intervals over "
+        "plans."
+    )
+    if not after.retrained or run.summary.ceiling is None or run.summary.ceiling.tau is None:
+        return words
     return (
-        "Dots are Kendall's tau between estimate and mean accuracy after retraining, lines 95 % bootstrap intervals "
-        "over plans. The noise ceiling is the tau between two retrainings of the same plans with different seeds. The "
+        f"{words} The noise ceiling is the tau between two retrainings of the same plans with different seeds. The "
         f"truth here is a mean over {seeds} seeds and so less noisy than one of them: a proxy "
         "may come out above the ceiling."
     )
@@ -45,7 +52,8 @@ def draw_taus(run: AuditRun, theme: Theme) -> Drawing:
     figure = new_figure(6.4, 1.1 + (0.16 + 0.14 * lines) * len(ranked))
     axes = placed_axes(figure, labels, 0.55, 0.55, 0.35)
     axes.axvline(0, color=theme.line, linewidth=1)
-    ceiling = run.summary.ceiling
+    after = after_pruning(run.space)
+    ceiling = run.summary.ceiling if after.retrained else None
     if ceiling and ceiling.tau is not None:
         axes.axvline(ceiling.tau, color=theme.best, linewidth=1.4)
         axes.annotate(
@@ -61,8 +69,9 @@ def draw_taus(run: AuditRun, theme: Theme) -> Drawing:
     axes.tick_params(length=0)
     axes.grid(axis="x")
     axes.spines["bottom"].set_visible(False)
-    axes.set_xlim(min(-0.3, *(proxy.tau or 0 for _, proxy in ranked)) - 0.05, 1.02)
-    axes.set_xlabel("Kendall's tau with the accuracy after retraining", loc="right")
+    lowest = [proxy.interval[0] if proxy.interval else proxy.tau or 0 for _, proxy in ranked]
+    axes.set_xlim(min(-0.3, *lowest) - 0.05, 1.02)
+    axes.set_xlabel(f"Kendall's tau with the accuracy {after.when}", loc="right")
     best, first = ranked[0]
     return Drawing(figure, f"Kendall's tau of {len(ranked)} proxies; {best} has the highest, {first.tau:.2f}.")
 
@@ -80,19 +89,22 @@ def _draw_tau(axes: Axes, row: int, proxy: ProxyRecord, theme: Theme) -> None:
         axes.plot(proxy.interval, [row, row], color=theme.blend, linewidth=1.8, zorder=3)
     axes.scatter(proxy.tau, row, s=38, color=theme.blend, zorder=4)
     across = axes.get_yaxis_transform()
-    axes.text(1.03, row, f"{proxy.tau:.2f}", transform=across, va="center", fontsize=8.5, color=theme.ink)
+    axes.text(1.03, row, f"{decimal(proxy.tau)}", transform=across, va="center", fontsize=8.5, color=theme.ink)
 
 
 @AUDIT_FIGURES.register(
     "estimates",
-    title="Accuracy after retraining against the estimate",
-    caption="Upwards: test accuracy after retraining in %, mean over seeds. ● plans of base criteria, × of random "
-    "blends, ◆ of blends that a search by the space's proxy came upon.",
+    title="Accuracy against the estimate",
+    caption=lambda run: (
+        f"Upwards: test accuracy {after_pruning(run.space).when} in %, mean over seeds. ● plans of base "
+        "criteria, × of random blends, ◆ of blends that a search by the space's proxy came upon."
+    ),
 )
 def draw_estimates(run: AuditRun, theme: Theme) -> Drawing:
     """Draw accuracy after retraining against the estimate, one panel a proxy, one mark a plan."""
     ranked = run.summary.ranked
-    columns = min(3, len(ranked))
+    # As few empty places as possible, rather three panels across than four.
+    columns = min(len(ranked), 3 if -len(ranked) % 3 <= -len(ranked) % 4 else 4)
     rows = math.ceil(len(ranked) / columns)
     lines = max(len(_wrapped(_title(name, proxy)).splitlines()) for name, proxy in ranked)
     width, height = 3.1, 2.55 + 0.15 * lines
@@ -113,12 +125,12 @@ def draw_estimates(run: AuditRun, theme: Theme) -> Drawing:
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False, fontsize=8.5, handletextpad=0.2)
     return Drawing(
         figure,
-        f"Accuracy after retraining against the estimate of {len(ranked)} proxies, {len(run.summary.plans)} plans.",
+        f"Test accuracy against the estimate of {len(ranked)} proxies, {len(run.summary.plans)} plans.",
     )
 
 
 def _title(name: str, proxy: ProxyRecord) -> str:
-    return f"{name}, {'no tau' if proxy.tau is None else f'tau {proxy.tau:.2f}'}"
+    return f"{name}, {'no tau' if proxy.tau is None else f'tau {decimal(proxy.tau)}'}"
 
 
 def _colour(kind: str, theme: Theme) -> str:

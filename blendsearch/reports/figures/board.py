@@ -9,10 +9,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from blendsearch.reports.figures.agreement import draw_compact_agreement, draw_mean_agreement
+from blendsearch.reports.figures.agreement import agreement_caption, draw_mean_agreement
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes
+from blendsearch.reports.selection import SELECTED, select
 from blendsearch.results.records.leaderboard import Column
 from blendsearch.results.runs import BoardRun
 
@@ -21,8 +22,6 @@ LABEL_GAP = 10.5  # points between labels, for letters of 8
 ROOM = 1.6  # inches at the right of a panel for its labels
 LINE, BAR = 0.19, 0.085  # inches: a name's line, and the room of a clique's bar
 SCALE = 0.62  # inches from the top to the scale of ranks
-MOST_NUMBERED = 20
-"""Criteria up to which the agreement's cells hold numbers; above that they would make most of the page."""
 
 BOARD_FIGURES: FigureSet[BoardRun] = FigureSet()
 """The figures of a leaderboard."""
@@ -104,14 +103,32 @@ def _draw_difference(axes: Axes, difference: float, start: float, per_rank: floa
     axes.text(end + 0.08, 0.22, f"critical difference {difference:.1f}", va="center", fontsize=8, color=theme.ink)
 
 
+def _means_caption(run: BoardRun) -> str:
+    intervals = any(one.interval for one in run.summary.criteria)
+    words = [
+        "Mean over the columns",
+        "lines are 95 % intervals over the seeds" if intervals else "",
+        "best mean rank on top",
+        "◆ is a blend" if run.blends else "",
+    ]
+    selected = f" {SELECTED}" if len(shown_on(run)) < len(run.summary.criteria) else ""
+    return f"{', '.join(filter(None, words))}.{selected}"
+
+
+def shown_on(run: BoardRun) -> list[str]:
+    """Return what a board shows at first: all of a few, otherwise the best ranked, blends and well-known criteria."""
+    return select([one.name for one in run.summary.criteria], {*run.blends, run.best})
+
+
 @BOARD_FIGURES.register(
     "means",
     title="Accuracy",
-    caption="Mean over the columns, lines are 95 % intervals over the seeds; best mean rank on top, ◆ is a blend.",
+    caption=_means_caption,
 )
 def draw_means(run: BoardRun, theme: Theme) -> Drawing:
     """Draw each criterion's mean accuracy over the columns with its 95 % interval over the seeds, best rank on top."""
-    shown = run.summary.criteria
+    names = shown_on(run)
+    shown = [one for one in run.summary.criteria if one.name in names]
     left = 0.3 + 0.075 * max(len(one.name) for one in shown)
     figure = new_figure(left + 4.2, 0.75 + LINE * len(shown))
     axes = placed_axes(figure, left, 0.55, 0.15, 0.15)
@@ -126,8 +143,9 @@ def draw_means(run: BoardRun, theme: Theme) -> Drawing:
     axes.tick_params(length=0)
     axes.grid(axis="x")
     axes.set_xlabel("test accuracy, %")
-    best = max(shown, key=lambda one: one.mean)
-    return Drawing(figure, f"Mean test accuracy of {len(shown)} criteria; {best.name} has the highest mean.")
+    best = max(run.summary.criteria, key=lambda one: one.mean)
+    of = "" if len(shown) == len(run.summary.criteria) else f" of {len(run.summary.criteria)}"
+    return Drawing(figure, f"Mean test accuracy of {len(shown)}{of} criteria; {best.name} has the highest mean.")
 
 
 @BOARD_FIGURES.register(
@@ -203,16 +221,14 @@ def _label(axes: Axes, run: BoardRun, ends: dict[str, float], theme: Theme) -> N
     "agreement",
     lambda run: run.summary.agreement,
     title="How far the criteria agree on {}",
-    caption="Spearman's ρ between the ranks of the filters of the unpruned network, mean over the groups: 1 same "
-    "order, 0 unrelated, below 0 opposed. The tree joins criteria by average linkage of 1 − ρ.",
+    caption=lambda run, network: agreement_caption(run.summary.agreement[network]),
 )
 def draw_network_agreement(run: BoardRun, network: str, theme: Theme) -> Drawing:
     """Draw how far what is compared on a network agrees."""
     agreement = run.summary.agreement[network]
     if len(agreement.criteria) < 2:
         raise NotDrawn("Agreement needs at least two criteria.")
-    draw = draw_compact_agreement if len(agreement.criteria) > MOST_NUMBERED else draw_mean_agreement
-    return draw(agreement, theme)
+    return draw_mean_agreement(agreement, theme)
 
 
 def _colour(run: BoardRun, name: str, theme: Theme) -> str:

@@ -11,7 +11,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.registry import FigureSet
-from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes
+from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
 from blendsearch.results.records.curves import Curve
 from blendsearch.results.runs import CurvesRun
 from blendsearch.results.words import cost_name, plural
@@ -24,16 +24,37 @@ CURVES_FIGURES: FigureSet[CurvesRun] = FigureSet()
 """The figures of a scarce-data run."""
 
 
+def _curves_caption(run: CurvesRun) -> str:
+    curves = run.summary.curves
+    both = len(run.highlighted(run.summary.samples_per_class[0])) > 1
+    colours = (
+        "Blue: relevance criteria; orange: the best of the others; grey: the rest"
+        if both
+        else "In colour: the best by area; grey: the rest"
+    )
+    unmoved = ", dashed where a criterion looks at no image and so stays the same in every panel"
+    dashed = unmoved if any(curve.samples is None for curve in curves) and _panels(run)[1:] else ""
+    bold = "Bold lines are the best of each side by area; their" if both else "Its"
+    bands = (
+        f" {bold} bands reach from the lowest to the highest draw." if any(curve.samples for curve in curves) else ""
+    )
+    return f"Lines are means over the draws. {colours}{dashed}.{bands}"
+
+
+def _panels(run: CurvesRun) -> list[int]:
+    """Return the numbers of images that have a panel: one where no criterion looks at images."""
+    counts = run.summary.samples_per_class
+    return counts if any(curve.samples for curve in run.summary.curves) else counts[:1]
+
+
 @CURVES_FIGURES.register(
     "curves",
     title="Accuracy against the share removed",
-    caption="Lines are means over the draws. Blue: relevance criteria; orange: the best of the others; grey: the rest, "
-    "dashed where a criterion looks at no image and so stays the same in every panel. Bold lines are the best of each "
-    "side by area; their bands reach from the lowest to the highest draw.",
+    caption=_curves_caption,
 )
 def draw_curves(run: CurvesRun, theme: Theme) -> Drawing:
     """Draw one panel a number of images: a line a criterion, a band for the best relevance criterion and its rival."""
-    counts = run.summary.samples_per_class
+    counts = _panels(run)
     columns = min(2, len(counts))
     rows = math.ceil(len(counts) / columns)
     width, height = 5.6, 3.7
@@ -59,6 +80,10 @@ def _areas_caption(run: CurvesRun) -> str:
 def draw_areas(run: CurvesRun, theme: Theme) -> Drawing:
     """Draw each criterion's mean accuracy over the shares against the number of images, with the draws' range."""
     counts = run.summary.samples_per_class
+    if len(counts) < 2:
+        raise NotDrawn("More images than one number of them were not tried.")
+    if not any(curve.samples for curve in run.summary.curves):
+        raise NotDrawn("No criterion of this run looks at images, so their number changes nothing.")
     names = list(dict.fromkeys(curve.criterion for curve in run.summary.curves))
     figure = new_figure(6.9, max(4.2, 0.9 + min(len(names), MOST_LABELS) * LABEL_GAP / 72))
     axes = placed_axes(figure, 0.55, 0.6, ROOM, 0.42)
@@ -101,7 +126,8 @@ def _draw_panel(axes: Axes, run: CurvesRun, samples: int, theme: Theme) -> None:
     axes.tick_params(length=0, labelcolor=theme.muted)
     axes.grid(axis="y")
     axes.set_xlabel(f"{cost_name(summary.budget.kind)} removed, %")
-    axes.set_title(f"{plural(samples, 'image')} per class", fontweight="bold")
+    looked = any(curve.samples for curve in curves)
+    axes.set_title(f"{plural(samples, 'image')} per class" if looked else "no images needed", fontweight="bold")
     axes.text(
         1, 1, "test accuracy, %", transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color=theme.muted
     )

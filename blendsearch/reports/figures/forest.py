@@ -34,7 +34,8 @@ def forest(bars: Sequence[Bar], subject: str, theme: Theme) -> Figure:
     """Draw subject - bar in percentage points, the first bar on top: mean, 95 % interval, one dot a seed."""
     labels = 0.3 + 0.08 * max(len(bar.name) for bar in bars)
     figure = new_figure(6.4, 1.15 + 0.26 * len(bars))
-    axes = placed_axes(figure, labels, 0.55, 1.65, 0.35)
+    numbers = 0.15 + 0.068 * max(len(_numbers(bar)) for bar in bars)
+    axes = placed_axes(figure, labels, 0.55, max(numbers, 1.0), 0.35)
     axes.axvline(0, color=theme.ink, linewidth=1.1, zorder=1)
     for row, bar in enumerate(bars):
         _draw_bar(axes, row, bar, theme)
@@ -68,22 +69,24 @@ def _draw_bar(axes: Axes, row: int, bar: Bar, theme: Theme) -> None:
         linewidth=0,
         zorder=2,
     )
-    numbers = points(bar.mean)
     if bar.interval is not None:
         axes.plot([100 * end for end in bar.interval], [row, row], color=colour, linewidth=1.8, zorder=3)
-        numbers += f"  {interval(bar.interval)}"
     axes.scatter(100 * bar.mean, row, marker=MARKERS[bar.kind], s=38, color=colour, zorder=4)
     across = axes.get_yaxis_transform()
     axes.text(
         1.03,
         row,
-        numbers,
+        _numbers(bar),
         transform=across,
         va="center",
         fontsize=8,
         color=colour,
         fontweight="normal" if bar.kind == "other" else "bold",
     )
+
+
+def _numbers(bar: Bar) -> str:
+    return f"{points(bar.mean)}  {interval(bar.interval)}".rstrip()
 
 
 def _colour(kind: Kind, theme: Theme) -> str:

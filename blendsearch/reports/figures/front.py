@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
+from blendsearch.reports.after import After, after_pruning
 from blendsearch.reports.figures.registry import SEARCH_FIGURES
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure
 from blendsearch.results.records.search import FrontPoint, FrontRecord, FrontSide
@@ -25,12 +26,13 @@ APART = 4.0
 def _caption(run: SearchRun) -> str:
     assert run.front is not None
     costs = " and ".join(cost_name(kind) for kind in run.front.costs)
+    after = after_pruning(run.space)
     return (
         f"The search looked for a high proxy and few {costs} at once: {len(run.front.trials)} trials, "
         f"{len(run.front.front)} of them on the front, which no other trial beats in one without losing in another. "
-        "Points of it, spread evenly over the cost, were retrained (◆), and beside each the criterion that the proxy "
-        "puts first at the same budget (■), on the same terms; bars reach one standard deviation over seeds to each "
-        "side, and the two are drawn a little apart. The original network reaches "
+        f"Points of it, spread evenly over the cost, were {after.done} (◆), and beside each the criterion that the "
+        "proxy puts first at the same budget (■), on the same terms; bars reach one standard deviation over seeds to "
+        "each side, and the two are drawn a little apart. The original network reaches "
         f"{percent(run.summary.unpruned.test_accuracy)}. Trials far below the front are outside the right picture."
     )
 
@@ -43,7 +45,7 @@ def draw_front(run: SearchRun, theme: Theme) -> Drawing:
     points, front = run.summary.front, run.front
     if front is None or not points:
         raise NotDrawn("records/front.json is not there: the search had one objective.")
-    rows = len(front.costs)
+    rows, after = len(front.costs), after_pruning(run.space)
     figure = new_figure(WIDTH, HEIGHT * rows)
     for row, kind in enumerate(front.costs):
         bottom = (0.6 + HEIGHT * (rows - 1 - row)) / (HEIGHT * rows)
@@ -52,7 +54,7 @@ def draw_front(run: SearchRun, theme: Theme) -> Drawing:
         right = figure.add_axes((0.555, bottom, 0.425, height))
         _draw_accuracies(left, points, kind, theme)
         _draw_proxies(right, points, front, row, kind, theme)
-        for axes, title in ((left, "test accuracy after retraining, %"), (right, "proxy before retraining")):
+        for axes, title in ((left, f"test accuracy {after.when}, %"), (right, _proxy_title(after))):
             axes.set_title(title, color=theme.muted, fontsize=9)
             axes.set_xlabel(f"{cost_name(kind)} kept, %")
             axes.grid()
@@ -61,9 +63,13 @@ def draw_front(run: SearchRun, theme: Theme) -> Drawing:
     ahead = sum(point.difference is not None and point.difference > 0 for point in points)
     return Drawing(
         figure,
-        f"{len(points)} points of the front after retraining; at {ahead} of them the blend is above the criterion that "
+        f"{len(points)} points of the front {after.when}; at {ahead} of them the blend is above the criterion that "
         "the proxy puts first at the same budget.",
     )
+
+
+def _proxy_title(after: After) -> str:
+    return "proxy before retraining" if after.retrained else "proxy"
 
 
 def _draw_accuracies(axes: Axes, points: Sequence[FrontPoint], kind: str, theme: Theme) -> None:
@@ -136,7 +142,7 @@ def _draw_proxies(
     )  # fmt: skip
     for side, marker, size, label in (
         ([point.criterion for point in points], "s", 40, "first criterion"),
-        (list(points), "D", 42, "retrained blend"),
+        (list(points), "D", 42, "blend at a point"),
     ):
         places = [
             (100 * share, one.proxy)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from blendsearch.reports.after import After, after_pruning
 from blendsearch.reports.figures.forest import Bar, forest
 from blendsearch.reports.figures.labels import place
 from blendsearch.reports.figures.registry import SEARCH_FIGURES
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
-from blendsearch.results.outcomes import Result, differences, results
+from blendsearch.reports.selection import SELECTED, named_contenders, select
+from blendsearch.results.outcomes import PairedDifference, Result, differences, results
 from blendsearch.results.records.common import Bounds
 from blendsearch.results.records.retraining import BLEND
 from blendsearch.results.runs import SearchRun
@@ -22,15 +25,26 @@ STAGES = ("train", "statistics", "search", "retrain")
 
 
 def _differences_caption(run: SearchRun) -> str:
-    seeds = min((len(difference.single) for difference in differences(run)), default=0)
-    words = "Differences in test accuracy between networks retrained with the same seed."
-    if seeds > 1:
-        return (
-            f"{words} Large marks are means, small dots single seeds, lines 95 % intervals of the mean"
-            f"{_basis(run)}; they are not corrected for the number of comparisons. An interval that holds 0 shows no "
-            "difference."
+    found = differences(run)
+    seeds = min((len(difference.single) for difference in found), default=0)
+    words = f"Differences in test accuracy between networks {after_pruning(run.space).done} with the same seed."
+    if any(difference.interval is not None for difference in found):
+        marks = "Large marks are means, small dots single seeds, lines" if seeds > 1 else "There is one seed; lines are"
+        words += (
+            f" {marks} 95 % intervals{' of the mean' if seeds > 1 else ''}{_basis(run)}; they are not corrected for "
+            "the number of comparisons. An interval that holds 0 shows no difference."
         )
-    return f"{words} There is one seed, so there are no intervals, and the order may be chance." if seeds else words
+    elif seeds == 1:
+        words += " There is one seed, so there are no intervals, and the order may be chance."
+    elif seeds:
+        words += " Nothing varies, so there are no intervals."
+    return words if len(_shown(run, found)) == len(found) else f"{words} {SELECTED}"
+
+
+def _shown(run: SearchRun, found: Sequence[PairedDifference]) -> list[PairedDifference]:
+    """Return the differences that are drawn: all of a few, otherwise those that the table shows at first."""
+    names = select([one.name for one in found], named_contenders(run.summary))
+    return [one for one in found if one.name in names]
 
 
 def _basis(run: SearchRun) -> str:
@@ -48,7 +62,7 @@ def draw_differences(run: SearchRun, theme: Theme) -> Drawing:
     best = run.summary.comparison.best_criterion
     bars = [
         Bar(item.name, item.mean, item.interval, "best" if item.name == best else "other", item.single)
-        for item in found
+        for item in _shown(run, found)
     ]
     figure = forest(bars, "blend", theme)
     ahead = sum(difference.mean > 0 for difference in found)
@@ -59,14 +73,15 @@ def _fidelity_caption(run: SearchRun) -> str:
     fidelity = run.summary.fidelity
     if fidelity is None or fidelity.tau is None:
         return "Kendall's tau is not known."
+    after = after_pruning(run.space)
     bounds = fidelity.interval
     range_ = f" (95 % bootstrap interval {decimal_range(bounds)})" if bounds else ""
     return Markup("<b>Kendall's tau {}</b>{} over {} candidates. {}").format(
-        decimal(fidelity.tau), range_, fidelity.candidates, _reading(bounds)
+        decimal(fidelity.tau), range_, fidelity.candidates, _reading(bounds, after)
     )
 
 
-def _reading(bounds: Bounds | None) -> str:
+def _reading(bounds: Bounds | None, after: After) -> str:
     """Say in words what the data show about the proxy."""
     if bounds is None:
         return "There is no interval, so how sure this is remains open."
@@ -74,7 +89,8 @@ def _reading(bounds: Bounds | None) -> str:
         return "The interval lies above 0: on these candidates a higher proxy went with a higher accuracy."
     if bounds[1] < 0:
         return "The interval lies below 0: on these candidates the proxy misled the search."
-    return "The interval holds 0: these candidates do not show that the proxy orders them as retraining does."
+    truth = "retraining" if after.retrained else "the test set"
+    return f"The interval holds 0: these candidates do not show that the proxy orders them as {truth} does."
 
 
 @SEARCH_FIGURES.register("fidelity", title="Does the proxy tell the truth?", caption=_fidelity_caption)
@@ -94,8 +110,9 @@ def draw_fidelity(run: SearchRun, theme: Theme) -> Drawing:
     axes.grid()
     axes.tick_params(length=0, labelcolor=theme.muted)
     axes.set_xlabel("proxy")
-    axes.set_title("test accuracy after retraining, %", color=theme.muted, fontsize=9)
-    _label_candidates(axes, shown, best, theme)
+    axes.set_title(f"test accuracy {after_pruning(run.space).when}, %", color=theme.muted, fontsize=9)
+    names = select([item.name for item in shown], named_contenders(run.summary))
+    _label_candidates(axes, shown, names, best, theme)
     fidelity = run.summary.fidelity
     known = "not known" if fidelity is None or fidelity.tau is None else f"{fidelity.tau:.2f}"
     return Drawing(figure, f"Test accuracy against proxy for {len(shown)} candidates; Kendall's tau {known}.")
@@ -105,6 +122,8 @@ def draw_fidelity(run: SearchRun, theme: Theme) -> Drawing:
 def draw_learning(run: SearchRun, theme: Theme) -> Drawing:
     """Draw the training loss of the retraining by epoch, mean over seeds."""
     shown = [item for item in results(run) if len(item.losses) > 1]
+    if not shown and not after_pruning(run.space).retrained:
+        raise NotDrawn("Nothing was retrained (retraining.epochs is 0).")
     if not shown:
         raise NotDrawn("records/retrained.json holds no losses over at least two epochs.")
     best = run.summary.comparison.best_criterion
@@ -173,9 +192,9 @@ def _draw_candidate(axes: Axes, item: Result, best: str, theme: Theme) -> None:
     axes.scatter(x, y, marker=marker, s=size, color=colour, zorder=3)
 
 
-def _label_candidates(axes: Axes, shown: list[Result], best: str, theme: Theme) -> None:
-    """Write names beside the points, blend and best criterion first, leaving out those without free room."""
-    first = sorted(shown, key=lambda item: (not item.is_blend, item.name != best))
+def _label_candidates(axes: Axes, shown: list[Result], names: Sequence[str], best: str, theme: Theme) -> None:
+    """Write names beside the points that have one, blend and best criterion first, where there is free room."""
+    first = sorted(shown, key=lambda item: (not item.is_blend, item.name != best, item.name not in names))
     axes.autoscale_view()
     scale = 72 / axes.figure.dpi
     anchors = [tuple(scale * axes.transData.transform(_point(item))) for item in first]
@@ -185,7 +204,7 @@ def _label_candidates(axes: Axes, shown: list[Result], best: str, theme: Theme) 
     left, bottom, right, top = (scale * side for side in frame.extents)
     boxes = place(anchors, sizes, (left, bottom, right, top))
     for item, anchor, box in zip(first, anchors, boxes, strict=True):
-        if box is None:
+        if box is None or item.name not in names:
             continue
         colour = theme.blend if item.is_blend else theme.best if item.name == best else theme.ink
         offset = (box[0] - anchor[0], (box[1] + box[3]) / 2 - anchor[1])

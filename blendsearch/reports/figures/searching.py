@@ -7,9 +7,11 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.axes import Axes
 
+from blendsearch.reports.after import after_pruning
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.registry import SEARCH_FIGURES
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, new_figure, placed_axes, text_on
+from blendsearch.reports.selection import named_contenders, select
 from blendsearch.results.records.retraining import BLEND
 from blendsearch.results.records.search import BlendWeights, Generation, GroupRecord
 from blendsearch.results.runs import SearchRun
@@ -17,10 +19,12 @@ from blendsearch.results.words import DROP_LOSS, part_name
 
 
 def _evolution_caption(run: SearchRun) -> str:
+    after = after_pruning(run.space)
+    holds = "after retraining" if after.retrained else "on the test set"
     finals = "" if run.finals is None else " (the finals may choose another of its best)"
     return (
         "The base criteria are in the first generation, so the search cannot end below the best of them on its own "
-        f"proxy{finals}; whether that holds after retraining is the table's matter."
+        f"proxy{finals}; whether that holds {holds} is the table's matter."
     )
 
 
@@ -31,7 +35,8 @@ def draw_evolution(run: SearchRun, theme: Theme) -> Drawing:
     if not steps:
         raise NotDrawn("records/evolution.json is not there or empty.")
     bases, best = _base_proxies(run), run.summary.comparison.best_criterion
-    figure = new_figure(6.4, max(4.2, 1.2 + 0.17 * len(bases)))
+    names = select(sorted(bases, key=lambda name: -bases[name]), named_contenders(run.summary))
+    figure = new_figure(6.4, max(4.2, 1.2 + 0.17 * len(names)))
     axes = placed_axes(figure, 0.62, 0.55, 1.55, 0.3)
     _draw_bases(axes, bases, best, theme)
     _draw_progress(axes, steps, theme)
@@ -39,7 +44,7 @@ def draw_evolution(run: SearchRun, theme: Theme) -> Drawing:
     axes.set_ylim(*_limits(steps, list(bases.values())))
     axes.set_xlabel("evaluations of the proxy")
     axes.set_title(f"proxy ({part_name(run.summary.proxy)})", color=theme.muted, fontsize=9)
-    _label_bases(axes, bases, best, theme)
+    _label_bases(axes, {name: bases[name] for name in names}, best, theme)
     axes.legend(loc="lower right", frameon=False, fontsize=8.5, labelcolor=theme.ink)
     first, last = steps[0].best_so_far, steps[-1].best_so_far
     return Drawing(figure, f"Best proxy so far rises from {first:.3f} to {last:.3f} in {len(steps)} generations.")

@@ -27,7 +27,7 @@ def draw_side_by_side(rows: Sequence[CampaignRow], theme: Theme) -> Drawing:
     axes.grid(axis="x")
     axes.margins(x=0.08)
     axes.spines["bottom"].set_visible(False)
-    axes.set_xlabel("test accuracy after retraining, %")
+    axes.set_xlabel(f"test accuracy{' after retraining' if all(row.retrained for row in rows) else ''}, %")
     marks = [("blend", "D", theme.blend), ("best criterion", "o", theme.best)]
     if any(row.random_search is not None for row in rows):
         marks.append(("random search", "x", theme.muted))

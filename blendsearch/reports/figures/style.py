@@ -42,7 +42,7 @@ class Theme:
         return LinearSegmentedColormap.from_list("sequential", [self.paper, self.blend])
 
 
-LIGHT = Theme("#ffffff", "#1b2328", "#5a666e", "#d3dade", "#e8ecef", "#0067a6", "#c65102")
+LIGHT = Theme("#ffffff", "#1b2328", "#5a666e", "#d3dade", "#e8ecef", "#0067a6", "#bb4c00")
 DARK = Theme("#1b2126", "#e6eaec", "#a3aeb5", "#3b464d", "#2b343a", "#62b6ee", "#f0a03c")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blendsearch.reports.markdown.tables import format_table
 from blendsearch.results.records.leaderboard import Column, ColumnResult, LeaderboardSummary, Standing
-from blendsearch.results.words import in_percent, percent, percent_range, plain_points
+from blendsearch.results.words import in_percent, percent, percent_range, plain_points, plural
 
 
 def format_leaderboard(summary: LeaderboardSummary) -> str:
@@ -14,10 +14,10 @@ def format_leaderboard(summary: LeaderboardSummary) -> str:
         "",
         summary.sentence,
         "",
-        f"Test accuracy in % after equal retraining, mean over {len(summary.columns)} columns and {summary.seeds} "
-        "seeds, with the 95 % interval over seeds; rank 1 is the best; wins, ties and losses over all rivals and "
-        "blocks; scoring time is that of the criterion alone. From leaderboard.json; one line a retraining in "
-        "leaderboard.csv.",
+        f"Test accuracy in % on equal terms, mean over {plural(len(summary.columns), 'column')} and "
+        f"{plural(summary.seeds, 'seed')}, with the 95 % interval over seeds; rank 1 is the best; wins, ties and "
+        "losses over all rivals and blocks; scoring time is that of the criterion alone. From leaderboard.json; one line "
+        "a network in leaderboard.csv.",
         "",
         *format_table(
             ["", "criterion", "rank", "test accuracy", "95 % interval", "against unpruned", "w / t / l", "scoring, s"],

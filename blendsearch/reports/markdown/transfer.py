@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blendsearch.reports.markdown.tables import format_table
-from blendsearch.reports.pages.transfer_words import tell_allocations, tell_origin, tell_rule
+from blendsearch.reports.pages.transfer_words import after_all, tell_allocations, tell_origin, tell_rule
 from blendsearch.results.records.common import Difference
 from blendsearch.results.records.search import Outcome
 from blendsearch.results.records.transfer import SpaceRecord, TransferSummary
@@ -75,9 +75,9 @@ def format_transfer(summary: TransferSummary) -> str:
     lines = [
         "# A blend found here, applied there",
         "",
-        f"{tell_origin(summary.blend.file, summary.blend.found_on)} Test accuracy in % after equal retraining, mean ± "
-        "standard deviation over the seeds; differences are the transferred blend minus the other in points, paired "
-        "over the seeds, with the 95 % interval. The best criterion is chosen by the very numbers compared, which "
+        f"{tell_origin(summary.blend.file, summary.blend.found_on)} Test accuracy in % "
+        f"{after_all(summary.spaces).equal}, mean ± standard deviation over the seeds; differences are the "
+        "transferred blend minus the other in points, paired over the seeds, with the 95 % interval. The best criterion is chosen by the very numbers compared, which "
         "favours it. From transfer.json; one line a space in transfer.csv.",
         "",
         *format_table(COLUMNS, [_space_cells(row) for row in summary.spaces]),

@@ -6,20 +6,21 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from blendsearch.reports.after import RETRAINED, After, after_pruning
 from blendsearch.reports.figures.audit import AUDIT_FIGURES
 from blendsearch.reports.page import Page
 from blendsearch.reports.pages.parts import KeyNumber, list_sources
 from blendsearch.reports.repeat_command import place_commands
 from blendsearch.results.records.audit import AuditSummary, ProxyRecord
 from blendsearch.results.runs import AuditRun, read_audit_run
-from blendsearch.results.words import budget_words, decimal, decimal_range, duration, in_percent, percent
+from blendsearch.results.words import budget_words, decimal, decimal_range, duration, in_percent, percent, plural
 
 SOURCES = {
     "summary.json": "every number of this page",
     "space.yaml": "every setting of the run, resolved",
     "records/plans.json": "the plans: which filters each keeps",
     "records/estimates": "one file a proxy: value, seconds and image passes for each plan",
-    "records/retrained": "one file a retraining",
+    "records/retrained": "one file a plan and seed: what its network came to",
     "events.jsonl": "what happened when",
 }
 
@@ -42,16 +43,18 @@ class ProxyRow:
 def tell_audit(run: AuditRun) -> dict[str, Any]:
     """Return the template's words for a run."""
     summary = run.summary
+    after = after_pruning(run.space)
     kinds = Counter(plan.kind for plan in summary.plans)
     return {
         "summary": summary,
-        "sentence": sentence(summary),
-        "numbers": _numbers(summary),
+        "after": after,
+        "sentence": sentence(summary, after),
+        "numbers": _numbers(summary, after),
         "rows": [_row(name, proxy, first=place == 0) for place, (name, proxy) in enumerate(summary.ranked)],
         "budget": budget_words(summary.budget.kind, summary.budget.ratio),
         "kinds": ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
         "plans": sorted(summary.plans, key=lambda plan: -plan.test_accuracy),
-        "seeds": len(summary.plans[0].seeds),
+        "seeds": plural(len(summary.plans[0].seeds), "seed"),
         "sources": list_sources(run.folder, SOURCES),
         "seconds": duration(summary.seconds.get("total")),
         "space_text": run.space_text,
@@ -59,27 +62,32 @@ def tell_audit(run: AuditRun) -> dict[str, Any]:
     }
 
 
-def sentence(summary: AuditSummary) -> str:
-    """Say which proxy orders the plans best, how well against what noise allows, and at what cost."""
+def sentence(summary: AuditSummary, after: After = RETRAINED) -> str:
+    """Say which proxy orders the plans best, and where they were retrained how well against what noise allows."""
     ranked = summary.ranked
     name, best = ranked[0]
     if best.tau is None:
         return "No proxy orders these plans."
+    words = f"Of {len(ranked)} proxies {name} orders the plans best: Kendall's tau {decimal(best.tau)}"
+    if not after.retrained:
+        return f"{words} with their accuracy {after.when}."
     ceiling = summary.ceiling.tau if summary.ceiling else None
     allowed = "" if ceiling is None else f"; two retrainings of the same plans agree by {decimal(ceiling)}"
     cost = "" if best.cost is None else f" at {percent(best.cost, 1)} of a retraining's cost"
-    return f"Of {len(ranked)} proxies {name} orders the plans best: Kendall's tau {decimal(best.tau)}{cost}{allowed}."
+    return f"{words}{cost}{allowed}."
 
 
-def _numbers(summary: AuditSummary) -> list[KeyNumber]:
+def _numbers(summary: AuditSummary, after: After) -> list[KeyNumber]:
     tests = [plan.test_accuracy for plan in summary.plans]
     ceiling = summary.ceiling.tau if summary.ceiling else None
-    return [
+    numbers = [
         KeyNumber("Not pruned", percent(summary.unpruned.search_accuracy), "on the search split"),
-        KeyNumber("Noise ceiling", decimal(ceiling), "tau between two seeds"),
-        KeyNumber("Plans", str(len(tests)), f"{percent(min(tests))} to {percent(max(tests))} after retraining"),
-        KeyNumber("One retraining", duration(summary.retraining_seconds), "mean"),
+        KeyNumber("Plans", str(len(tests)), f"{percent(min(tests))} to {percent(max(tests))} {after.when}"),
     ]
+    if not after.retrained:
+        return numbers
+    noise = [] if ceiling is None else [KeyNumber("Noise ceiling", decimal(ceiling), "tau between two seeds")]
+    return [*numbers, *noise, KeyNumber("One retraining", duration(summary.retraining_seconds), "mean")]
 
 
 def _row(name: str, proxy: ProxyRecord, *, first: bool) -> ProxyRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from blendsearch.errors import RunError
@@ -23,12 +24,9 @@ from blendsearch.results.words import (
     points_and_interval,
 )
 
-FIGURE = PageFigure(
-    name="side_by_side",
-    title="After retraining",
-    caption="◆ the blend, mean over seeds (each seed a small dot below), ● the best criterion, × the best of a random "
-    "search of equal cost.",
-    draw=draw_side_by_side,
+CAPTION = (
+    "◆ the blend, mean over seeds (each seed a small dot below), ● the best criterion, × the best of a random search "
+    "of equal cost."
 )
 
 
@@ -41,7 +39,8 @@ def build_compare_page(record: CampaignsRecord, page: Path) -> Path:
         "pairs": [_tell_pair(pair) for pair in record.pairs],
         "unequal": record.unequal,
     }
-    text = fill("compare.html.j2", draw_all([FIGURE], record.rows), words)
+    figure = PageFigure(name="side_by_side", title=_tell_stage(record.rows), caption=CAPTION, draw=draw_side_by_side)
+    text = fill("compare.html.j2", draw_all([figure], record.rows), words)
     try:
         with atomic(page) as part:
             part.write_text(text, encoding="utf-8")
@@ -50,11 +49,18 @@ def build_compare_page(record: CampaignsRecord, page: Path) -> Path:
     return page
 
 
+def _tell_stage(rows: Sequence[CampaignRow]) -> str:
+    """Say of what the accuracies are; where campaigns differ in that, the table of settings tells which."""
+    stages = {row.retrained for row in rows}
+    return "Test accuracy" if len(stages) > 1 else "After retraining" if stages.pop() else "Without retraining"
+
+
 def _tell_row(row: CampaignRow) -> dict[str, str]:
     return {
         "label": row.label,
         "folder": row.folder,
-        "setting": f"{row.model} on {row.data}, {budget_words(row.budget.kind, row.budget.ratio)}",
+        "setting": f"{row.model} on {row.data}, {budget_words(row.budget.kind, row.budget.ratio)}"
+        + ("" if row.retrained else ", not retrained"),
         "search": f"{row.allocation}, by {row.proxy}, {row.search}, {row.trials} trials",
         "unpruned": percent(row.unpruned),
         "blend": percent_and_deviation(row.blend, row.std),

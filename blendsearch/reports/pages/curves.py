@@ -9,6 +9,7 @@ from blendsearch.reports.figures.curves import CURVES_FIGURES
 from blendsearch.reports.page import Page
 from blendsearch.reports.pages.parts import KeyNumber, list_sources, model_of
 from blendsearch.reports.repeat_command import place_commands
+from blendsearch.reports.selection import fold_of, select
 from blendsearch.results.records.curves import Curve, FamilyComparison, FamilyRecord
 from blendsearch.results.runs import CurvesRun, read_curves_run
 from blendsearch.results.words import (
@@ -36,11 +37,16 @@ VERDICTS = {"ahead": "relevance ahead", "behind": "relevance behind", "open": "n
 
 @dataclass(frozen=True)
 class AreaRow:
-    """A criterion's line of the table: its area at each number of images, as text with the draws' range."""
+    """A criterion's line of the table: its area at each number of images, as text with the draws' range.
 
+    rest: hidden while the table is folded.
+    """
+
+    place: int
     criterion: str
     evidence: str
     kind: str
+    rest: bool
     areas: list[tuple[str, str]]
 
 
@@ -60,7 +66,7 @@ class ComparedRow:
 def tell_curves(run: CurvesRun) -> dict[str, Any]:
     """Return the template's words for a run."""
     summary = run.summary
-    names = {curve.criterion for curve in summary.curves}
+    names, rows = {curve.criterion for curve in summary.curves}, area_rows(run)
     return {
         "summary": summary,
         "model": model_of(run.space),
@@ -70,8 +76,10 @@ def tell_curves(run: CurvesRun) -> dict[str, Any]:
         "criteria": len(names - set(summary.blends)),
         "blends": plural(len(summary.blends), "found blend") if summary.blends else "",
         "numbers": key_numbers(run),
-        "rows": area_rows(run),
-        "compared": [_compared(n, summary.comparison.by_samples[str(n)]) for n in summary.samples_per_class],
+        "rows": rows,
+        "ranges": any(range_ for row in rows for _, range_ in row.areas),
+        "more": fold_of(len(rows), sum(not row.rest for row in rows), "criteria", "the best of relevance"),
+        "compared": compared_rows(run),
         "families": family_rows(run),
         "sources": list_sources(run.folder, SOURCES | (SOURCES_OF_BLENDS if summary.blends else {})),
         "seconds": duration(summary.seconds.get("total")),
@@ -98,15 +106,27 @@ def _number(samples: int, run: CurvesRun) -> KeyNumber:
 
 def area_rows(run: CurvesRun) -> list[AreaRow]:
     """Return the table of areas, best mean over the numbers of images first."""
+    by_criterion = run.summary.curves_by_criterion()
+    marked = {name for samples in run.summary.samples_per_class for name in run.highlighted(samples)}
+    shown = select(list(by_criterion), {*marked, *run.summary.blends})
     return [
         AreaRow(
+            place=place,
             criterion=name,
+            rest=name not in shown,
             evidence=curves[0].evidence,
             kind="blend" if curves[0].is_relevance else "criterion",
             areas=[(in_percent(curve.area, 1), _range(curve)) for curve in curves],
         )
-        for name, curves in run.summary.curves_by_criterion().items()
+        for place, (name, curves) in enumerate(by_criterion.items(), start=1)
     ]
+
+
+def compared_rows(run: CurvesRun) -> list[ComparedRow]:
+    """Return relevance against the rest at each number of images; nothing where one side has no criterion."""
+    by_samples = run.summary.comparison.by_samples
+    rows = [(samples, by_samples[str(samples)]) for samples in run.summary.samples_per_class]
+    return [_compared(samples, compared) for samples, compared in rows if compared.difference is not None]
 
 
 def family_rows(run: CurvesRun) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from blendsearch.reports.figures.board import BOARD_FIGURES
+from blendsearch.reports.after import After, after_pruning, title
+from blendsearch.reports.figures.board import BOARD_FIGURES, shown_on
 from blendsearch.reports.page import Page
+from blendsearch.reports.pages.families_table import families_table
 from blendsearch.reports.pages.parts import KeyNumber, list_sources
 from blendsearch.reports.repeat_command import place_commands
+from blendsearch.reports.selection import fold_of
 from blendsearch.results.records.leaderboard import Column, ColumnResult, Standing
 from blendsearch.results.runs import BoardRun, read_board_run
 from blendsearch.results.words import (
@@ -24,23 +27,26 @@ from blendsearch.results.words import (
     points,
 )
 
-SOURCES = {
-    "leaderboard.json": "every rank, mean, interval, test, win and agreement of this page",
-    "leaderboard.csv": "one line a retraining, numbers in full, with the name of its file",
-    "leaderboard.md": "the tables as text",
-    "board.yaml": "every setting of the board, resolved",
-    "cells": "one file a retraining, named by a digest of what determines it: accuracies, losses, filters kept",
-    "networks": "the unpruned networks: weights, accuracies, scores of each criterion and what they took",
-    "events.jsonl": "what happened when",
-}
+
+def _sources(after: After) -> dict[str, str]:
+    return {
+        "leaderboard.json": "every rank, mean, interval, test, win and agreement of this page",
+        "leaderboard.csv": f"one line a {after.one}, numbers in full, with the name of its file",
+        "leaderboard.md": "the tables as text",
+        "board.yaml": "every setting of the board, resolved",
+        "cells": f"one file a {after.one}, named by a digest of what determines it: accuracies, losses, filters kept",
+        "networks": "the unpruned networks: weights, accuracies, scores of each criterion and what they took",
+        "events.jsonl": "what happened when",
+    }
 
 
 @dataclass(frozen=True)
 class StandingRow:
-    """A line of the ranking: texts, and beside each the number it is sorted by."""
+    """A line of the ranking: texts, and beside each the number it is sorted by; rest: hidden while it is folded."""
 
     name: str
     css: str
+    rest: bool
     cells: list[tuple[str, float | str]]
 
 
@@ -58,16 +64,21 @@ class ResultRow:
 def tell_leaderboard(run: BoardRun) -> dict[str, Any]:
     """Return the template's words for a run."""
     summary, found = run.summary, choices(run.summary.columns)
+    shown = shown_on(run)
+    after = after_pruning(run.board)
     return {
         "summary": summary,
         "numbers": key_numbers(run),
+        "after": after,
         "standings": [standing_row(run, place, one) for place, one in enumerate(summary.criteria, start=1)],
+        "more": fold_of(len(summary.criteria), len(shown), "places", "blends" if run.blends else ""),
         "results": [row for column in summary.columns for row in result_rows(run, column)],
         "filters": {what: values for what, values in found.items() if len(values) > 1},
         "constant": [f"{what} {values[0]}" for what, values in found.items() if len(values) == 1],
         "wins": wins_rows(run),
+        "kin": {name: families_table(agreement) for name, agreement in summary.agreement.items()},
         "left_out": [(network.name, network.left_out) for network in summary.networks if network.left_out],
-        "sources": list_sources(run.folder, SOURCES),
+        "sources": list_sources(run.folder, _sources(after)),
         "seconds": duration(summary.seconds.get("total")),
         "board_text": run.board_text,
         "place": place_commands([run.board]),
@@ -78,7 +89,8 @@ def key_numbers(run: BoardRun) -> list[KeyNumber]:
     """Return the numbers at the head of the page: how much was compared, and the unpruned networks."""
     summary = run.summary
     size = f"{len(summary.columns)} columns × {plural(summary.seeds, 'seed')}"
-    first = KeyNumber("Retrainings", f"{summary.cells:,}", f"{len(summary.criteria)} criteria, {size}")
+    what = title(after_pruning(run.board).several)
+    first = KeyNumber(what, f"{summary.cells:,}", f"{len(summary.criteria)} criteria, {size}")
     networks = [
         KeyNumber(
             f"{network.name}, not pruned",
@@ -97,6 +109,7 @@ def standing_row(run: BoardRun, place: int, one: Standing) -> StandingRow:
     return StandingRow(
         one.name,
         _css(run, one.name),
+        one.name not in shown_on(run),
         [
             (str(place) if ranked else DASH, place),
             (one.name, one.name),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from blendsearch.reports.after import after_pruning
 from blendsearch.reports.figures import SEARCH_FIGURES
 from blendsearch.reports.page import Page
+from blendsearch.reports.pages.families_table import families_table
 from blendsearch.reports.pages.finals_table import finals_table
 from blendsearch.reports.pages.front_table import front_table
 from blendsearch.reports.pages.parts import VERDICTS, list_sources, model_of
@@ -25,7 +27,7 @@ HANDED_OVER = "given:"
 SOURCES = {
     "summary.json": "headline, key numbers, proxies, Kendall's tau, seconds, versions",
     "space.yaml": "every setting of the campaign, resolved",
-    "records/retrained.json": "one entry a retraining: test and search accuracy, ratios, losses",
+    "records/retrained.json": "one entry a network and seed: test and search accuracy, ratios, losses",
     "records/evolution.json": "the evolution curve",
     "records/agreement.json": "Spearman's rho between the criteria, for each group and on average",
     "records/clusters.json": "which criteria rank alike in each unit",
@@ -33,7 +35,7 @@ SOURCES = {
     "blend.json": "the blend: calibration factors, ready to be applied to another network",
     "plan.json": "the kept filters of the network to ship, by index",
     "network.safetensors": "weights of the network to ship, pruned and, where the space says so, retrained",
-    "networks": "weights of every contender's first network",
+    "networks": "weights of every contender's best network",
     "blend-plan.json": "the kept filters of the blend, by index",
     "baseline.safetensors": "weights of the original network",
     "scores.safetensors": "the scores of every filter under every criterion",
@@ -42,7 +44,7 @@ SOURCES = {
 }
 SOURCES_OF_FINALS = {FINALS: "candidates of the finals: proxy, accuracy at each rung, why each stopped"}
 SOURCES_OF_A_FRONT = {
-    FRONT: "proxy and kept shares of every trial, and the points of the front that were retrained",
+    FRONT: "proxy and kept shares of every trial, and the points of the front that were read on the test set",
     "blends": "the blends of those points, each ready to be applied at its budget",
 }
 
@@ -74,6 +76,8 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
         "results": results_table(run, ranked),
         "finals": finals_table(run),
         "front": front_table(run),
+        "after": after_pruning(run.space),
+        "kin": families_table(run.agreement),
         "blend": run.blend,
         "clusters": run.clusters,
         "layers": 0 if run.agreement is None else len(run.agreement.groups),

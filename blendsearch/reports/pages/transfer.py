@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from blendsearch.reports.figures.transfer import SEARCHED, TRANSFER_FIGURES
+from blendsearch.reports.after import After, after_steps
+from blendsearch.reports.figures.transfer import SEARCHED, TRANSFER_FIGURES, shown_in
 from blendsearch.reports.page import Page
 from blendsearch.reports.pages.parts import VERDICTS, list_sources
 from blendsearch.reports.pages.transfer_words import (
+    after_all,
     headline,
     tell_allocations,
     tell_origin,
@@ -17,6 +19,7 @@ from blendsearch.reports.pages.transfer_words import (
     tell_verdicts,
 )
 from blendsearch.reports.repeat_command import place_commands
+from blendsearch.reports.selection import Fold, fold_of
 from blendsearch.results.records.common import Difference
 from blendsearch.results.records.provenance import FoundResults
 from blendsearch.results.records.search import Outcome
@@ -35,34 +38,41 @@ SOURCES_OF_A_SPACE = {
     "result.json": "its part of transfer.json",
     "space.yaml": "every setting, resolved",
     "blend.json": "the blend as adapted to this network",
-    "records/retrained": "one file a retraining done here: test accuracy, losses, filters kept",
+    "records/retrained": "one file a network and seed: test accuracy, losses, filters kept",
     "records/proxies.json": "the proxies",
     "search/report.html": "the report of the campaign that searched a blend there",
     "search/summary.json": "the numbers of that campaign",
-    "search/records/retrained": "its retrainings: the blend searched there and every criterion",
+    "search/records/retrained": "its networks: of the blend searched there and of every criterion",
 }
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table: its name, how it looks, and its cells as (text, css class)."""
+    """A line of a table: its name, how it looks, and its cells as (text, css class).
+
+    place: of a criterion among the criteria. rest: hidden while the table is folded.
+    """
 
     name: str
     css: str
     cells: list[tuple[str, str]]
+    place: str = ""
+    rest: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceStory:
-    """A space's section: sentences, lines of its table, and where its single retrainings are."""
+    """A space's section: sentences, lines of its table and how they are unfolded, and where its single records are."""
 
     row: SpaceRecord
+    after: After
     figure: str
     setting: str
     verdicts: list[str]
     rule: str
     own_allocations: list[str]
     lines: list[Line]
+    more: Fold | None
     unpruned: str
     behind: list[str]
 
@@ -76,11 +86,13 @@ def tell_transfer(run: TransferRun) -> dict[str, Any]:
         "headline": headline(spaces),
         "origin": tell_origin(summary.blend.file, found_on),
         "found": tell_results(found_on.results),
+        "after": after_all(spaces),
         "lines": [space_line(row, summary.searches) for row in spaces],
         "stories": [story_of(run, row) for row in spaces],
         "sources": [*list_sources(run.folder, SOURCES), *(one for row in spaces for one in _sources_of(run, row))],
         "place": place_commands(run.settings),
-        "several_seeds": any(row.seeds > 1 for row in spaces),
+        "deviations": any(row.transferred.test_accuracy_std is not None for row in spaces),
+        "intervals": any(row.against_criterion.interval is not None for row in spaces),
     }
 
 
@@ -112,12 +124,14 @@ def story_of(run: TransferRun, row: SpaceRecord) -> SpaceStory:
     """Return what the section of a space tells."""
     return SpaceStory(
         row=row,
+        after=after_steps(row.transferred.steps),
         figure=f"differences_{row.space}",
         setting=tell_setting(row),
         verdicts=tell_verdicts(row),
         rule=tell_rule(row.rule),
         own_allocations=tell_allocations(row),
         lines=compared_lines(row),
+        more=fold_of(len(row.criteria), len(shown_in(row)), "criteria"),
         unpruned=in_percent(row.unpruned),
         behind=[name for name, _, _ in _sources_of(run, row) if name.endswith("records/retrained")],
     )
@@ -134,9 +148,11 @@ def compared_lines(row: SpaceRecord) -> list[Line]:
     lines = [Line("transferred blend", "blend", _cells(row.transferred, None))]
     if row.searched is not None:
         lines.append(Line(f"blend {SEARCHED}", "criterion", _cells(row.searched, row.against_searched)))
-    for name in row.ranked:
+    shown = shown_in(row)
+    for place, name in enumerate(row.ranked, start=1):
         css = "best" if name == row.best_criterion else "criterion"
-        lines.append(Line(row.label_of(name), css, _cells(row.criteria[name], row.differences[name])))
+        cells = _cells(row.criteria[name], row.differences[name])
+        lines.append(Line(row.label_of(name), css, cells, str(place), name not in shown))
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from blendsearch.reports.after import After, after_steps
 from blendsearch.results.paired import NOT_SHOWN
 from blendsearch.results.records.provenance import Provenance
 from blendsearch.results.records.transfer import SpaceRecord
@@ -40,6 +41,12 @@ def headline(spaces: Sequence[SpaceRecord]) -> str:
             other = "it"
     where = spaces[0].space if len(spaces) == 1 else f"{len(spaces)} spaces"
     return f"Applied in {where}, the blend {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}."
+
+
+def after_all(spaces: Sequence[SpaceRecord]) -> After:
+    """Return the words for networks after pruning: those of retraining, unless no space retrained anything."""
+    found = [after_steps(row.transferred.steps) for row in spaces]
+    return next((after for after in found if after.retrained), found[0])
 
 
 def _share(count: int, spaces: Sequence[SpaceRecord]) -> str:

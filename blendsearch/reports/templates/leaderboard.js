@@ -6,6 +6,11 @@
   };
   const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
 
+  const unfold = (box) => {
+    const fold = box.querySelector("details.fold");
+    if (fold) fold.open = true;
+  };
+
   const sort = (table, head) => {
     const at = head.cellIndex, now = head.getAttribute("aria-sort");
     const up = now ? now !== "ascending" : head.dataset.first !== "down";
@@ -45,12 +50,11 @@
   for (const box of document.querySelectorAll("[data-board]")) {
     const table = box.querySelector("table");
     for (const head of table.querySelectorAll("thead button")) {
-      head.addEventListener("click", () => sort(table, head.closest("th")));
+      head.addEventListener("click", () => { unfold(box); sort(table, head.closest("th")); });
     }
-    for (const control of box.querySelectorAll("select, input")) control.addEventListener("input", () => filter(box));
+    for (const control of box.querySelectorAll("select, input")) control.addEventListener("input", () => { unfold(box); filter(box); });
     const button = box.querySelector("button.copy");
     if (button) button.addEventListener("click", () => copy(button, table));
-    if (box.querySelector("output")) filter(box);
   }
   document.documentElement.classList.add("scripted");
 })();

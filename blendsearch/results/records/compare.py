@@ -12,7 +12,8 @@ class CampaignRow(Difference):
 
     blend, best, random_search: mean test accuracies of the blend, of best_criterion, and of a random search's best,
     None without one. std: the blend's over the seeds, by_seed: its values. difference, interval and verdict: the blend
-    against best_criterion, paired. seconds: of the whole campaign.
+    against best_criterion, paired. seconds: of the whole campaign. retrained: whether its networks were, and not pruned
+    alone.
     """
 
     label: str
@@ -33,6 +34,7 @@ class CampaignRow(Difference):
     random_search: Number
     tau: Number
     seconds: Number
+    retrained: bool = True
 
 
 class CampaignPair(Difference):
