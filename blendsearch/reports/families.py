@@ -90,8 +90,8 @@ def _cut(tree: np.ndarray, alike: float) -> np.ndarray:
 
 def _by_centrality(members: np.ndarray, matrix: np.ndarray) -> list[int]:
     """Return members by their mean rho to the others of the family, the highest first."""
-    inside = np.nan_to_num(matrix[np.ix_(members, members)])
-    return [int(members[at]) for at in np.argsort(-inside.sum(axis=1), kind="stable")]
+    inside = np.nan_to_num(matrix[np.ix_(members, members)]).sum(axis=1).round(9)  # no order by rounding
+    return [int(members[at]) for at in np.argsort(-inside, kind="stable")]
 
 
 def _mean_rho(matrix: np.ndarray, one: Sequence[int], other: Sequence[int]) -> float:

@@ -18,7 +18,7 @@ from blendsearch.reports.figures.registry import FigureSet, PageFigure
 from blendsearch.reports.figures.style import NotDrawn, Rendered, render
 
 TEMPLATES = Path(__file__).parent / "templates"
-NARROW = 700
+NARROW = 640
 """Pixels up to which figures stand in two columns."""
 
 R = TypeVar("R")

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from blendsearch.results.outcomes import results
 from blendsearch.results.records.retraining import BLEND, RANDOM_SEARCH_NAME
 from blendsearch.results.records.search import SearchSummary
+from blendsearch.results.runs import SearchRun
 
 FIRST = 5
+SHORT = 18
+"""Lines up to which all of a list is shown."""
+
 WORTH_FOLDING = 4
-"""Lines that must go out of sight for a list to be folded at all."""
+"""Lines that must go out of sight for a longer list to be folded at all."""
 
 SELECTED = f"Shown are the first {FIRST}, those that this page speaks of, and well-known criteria; the table has all."
 """What the caption of a figure says that shows a selection."""
@@ -28,10 +33,11 @@ class Fold:
 
 
 def select(ranked: Sequence[str], named: Collection[str] = ()) -> list[str]:
-    """Return the first, those that are named and the well known ones, in the list's order; all where few would go."""
+    """Return the first, those that are named and the well known ones, in the list's order; all of a short list."""
     kept = {*ranked[:FIRST], *named, *KNOWN}
     chosen = [name for name in ranked if name in kept]
-    return chosen if len(ranked) - len(chosen) >= WORTH_FOLDING else list(ranked)
+    folded = len(ranked) > SHORT and len(ranked) - len(chosen) >= WORTH_FOLDING
+    return chosen if folded else list(ranked)
 
 
 def fold_of(total: int, shown: int, what: str, named: str = "") -> Fold | None:
@@ -40,6 +46,11 @@ def fold_of(total: int, shown: int, what: str, named: str = "") -> Fold | None:
         return None
     parts = [f"the first {FIRST}", named, "well-known criteria"]
     return Fold(f"Show all {total} {what}", f"Shown: {', '.join(filter(None, parts))}.")
+
+
+def shown_contenders(run: SearchRun) -> list[str]:
+    """Return whom the table and the figures of a campaign show at first, best test accuracy first."""
+    return select([item.name for item in results(run)], named_contenders(run.summary))
 
 
 def named_contenders(summary: SearchSummary) -> set[str]:

@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 
-from blendsearch.reports.figures import SEARCH_FIGURES, NotDrawn
+from blendsearch.reports import page
+from blendsearch.reports.figures import SEARCH_FIGURES, NotDrawn, Rendered
+from blendsearch.reports.figures.style import LIGHT
 
 
 @pytest.fixture
@@ -22,3 +24,15 @@ def only_the_front_is_drawn(monkeypatch):
         return [one if one.name == "front" else dataclasses.replace(one, draw=leave_out) for one in wanted(run)]
 
     monkeypatch.setattr(SEARCH_FIGURES, "of", only_front)
+
+
+@pytest.fixture
+def figures_are_not_saved(monkeypatch):
+    """Draw every figure, but save none: that takes most of the time."""
+
+    def draw_only(draw, run):
+        drawing = draw(run, LIGHT)
+        width, height = (96 * drawing.figure.get_size_inches()).round()
+        return Rendered(b"", b"", b"", int(width), int(height), drawing.alt)
+
+    monkeypatch.setattr(page, "render", draw_only)

@@ -72,6 +72,47 @@ def make_run(folder: Path, *, groups: int = 4, seeds: int = 3, noise: float = 0.
     return folder
 
 
+def multiply(folder: Path, copies: int) -> Path:
+    """Give a run copies of every criterion, called NAME_2 and so on, each a little less accurate."""
+
+    def names_of(name: str) -> list[str]:
+        return [name, *(f"{name}_{copy}" for copy in range(2, copies + 1))]
+
+    def copied(entries: dict[str, Any], accuracy: bool = False) -> dict[str, Any]:
+        found = {}
+        for name, entry in entries.items():
+            for place, one in enumerate(names_of(name)):
+                found[one] = {**entry, "test_accuracy": entry["test_accuracy"] - 0.0001 * place} if accuracy else entry
+        return found
+
+    whole = json.loads((folder / "summary.json").read_text())
+    write(folder / "summary.json", {**whole, "criteria": copied(whole["criteria"], accuracy=True)})
+    records = folder / "records"
+    rows = json.loads((records / "retrained.json").read_text())
+    for row in [row for row in rows if row["kind"] == "criterion"]:
+        for place, name in list(enumerate(names_of(row["name"])))[1:]:
+            rows.append({**row, "name": name, "test_accuracy": row["test_accuracy"] - 0.0001 * place})
+    write(records / "retrained.json", rows)
+    agreed = json.loads((records / "agreement.json").read_text())
+    matrices = {
+        name: np.kron(np.array(rhos), np.ones((copies, copies))).tolist()
+        for name, rhos in {**agreed["groups"], "mean": agreed["mean"]}.items()
+    }
+    mean = matrices.pop("mean")
+    criteria = [one for name in agreed["criteria"] for one in names_of(name)]
+    write(records / "agreement.json", {"criteria": criteria, "groups": matrices, "mean": mean})
+    return folder
+
+
+def leave_unretrained(folder: Path) -> Path:
+    """Make of a run one that retrained nothing."""
+    space = folder / "space.yaml"
+    space.write_text(space.read_text().replace("retraining: {epochs: 10", "retraining: {epochs: 0"))
+    records = folder / "records" / "retrained.json"
+    write(records, [{**row, "loss": [], "steps": 0} for row in json.loads(records.read_text())])
+    return folder
+
+
 def write(path: Path, content: Any) -> None:
     """Write JSON."""
     path.write_text(json.dumps(content, indent=1))

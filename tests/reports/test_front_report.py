@@ -53,7 +53,7 @@ def test_the_front_is_drawn_and_told(tmp_path):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", write_report(folder).read_text()))
     assert "Accuracy against cost" in text
     assert "30 trials, 3 of them on the front" in text
-    assert "1 50.0 % 49.8 % 50.8 % 0.9250 96.20 % 0.40 taylor 0.9050 95.00 % 0.40 +1.20 [+0.10, +2.30]" in text
+    assert "1 50.0 % 49.8 % 50.8 % 0.9250 96.20 ± 0.40 taylor 0.9050 95.00 ± 0.40 +1.20 [+0.10, +2.30]" in text
     assert "taylor (same filters)" in text
     assert "At 1 of 3 points the interval of the difference lies above 0, at 1 below it." in text
     assert "records/front.json" in text

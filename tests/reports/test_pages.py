@@ -59,7 +59,9 @@ def test_a_figure_that_cannot_be_drawn_says_why_and_one_that_is_not_wanted_nothi
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures/unwanted.png").touch()
     text = words(write_report(make_run(tmp_path)))
-    assert "Nothing Not drawn: there is nothing to see Words." in text
+    assert "Not drawn: 1 figure Nothing: there is nothing to see" in text
+    assert "Words." not in text
+    assert text.index("Where the numbers come from") < text.index("Not drawn")
     assert "Elsewhere" not in text
     assert not (tmp_path / "figures/unwanted.png").exists()
 
@@ -94,9 +96,12 @@ def test_every_registered_figure_is_on_its_page_once_also_of_an_earlier_versions
     for figure in drawn:
         assert text.count(f'<a href="figures/{figure.name}.svg">') == 1, figure.name
     assert text.count("<picture>") == len(drawn)
-    assert told.count("Not drawn: ") == len(figures) - len(drawn)
-    for figure in figures:
+    for figure in drawn:
         assert " ".join(Markup(figure.caption).striptags().split()) in told, figure.name
+    left_out = told.partition("Not drawn: ")[2]
+    assert bool(left_out) == (len(drawn) < len(figures))
+    for figure in figures:
+        assert (f"{figure.title}: " in left_out) == (figure not in drawn), figure.name
 
 
 def test_every_job_that_writes_a_report_has_a_run_of_an_earlier_version():

@@ -14,7 +14,7 @@ from blendsearch.reports.figures.forest import Bar, forest
 from blendsearch.reports.figures.labels import place
 from blendsearch.reports.figures.registry import SEARCH_FIGURES
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
-from blendsearch.reports.selection import SELECTED, named_contenders, select
+from blendsearch.reports.selection import SELECTED, shown_contenders
 from blendsearch.results.outcomes import PairedDifference, Result, differences, results
 from blendsearch.results.records.common import Bounds
 from blendsearch.results.records.retraining import BLEND
@@ -43,7 +43,7 @@ def _differences_caption(run: SearchRun) -> str:
 
 def _shown(run: SearchRun, found: Sequence[PairedDifference]) -> list[PairedDifference]:
     """Return the differences that are drawn: all of a few, otherwise those that the table shows at first."""
-    names = select([one.name for one in found], named_contenders(run.summary))
+    names = shown_contenders(run)
     return [one for one in found if one.name in names]
 
 
@@ -111,8 +111,7 @@ def draw_fidelity(run: SearchRun, theme: Theme) -> Drawing:
     axes.tick_params(length=0, labelcolor=theme.muted)
     axes.set_xlabel("proxy")
     axes.set_title(f"test accuracy {after_pruning(run.space).when}, %", color=theme.muted, fontsize=9)
-    names = select([item.name for item in shown], named_contenders(run.summary))
-    _label_candidates(axes, shown, names, best, theme)
+    _label_candidates(axes, shown, shown_contenders(run), best, theme)
     fidelity = run.summary.fidelity
     known = "not known" if fidelity is None or fidelity.tau is None else f"{fidelity.tau:.2f}"
     return Drawing(figure, f"Test accuracy against proxy for {len(shown)} candidates; Kendall's tau {known}.")
@@ -152,7 +151,7 @@ def draw_time(run: SearchRun, theme: Theme) -> Drawing:
         raise NotDrawn("summary.json holds no seconds.")
     whole = sum(stages.values())
     figure = new_figure(6.4, 0.25 + 0.32 * len(stages))
-    axes = placed_axes(figure, 0.95, 0.1, 1.5, 0.1)
+    axes = placed_axes(figure, 1.1, 0.1, 1.5, 0.1)
     axes.barh(list(stages), list(stages.values()), height=0.6, color=theme.muted)
     for row, seconds in enumerate(stages.values()):
         share = f"{duration(seconds)}  ({seconds / whole:.0%})"
@@ -238,4 +237,5 @@ def _stages(run: SearchRun) -> dict[str, float]:
     rest = (total or 0) - sum(ordered.values())
     if total and rest > 0.01 * total:
         ordered["other"] = rest
-    return {name: seconds for name, seconds in ordered.items() if seconds > 0}
+    names = {} if after_pruning(run.space).retrained else {"retrain": "prune and test"}
+    return {names.get(name, name): seconds for name, seconds in ordered.items() if seconds > 0}

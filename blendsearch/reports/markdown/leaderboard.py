@@ -16,8 +16,8 @@ def format_leaderboard(summary: LeaderboardSummary) -> str:
         "",
         f"Test accuracy in % on equal terms, mean over {plural(len(summary.columns), 'column')} and "
         f"{plural(summary.seeds, 'seed')}, with the 95 % interval over seeds; rank 1 is the best; wins, ties and "
-        "losses over all rivals and blocks; scoring time is that of the criterion alone. From leaderboard.json; one line "
-        "a network in leaderboard.csv.",
+        "losses over all rivals and blocks; scoring time is that of the criterion alone. From leaderboard.json; "
+        "one line a network in leaderboard.csv.",
         "",
         *format_table(
             ["", "criterion", "rank", "test accuracy", "95 % interval", "against unpruned", "w / t / l", "scoring, s"],

@@ -77,8 +77,9 @@ def format_transfer(summary: TransferSummary) -> str:
         "",
         f"{tell_origin(summary.blend.file, summary.blend.found_on)} Test accuracy in % "
         f"{after_all(summary.spaces).equal}, mean ± standard deviation over the seeds; differences are the "
-        "transferred blend minus the other in points, paired over the seeds, with the 95 % interval. The best criterion is chosen by the very numbers compared, which "
-        "favours it. From transfer.json; one line a space in transfer.csv.",
+        "transferred blend minus the other in points, paired over the seeds, with the 95 % interval. The best "
+        "criterion is chosen by the very numbers compared, which favours it. From transfer.json; one line a space in "
+        "transfer.csv.",
         "",
         *format_table(COLUMNS, [_space_cells(row) for row in summary.spaces]),
     ]

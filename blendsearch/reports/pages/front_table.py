@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blendsearch.results.records.search import FrontPoint
 from blendsearch.results.runs import SearchRun
-from blendsearch.results.words import DASH, cost_name, decimal, in_percent, interval, percent, points
+from blendsearch.results.words import DASH, cost_name, decimal, interval, mean_and_deviation, percent, points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +19,9 @@ class FrontRow:
     shares: tuple[str, ...]
     proxy: str
     accuracy: str
-    std: str
     criterion: str
     criterion_proxy: str
     criterion_accuracy: str
-    criterion_std: str
     difference: str
     interval: str
     better: bool
@@ -57,12 +55,10 @@ def _row(point: FrontPoint, kinds: Sequence[str]) -> FrontRow:
         budget=percent(point.budget, 1),
         shares=tuple(percent(point.shares.get(kind), 1) for kind in kinds),
         proxy=decimal(point.proxy, 4),
-        accuracy=percent(point.test_accuracy),
-        std=in_percent(point.test_accuracy_std),
+        accuracy=mean_and_deviation(point.test_accuracy, point.test_accuracy_std),
         criterion=f"{other.name} (same filters)" if point.same_filters else other.name,
         criterion_proxy=decimal(other.proxy, 4),
-        criterion_accuracy=percent(other.test_accuracy),
-        criterion_std=in_percent(other.test_accuracy_std),
+        criterion_accuracy=mean_and_deviation(other.test_accuracy, other.test_accuracy_std),
         difference=points(point.difference),
         interval=interval(point.interval) or DASH,
         better=point.interval is not None and point.interval[0] > 0,

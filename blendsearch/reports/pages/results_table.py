@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from blendsearch.reports.after import after_pruning, title
 from blendsearch.reports.pages.results_words import tell_results
 from blendsearch.reports.pages.search_story import own_allocations
-from blendsearch.reports.selection import Fold, fold_of, named_contenders, select
+from blendsearch.reports.selection import Fold, fold_of, shown_contenders
 from blendsearch.results.outcomes import PairedDifference, Result, differences
 from blendsearch.results.runs import SearchRun
 from blendsearch.results.words import (
@@ -89,7 +89,7 @@ class ResultsTable:
 def results_table(run: SearchRun, ranked: Sequence[Result]) -> ResultsTable:
     """Return the table of a campaign's results."""
     unpruned, scale = run.summary.unpruned, _scale(ranked)
-    shown = select([item.name for item in ranked], named_contenders(run.summary))
+    shown = shown_contenders(run)
     against, places = {one.name: one for one in differences(run)}, _places(ranked)
     after = after_pruning(run.space)
     rows = [
