@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from blendsearch.reports.after import after_pruning
 from blendsearch.reports.pages.parts import KeyNumber, model_of
 from blendsearch.results.outcomes import Result
 from blendsearch.results.records.retraining import BLEND
@@ -38,11 +39,6 @@ def describe_setting(run: SearchRun, ranked: Sequence[Result]) -> dict[str, str]
     }
 
 
-def retrained_words(run: SearchRun) -> str:
-    """Return "retrained" or, where nothing was trained, "not retrained"."""
-    return "not retrained" if run.retrained and all(one.steps == 0 for one in run.retrained) else "retrained"
-
-
 def own_allocations(run: SearchRun) -> bool:
     """Tell whether criteria were allocated otherwise than the blend, whose shares evolved."""
     given = {outcome.allocation for outcome in run.summary.criteria.values() if outcome.allocation}
@@ -61,7 +57,11 @@ def key_numbers(run: SearchRun, ranked: Sequence[Result]) -> list[KeyNumber]:
             percent(summary.unpruned.test_accuracy),
             f"{count(summary.unpruned.flops)} FLOPs, {count(summary.unpruned.params)} parameters",
         ),
-        KeyNumber(f"Blend, {retrained_words(run)}", percent(blend.test_accuracy), _spread(blend)),
+        KeyNumber(
+            f"Blend, {'retrained' if after_pruning(run.space).retrained else 'not retrained'}",
+            percent(blend.test_accuracy),
+            _spread(blend),
+        ),
         KeyNumber("Best criterion", percent(best.test_accuracy), f"{best.name}, {_spread(best)}"),
         KeyNumber(
             "Blend − best criterion",
