@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from blendsearch.cli.display import no_progress, output_console, shown_progress
+from blendsearch.cli.display import no_progress, output_console
 from blendsearch.errors import BlendsearchError
 from blendsearch.progress import Progress
+from blendsearch.progress.shown import showing
 
 if TYPE_CHECKING:
     from blendsearch.config import Board, Space
@@ -32,7 +33,7 @@ class Session:
 
     def progress(self) -> contextlib.AbstractContextManager[Progress]:
         """Return the progress callback as a context."""
-        return shown_progress(self.console) if self.shows_progress else no_progress()
+        return showing(self.console) if self.shows_progress else no_progress()
 
     def print(self, *things: object) -> None:
         """Print results; texts are never cut."""

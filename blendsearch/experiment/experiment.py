@@ -25,6 +25,7 @@ from blendsearch.evolution.parallel import WorkerPool, resolve_workers
 from blendsearch.experiment.given import Given
 from blendsearch.models.loading import build
 from blendsearch.progress import Progress, silent
+from blendsearch.progress.shown import patient
 from blendsearch.proxies import ProxyContext
 from blendsearch.results.records.common import BudgetRecord, DataRecord
 from blendsearch.results.run_folder import RunFolder
@@ -115,7 +116,7 @@ class Experiment:
             scope=section.scope,
             ignore=section.ignore,
             ignore_inputs=section.ignore_inputs,
-            progress=self.progress,
+            progress=patient(self.progress),
         )
         if "latency" not in self.budget.ratios:
             self.check_budget(structure)

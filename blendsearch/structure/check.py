@@ -8,7 +8,6 @@ zero or a layer scale of 1e-6 would hide whatever its branch does wrong, dead fi
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,9 +23,6 @@ from blendsearch.structure.kept import channels_under
 from blendsearch.structure.operators import WEIGHTED
 from blendsearch.structure.plan import Plan
 from blendsearch.structure.slicing import CONVOLUTIONS, Sides, normalises_channels, sliced_copy, tensor_dims
-
-PATIENCE = 2.0
-"""Seconds after which progress is told."""
 
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Relative to the largest output. Deep networks without norms hand on little of what goes wrong in them, so that of
@@ -57,9 +53,10 @@ class Check:
 
         All are tried at once, then halves of those among which some fail: where all is well, one try is enough.
         """
-        self.settled, self.total, self.begun = 0, len(groups), time.perf_counter()
         refused = {group.name: "it has one filter" for group in groups if group.width == 1}
         wide = [group for group in groups if group.width > 1]
+        self.settled, self.total = 0, len(wide)
+        self.progress("structure", 0, self.total, "groups checked")
         good = self._sort(wide, refused)
         if len(good) in (0, len(wide)) or not self.objection(good):  # the first two are known
             return good, refused
@@ -76,8 +73,7 @@ class Check:
         reason = self.objection(groups) if groups else ""
         if not reason or len(groups) == 1:
             self.settled += len(groups)
-            if time.perf_counter() - self.begun > PATIENCE:
-                self.progress("structure", self.settled, self.total, "groups checked")
+            self.progress("structure", self.settled, self.total, "groups checked")
         if not reason:
             return groups
         if len(groups) == 1:

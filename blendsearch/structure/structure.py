@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from blendsearch.compute import Compute
 from blendsearch.errors import StructureError, nearest
-from blendsearch.progress import Progress, silent
+from blendsearch.progress import Progress, Reporting, silent
+from blendsearch.progress.shown import AUTO, reporting
 from blendsearch.structure.check import Check
 from blendsearch.structure.cost import CostModel
 from blendsearch.structure.example import Example, Forward, call
@@ -75,29 +76,31 @@ class Structure:
         ignore: Sequence[str] = (),
         ignore_inputs: Sequence[str] = (),
         forward: Forward = call,
-        progress: Progress = silent,
+        progress: Reporting = AUTO,
     ) -> Structure:
         """Read the structure of `network`, which is left untouched.
 
         example: a batch [N, C, H, W] of the right shape, or what `forward(network, example)` takes, of whose outputs
         all tensors count. scope: "all", or "inner" for only the groups that no residual addition ties. ignore: module
         paths (or prefixes of paths) whose groups are left alone. ignore_inputs: those that keep all their input
-        channels, so that all groups that they read stay whole.
+        channels, so that all groups that they read stay whole. progress: as in `blendsearch.score`.
         Raises StructureError when nothing can be pruned, and for networks of which no copy can be made or read.
         """
         if scope not in SCOPES:
             raise StructureError(f"scope: '{scope}' given, allowed: {', '.join(SCOPES)}")
         check_network(network)
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), reporting(progress) as report:
             few = detached(Example(example, forward).take(2))
-            return cls._read(float_copy(network), Again(few, scope, tuple(ignore), tuple(ignore_inputs)), progress)
+            return cls._read(float_copy(network), Again(few, scope, tuple(ignore), tuple(ignore_inputs)), report)
 
     @classmethod
     def _read(cls, copy: nn.Module, again: Again, progress: Progress) -> Structure:
         example = again.example
+        progress("structure", 0, 0, "forward pass")
         traced = trace(copy, example)
         extra = layers_of_training(copy, traced)
         trains = bool(extra) and trains_on(copy, example)
+        progress("structure", 0, 0, "coupled channels")
         graphed = float_copy(copy) if trains else copy  # running it in training changes the statistics of its norms
         groups, refused = find_groups(graphed, example, traced, training=trains)
         groups = leave_out(copy, groups, refused, again.scope, again.ignore, again.ignore_inputs)
@@ -109,7 +112,7 @@ class Structure:
         more = unowned_terms(copy, example, groups) if traced.unowned else []
         return cls(groups, refused, CostModel(copy, groups, traced, more), traced, again)
 
-    def again(self, network: nn.Module, plan: Plan) -> Structure:
+    def again(self, network: nn.Module, plan: Plan, progress: Progress = silent) -> Structure:
         """Read the structure of a copy sliced by `plan`, with the example, scope and ignored modules of this one."""
         given = self._again
         assert given is not None
@@ -120,6 +123,7 @@ class Structure:
             ignore=given.ignore,
             ignore_inputs=given.ignore_inputs,
             forward=given.example.forward,
+            progress=progress,
         )
         smaller.cost.latency_table = self.cost.latency_table
         smaller.left = self.left.then(plan)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from blendsearch.cli import app, tables
-from blendsearch.cli.display import Bars, Lines, clock, rate_text
 from blendsearch.errors import RunError
 from blendsearch.results.records.common import Averages, UnprunedRecord
 from blendsearch.results.records.search import SearchSummary
@@ -271,66 +268,7 @@ def test_command_line_starts_without_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.fixture
-def lines():
-    """A Lines display whose clock the test sets, and what it printed."""
-
-    class Display:
-        def __init__(self):
-            self.out = io.StringIO()
-            self.time = 0.0
-            self.show = Lines(Console(file=self.out, width=200), now=lambda: self.time)
-
-        def at(self, time, *step):
-            self.time = time
-            self.show(*step)
-            return self.out.getvalue().splitlines()
-
-    return Display()
-
-
-def test_lines_come_every_five_seconds_and_at_the_end(lines):
-    for second in range(1, 20):
-        printed = lines.at(second, "train", second, 20, "loss 0.3")
-    assert len(printed) == 3
-    assert printed[0].endswith("train 6/20, 1.0/s, 0:05 elapsed, 0:14 left, loss 0.3")
-    assert lines.at(20, "train", 20, 20)[-1].endswith("train 20/20, 1.0/s, 0:19 elapsed")
-    assert len(lines.at(21, "train", 20, 20)) == 4
-
-
-def test_many_short_tasks_of_one_name_do_not_flood(lines):
-    for step in range(100):
-        lines.at(step / 10, "batch norm", 0, 1)
-        printed = lines.at(step / 10 + 0.05, "batch norm", 1, 1)
-    assert len(printed) == 2
-
-
-def test_rate_after_a_resume_counts_from_where_it_began(lines):
-    lines.at(0, "search", 50, 100)
-    assert "1.0/s, 0:10 elapsed, 0:40 left" in lines.at(10, "search", 60, 100)[-1]
-
-
-def test_bars_keep_one_bar_a_name_and_make_room():
-    bars = Bars(Console(file=io.StringIO(), force_terminal=True, width=120))
-    for task in range(20):
-        bars(f"retrain {task}", 0, 2)
-        bars(f"retrain {task}", 2, 2, "loss [0.1]")
-    bars("retrain 19", 1, 2)
-    bars.stop()
-    assert len(bars.bars.tasks) == 20
-    assert sum(task.visible for task in bars.bars.tasks) == 10
-    assert not bars.bars.tasks[-1].finished
-
-
-def test_bars_that_never_began_print_nothing():
-    out = io.StringIO()
-    Bars(Console(file=out, force_terminal=True)).stop()
-    assert out.getvalue() == ""
-
-
-def test_words_for_rates_and_times():
-    assert [rate_text(rate) for rate in (0, 0.25, 1.26, 123.4)] == ["", "4.0 s each", "1.3/s", "123/s"]
-    assert [clock(seconds) for seconds in (4.6, 750, 3723)] == ["0:05", "12:30", "1:02:03"]
+def test_words_for_times():
     assert [tables.duration(seconds) for seconds in (0.421, 59.97, 3800)] == [
         "0.42 s",
         "1 min 0 s",

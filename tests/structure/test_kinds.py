@@ -16,7 +16,8 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 import blendsearch
 from blendsearch.errors import StructureError
-from blendsearch.structure import Structure, check
+from blendsearch.progress import shown
+from blendsearch.structure import Structure
 from blendsearch.structure.check import Check, drawn_plan, masked_copy, randomised
 from blendsearch.structure.given import float_copy
 
@@ -361,11 +362,14 @@ def test_what_is_done_wrong_to_dead_filters_is_seen(seed):
     assert list(Structure.of(network, images()).refused) == ["29"]
 
 
-def test_progress_is_told_once_it_takes_long(monkeypatch):
+def test_progress_is_told_and_shown_by_default_where_it_takes_long(monkeypatch, capsys):
     told = []
     network = nn.Sequential(conv(3, 8), nn.ReLU(), nn.ChannelShuffle(2), conv(8, 8), nn.ReLU(), *tail(8))
     Structure.of(network, images(), progress=lambda *given: told.append(given))
-    assert told == []
-    monkeypatch.setattr(check, "PATIENCE", 0.0)
-    Structure.of(network, images(), progress=lambda *given: told.append(given))
-    assert [(task, done, total) for task, done, total, _ in told] == [("structure", 1, 2), ("structure", 2, 2)]
+    assert [(done, total) for _, done, total, _ in told] == [(0, 0), (0, 0), (0, 2), (1, 2), (2, 2)]
+    assert {task for task, *_ in told} == {"structure"}
+    Structure.of(network, images())
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(shown, "PATIENCE", 0.0)
+    Structure.of(network, images())
+    assert "structure 2/2" in capsys.readouterr().err

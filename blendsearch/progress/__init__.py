@@ -1,0 +1,23 @@
+"""How the floors below the command line tell how far they are, without printing."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+
+class Progress(Protocol):
+    """Called with a task's name, how many of how many steps are done, and a short detail such as 'loss 0.31'.
+
+    total: 0 where it is not known.
+    """
+
+    def __call__(self, task: str, done: int, total: int, detail: str = "") -> None: ...
+
+
+Reporting = Progress | Literal["auto"] | None
+"""What calls of the Python interface take: "auto" (shown where a call takes over two seconds: a bar in a terminal or a
+notebook, lines elsewhere, on standard error), None (silent), or a callback of one's own."""
+
+
+def silent(task: str, done: int, total: int, detail: str = "") -> None:
+    """Report nothing."""
