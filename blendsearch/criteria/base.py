@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from blendsearch.criteria.parts import CONVOLUTION, FEATURE_MAP, Parts, distinct
 from blendsearch.criteria.ranking import rank
 from blendsearch.errors import BlendsearchError, unknown_name
+from blendsearch.progress import Progress, silent
 from blendsearch.registry import Registry
 from blendsearch.statistics import Statistics
 from blendsearch.structure import Group
@@ -23,7 +25,8 @@ class Criterion:
     name: as in space files. needs: what `statistics` must hold, each "family" or "family.measure" with a family
     of FAMILIES. source: the paper. detects_dead: an all-zero filter never ranks above the median.
     greedy: drops filter after filter, so that which of two equally good ones goes first is a matter of rounding.
-    A criterion never runs the network.
+    parts: what the group scored last was made of; None where it was scored as a whole. progress: told how far a score
+    is that takes long. A criterion never runs the network.
     """
 
     name: ClassVar[str]
@@ -34,6 +37,8 @@ class Criterion:
     seeded: ClassVar[bool] = False  # draws numbers instead of looking at the filter
 
     group_rule: str = "mean_rank"  # of GROUP_RULES: how scores of coupled convolutions become one
+    parts: Parts | None = None
+    progress: Progress = staticmethod(silent)
 
     @property
     def family(self) -> str:
@@ -57,6 +62,15 @@ class Criterion:
         """Return float32 [C], finite, on the CPU."""
         raise NotImplementedError
 
+    def combine(self, kind: str, scores: Mapping[str, Tensor]) -> Tensor:
+        """Return the group's score from those of its parts, name -> [C], by the group rule; `parts` keeps these."""
+        self.parts = Parts(kind, scores)
+        return combine(list(scores.values()), self.group_rule)
+
+    def steps(self, group: Group) -> int:
+        """Return in how many steps `progress` is told of a group's score; 0: it is not."""
+        return 0
+
 
 class ConvolutionCriterion(Criterion):
     """A criterion that scores each convolution of a group by itself."""
@@ -66,8 +80,8 @@ class ConvolutionCriterion(Criterion):
         raise NotImplementedError
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
-        scores = [per_filter(self.convolution(name, statistics), group) for name in group.convolutions]
-        return combine(scores, self.group_rule)
+        scores = {name: per_filter(self.convolution(name, statistics), group) for name in group.convolutions}
+        return self.combine(CONVOLUTION, scores)
 
 
 class FeatureMapCriterion(Criterion):
@@ -79,7 +93,8 @@ class FeatureMapCriterion(Criterion):
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
         scores = [per_filter(self.maps(statistics.averages[site]), group) for site in group.sites]
-        return combine(scores, self.group_rule)
+        names = distinct(site.name for site in group.sites)
+        return self.combine(FEATURE_MAP, dict(zip(names, scores, strict=True)))
 
 
 def per_filter(scores: Tensor, group: Group) -> Tensor:

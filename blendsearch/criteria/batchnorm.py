@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from blendsearch.criteria.base import Criterion, combine, per_filter, register_criterion
+from blendsearch.criteria.base import Criterion, per_filter, register_criterion
+from blendsearch.criteria.parts import BATCH_NORM, CONVOLUTION
 from blendsearch.statistics import Norm, Statistics
 from blendsearch.structure import Group
 
@@ -25,8 +26,8 @@ class NormCriterion(Criterion):
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
         norms = {conv: statistics.norms[conv] for conv in group.convolutions if conv in statistics.norms}
-        scores = [per_filter(self.norm(conv, norm, statistics), group) for conv, norm in norms.items()]
-        return combine(scores, self.group_rule)
+        scores = {conv: per_filter(self.norm(conv, norm, statistics), group) for conv, norm in norms.items()}
+        return self.combine(BATCH_NORM, scores)
 
 
 @register_criterion
@@ -47,8 +48,8 @@ class BatchNormScale(NormCriterion):
     def score(self, group: Group, statistics: Statistics) -> Tensor:
         if any(conv in statistics.norms for conv in group.convolutions):
             return super().score(group, statistics)
-        norms = [statistics.weights[conv].flatten(1).norm(dim=1) for conv in group.convolutions]
-        return combine([per_filter(one, group) for one in norms], self.group_rule)
+        norms = {conv: statistics.weights[conv].flatten(1).norm(dim=1) for conv in group.convolutions}
+        return self.combine(CONVOLUTION, {conv: per_filter(one, group) for conv, one in norms.items()})
 
     def norm(self, conv: str, norm: Norm, statistics: Statistics) -> Tensor:
         return norm.gamma.abs()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from blendsearch.progress import Progress, silent
 from blendsearch.statistics import Statistics
 from blendsearch.structure import Group, Structure
 
@@ -98,7 +99,7 @@ class DropLoss:
         systems = self._solved()
         return sum((_drop_losses(system, self.width) for system in systems[1:]), _drop_losses(systems[0], self.width))
 
-    def eliminate(self, alpha: float = 1.0, tilt: Tensor | None = None) -> Elimination:
+    def eliminate(self, alpha: float = 1.0, tilt: Tensor | None = None, *, progress: Progress = silent) -> Elimination:
         """Drop all filters, one after the other.
 
         Each turn drops the filter with the least alpha * log(loss) + tilt; of equal ones the last, so that, as
@@ -109,7 +110,7 @@ class DropLoss:
         if key not in self._known:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            self._known[key] = _eliminate(self._solved(), self.width, alpha, wish)
+            self._known[key] = _eliminate(self._solved(), self.width, alpha, wish, progress)
         return self._known[key]
 
     def _solved(self) -> list[Tensor]:
@@ -172,7 +173,9 @@ def _drop_losses(system: Tensor, filters: int) -> Tensor:
     return torch.linalg.solve_triangular(factor, weights, upper=False).square().sum((1, 2))
 
 
-def _eliminate(systems: list[Tensor], width: int, alpha: float, tilt: Tensor) -> Elimination:
+def _eliminate(
+    systems: list[Tensor], width: int, alpha: float, tilt: Tensor, progress: Progress = silent
+) -> Elimination:
     """Drop filter after filter; what is gone leaves the systems too, so that each turn costs less."""
     place, error = torch.zeros(width, dtype=torch.double), torch.zeros(width, dtype=torch.double)
     if not all(bool(system.isfinite().all()) for system in systems):
@@ -189,6 +192,7 @@ def _eliminate(systems: list[Tensor], width: int, alpha: float, tilt: Tensor) ->
         stays = torch.arange(len(left)) != gone
         systems = [_without(system, gone, stays) for system in systems]
         left, wish = left[stays], wish[stays]
+        progress("elimination", turn + 1, width)
     return Elimination(place, error)
 
 

@@ -63,7 +63,11 @@ class BackwardElimination(Criterion):
         return "" if len(read) > 0 else f"no convolution or linear layer reads group '{group.name}'"
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
-        return DropLoss.of(group, statistics, fisher=self.fisher).eliminate().error.float()
+        loss = DropLoss.of(group, statistics, fisher=self.fisher)
+        return loss.eliminate(progress=self.progress).error.float()
+
+    def steps(self, group: Group) -> int:
+        return group.width
 
 
 @register_criterion

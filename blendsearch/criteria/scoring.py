@@ -12,15 +12,16 @@ from blendsearch.compute import Compute
 from blendsearch.criteria.base import CRITERIA, Criterion, check_group_rule
 from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
 from blendsearch.criteria.elimination import DropLoss, drop_losses
+from blendsearch.criteria.parts import Parts, scale_of
 from blendsearch.errors import BlendsearchError
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics import Batches, Ratings, Statistics, gather
 from blendsearch.statistics.relevance import PER_CLASS
 from blendsearch.statistics.task import Task
-from blendsearch.structure import Structure
+from blendsearch.structure import Group, Structure
 
 Scores = dict[str, dict[str, Tensor]]
-"""criterion -> group -> float32 [C], higher = more important."""
+"""criterion -> group -> float32 [C], higher = more important; for users there is `blendsearch.Scores`."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,24 @@ class ScoringSetup:
 class ApplicableScores:
     """Scores under the criteria that apply to a network, why others do not, and how many images were looked at.
 
+    parts: criterion -> group -> what its score was made of, without the groups that were scored as a whole.
     losses: group -> what dropping its filters costs, where that was asked for.
     """
 
     scores: Scores
     left_out: dict[str, str]
     samples: int
+    group_rule: str = "mean_rank"
+    parts: dict[str, dict[str, Parts]] = field(default_factory=dict)
     losses: dict[str, DropLoss] = field(default_factory=dict)
+
+    @property
+    def scales(self) -> dict[str, dict[str, str]]:
+        """Criterion -> group -> which scale its score has, in words."""
+        return {
+            name: {group: scale_of(name, self.parts[name].get(group), self.group_rule) for group in groups}
+            for name, groups in self.scores.items()
+        }
 
     def complete(self) -> Scores:
         """Return the scores when every criterion applies; BlendsearchError for the first that does not."""
@@ -101,14 +113,60 @@ def score_applicable(
     )
     left_out = applicable(criteria, structure, gathered)
     scores: Scores = {}
+    parts: dict[str, dict[str, Parts]] = {}
+    asked = _asked([name for name in criteria if name not in left_out], setup.group_rule)
+    work = Work.of(asked.values(), structure, progress)
+    for name, criterion in asked.items():
+        scores[name], parts[name] = _score_groups(structure, gathered, criterion, work)
+        reason = _not_finite(scores[name])
+        if reason:
+            left_out[name] = reason
+            del scores[name], parts[name]
+    losses = _losses(structure, gathered) if set_aware else {}
+    return ApplicableScores(scores, left_out, gathered.samples, setup.group_rule, parts, losses)
+
+
+@dataclass
+class Work:
+    """How far the scoring is: a step a criterion and group, and one a filter where a criterion drops one by one."""
+
+    progress: Progress
+    total: int
+    done: int = 0
+
+    @classmethod
+    def of(cls, criteria: Iterable[Criterion], structure: Structure, progress: Progress) -> Work:
+        """Return the work of scoring every group under every criterion."""
+        return cls(progress, sum(_steps(criterion, group) for criterion in criteria for group in structure.groups))
+
+    def begin(self, criterion: Criterion, group: Group) -> None:
+        """Tell of a score that is about to be worked out, and let the criterion tell of its steps."""
+        what = f"{criterion.name} of {group.name}"
+        self.progress("scores", self.done, self.total, what)
+        begun = self.done
+
+        def report(task: str, done: int, total: int, detail: str = "") -> None:
+            self.progress("scores", min(begun + done, self.total), self.total, what)
+
+        criterion.progress = report
+
+    def end(self, criterion: Criterion, group: Group) -> None:
+        """Tell that it is there."""
+        self.done += _steps(criterion, group)
+        self.progress("scores", self.done, self.total)
+
+
+def _steps(criterion: Criterion, group: Group) -> int:
+    return max(1, criterion.steps(group))
+
+
+def _asked(criteria: Iterable[str], group_rule: str) -> dict[str, Criterion]:
+    """Return the criteria by name, each to be used once."""
+    found = {}
     for name in criteria:
-        if name not in left_out:
-            scores[name] = _score_groups(structure, gathered, name, setup.group_rule)
-            reason = _not_finite(scores[name])
-            if reason:
-                left_out[name] = reason
-                del scores[name]
-    return ApplicableScores(scores, left_out, gathered.samples, _losses(structure, gathered) if set_aware else {})
+        found[name] = CRITERIA.get(name, "criteria")()
+        found[name].group_rule = group_rule
+    return found
 
 
 def _losses(structure: Structure, statistics: Statistics) -> dict[str, DropLoss]:
@@ -155,24 +213,32 @@ def score_groups(
     """
     check_group_rule(group_rule)
     scores: Scores = {}
-    for name in criteria:
-        scores[name] = _score_groups(structure, statistics, name, group_rule)
+    asked = _asked(criteria, group_rule)
+    work = Work.of(asked.values(), structure, silent)
+    for name, criterion in asked.items():
+        scores[name], _ = _score_groups(structure, statistics, criterion, work)
         reason = _not_finite(scores[name])
         if reason:
             raise BlendsearchError(f"criterion '{name}': {reason}")
     return scores
 
 
-def _score_groups(structure: Structure, statistics: Statistics, name: str, group_rule: str) -> dict[str, Tensor]:
-    criterion = CRITERIA.get(name, "criteria")()
-    criterion.group_rule = group_rule
-    scores = {}
+def _score_groups(
+    structure: Structure, statistics: Statistics, criterion: Criterion, work: Work
+) -> tuple[dict[str, Tensor], dict[str, Parts]]:
+    scores: dict[str, Tensor] = {}
+    parts: dict[str, Parts] = {}
     for group in structure.groups:
         reason = criterion.objection(group, statistics)
         if reason:
-            raise BlendsearchError(f"criterion '{name}': {reason}")
+            raise BlendsearchError(f"criterion '{criterion.name}': {reason}")
+        work.begin(criterion, group)
+        criterion.parts = None
         scores[group.name] = _checked(criterion, group.name, group.width, criterion.score(group, statistics))
-    return scores
+        if criterion.parts is not None:
+            parts[group.name] = criterion.parts
+        work.end(criterion, group)
+    return scores, parts
 
 
 def _checked(criterion: Criterion, group: str, width: int, score: Tensor) -> Tensor:

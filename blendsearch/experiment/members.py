@@ -11,6 +11,7 @@ from blendsearch.blending import AdaptedBlend, Blend, Scores, adapt_blend
 from blendsearch.blending.blend import NO_LOSSES
 from blendsearch.criteria import DropLosses, ScoringSetup, score_applicable
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.progress import Progress, silent
 from blendsearch.results.records.scoring import MemberRecord
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.statistics import Batches
@@ -48,10 +49,15 @@ def blend_scores(blend: Blend, scores: Scores, losses: DropLosses = NO_LOSSES) -
 
 
 def score_by_blend(
-    blend: Blend, network: nn.Module, structure: Structure, batches: Batches, setup: ScoringSetup
+    blend: Blend,
+    network: nn.Module,
+    structure: Structure,
+    batches: Batches,
+    setup: ScoringSetup,
+    progress: Progress = silent,
 ) -> dict[str, Tensor]:
     """Score any network by a blend, from statistics gathered for it; BlendsearchError where a criterion cannot."""
-    found = score_applicable(network, structure, batches, blend.criteria, setup, set_aware=blend.set_aware)
+    found = score_applicable(network, structure, batches, blend.criteria, setup, progress, set_aware=blend.set_aware)
     return blend_scores(blend, found.complete(), found.losses)
 
 

@@ -118,7 +118,7 @@ def score_calibration(experiment: Experiment, criteria: Sequence[str], *, set_aw
         split.batches(128),
         criteria,
         experiment.scoring,
-        progress=lambda task, done, total, detail="": experiment.progress(task, done, batches, detail),
+        progress=lambda task, done, total, detail="": experiment.progress(task, done, total or batches, detail),
         set_aware=set_aware,
     )
 

@@ -78,7 +78,7 @@ def gather(
         observed = observation.averages() if observation is not None else {}
         statistics.averages = {site: found | observed.get(site, {}) for site, found in relevance.averages().items()}
     if observation is not None:
-        statistics.layers = observation.layers()
+        statistics.layers = observation.layers(progress)
     known = relevance.unavailable | (observation.unavailable if observation is not None else {})
     statistics.unavailable = nowhere(statistics, wanted) | known | unsuitable
     return statistics
@@ -106,25 +106,51 @@ def _is_measured(need: str) -> bool:
 def _pass(
     gatherers: list[Observation | RelevanceGatherer], batches: Batches, compute: Compute, progress: Progress
 ) -> int:
-    total = len(batches) if isinstance(batches, Sized) else 0
-    samples = 0
-    for done, (images, labels) in enumerate(batches, start=1):
+    told = _Pass(batches, progress, "images")
+    for images, labels in batches:
         given = compute.images(images)
         for gatherer in gatherers:
-            gatherer.add(given, labels)
-        samples += len(images)
-        progress("statistics", done, max(total, done), f"{samples} images")
-    if samples == 0:
-        raise DataError("statistics: the calibration data hold no batch; at least one image is needed")
-    return samples
+            told.within(gatherer.what)
+            gatherer.add(given, labels, told.within)
+        told.batch(len(images))
+    return told.end("at least one image is needed")
 
 
 def _pass_of(task: Task, observation: Observation, batches: Iterable[Any], compute: Compute, progress: Progress) -> int:
-    total = len(batches) if isinstance(batches, Sized) else 0
-    samples = 0
-    for done, batch in enumerate(batches, start=1):
-        samples += observation.add_of(task, map_tensors(batch, lambda one: one.to(compute.device)))
-        progress("statistics", done, max(total, done), f"{samples} samples")
-    if samples == 0:
-        raise DataError("statistics: the calibration data hold no batch; at least one is needed")
-    return samples
+    told = _Pass(batches, progress, "samples")
+    for batch in batches:
+        told.within(observation.what)
+        told.batch(observation.add_of(task, map_tensors(batch, lambda one: one.to(compute.device))))
+    return told.end("at least one is needed")
+
+
+class _Pass:
+    """How far a pass over batches is, of which it may not be known how many there are.
+
+    kind: what a batch is made of, such as "images".
+    """
+
+    def __init__(self, batches: Iterable[Any], progress: Progress, kind: str) -> None:
+        self.progress, self.kind = progress, kind
+        self.total = len(batches) if isinstance(batches, Sized) else 0
+        self.done = self.samples = 0
+
+    def within(self, what: str) -> None:
+        """Tell what is done with the batch that has come."""
+        self.progress("statistics", self.done, self._total(), f"{self.samples} {self.kind}, {what}")
+
+    def batch(self, samples: int) -> None:
+        """Tell that a batch is done."""
+        self.done, self.samples = self.done + 1, self.samples + samples
+        self.progress("statistics", self.done, self._total(), f"{self.samples} {self.kind}")
+
+    def end(self, needed: str) -> int:
+        """Tell that there are no more, and return how many samples there were; DataError for none."""
+        if self.samples == 0:
+            raise DataError(f"statistics: the calibration data hold no batch; {needed}")
+        self.progress("statistics", self.done, self.done, f"{self.samples} {self.kind}")
+        return self.samples
+
+    def _total(self) -> int:
+        """Return how many batches there are; a loader may have more than it says."""
+        return max(self.total, self.done) if self.total else 0

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from blendsearch.compute import Compute, without_autocast
 from blendsearch.errors import StructureError
+from blendsearch.progress import Progress, silent
 from blendsearch.statistics.labels import check_integers, check_labels, check_loss
 from blendsearch.statistics.layers import LayerMeasure, Recorder
 from blendsearch.statistics.measures import Entry, Measure
@@ -20,6 +21,13 @@ from blendsearch.statistics.passes import Pass
 from blendsearch.statistics.task import Task
 from blendsearch.structure import Structure
 from blendsearch.structure.trace import CallCounter, Site
+
+Tell = Callable[[str], None]
+"""Is told what a gatherer is at within a batch."""
+
+
+def unheard(what: str) -> None:
+    """Tell nobody."""
 
 
 class Meter:
@@ -130,6 +138,8 @@ class Observation:
     unavailable: measure -> why this network does not allow it.
     """
 
+    what = "maps and gradients"
+
     def __init__(self, network: nn.Module, structure: Structure, entries: Sequence[Entry], compute: Compute) -> None:
         self.structure = structure
         self.network = compute.place(copy.deepcopy(network)).eval().requires_grad_(True)
@@ -174,7 +184,7 @@ class Observation:
             self._end_batch(samples)
         return samples
 
-    def add(self, images: Tensor, labels: Tensor) -> None:
+    def add(self, images: Tensor, labels: Tensor, tell: Tell = unheard) -> None:
         """Take a batch, on the device."""
         check_integers(labels, len(images))
         labels = labels.to(images.device).long()
@@ -213,17 +223,20 @@ class Observation:
         """Return site -> measure -> [C, ...], float32 on the CPU."""
         return {site: self.observer.values(site) for site in self.observer.forward}
 
-    def layers(self) -> dict[str, dict[str, Tensor]]:
+    def layers(self, progress: Progress = silent) -> dict[str, dict[str, Tensor]]:
         """Run the passes of their own; return measure -> convolution or group -> [C, ...], float32 on the CPU."""
         self.observer.close()
         for recorder in self.recorders.values():
             recorder.close()
         found = {name: recorder.value() for name, recorder in self.recorders.items()}
-        for entry in self.passes:
+        for done, entry in enumerate(self.passes):
+            progress("further passes", done, len(self.passes), entry.name)
             try:
                 found[entry.name] = entry.run(self.network, self.structure, _first(self.held, entry.limit))
             except StructureError as error:
                 self.unavailable[entry.name] = str(error)
+        if self.passes:
+            progress("further passes", len(self.passes), len(self.passes))
         return {
             name: {key: tensor.detach().float().contiguous().cpu() for key, tensor in tensors.items()}
             for name, tensors in found.items()

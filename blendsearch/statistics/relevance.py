@@ -21,6 +21,7 @@ from blendsearch.registry import Registry
 from blendsearch.statistics import composites
 from blendsearch.statistics.composites import Composite, check_norms, fold_norms
 from blendsearch.statistics.labels import check_integers, check_labels
+from blendsearch.statistics.observation import Tell, unheard
 from blendsearch.statistics.redistribution import Redistribution
 from blendsearch.structure.trace import CallCounter, Site
 
@@ -212,6 +213,8 @@ class RelevanceGatherer:
     unavailable: need -> why this network does not allow it. Raises UnknownNameError for an unknown need.
     """
 
+    what = "relevance"
+
     def __init__(
         self,
         network: nn.Module,
@@ -239,12 +242,14 @@ class RelevanceGatherer:
         self._samples: Counter[str] = Counter()
         self._of_class: Counter[int] = Counter()
 
-    def add(self, images: Tensor, labels: Tensor) -> None:
+    def add(self, images: Tensor, labels: Tensor, tell: Tell = unheard) -> None:
         """Take a batch."""
         check_integers(labels, len(images))
         labels = labels.to(self._compute.device)
-        self._add_layerwise(images, labels)
-        self._add_gradients(images, labels)
+        self._add_layerwise(images, labels, tell)
+        if self._gradients:
+            tell("relevance by gradients")
+            self._add_gradients(images, labels)
 
     def _within_cap(self, labels: Tensor) -> Tensor:
         """Return the positions of the images that LRP takes."""
@@ -255,7 +260,7 @@ class RelevanceGatherer:
                 chosen.append(position)
         return torch.tensor(chosen, dtype=torch.long, device=labels.device)
 
-    def _add_layerwise(self, images: Tensor, labels: Tensor) -> None:
+    def _add_layerwise(self, images: Tensor, labels: Tensor, tell: Tell) -> None:
         if not self._composites:
             return
         chosen = self._within_cap(labels)
@@ -265,7 +270,8 @@ class RelevanceGatherer:
         try:
             if self._layerwise is None:
                 self._layerwise = LayerwiseRelevance(self.folded_copy(images[:2]), self._sites)
-            for part, answers in zip(images.split(PART), labels.split(PART), strict=True):
+            for number, (part, answers) in enumerate(zip(images.split(PART), labels.split(PART), strict=True)):
+                tell(f"relevance of {number * PART + len(part)} of {len(images)}")
                 passes = self._layerwise(part, answers, self._composites.values())
                 for need, (relevance, _) in zip(self._composites, passes, strict=True):
                     self._take(need, relevance)
@@ -274,8 +280,6 @@ class RelevanceGatherer:
             self._composites = {}
 
     def _add_gradients(self, images: Tensor, labels: Tensor) -> None:
-        if not self._gradients:
-            return
         if self._at is None:
             self._at = MapGradients(self.folded_copy(images[:2]), self._sites)
         end = self._at(images, labels)

@@ -44,6 +44,11 @@ class Site:
     index: int = -1
     module: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it is called for people: by the convolutions whose outputs are seen."""
+        return " + ".join(self.convolutions)
+
 
 @dataclass(frozen=True)
 class Join:

@@ -22,6 +22,7 @@ from blendsearch.criteria import (
     score_network,
 )
 from blendsearch.criteria.base import FAMILIES, ConvolutionCriterion
+from blendsearch.criteria.parts import distinct
 from blendsearch.errors import BlendsearchError, UnknownNameError
 from blendsearch.statistics import gather
 from blendsearch.structure import Structure
@@ -186,3 +187,85 @@ def test_every_criterion_cites_its_source_and_explains_itself(name):
     assert criterion.source
     assert criterion.__doc__
     assert criterion().family in (*FAMILIES, "none")
+
+
+def test_a_group_knows_what_its_score_was_made_of_and_its_scale():
+    network = randomised(Mixed())
+    structure = Structure.of(network, images())
+    batches = [(images(), torch.tensor([0, 2]))]
+    asked = ["l1", "activation_mean", "group_norm", "random"]
+    for rule, words in {
+        "mean_rank": "mean rank of 2 {}s, 0 to 1",
+        "mean": "mean {name} of 2 {}s",
+        "sum": "sum of {name} of 2 {}s",
+        "max": "largest {name} of 2 {}s",
+    }.items():
+        found = score_applicable(network, structure, batches, asked, ScoringSetup(group_rule=rule))
+        weights = {
+            name: network.get_submodule(name).weight.detach().flatten(1).abs().sum(1) for name in ("left", "right")
+        }
+        assert found.parts["l1"]["left"].scores.keys() == weights.keys()
+        for name, expected in weights.items():
+            torch.testing.assert_close(found.parts["l1"]["left"].scores[name], expected)
+        assert found.scales["l1"]["left"] == words.format("convolution", name="l1")
+        assert found.scales["l1"]["branch"] == "l1 of its one convolution"
+        assert torch.equal(found.parts["l1"]["branch"].scores["branch"], found.scores["l1"]["branch"])
+        assert found.scales["activation_mean"]["branch"] == "activation_mean of its one feature map"
+        assert found.scales["group_norm"]["left"] == "group_norm of the whole group"
+        assert found.parts["group_norm"] == found.parts["random"] == {}
+
+
+def test_a_criterion_that_makes_its_score_another_way_claims_no_parts(broken, mixed):
+    class Broken(ConvolutionCriterion):
+        name, needs, source = "broken", ("weights",), "nobody"
+
+        def score(self, group, statistics):
+            return torch.arange(float(group.width))
+
+    broken(Broken)
+    structure, statistics = mixed
+    assert score_groups(structure, statistics, ["broken"])["broken"]["branch"].tolist() == [0, 1, 2, 3]
+    network = randomised(Mixed())
+    found = score_applicable(network, structure, [], ["broken"], ScoringSetup())
+    assert found.parts == {"broken": {}}
+    assert found.scales["broken"]["left"] == "broken of the whole group"
+
+
+def test_parts_of_equal_names_stay_apart():
+    assert distinct(["conv1", "conv2", "conv1", "conv1"]) == ["conv1", "conv2", "conv1 (2)", "conv1 (3)"]
+
+
+def test_scoring_tells_how_far_it_is_also_within_an_elimination():
+    network = randomised(Mixed())
+    structure = Structure.of(network, images())
+    told = []
+    batches = [(images(), torch.tensor([0, 2]))] * 3
+    score_applicable(
+        network, structure, batches, ["l1", "obs", "grasp", "lrp_gamma"], ScoringSetup(),
+        lambda *given: told.append(given),
+    )  # fmt: skip
+    tasks = {task: [step for step in told if step[0] == task] for task in dict.fromkeys(step[0] for step in told)}
+    assert list(tasks) == ["statistics", "further passes", "scores"]
+    assert [done for _, done, *_ in tasks["statistics"]] == sorted(done for _, done, *_ in tasks["statistics"])
+    assert tasks["statistics"][-1][1:3] == (3, 3)
+    details = [detail for *_, detail in tasks["statistics"] if detail]
+    assert any("relevance of 2 of 2" in detail for detail in details)
+    assert tasks["further passes"][0] == ("further passes", 0, 2, "gradients.hessian_gradient")
+    steps = len(structure.groups) * 3 + sum(structure.widths.values())
+    assert tasks["scores"][-1][1:3] == (steps, steps)
+    assert [done for _, done, *_ in tasks["scores"]] == sorted(done for _, done, *_ in tasks["scores"])
+    dropped = [step for step in tasks["scores"] if step[3:] == ("obs of branch",)]
+    assert len(dropped) == 1 + structure.widths["branch"]
+
+
+def test_batches_of_which_nobody_knows_how_many_there_are():
+    network = randomised(Mixed())
+    structure = Structure.of(network, images())
+    told = []
+    batches = ((images(), torch.tensor([0, 2])) for _ in range(2))
+    score_applicable(
+        network, structure, batches, ["activation_mean"], ScoringSetup(), lambda *given: told.append(given)
+    )
+    totals = [total for task, _, total, *_ in told if task == "statistics"]
+    assert set(totals[:-1]) == {0}
+    assert totals[-1] == 2

@@ -251,7 +251,8 @@ def test_channels_last_gives_the_same(small):
 def test_progress_counts_the_batches(small):
     calls = []
     gather(*small, batches(4), ["activations.mean"], progress=lambda *call: calls.append(call))
-    assert [call[:3] for call in calls] == [("statistics", 1, 3), ("statistics", 2, 3), ("statistics", 3, 3)]
+    assert [call[1:3] for call in calls] == [(0, 3), (1, 3), (1, 3), (2, 3), (2, 3), (3, 3), (3, 3)]
+    assert {call[0] for call in calls} == {"statistics"}
 
 
 def test_no_batches_is_an_error(small):
