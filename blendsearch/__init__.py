@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from blendsearch.campaigns.benchmark import benchmark as benchmark
     from blendsearch.campaigns.export.run import export as export
     from blendsearch.campaigns.leaderboard.run import leaderboard as leaderboard
+    from blendsearch.campaigns.scores import Scores as Scores
     from blendsearch.campaigns.transfer.run import transfer as transfer
     from blendsearch.criteria import Criterion as Criterion
     from blendsearch.criteria import register_criterion as register_criterion
@@ -32,6 +33,7 @@ _HOMES = {
     "Criterion": "blendsearch.criteria",
     "Plan": "blendsearch.structure",
     "Pruned": "blendsearch.campaigns.api",
+    "Scores": "blendsearch.campaigns.scores",
     "Structure": "blendsearch.structure",
     "export": "blendsearch.campaigns.export.run",
     "leaderboard": "blendsearch.campaigns.leaderboard.run",

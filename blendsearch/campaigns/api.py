@@ -14,15 +14,17 @@ from blendsearch.allocation import LADDERS, Allocation, Budget, rungs
 from blendsearch.blending import Blend
 from blendsearch.campaigns.export.run import export
 from blendsearch.campaigns.given import Batches, Pruning, RatingsGiven, Terms, measurable, read_budget
+from blendsearch.campaigns.scores import Scores
 from blendsearch.campaigns.search.objects import refuse_beside_space, space_of_objects
 from blendsearch.campaigns.search.run import Campaign, run_search
 from blendsearch.config import Space
-from blendsearch.criteria import Scores, names, score_applicable, score_network
+from blendsearch.criteria import names, score_applicable
 from blendsearch.data.loaders import Loaders, Metric
 from blendsearch.errors import BudgetError, DataError, unknown_name
 from blendsearch.experiment.given import Given, TrainFunction
 from blendsearch.experiment.saved import save_pruned
-from blendsearch.progress import Progress, silent
+from blendsearch.progress import Progress, Reporting, silent
+from blendsearch.progress.shown import AUTO, reporting
 from blendsearch.results.records.shipping import ExportRecord, Figures
 from blendsearch.results.words import percent
 from blendsearch.statistics.relevance import PER_CLASS
@@ -81,6 +83,7 @@ def score(
     structure: Structure | None = None,
     loss: Loss | None = None,
     forward: Forward | None = None,
+    progress: Reporting = AUTO,
 ) -> Scores:
     """Score every filter of a network under many criteria, in one pass over the data.
 
@@ -102,9 +105,11 @@ def score(
     are taken for outputs, whose channels stay. loss(outputs, targets) is a mean over the batch; targets are the second
     of a pair or, with `forward`, the whole batch. Without a loss nothing that needs gradients is measured; what is
     about classes never is.
-    Returns criterion -> group -> float32 [C], higher = more important; a group is named by the module path of
-    its first convolution. Raises BlendsearchError subclasses for unknown names, empty data, or networks without
-    prunable filters.
+    progress: "auto" shows on standard error (a bar in a terminal or a notebook, lines elsewhere) how far the work is
+    once it has taken two seconds; None shows nothing; a function of yours is called with (task, done, total, detail).
+    Returns `Scores`: criterion -> group -> float32 [C], higher = more important, which scale each group's numbers have,
+    what they were made of, tables and figures; a group is named by the module path of its first convolution. Raises
+    BlendsearchError subclasses for unknown names, empty data, or networks without prunable filters.
     """
     terms = Terms(
         scope=scope, device=device, seed=seed, ratings=ratings, group_rule=group_rule,
@@ -112,12 +117,13 @@ def score(
         loss=loss, forward=forward,
     )  # fmt: skip
     setup = terms.setup()
-    with torch.inference_mode(False):
+    with reporting(progress) as report, torch.inference_mode(False):
         measured = measurable(model)
-        given, found = terms.trace(measured, batches)
-        if criteria is None:
-            return score_applicable(measured, found, given, names(), setup).scores
-        return score_network(measured, found, given, criteria, setup)
+        given, found = terms.trace(measured, batches, report)
+        scored = score_applicable(measured, found, given, names() if criteria is None else criteria, setup, report)
+        if criteria is not None:
+            scored.complete()
+        return Scores.of(scored)
 
 
 def prune(
@@ -140,6 +146,7 @@ def prune(
     structure: Structure | None = None,
     loss: Loss | None = None,
     forward: Forward | None = None,
+    progress: Reporting = AUTO,
 ) -> Pruned:
     """Prune a network to a budget; the model is left untouched and the result is not retrained.
 
@@ -155,8 +162,8 @@ def prune(
     modules around them, each with the share of filters that stays, or the least and the most (also {"max": 0.9}
     alone). They come before min_keep, and upper ones before the budget, which may then not be used up. Coupled layers
     are one group: what is said of one holds for all. round_to: groups keep a multiple of so many filters, or all.
-    scope, device, seed, ratings, group_rule, relevance_per_class, ignore, ignore_inputs, structure, loss and forward:
-    as in `score`.
+    scope, device, seed, ratings, group_rule, relevance_per_class, ignore, ignore_inputs, structure, loss, forward and
+    progress: as in `score`.
     Raises BudgetError when the budget is impossible, and other BlendsearchError subclasses for wrong input.
     """
     limits = read_budget(budget, keep, round_to)
@@ -165,9 +172,10 @@ def prune(
         relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
         loss=loss, forward=forward,
     )  # fmt: skip
-    with torch.inference_mode(False):
-        given = Pruning.of(model, batches, by, limits, allocation, terms)
-    return next(_step_by_step(model, given, [limits]))
+    with reporting(progress) as report:
+        with torch.inference_mode(False):
+            given = Pruning.of(model, batches, by, limits, allocation=allocation, terms=terms, progress=report)
+        return next(_step_by_step(model, given, [limits], report))
 
 
 def steps(
@@ -192,6 +200,7 @@ def steps(
     structure: Structure | None = None,
     loss: Loss | None = None,
     forward: Forward | None = None,
+    progress: Reporting = AUTO,
 ) -> Iterator[Pruned]:
     """Prune a network step by step, with a training loop of your own in between; the model is left untouched.
 
@@ -214,21 +223,23 @@ def steps(
         relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
         loss=loss, forward=forward,
     )  # fmt: skip
-    with torch.inference_mode(False):
-        given = Pruning.of(model, batches, by, limits, allocation, terms)
-    return _step_by_step(model, given, rungs(limits, steps, ladder))
+    with reporting(progress) as report, torch.inference_mode(False):
+        given = Pruning.of(model, batches, by, limits, allocation=allocation, terms=terms, progress=report)
+    return _step_by_step(model, given, rungs(limits, steps, ladder), progress)
 
 
-def _step_by_step(network: nn.Module, given: Pruning, targets: Sequence[Budget]) -> Iterator[Pruned]:
+def _step_by_step(
+    network: nn.Module, given: Pruning, targets: Sequence[Budget], progress: Reporting
+) -> Iterator[Pruned]:
     structure, plan = given.structure, Plan.full(given.structure.widths)
-    for target in targets:
+    for number, target in enumerate(targets):
         if max(plan.counts.values()) > 1:  # else nothing can go any more
-            with torch.inference_mode(False):
-                cut = given.plan(network, structure, plan, target)
+            with reporting(progress) as report, torch.inference_mode(False):
+                if number:
+                    structure = given.structure.again(network, plan, report)
+                cut = given.plan(network, structure, plan, target, progress=report)
                 network, plan = structure.slice(network, cut), plan.then(cut)
         yield _pruned(given, network, plan)
-        if target is not targets[-1] and max(plan.counts.values()) > 1:
-            structure = given.structure.again(network, plan)
 
 
 def _pruned(given: Pruning, network: nn.Module, plan: Plan) -> Pruned:

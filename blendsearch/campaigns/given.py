@@ -28,6 +28,7 @@ from blendsearch.criteria.scoring import measures_of
 from blendsearch.data.batches import GivenBatches
 from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError
 from blendsearch.experiment.members import score_by_blend
+from blendsearch.progress import Progress, silent
 from blendsearch.statistics.ratings import Ratings, ratings_from
 from blendsearch.statistics.task import Loss, Task
 from blendsearch.structure import Plan, Structure, check_fits
@@ -72,15 +73,15 @@ class Terms:
             task=self.task,
         )
 
-    def trace(self, model: nn.Module, batches: Batches) -> tuple[Batches, Structure]:
+    def trace(self, model: nn.Module, batches: Batches, progress: Progress) -> tuple[Batches, Structure]:
         """Return the batches, readable again from the first, and the structure, read from the model or as given."""
-        given = GivenPairs.of(batches, self.task)
+        given = GivenPairs.of(batches, self.task, progress)
         for batch in given:
             example = batch[0] if self.task is None else self.task.inputs(batch)
-            return given, self._structure(model, example)
+            return given, self._structure(model, example, progress)
         raise DataError("batches: no batch given; at least one of (images, labels) is needed")
 
-    def _structure(self, model: nn.Module, example: Any) -> Structure:
+    def _structure(self, model: nn.Module, example: Any, progress: Progress) -> Structure:
         lists = {"ignore": self.ignore, "ignore_inputs": self.ignore_inputs}
         for name, given in lists.items():
             if isinstance(given, str):
@@ -93,6 +94,7 @@ class Terms:
                 ignore=self.ignore,
                 ignore_inputs=self.ignore_inputs,
                 forward=self.forward or call,
+                progress=progress,
             )
         also = [name for name, given in {"scope": self.scope != "all", **lists}.items() if given]
         if also:
@@ -120,7 +122,7 @@ class GivenPairs:
         self._batches, self._task = batches, task
 
     @classmethod
-    def of(cls, batches: Any, task: Task | None = None) -> GivenPairs:
+    def of(cls, batches: Any, task: Task | None = None, progress: Progress = silent) -> GivenPairs:
         """Take what is given; raise DataError when it holds no batches."""
         try:
             again = iter(batches) is not batches
@@ -129,7 +131,7 @@ class GivenPairs:
             raise DataError(
                 f"batches: {kind} given, allowed: an iterable of (images, labels), as a DataLoader"
             ) from None
-        return cls(batches if again else list(batches), task)  # a generator can be read only once
+        return cls(batches if again else _read_all(batches, progress), task)
 
     def __iter__(self) -> Iterator[Any]:
         for number, batch in enumerate(self._batches):
@@ -144,6 +146,16 @@ class GivenPairs:
 
     def __len__(self) -> int:
         return len(self._batches) if isinstance(self._batches, Sized) else 0
+
+
+def _read_all(batches: Iterable[Any], progress: Progress) -> list[Any]:
+    """Return what a generator has, which can be read only once."""
+    read = []
+    for batch in batches:
+        read.append(batch)
+        progress("batches", len(read), 0)
+    progress("batches", len(read), len(read))
+    return read
 
 
 def _objection(batch: Any) -> str:
@@ -185,18 +197,26 @@ class Pruning:
 
     @classmethod
     def of(
-        cls, model: nn.Module, batches: Batches, by: Any, budget: Budget, allocation: str | Allocation, terms: Terms
+        cls,
+        model: nn.Module,
+        batches: Batches,
+        by: Any,
+        budget: Budget,
+        *,
+        allocation: str | Allocation,
+        terms: Terms,
+        progress: Progress,
     ) -> Pruning:
         """Read structure, blend and limits, and measure what they need; BlendsearchError for what does not fit."""
         setup, model = terms.setup(), measurable(model)
-        batches, structure = terms.trace(model, batches)
+        batches, structure = terms.trace(model, batches, progress)
         adapted = _read_blend(by, structure)
         keep = adapted.blend.keep if adapted is not None else {}
         measures_of(adapted.blend.criteria if adapted is not None else [])  # names an unknown one before any work
         rule = ALLOCATIONS.get(allocation, "allocation")() if isinstance(allocation, str) else allocation
         check_shares(rule, keep)
         if "latency" in budget.ratios and structure.cost.latency_table is None:
-            structure.measure_latencies(model, compute=setup.compute, images=1)
+            structure.measure_latencies(model, compute=setup.compute, images=1, progress=progress)
         limits = Limits.of(budget, structure)
         budget.check_possible(limits.floors, structure.cost)
         if rule.unmeasured(structure):
@@ -205,7 +225,8 @@ class Pruning:
                     f"allocation: '{rule.name}' measures how many labels are right, the network has its own loss"
                 )
             seed = child_seed(setup.seed, "allocation")
-            rule.prepare(model, structure, GivenBatches(batches), compute=setup.compute, seed=seed)
+            given = GivenBatches(batches)
+            rule.prepare(model, structure, given, compute=setup.compute, seed=seed, progress=progress)
         return cls(
             batches=batches,
             structure=structure,
@@ -221,10 +242,11 @@ class Pruning:
         """How a blend came to fit the network."""
         return self.by.rule if isinstance(self.by, AdaptedBlend) else ""
 
-    def plan(self, network: nn.Module, structure: Structure, left: Plan, target: Budget) -> Plan:
+    def plan(self, network: nn.Module, structure: Structure, left: Plan, target: Budget, *, progress: Progress) -> Plan:
         """Return the plan for a network as it is now, of which `left` is left, under a budget of the unpruned one."""
         if isinstance(self.by, AdaptedBlend):
-            scores = score_by_blend(self.by.blend, measurable(network), structure, self.batches, self.setup)
+            blend, given = self.by.blend, measurable(network)
+            scores = score_by_blend(blend, given, structure, self.batches, self.setup, progress)
         else:
             scores = {group: self.by[group][list(left.keep[group])] for group in structure.widths}
         return plan_rest(self.allocation, target, self.limits, self.structure, left, structure, scores)

@@ -81,9 +81,22 @@ def render(draw: Callable[[Facts, Theme], Drawing], run: Facts) -> Rendered:
     return Rendered(png, svg, dark_svg, round(width * 96), round(height * 96), drawing.alt)
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows by itself, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return _save(self, "png")
+
+
+def draw_light(draw: Callable[[Facts, Theme], Drawing], facts: Facts) -> Figure:
+    """Return a figure on light paper as an object, for notebooks and files of one's own; may raise NotDrawn."""
+    with _settings(LIGHT):
+        return draw(facts, LIGHT).figure
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches that no pyplot knows of."""
-    figure = Figure(figsize=(width, height))
+    figure = ShownFigure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 
