@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from blendsearch.errors import BlendsearchError, ConfigError, unknown_name
 from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
 from blendsearch.structure import Structure
-from blendsearch.training.evaluation import Batches, evaluate
+from blendsearch.training.evaluation import Batches, correct_mask
 
 DAMAGES = {
     "add": lambda weight, noise: weight + noise * weight.std(unbiased=False),
@@ -41,6 +42,9 @@ class Sensitivity(Allocation):
     how many class-balanced images of the search split to look at; null for all. contrast: 0 ignores the measurement
     (uniform), near 1 hardly touches the most sensitive group; the source has no such number, 0.5 did well on a search
     split.
+
+    After `prepare`, accuracy: undamaged. drops: group -> loss at each strength. lost: group -> [draws, images], which
+    images are lost (1) or won (-1) under each draw's noise, mean over strengths; not there in what was put away.
     """
 
     name = "sensitivity"
@@ -68,6 +72,7 @@ class Sensitivity(Allocation):
         self.contrast = contrast
         self.accuracy = math.nan
         self.drops: dict[str, list[float]] = {}
+        self.lost: dict[str, np.ndarray] = {}
 
     @property
     def sensitiveness(self) -> dict[str, float]:
@@ -87,18 +92,21 @@ class Sensitivity(Allocation):
         """Measure every group; a copy of `network` is damaged, so that it stays as it is whatever happens."""
         victim = compute.place(copy.deepcopy(network))
         batches = list((search if self.images is None else search.take(self.images)).batches(500))
-        accuracy = evaluate(victim, batches, compute).accuracy
+        right = correct_mask(victim, batches, compute).numpy()
         trials = list(itertools.product(structure.groups, self.strengths, range(self.draws)))
-        lost: dict[tuple[str, float], list[float]] = {}
+        lost: dict[str, list[np.ndarray]] = {}
         for done, (group, strength, draw) in enumerate(trials):
             progress("sensitivity", done, len(trials), group.name)
-            damaged = self._accuracy(victim, group.convolutions, strength, batches, compute, (seed, group.name, draw))
-            lost.setdefault((group.name, strength), []).append(accuracy - damaged)
+            still = self._right(victim, group.convolutions, strength, batches, compute, (seed, group.name, draw))
+            lost.setdefault(group.name, []).append(right.astype(np.int8) - still)
         progress("sensitivity", len(trials), len(trials))
-        self.accuracy = accuracy
-        self.drops = {name: [fmean(lost[name, strength]) for strength in self.strengths] for name in structure.widths}
+        self.accuracy = float(right.mean())
+        shape = (len(self.strengths), self.draws, len(right))
+        each = {name: np.stack(trials_of).reshape(shape) for name, trials_of in lost.items()}
+        self.drops = {name: array.mean((1, 2)).tolist() for name, array in each.items()}
+        self.lost = {name: array.mean(0) for name, array in each.items()}
 
-    def _accuracy(
+    def _right(
         self,
         victim: nn.Module,
         convolutions: Sequence[str],
@@ -106,18 +114,18 @@ class Sensitivity(Allocation):
         batches: Batches,
         compute: Compute,
         path: tuple[int, str, int],
-    ) -> float:
-        """Return the accuracy while the convolutions are damaged; the noise depends on `path` alone."""
+    ) -> np.ndarray:
+        """Tell which images are right while the convolutions are damaged; the noise depends on `path` alone."""
         weights = [victim.get_submodule(name).get_parameter("weight") for name in convolutions]
         sound = [weight.detach().clone() for weight in weights]
         with torch.no_grad():
             for name, weight in zip(convolutions, weights, strict=True):
                 noise = torch.randn(weight.shape, generator=generator(*path, name)).to(weight.device)
                 weight.copy_(DAMAGES[self.damage](weight, noise * strength))
-            accuracy = evaluate(victim, batches, compute).accuracy
+            right = correct_mask(victim, batches, compute).numpy()
             for weight, before in zip(weights, sound, strict=True):
                 weight.copy_(before)
-        return accuracy
+        return right
 
     def unmeasured(self, structure: Structure) -> bool:
         return not structure.widths.keys() <= self.drops.keys()

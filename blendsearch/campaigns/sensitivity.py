@@ -14,8 +14,10 @@ from blendsearch.files import atomic
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.figures import render
 from blendsearch.reports.figures.sensitivity import draw_sensitivity
+from blendsearch.results.rank_ranges import RankRanges, rank_ranges
 from blendsearch.results.records.single import GroupSensitivity, SensitivityRecord
 from blendsearch.results.run_folder import versions
+from blendsearch.results.words import plural
 
 
 def run_sensitivity(
@@ -29,10 +31,17 @@ def run_sensitivity(
         train_unpruned(experiment)
         allocation = experiment.allocation if isinstance(experiment.allocation, Sensitivity) else Sensitivity()
         measure_allocation(experiment, allocation)
+        experiment.progress("intervals", 0, 1)
+        ranges = rank_ranges(allocation.lost)
+        experiment.progress("intervals", 1, 1)
+        images = next(iter(allocation.lost.values())).shape[1]
         record = SensitivityRecord(
             accuracy=allocation.accuracy,
             strengths=list(allocation.strengths),
-            groups=rank_groups(allocation, experiment.structure.widths),
+            groups=rank_groups(allocation, experiment.structure.widths, ranges),
+            images=images,
+            draws=allocation.draws,
+            note=tell_resolution(ranges, images, allocation.draws),
             seed=space.seed,
             versions=versions(),
         )
@@ -42,7 +51,22 @@ def run_sensitivity(
         return JobResult(experiment.folder.path, record)
 
 
-def rank_groups(allocation: Sensitivity, widths: Mapping[str, int]) -> list[GroupSensitivity]:
+def tell_resolution(ranges: RankRanges, images: int, draws: int) -> str:
+    """Return how many pairs of layers can be told apart, and what there is too little of where it is not all."""
+    if not ranges.pairs:
+        return ""
+    seen = f"{plural(images, 'image')} and {plural(draws, 'draw')} of the damage"
+    alone = " Of what another draw would do one draw shows nothing (allocation.draws)." if draws == 1 else ""
+    if ranges.apart == ranges.pairs:
+        return f"{seen} tell all layers apart.{alone}"
+    few, keys = ("images", "data.search, allocation.images") if ranges.images_decide else ("draws", "allocation.draws")
+    some = f"{seen} tell {ranges.apart} of {plural(ranges.pairs, 'pair')} of layers apart"
+    if 2 * ranges.apart < ranges.pairs:
+        return f"Too few {few}: {some}; more of them ({keys}) tell more.{alone}"
+    return f"{some}; too few {few} for the others ({keys}).{alone}"
+
+
+def rank_groups(allocation: Sensitivity, widths: Mapping[str, int], ranges: RankRanges) -> list[GroupSensitivity]:
     """Return the groups as measured, in forward order; groups of equal sensitiveness share the better rank."""
     measured = allocation.sensitiveness
     return [
@@ -52,6 +76,8 @@ def rank_groups(allocation: Sensitivity, widths: Mapping[str, int]) -> list[Grou
             drops=allocation.drops[name],
             sensitiveness=measured[name],
             rank=1 + sum(other > measured[name] for other in measured.values()),
+            interval=ranges.intervals[name],
+            ranks=ranges.ranges[name],
         )
         for name, width in widths.items()
     ]

@@ -152,6 +152,7 @@ def sensitivity(
 
         result = session.run(run_sensitivity, settings)
         session.print(tables.sensitivity_table(result.summary))
+        session.print(*filter(None, [result.summary.note]))
         session.print(f"undamaged: {percent(result.summary.accuracy)} on the search split")
         session.print(f"run folder: {result.run_dir}")
 

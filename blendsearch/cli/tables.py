@@ -14,8 +14,10 @@ from blendsearch.results.words import (
     in_percent,
     percent,
     percent_and_deviation,
+    percent_range,
     plain_points,
     plural,
+    rank_words,
 )
 
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
@@ -197,12 +199,19 @@ def raters_lines(ratings: RatersRecord | None) -> list[str]:
 
 
 def sensitivity_table(record: SensitivityRecord) -> Table:
-    """Return each group's width, its loss of accuracy at each strength of damage, the mean, and the rank of it."""
+    """Return each group's width, its loss of accuracy at each strength of damage, their mean and its possible ranks."""
     strengths = [f"{strength:g} sd" for strength in record.strengths]
-    table = plain_table("points of accuracy lost", "group", "filters", *strengths, "sensitiveness", "rank")
+    known = ["95 % interval"] if any(group.ranks for group in record.groups) else []
+    table = plain_table("points of accuracy lost", "group", "filters", *strengths, "sensitiveness", *known, "rank")
     for group in record.groups:
         lost = [in_percent(share) for share in (*group.drops, group.sensitiveness)]
-        table.add_row(group.name, str(group.width), *lost, str(group.rank))
+        table.add_row(
+            group.name,
+            str(group.width),
+            *lost,
+            *(percent_range(group.interval) for _ in known),
+            rank_words(group.rank, group.ranks),
+        )
     return table
 
 

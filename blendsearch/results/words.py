@@ -87,6 +87,14 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def rank_words(rank: int, possible: tuple[int, int] | None) -> str:
+    """Return the ranks that are possible, '2' or '2 to 5'; the one that was measured where that is all one knows."""
+    if possible is None:
+        return str(rank)
+    first, last = possible
+    return str(first) if first == last else f"{first} to {last}"
+
+
 def join_words(words: Sequence[str]) -> str:
     """Return 'a', 'a and b' or 'a, b and c'."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

@@ -16,6 +16,7 @@ from blendsearch.compute import Compute, generator
 from blendsearch.errors import BlendsearchError, ConfigError, UnknownNameError
 from blendsearch.structure import Plan, Structure
 from blendsearch.training import evaluate
+from blendsearch.training.evaluation import correct_mask
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,8 @@ def test_the_loss_is_that_of_a_network_damaged_by_hand(trained, digits, structur
             drops.append(sound - evaluate(victim, data.batches(500)).accuracy)
         assert allocation.drops["conv3"][number] == pytest.approx(statistics.fmean(drops), abs=1 / 120)
     assert allocation.accuracy == sound
+    assert allocation.lost["conv3"].shape == (2, 120)  # draws, images
+    assert allocation.lost["conv3"].mean() == pytest.approx(statistics.fmean(allocation.drops["conv3"]))
     mean = statistics.fmean(allocation.drops["conv3"])
     assert allocation.sensitiveness["conv3"] == max(0.0, mean)
 
@@ -72,9 +75,9 @@ def test_the_network_is_untouched_also_when_evaluation_fails(trained, digits, st
         calls.append(1)
         if len(calls) > 3:
             raise KeyboardInterrupt
-        return evaluate(*arguments)
+        return correct_mask(*arguments)
 
-    monkeypatch.setattr(module, "evaluate", failing)
+    monkeypatch.setattr(module, "correct_mask", failing)
     allocation = Sensitivity(images=50)
     with pytest.raises(KeyboardInterrupt):
         allocation.prepare(trained, structure, digits.search, compute=Compute(), seed=0)

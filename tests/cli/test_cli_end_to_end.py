@@ -94,6 +94,9 @@ def test_sensitivity(run, tmp_path):
     assert all(word in printed for word in ("conv1", "conv4", "0.25 sd", "undamaged", "runs/tiny-sensitivity"))
     record = json.loads((tmp_path / "runs/tiny-sensitivity/sensitivity.json").read_text())
     assert sorted(row["rank"] for row in record["groups"])[0] == 1
+    assert all(row["ranks"][0] <= row["rank"] <= row["ranks"][1] for row in record["groups"])
+    assert "pairs of layers apart" in record["note"]
+    assert record["note"] in printed
     assert (tmp_path / "runs/tiny-sensitivity/figures/sensitivity.png").stat().st_size > 1000
 
 

@@ -29,4 +29,5 @@ def test_other_numbers():
     assert words.decimal_range((-0.5, 0.25)) == "−0.50 to 0.25"
     assert words.budget_words("flops", 0.07) == "7 % of FLOPs"
     assert (words.plural(1, "seed"), words.plural(3, "seed")) == ("1 seed", "3 seeds")
+    assert (words.rank_words(3, None), words.rank_words(3, (3, 3)), words.rank_words(3, (2, 5))) == ("3", "3", "2 to 5")
     assert words.part_name({"name": "compensated", "images": 64}) == "compensated"

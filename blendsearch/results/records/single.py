@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from blendsearch.results.records.common import AgreementRecord, Averages, LatencyRecord, Number, Record, UnprunedRecord
+from blendsearch.results.records.common import (
+    AgreementRecord,
+    Averages,
+    Bounds,
+    LatencyRecord,
+    Number,
+    Record,
+    UnprunedRecord,
+)
 from blendsearch.results.records.scoring import RatersRecord
 
 
@@ -61,20 +69,32 @@ class PruneSummary(Record):
 
 
 class GroupSensitivity(Record):
-    """A group's loss of accuracy under damage of each strength, their mean, and its rank, 1 for the most sensitive."""
+    """A group's loss of accuracy under damage of each strength, their mean, and its rank, 1 for the most sensitive.
+
+    interval: 95 % interval of the mean loss, which may be below 0; None where nothing varies, and in records of older
+    versions. ranks: the first and the last rank that it may have, as far as images and draws can tell.
+    """
 
     name: str
     width: int
     drops: list[float]
     sensitiveness: float
     rank: int
+    interval: Bounds | None = None
+    ranks: tuple[int, int] | None = None
 
 
 class SensitivityRecord(Record):
-    """sensitivity.json: accuracy undamaged on the search split, strengths in standard deviations, groups in order."""
+    """sensitivity.json: accuracy undamaged on the search split, strengths in standard deviations, groups in order.
+
+    images, draws: how many of each there were. note: how many layers can be told apart on them.
+    """
 
     accuracy: float
     strengths: list[float]
     groups: list[GroupSensitivity]
+    images: int | None = None
+    draws: int | None = None
+    note: str = ""
     seed: int
     versions: dict[str, str]
