@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from html import escape
@@ -53,7 +54,7 @@ def _count(scores: Table, samples: int | None) -> str:
 
 def _scales(of_groups: Mapping[str, str]) -> str:
     """Return which scales the groups have, each with how many have it where there are several."""
-    found = Counter(of_groups.values())
+    found = Counter(re.sub(r"\bof \d+ ", "of several ", scale) for scale in of_groups.values())
     if len(found) == 1:
         return next(iter(found))
     return "; ".join(f"{scale} ({plural(number, 'group')})" for scale, number in found.items())
