@@ -23,6 +23,7 @@ from blendsearch.results.records.common import AgreementRecord
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+NOT_RECORDED = "not recorded"
 MOST_PANELS = 24
 MOST_NUMBERS = 15
 """Criteria beyond which the cells of the agreement have no numbers."""
@@ -106,7 +107,7 @@ class Scores(dict[str, dict[str, Tensor]]):
         a "mean rank of 4 convolutions, 0 to 1". `of_convolutions` has the numbers before that.
         """
         self._check(criterion, group)
-        return self._scales.get(criterion, {}).get(group, "as it was given")
+        return self._scales.get(criterion, {}).get(group, NOT_RECORDED)
 
     def of_convolutions(self, criterion: str, group: str) -> dict[str, Tensor]:
         """Return convolution -> float32 [C], what the group's score was made of, on the criterion's own scale.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Generic, TypeVar
 
+import torch
+from torch import Tensor
+
 from blendsearch.allocation import own_allocation
-from blendsearch.blending import Blend
+from blendsearch.blending import Blend, rank_all
+from blendsearch.campaigns.scores import Scores
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, applicable
 from blendsearch.errors import BlendsearchError, RunError, unknown_name
@@ -31,9 +35,10 @@ from blendsearch.files import content_digest
 from blendsearch.progress import Progress, silent
 from blendsearch.results.records.common import AgreementRecord, Averages, Record
 from blendsearch.results.records.retraining import BLEND, CRITERION
-from blendsearch.results.records.scoring import RatersRecord
+from blendsearch.results.records.scoring import RatersRecord, ScoresRecord
 from blendsearch.results.records.single import (
     CriterionAgreement,
+    ExtremeFilters,
     PruneSummary,
     ScoreSummary,
     TrainSummary,
@@ -42,6 +47,10 @@ from blendsearch.results.run_folder import RunFolder, versions
 from blendsearch.schedules import SCHEDULES, TrainingSchedule
 from blendsearch.structure import Plan
 from blendsearch.validation.space import pruning_schedule
+
+TABLE = "scores.csv"
+EXTREMES = 3
+"""Filters of a group that are shown from each end."""
 
 PRUNED = "pruned"
 """The name of the one network that `prune` retrains; what it is pruned by may be a path."""
@@ -112,10 +121,11 @@ def run_train(
 def run_score(
     space: Space, run_dir: Path | None = None, resume: bool = False, progress: Progress = silent
 ) -> JobResult[ScoreSummary]:
-    """Score the trained network under the criteria; return how they agree and cluster."""
+    """Score the trained network under the criteria; return how they agree and cluster, and leave scores.csv."""
     with open_job(Experiment(space, progress), "score", run_dir=run_dir, resume=resume) as experiment:
         train_unpruned(experiment)
-        scores, _ = score_criteria(experiment)
+        scores, record = score_criteria(experiment)
+        write_table(experiment, scores, record)
         clusters = cluster_criteria(experiment, scores)
         agreement = experiment.folder.read_record(AGREEMENT, AgreementRecord)
         summary = ScoreSummary(
@@ -123,8 +133,36 @@ def run_score(
             agreement=agreement,
             ratings=describe_raters(experiment, list(scores)),
             clusters={unit: [list(names) for names in parts] for unit, parts in clusters.members.items()},
+            filters=find_extremes(scores),
+            left_out=record.left_out,
         )
         return JobResult(experiment.folder.path, summary)
+
+
+def write_table(experiment: Experiment, scores: Mapping[str, Mapping[str, Tensor]], record: ScoresRecord) -> None:
+    """Write the score, the rank and the scale of every filter as scores.csv."""
+    blends = {
+        name: dict.fromkeys(groups, "score of a blend") for name, groups in scores.items() if name not in CRITERIA
+    }
+    Scores(scores, scales={**record.scales, **blends}).save(experiment.folder.path / TABLE)
+
+
+def find_extremes(scores: dict[str, dict[str, Tensor]]) -> list[ExtremeFilters]:
+    """Return the filters that are ranked highest and lowest in each group: by all criteria together, then by each."""
+    ranked = rank_all(scores)
+    groups = next(iter(scores.values()), {})
+    mean = {group: torch.stack([own[group] for own in ranked.values()]).mean(0) for group in groups}
+    return [
+        ExtremeFilters(criterion=name, group=group, width=len(values), **_extremes(values))
+        for name, own in [(None, mean), *scores.items()]
+        for group, values in own.items()
+    ]
+
+
+def _extremes(values: Tensor) -> dict[str, list[int]]:
+    order = values.argsort(stable=True).tolist()
+    count = min(EXTREMES, len(order) // 2)
+    return {"top": order[::-1][:count], "bottom": order[:count]}
 
 
 def _place_among_others(name: str, agreement: AgreementRecord) -> CriterionAgreement:

@@ -105,7 +105,11 @@ def train(
 def score(
     space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
 ) -> None:
-    """Score filters by each criterion; show which rank alike."""
+    """Score filters by each criterion; show which rank alike.
+
+    Shows the filters that stand out in each group, too; scores.csv in the run folder has the score and rank of every
+    filter under every criterion.
+    """
     with run_session("score", space, overrides, run_dir, resume, quiet) as session:
         settings = read_space(space, overrides)
         from blendsearch.campaigns.single import run_score
@@ -113,8 +117,9 @@ def score(
         result = session.run(run_score, settings)
         scored = result.summary
         session.print(tables.criteria_table(scored.criteria), tables.agreement_table(scored.agreement))
-        session.print(tables.clusters_table(scored.clusters), *tables.raters_lines(scored.ratings))
-        session.print(f"run folder: {result.run_dir}")
+        session.print(tables.clusters_table(scored.clusters), *tables.extremes_tables(scored.filters))
+        session.print(*tables.raters_lines(scored.ratings), *tables.left_out_lines(scored.left_out))
+        session.print(f"all scores: {result.run_dir / 'scores.csv'}", f"run folder: {result.run_dir}")
 
 
 @app.command(epilog="Example: blendsearch prune search_spaces/digits.yaml --by taylor budget.flops=0.3")

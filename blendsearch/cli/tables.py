@@ -20,6 +20,10 @@ from blendsearch.results.words import (
     rank_words,
 )
 
+ENDS = ("most important", "least important")
+MOST_ROWS = 40
+"""Criteria times groups beyond which a terminal does not show each."""
+
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
     from blendsearch.results.records.common import (
         AgreementRecord,
@@ -32,6 +36,7 @@ if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for th
     from blendsearch.results.records.search import SearchSummary
     from blendsearch.results.records.single import (
         CriterionAgreement,
+        ExtremeFilters,
         PruneSummary,
         SensitivityRecord,
         TrainSummary,
@@ -160,6 +165,37 @@ def clusters_table(clusters: Mapping[str, Sequence[Sequence[str]]]) -> Table:
     for unit, members in clusters.items():
         table.add_row(unit, " | ".join(", ".join(names) for names in members))
     return table
+
+
+def extremes_tables(filters: Sequence[ExtremeFilters]) -> list[Table]:
+    """Return the filters that stand out in each group: by the mean of ranks, and by each criterion where that is short.
+
+    Of a single criterion only its own.
+    """
+    each = [one for one in filters if one.criterion is not None]
+    several = len({one.criterion for one in each}) > 1
+    together = plain_extremes("filters by the mean of all ranks", [one for one in filters if one.criterion is None])
+    shown = text_table("filters by each criterion", "criterion", "group", "filters", *ENDS)
+    for one in each:
+        shown.add_row(one.criterion, *_extreme_cells(one))
+    return [*([together] if several else []), *([shown] if 0 < len(each) <= MOST_ROWS else [])]
+
+
+def plain_extremes(title: str, rows: Sequence[ExtremeFilters]) -> Table:
+    """Return the filters that stand out in each group."""
+    table = text_table(title, "group", "filters", *ENDS)
+    for one in rows:
+        table.add_row(*_extreme_cells(one))
+    return table
+
+
+def _extreme_cells(one: ExtremeFilters) -> list[str]:
+    return [one.group, str(one.width), *(" ".join(map(str, end)) for end in (one.top, one.bottom))]
+
+
+def left_out_lines(left_out: Mapping[str, str]) -> list[str]:
+    """Return a line for each criterion that could not score the network, with the reason."""
+    return [f"left out: {name}: {why}" for name, why in left_out.items()]
 
 
 def trained_table(summary: TrainSummary) -> Table:

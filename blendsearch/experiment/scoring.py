@@ -98,10 +98,11 @@ def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
         criteria=list(scores),
         left_out={name: reason for name, reason in found.left_out.items() if name in wanted},
         samples=found.samples,
+        scales={name: scales for name, scales in found.scales.items() if name in scores},
     )
     write_scores(folder, SCORES, scores)
     folder.write_record(name, record)
-    folder.event("statistics", **record.to_dict())
+    folder.event("statistics", **record.model_dump(mode="json", exclude={"scales"}))
     return scores, record
 
 

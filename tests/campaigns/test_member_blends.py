@@ -14,6 +14,7 @@ from blendsearch.allocation.uniform import Uniform
 from blendsearch.blending import Blend
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
 from blendsearch.campaigns.search.run import run_search
+from blendsearch.campaigns.scores import Scores
 from blendsearch.campaigns.single import run_prune, run_score
 from blendsearch.campaigns.transfer.run import run_transfer
 from blendsearch.config import space_from_dict
@@ -100,6 +101,8 @@ def test_a_score_job_lists_blends_as_such(finished, tmp_path):
     space = space_from_dict({**TINY, "blends": [{"file": str(tmp_path / "mix.json"), "name": "other"}]})
     rows = run_score(space, tmp_path / "run").summary.criteria
     assert {row.name: row.family for row in rows}["other"] == "blend"
+    table = Scores.load(tmp_path / "run" / "scores.csv")
+    assert set(table.scales["other"].values()) == {"score of a blend"}
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_it_is_a_dict_as_before(scores):
 
 def test_scores_of_ones_own_have_a_place_in_it(scores):
     scores["mine"] = {group: values + 1 for group, values in scores["l1"].items()}
-    assert scores.scale("mine", "left") == "as it was given"
+    assert scores.scale("mine", "left") == "not recorded"
     assert scores.agreement().criteria == [*CRITERIA, "mine"]
     assert scores.of_convolutions("mine", "left") == {}
 

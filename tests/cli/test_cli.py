@@ -196,6 +196,39 @@ def test_score_is_not_cut_when_piped(space, stand_in):
     assert result.stdout.count("-25") == 14 * 14
 
 
+def extremes(criteria, groups):
+    return [
+        {"criterion": name, "group": f"conv{n}", "width": 16, "top": [7, 3], "bottom": [5, 11]}
+        for name in criteria
+        for n in range(groups)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "groups", "titles"),
+    [
+        (["l1"], 4, ["filters by each criterion"]),
+        (["l1", "taylor"], 20, ["filters by the mean of all ranks", "filters by each criterion"]),
+        (["l1", "taylor", "fpgm"], 20, ["filters by the mean of all ranks"]),
+    ],
+)
+def test_score_shows_the_filters_that_stand_out_in_a_bearable_form(space, stand_in, criteria, groups, titles):
+    found = ScoreSummary(
+        criteria=[],
+        agreement={"criteria": criteria, "groups": {}, "mean": [[1.0] * len(criteria)] * len(criteria)},
+        clusters={},
+        filters=extremes([None, *criteria], groups),
+        left_out={"bn_scale": "it has no norm"},
+    )
+    stand_in("campaigns.single", run_score=lambda *given: done(found))
+    printed = run("score", space).stdout
+    assert [line for line in map(str.strip, printed.splitlines()) if line.startswith("filters by")] == titles
+    assert "7 3" in printed
+    assert "5 11" in printed
+    assert "left out: bn_scale: it has no norm" in printed
+    assert f"all scores: {Path('runs/small/scores.csv')}" in printed
+
+
 def test_prune(space, stand_in):
     found = PruneSummary(
         name="l1",

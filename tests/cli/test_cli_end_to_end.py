@@ -7,6 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from blendsearch.campaigns.scores import Scores
 from blendsearch.cli.commands import REGISTRIES, app
 
 SPACE = """
@@ -58,7 +59,13 @@ def test_train_then_score(run, tmp_path):
     assert "run folder: runs/tiny-train" in run("train", "tiny.yaml")
     assert (tmp_path / "runs/tiny-train/baseline.safetensors").exists()
     printed = run("score", "tiny.yaml")
-    assert all(name in printed for name in ("l1", "taylor", "random", "agreement"))
+    assert all(name in printed for name in ("l1", "taylor", "random", "agreement", "runs/tiny-score/scores.csv"))
+    scores = Scores.load(tmp_path / "runs/tiny-score/scores.csv")
+    assert scores == Scores.load(tmp_path / "runs/tiny-score/scores.safetensors")
+    assert scores.scale("l1", "conv2") == "l1 of its one convolution"
+    lowest = " ".join(map(str, scores["l1"]["conv2"].argsort(stable=True)[:3].tolist()))
+    row = next(line for line in printed.splitlines() if line.split()[:2] == ["l1", "conv2"])
+    assert row.rstrip().endswith(lowest)
 
 
 def test_train_by_repr_then_prune_the_result(run, tmp_path):

@@ -10,12 +10,16 @@ from blendsearch.results.records.common import Number, Record
 
 
 class ScoresRecord(Record):
-    """records/scores.json: the criteria that scored, why others could not, from how many images and how long."""
+    """records/scores.json: the criteria that scored, why others could not, from how many images and how long.
+
+    scales: criterion -> group -> which scale its scores have, in words; blends have none.
+    """
 
     seconds: Number = None
     criteria: list[str]
     left_out: dict[str, str] = Field(default_factory=dict)
     samples: int | None = None
+    scales: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 class MemberRecord(Record):

@@ -40,13 +40,32 @@ class CriterionAgreement(Record):
     nearest: str
 
 
+class ExtremeFilters(Record):
+    """The filters of a group, of so many, that are ranked highest and lowest, the most extreme first.
+
+    criterion: by which; None: by the mean of the ranks under all.
+    """
+
+    criterion: str | None = None
+    group: str
+    width: int
+    top: list[int]
+    bottom: list[int]
+
+
 class ScoreSummary(Record):
-    """What scoring came to; clusters: unit -> criteria that rank alike. Its files are those of a campaign's records."""
+    """What scoring came to; clusters: unit -> criteria that rank alike. Its files are those of a campaign's records.
+
+    filters: the extreme ones of each group by the mean of all ranks, then by each criterion. left_out: criterion -> why
+    it could not score the network.
+    """
 
     criteria: list[CriterionAgreement]
     agreement: AgreementRecord
     ratings: RatersRecord | None = None
     clusters: dict[str, list[list[str]]]
+    filters: list[ExtremeFilters] = Field(default_factory=list)
+    left_out: dict[str, str] = Field(default_factory=dict)
 
 
 class PruneSummary(Record):
