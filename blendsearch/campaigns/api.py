@@ -23,7 +23,7 @@ from blendsearch.data.loaders import Loaders, Metric
 from blendsearch.errors import BudgetError, DataError, unknown_name
 from blendsearch.experiment.given import Given, TrainFunction
 from blendsearch.experiment.saved import save_pruned
-from blendsearch.progress import Progress, Reporting, silent
+from blendsearch.progress import Reporting
 from blendsearch.progress.shown import AUTO, reporting
 from blendsearch.results.records.shipping import ExportRecord, Figures
 from blendsearch.results.words import percent
@@ -265,7 +265,7 @@ def search(
     train_fn: TrainFunction | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
-    progress: Progress = silent,
+    progress: Reporting = AUTO,
     **settings: Any,
 ) -> Campaign:
     """Run a search campaign: train, score, cluster, evolve a blend, retrain it beside every criterion, report.
@@ -293,7 +293,7 @@ def search(
     retraining={"seeds": 3} (with train_fn, too), ...
     run_dir: the campaign's folder; None makes a new one below runs/. resume: go on with the campaign of that folder (or
     the latest of its name), to the same result as if it had not been stopped; another model or other images are
-    refused. progress: called with (task, done, total, detail) as the work goes on.
+    refused. progress: as in `score`.
     Returns the finished campaign: .network and .plan (what to ship), .blend, .summary (what summary.json holds),
     .run_dir and .report (its page).
     Raises ConfigError with every mistake of the settings at once, RunError for a folder that holds other things, and
@@ -304,9 +304,10 @@ def search(
     if not isinstance(space, nn.Module):
         beside = {**loaders, "budget": budget, "loss": loss, "metric": metric, "train_fn": train_fn, **settings}
         refuse_beside_space([name for name, value in beside.items() if value is not None])
-        return run_search(read_space(space, resumed=resume), folder, resume, progress)
+        with reporting(progress) as report:
+            return run_search(read_space(space, resumed=resume), folder, resume, report)
     if train is None:
         raise DataError("train: not given; a model is searched with loaders beside it: search(model, train=..., ...)")
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), reporting(progress) as report:
         given = Given.of(space, Loaders(train, validation, test, metric), train_fn, loss)
-        return run_search(space_of_objects(given, budget, settings, resumed=resume), folder, resume, progress, given)
+        return run_search(space_of_objects(given, budget, settings, resumed=resume), folder, resume, report, given)

@@ -13,8 +13,8 @@ from blendsearch.allocation import Budget
 from blendsearch.allocation.uniform import Uniform
 from blendsearch.blending import Blend
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
-from blendsearch.campaigns.search.run import run_search
 from blendsearch.campaigns.scores import Scores
+from blendsearch.campaigns.search.run import run_search
 from blendsearch.campaigns.single import run_prune, run_score
 from blendsearch.campaigns.transfer.run import run_transfer
 from blendsearch.config import space_from_dict

@@ -15,7 +15,8 @@ from blendsearch.config import Board, NamedSection
 from blendsearch.errors import RunError
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.experiment.scoring import BlendScorer
-from blendsearch.progress import Progress, silent
+from blendsearch.progress import Progress, Reporting, silent
+from blendsearch.progress.shown import AUTO, reporting
 from blendsearch.reports.markdown.leaderboard import format_leaderboard
 from blendsearch.reports.markdown.tables import format_csv
 from blendsearch.reports.report import write_report
@@ -101,17 +102,18 @@ def leaderboard(
     *,
     run_dir: str | Path | None = None,
     resume: bool = False,
-    progress: Progress = silent,
+    progress: Reporting = AUTO,
 ) -> Leaderboard:
     """Compare criteria and blends on equal terms; the result has .summary, .run_dir and .report.
 
-    board: a Board, the same as a dict, or the path of a board file.
+    board: a Board, the same as a dict, or the path of a board file. progress: as in `blendsearch.score`.
     """
     if isinstance(board, str | Path):
         board = load_checked_board(board)
     elif not isinstance(board, Board):
         board = checked_board_from_dict(board)
-    return run_leaderboard(board, Path(run_dir) if run_dir is not None else None, resume, progress)
+    with reporting(progress) as report:
+        return run_leaderboard(board, Path(run_dir) if run_dir is not None else None, resume, report)
 
 
 def _note_board(folder: RunFolder, board: Board) -> None:

@@ -20,7 +20,8 @@ from blendsearch.experiment.problem import make_problem
 from blendsearch.experiment.retraining import Repetition, retrain_contenders
 from blendsearch.experiment.scoring import read_scores, score_calibration, score_criteria, write_scores
 from blendsearch.experiment.unpruned import prepare_allocation, read_test_accuracy, train_unpruned
-from blendsearch.progress import Progress, silent
+from blendsearch.progress import Progress, Reporting, silent
+from blendsearch.progress.shown import AUTO, reporting
 from blendsearch.reports.markdown.tables import format_csv
 from blendsearch.reports.markdown.transfer import flatten_space, format_transfer
 from blendsearch.reports.report import write_report
@@ -107,21 +108,23 @@ def transfer(
     *,
     run_dir: str | Path | None = None,
     resume: bool = False,
-    progress: Progress = silent,
+    progress: Reporting = AUTO,
     searches: bool = True,
 ) -> Transfer:
     """Apply the blend of a file in spaces and compare it there; the result has .summary, .run_dir and .report.
 
     spaces: each a Space, the same as a dict, or the path of a space file. searches: also search a blend in each.
+    progress: as in `blendsearch.score`.
     """
-    return run_transfer(
-        Path(blend),
-        [read_space(space) for space in spaces],
-        run_dir=Path(run_dir) if run_dir is not None else None,
-        resume=resume,
-        progress=progress,
-        searches=searches,
-    )
+    with reporting(progress) as report:
+        return run_transfer(
+            Path(blend),
+            [read_space(space) for space in spaces],
+            run_dir=Path(run_dir) if run_dir is not None else None,
+            resume=resume,
+            progress=report,
+            searches=searches,
+        )
 
 
 def _read_blend(file: Path) -> tuple[Blend, Provenance]:
