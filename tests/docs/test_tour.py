@@ -1,4 +1,4 @@
-"""The tour of docs/ and the pages on reuse and own loops: every code block is run, as a reader would who types it.
+"""The tour of docs/ and the pages on reuse, own loops and scores: every code block is run, as by a reader who types it.
 
 A block with a title is a file that the reader writes; ```bash blocks are typed; `exit=2` says how one ends. Blocks
 marked `slow` are left out here and run in a test of their own.
@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *sorted((ROOT / "docs" / "tour").glob("*.md")),
-    *(ROOT / "docs" / name for name in ("reuse.md", "own-loops.md", "export.md")),
+    *(ROOT / "docs" / name for name in ("reuse.md", "own-loops.md", "export.md", "scores.md")),
 ]
 FENCE = re.compile(r"^```(?P<words>[^\n`]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
