@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 from typing import Any
 
@@ -57,6 +58,7 @@ class Bars:
             console=console,
             speed_estimate_period=600,
             refresh_per_second=4,
+            redirect_stdout=sys.stdout.isatty(),  # else what is printed meanwhile would leave the file it is meant for
         )
 
     def __call__(self, task: str, done: int, total: int, detail: str = "") -> None:

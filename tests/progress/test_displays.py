@@ -146,6 +146,13 @@ def test_a_callback_is_handed_on_and_something_else_refused():
         pass
 
 
+def test_what_is_printed_meanwhile_goes_where_it_would_have_gone(capsys):
+    with showing(Console(file=io.StringIO(), force_terminal=True)) as progress:
+        progress("scores", 1, 2)
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
+
+
 def test_an_error_inside_ends_the_display():
     bars = io.StringIO()
 
