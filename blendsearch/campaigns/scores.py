@@ -15,7 +15,7 @@ from blendsearch.campaigns.score_words import as_html, as_text
 from blendsearch.criteria import ApplicableScores
 from blendsearch.errors import BlendsearchError, unknown_name
 from blendsearch.experiment.scoring import measure_agreement
-from blendsearch.reports.figures.agreement import draw_compact_agreement, draw_mean_agreement
+from blendsearch.reports.figures.agreement import draw_mean_agreement
 from blendsearch.reports.figures.scores import CriterionScores, GroupScores, draw_scores
 from blendsearch.reports.figures.style import draw_light
 from blendsearch.results.records.common import AgreementRecord
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 NOT_RECORDED = "not recorded"
 MOST_PANELS = 24
-MOST_NUMBERS = 15
-"""Criteria beyond which the cells of the agreement have no numbers."""
 
 
 class Scores(dict[str, dict[str, Tensor]]):
@@ -158,7 +156,7 @@ class Scores(dict[str, dict[str, Tensor]]):
         chosen = self._chosen(groups)
         if criterion is None and len(self) > 1:
             agreement = measure_agreement({name: {g: own[g] for g in chosen} for name, own in self.items()})
-            return draw_light(draw_mean_agreement if len(self) <= MOST_NUMBERS else draw_compact_agreement, agreement)
+            return draw_light(draw_mean_agreement, agreement)
         name = next(iter(self), "") if criterion is None else criterion
         self._check(name)
         step = -(-len(chosen) // MOST_PANELS) if groups is None else 1
