@@ -45,6 +45,35 @@ class ImageFiles(Dataset[Any]):
             image = T.center_crop(T.resize(image, [self.size], antialias=True), [self.size, self.size])
         return image.contiguous(), label
 
+    def mistake(self, index: int) -> DataError | None:
+        """Return what is wrong with a file, None where it can be read."""
+        try:
+            pixels(self.files[index][0], self.mode)
+        except DataError as error:
+            return error
+        return None
+
+
+def readable(files: ImageFiles, name: str, progress: Progress) -> tuple[ImageFiles, list[str]]:
+    """Return those files that can be read, and the paths of the others, by decoding each once.
+
+    Raises DataError, with what is amiss with the first, when none can be read.
+    """
+    good, unread, first = [], [], None
+    with ThreadPoolExecutor(4) as pool:
+        for number, error in enumerate(pool.map(files.mistake, range(len(files)), chunksize=64)):
+            if error is None:
+                good.append(files.files[number])
+            else:
+                unread.append(files.files[number][0])
+                first = first or error
+            if number % 500 == 499 or number == len(files) - 1:
+                told = f"{len(unread)} unreadable" if unread else ""
+                progress(f"checking {name}", number + 1, len(files), told)
+    if not good and first is not None:
+        raise first
+    return ImageFiles(good, files.size, files.mode), unread
+
 
 def decoded(files: ImageFiles, name: str, progress: Progress) -> Tensor:
     """Decode all files with a few threads (decoding releases Python's lock), uint8 [N, C, H, W]."""

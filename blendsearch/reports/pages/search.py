@@ -69,7 +69,7 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
         "clusters": run.clusters,
         "layers": 0 if run.agreement is None else len(run.agreement.groups),
         "classes": len(classes) if isinstance(classes, list) else classes,
-        "place": place_commands([run.space]),
+        "place": place_commands([run.space], run.folder),
         "space_text": run.space_text,
         "sources": list_sources(run.folder, _sources(run)),
     }

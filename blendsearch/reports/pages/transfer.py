@@ -79,7 +79,7 @@ def tell_transfer(run: TransferRun) -> dict[str, Any]:
         "lines": [space_line(row, summary.searches) for row in spaces],
         "stories": [story_of(run, row) for row in spaces],
         "sources": [*list_sources(run.folder, SOURCES), *(one for row in spaces for one in _sources_of(run, row))],
-        "place": place_commands(run.settings),
+        "place": place_commands(run.settings, run.folder),
         "several_seeds": any(row.seeds > 1 for row in spaces),
     }
 
