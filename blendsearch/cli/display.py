@@ -13,7 +13,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
-from blendsearch.progress import Progress, silent
+from blendsearch.progress import NOTE, Progress, silent
 
 SECONDS_BETWEEN_LINES = 5.0
 MOST_BARS = 10
@@ -79,7 +79,10 @@ class Lines:
         self.completions: dict[str, float] = {}
 
     def __call__(self, task: str, done: int, total: int, detail: str = "") -> None:
-        """Take a step of a task; see blendsearch.progress."""
+        """Take a step of a task, or a note; see blendsearch.progress."""
+        if task == NOTE:
+            self.console.print(f"note: {detail}", soft_wrap=True)
+            return
         now = self.now()
         pace = self.paces.get(task)
         if pace is None or done < pace.done or total != pace.total:
@@ -149,7 +152,10 @@ class Bars:
         )
 
     def __call__(self, task: str, done: int, total: int, detail: str = "") -> None:
-        """Take a step of a task; see blendsearch.progress."""
+        """Take a step of a task, or a note, which stays above the bars; see blendsearch.progress."""
+        if task == NOTE:
+            self.bars.console.print(f"note: {detail}")
+            return
         known = self.ids.get(task)
         if known is None:
             known = self.ids[task] = self.bars.add_task(task, total=total, completed=done, detail=detail)

@@ -18,6 +18,8 @@ from blendsearch.results.words import (
     plural,
 )
 
+ENTRY_COLUMNS = ("name", "family", "backend", "description")
+
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
     from blendsearch.results.records.common import (
         AgreementRecord,
@@ -189,14 +191,24 @@ def kept_table(kept: Mapping[str, tuple[int, int]]) -> Table:
 
 
 def entries_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return registered entries with a column for every key that one of them has."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    """Return registered entries by name, family or backend and a sentence, narrow enough for a terminal."""
+    keys = [key for key in ENTRY_COLUMNS if any(key in row for row in rows)]
     table = text_table(kind, *keys)
     for column, key in zip(table.columns, keys, strict=True):
-        column.no_wrap = key == "name"
+        column.no_wrap = key != "description"
     for row in rows:
         table.add_row(*(in_one_line(row.get(key)) for key in keys))
     return table
+
+
+def entries_in_full(kind: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return all that is known of registered entries as lines: a name, and indented what there is."""
+    lines = [f"{kind}:"]
+    for row in rows:
+        rest = {key: in_one_line(value) for key, value in row.items() if key not in ("name", "description")}
+        lines += ["", str(row["name"]), f"    {in_one_line(row.get('description'))}"]
+        lines += [f"    {key}: {value}" for key, value in rest.items()]
+    return [*lines, ""]
 
 
 def stage_times(seconds: Seconds) -> Text:

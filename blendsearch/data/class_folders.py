@@ -167,6 +167,16 @@ def _holds_image(folder: Path) -> bool:
     return any(_is_image(name) for name in _files(folder))
 
 
+def image_files(root: Path) -> list[str]:
+    """Return the paths of all files below a folder that are named as images, in alphabetical order."""
+    return sorted(
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(root, followlinks=True)
+        for name in names
+        if _is_image(name)
+    )
+
+
 def _files(folder: Path) -> Iterator[str]:
     for _, _, names in os.walk(folder, followlinks=True):  # links, as torchvision follows them
         yield from names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +93,32 @@ def decoded(files: ImageFiles, name: str, progress: Progress) -> Tensor:
     return images
 
 
+@dataclass(frozen=True)
+class Head:
+    """What the head of an image file says: width and height in pixels, and whether it has grey values alone."""
+
+    width: int
+    height: int
+    grey: bool
+
+
+def read_head(path: str) -> Head:
+    """Read the head of an image file, no pixel; DataError where that cannot be done."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return Head(*image.size, grey=image.mode in ("1", "L", "LA", "I", "F", *SIXTEEN_BITS))
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> DataError:
+    return DataError(
+        f"data.root: '{path}' cannot be read as an image ({error}); data.on_error: skip leaves such images out"
+    )
+
+
 def pixels(path: str, mode: str) -> np.ndarray:
     """Read a file as uint8 [H, W, 3] (mode "RGB") or [H, W] (mode "L").
 
@@ -106,7 +133,7 @@ def pixels(path: str, mode: str) -> np.ndarray:
             return np.array(_eight_bits(image, path).convert(mode))
     # SyntaxError: Pillow's word for a broken PNG; ValueError: for a colour space that it cannot convert.
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise DataError(f"data.root: '{path}' cannot be read as an image ({error})") from None
+        raise _unreadable(path, error) from None
 
 
 def _eight_bits(image: Image, path: str) -> Image:

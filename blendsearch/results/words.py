@@ -144,6 +144,19 @@ def count(number: float | None) -> str:
     return f"{number:,.0f}"
 
 
+def about_seconds(seconds: float) -> str:
+    """Return an estimate of a duration with no more figures than it deserves: 0.4 s, 42 s, 12 minutes, 2.5 hours."""
+    if seconds < 59.5:
+        return duration(seconds)
+    minutes = seconds / 60
+    if minutes < 9.5:
+        return f"{minutes:.1f} minutes".replace(".0 ", " ")
+    if minutes < 59.5:
+        return f"{minutes:.0f} minutes"
+    hours = minutes / 60
+    return f"{hours:.1f} hours".replace(".0 ", " ") if hours < 48 else f"{hours / 24:.0f} days"
+
+
 def duration(seconds: float | None) -> str:
     """Return seconds as 38 ms, 0.4 s, 42 s, 3 min 20 s or 2 h 05 min."""
     if seconds is None:
