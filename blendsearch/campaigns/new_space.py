@@ -27,6 +27,8 @@ SIZES = (32, 48, 64, 96, 128, 160, 192, 224)
 """Sides in pixels that images of many sizes are brought to: the largest that most of them have."""
 SMALL = 64
 """Up to this side a network for small images is taken, beyond it one of torchvision."""
+PLACE = "THIS_FILE"
+"""Stands for the file's path in its own text until that is known."""
 SAMPLED = 300
 """Image files whose heads are read."""
 PACKAGED = ("digits", "mnist_5k")
@@ -79,14 +81,14 @@ def write_space(wish: Wish) -> Written:
     else:
         text, name, found = _new_text(wish)
     path = wish.out or Path(f"{name}.yaml")
+    typed = shlex.quote(str(path))
     if path.exists():
         raise BlendsearchError(f"{path}: is there already and is not overwritten; choose another with --out")
     if path.suffix not in (".yaml", ".yml"):
         raise BlendsearchError(f"--out: '{path}' given, a name that ends in .yaml expected")
     with atomic(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text.replace(PLACE, typed), encoding="utf-8")
     command = "leaderboard" if "\nnetworks:" in text else "search"
-    typed = shlex.quote(str(path))
     return Written(path, found, [f"next: blendsearch validate {typed}", f"then: blendsearch {command} {typed}"])
 
 
@@ -174,7 +176,8 @@ def _side(sizes: Sequence[tuple[int, int]]) -> tuple[int, str]:
 def _found(layout: Layout, classes: int, counts: Counter[str], held_out: dict[str, int], sizes: str) -> list[str]:
     total = sum(counts.values())
     fewest, most = min(counts.items(), key=lambda one: one[1]), max(counts.items(), key=lambda one: one[1])
-    each = f" ({fewest[1]:,} to {most[1]:,} a class)" if layout.labelled else " without labels"
+    span = f"{fewest[1]:,}" if fewest[1] == most[1] else f"{fewest[1]:,} to {most[1]:,}"
+    each = f" ({span} a class)" if layout.labelled else " without labels"
     lines = [f"{classes} classes, {total:,} training images{each}, {sizes}"]
     lines += [f"{part} part: {count:,} images" for part, count in held_out.items()]
     if "test" not in held_out:
@@ -207,8 +210,8 @@ def _text(name: str, seen: Seen, model: str, weights: Path | None) -> str:
         ("retraining", [("epochs: 10", "of every pruned network; 0 refits them in closed form"), batch, _SEEDS]),
     ]
     head = [
-        f"# Written by `blendsearch init`. Check it: blendsearch validate {name}.yaml",
-        f"# Run it: blendsearch search {name}.yaml    (any key can be set behind that, such as budget.flops=0.3)",
+        f"# Written by `blendsearch init`. Check it: blendsearch validate {PLACE}",
+        f"# Run it: blendsearch search {PLACE}    (any key can be set behind that, such as budget.flops=0.3)",
         "# Keys left out have defaults, which validate shows.",
         "",
         _line(f"name: {name}", f"the run folder is runs/{name}"),

@@ -13,10 +13,13 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
+from blendsearch.cli.heartbeat import Heartbeat
 from blendsearch.progress import NOTE, Progress, silent
 
 SECONDS_BETWEEN_LINES = 5.0
 MOST_BARS = 10
+WORKING = "at work"
+"""The bar that stands for work which reports nothing."""
 PIPE_WIDTH = 2000  # no table is cut or wrapped where there is no terminal
 
 
@@ -30,15 +33,29 @@ def output_console(quiet: bool = False) -> Console:
 
 @contextlib.contextmanager
 def shown_progress(console: Console) -> Iterator[Progress]:
-    """Give a progress callback for a block: bars on a terminal, plain lines elsewhere."""
-    if not console.is_terminal:
-        yield Lines(console)
+    """Give a progress callback for a block: bars on a terminal, plain lines elsewhere; signs of life in silences."""
+    shown: Lines | Bars = Bars(console) if console.is_terminal else Lines(console)
+    with Heartbeat(shown.still) as heart:
+
+        def progress(task: str, done: int, total: int, detail: str = "") -> None:
+            heart.beat(f"after {task} {done}/{total}" if done >= total else task)
+            shown(task, done, total, detail)
+
+        try:
+            yield progress
+        finally:
+            shown.stop()
+
+
+@contextlib.contextmanager
+def shown_loading(console: Console) -> Iterator[None]:
+    """Show during a block, where it takes long, that the package and its libraries are loaded."""
+    if console.is_terminal:
+        with console.status("loading"):
+            yield
         return
-    bars = Bars(console)
-    try:
-        yield bars
-    finally:
-        bars.stop()
+    with Heartbeat(Lines(console).still, "loading the package and its libraries"):
+        yield
 
 
 @contextlib.contextmanager
@@ -93,6 +110,13 @@ class Lines:
         elif now - pace.shown >= SECONDS_BETWEEN_LINES:
             pace.shown = now
             self._print(task, pace, detail, now)
+
+    def still(self, silent: float, last: str) -> None:
+        """Print that work goes on, though nothing has been reported for so many seconds."""
+        self.console.print(time.strftime("%H:%M:%S"), f"still at work, {last or 'starting'}, {clock(silent)}")
+
+    def stop(self) -> None:
+        """There is nothing to give back."""
 
     def _complete(self, task: str, pace: _Pace, detail: str, now: float) -> None:
         """Print the last line of a task once, and not for every one of many short tasks of the same name."""
@@ -154,8 +178,10 @@ class Bars:
     def __call__(self, task: str, done: int, total: int, detail: str = "") -> None:
         """Take a step of a task, or a note, which stays above the bars; see blendsearch.progress."""
         if task == NOTE:
-            self.bars.console.print(f"note: {detail}")
+            self.bars.console.print(f"note: {detail}", markup=False, highlight=False)
             return
+        if task != WORKING and WORKING in self.ids:
+            self.bars.update(self.ids[WORKING], visible=False, completed=1)
         known = self.ids.get(task)
         if known is None:
             known = self.ids[task] = self.bars.add_task(task, total=total, completed=done, detail=detail)
@@ -166,6 +192,11 @@ class Bars:
         if not self.started:  # an empty display would leave a blank line
             self.started = True
             self.bars.start()
+
+    def still(self, silent: float, last: str) -> None:
+        """Show that work goes on: without a bar at work nothing on the screen moves."""
+        if all(task.finished for task in self.bars.tasks):
+            self(WORKING, 0, 1, last)
 
     def stop(self) -> None:
         """Leave the bars as they are and give the terminal back."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from blendsearch.cli.display import no_progress, output_console, shown_progress
+from blendsearch.cli.display import no_progress, output_console, shown_loading, shown_progress
 from blendsearch.errors import BlendsearchError
 from blendsearch.progress import Progress
 
@@ -29,13 +29,29 @@ class Session:
     def __init__(self, quiet: bool) -> None:
         self.console = output_console(quiet)
         self.shows_progress = not quiet
+        self.waiting = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Show that libraries are loaded, until progress is shown or the block ends."""
+        with self.waiting:
+            if self.shows_progress:
+                self.waiting.enter_context(shown_loading(self.console))
+            yield
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether what is printed is read by a person, and not by a file or another program."""
+        return self.console.is_terminal
 
     def progress(self) -> contextlib.AbstractContextManager[Progress]:
         """Return the progress callback as a context."""
+        self.waiting.close()
         return shown_progress(self.console) if self.shows_progress else no_progress()
 
     def print(self, *things: object) -> None:
         """Print results; texts are never cut."""
+        self.waiting.close()
         for thing in things:
             self.console.print(thing, soft_wrap=isinstance(thing, str))
 
@@ -68,7 +84,9 @@ def run_session(
     options: what else the command line has between the file and the overrides.
     """
     with plain_errors(how_to_resume(command, file, overrides, run_dir, options)):
-        yield RunSession(run_dir, resume, quiet)
+        session = RunSession(run_dir, resume, quiet)
+        with session.loading():
+            yield session
 
 
 @contextlib.contextmanager

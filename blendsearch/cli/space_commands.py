@@ -36,10 +36,12 @@ def validate(
 
             session.print(load_by_names(space, overrides or []).to_yaml().rstrip())
             return
-        from blendsearch.campaigns.inspection import inspect
-        from blendsearch.validation.board import load_checked_space_or_board, told_defaults
+        session.shows_progress = session.shows_progress and session.on_terminal  # the file alone goes into a pipe
+        with session.loading():
+            from blendsearch.campaigns.inspection import inspect
+            from blendsearch.validation.board import load_checked_space_or_board, told_defaults
 
-        settings = load_checked_space_or_board(space, overrides or [])
+            settings = load_checked_space_or_board(space, overrides or [])
         with session.progress() as progress:
             found = inspect(settings, progress)
         session.print(settings.to_yaml().rstrip(), "")
@@ -76,8 +78,9 @@ def init(
     file with numbers that fit, which `search` takes as it is. What is there already is never overwritten.
     """
     with plain_errors():
-        from blendsearch.campaigns.new_space import Wish, write_space
-
-        written = write_space(Wish(data=data, model=model, weights=weights, out=out, example=example))
         session = Session(quiet)
+        with session.loading():
+            from blendsearch.campaigns.new_space import Wish, write_space
+
+            written = write_space(Wish(data=data, model=model, weights=weights, out=out, example=example))
         session.print(*written.found, f"wrote {written.path}", *written.next)

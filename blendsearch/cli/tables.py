@@ -19,6 +19,8 @@ from blendsearch.results.words import (
 )
 
 ENTRY_COLUMNS = ("name", "family", "backend", "description")
+WIDEST = 100
+"""Characters of a description in a line, also where no terminal limits it."""
 
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
     from blendsearch.results.records.common import (
@@ -196,6 +198,7 @@ def entries_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = text_table(kind, *keys)
     for column, key in zip(table.columns, keys, strict=True):
         column.no_wrap = key != "description"
+        column.max_width = WIDEST if key == "description" else None
     for row in rows:
         table.add_row(*(in_one_line(row.get(key)) for key in keys))
     return table

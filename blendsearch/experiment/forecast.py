@@ -191,7 +191,9 @@ def _preparation(experiment: Experiment, costs: UnitCosts) -> Iterator[Work]:
     counted = f"{space.training.epochs:g} epochs, {steps:,} steps" if steps else "none: the network is taken as it is"
     yield Work("training", counted, steps * costs.training_step)
     images = len(splits.calibration)
-    yield Work("statistics", f"{images} images, {len(wanted_criteria(experiment))} criteria", costs.statistics)
+    criteria = len(wanted_criteria(experiment))
+    counted = f"{plural(images, 'image')}, {criteria} {'criterion' if criteria == 1 else 'criteria'}"
+    yield Work("statistics", counted, costs.statistics)
     yield Work("unpruned network", "its accuracies", (len(splits.test) + len(splits.search)) * costs.image)
 
 

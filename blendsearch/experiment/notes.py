@@ -140,7 +140,8 @@ def _dear_proxy(experiment: Experiment, costs: UnitCosts) -> Iterator[str]:
     space, counts = experiment.space, Counts(experiment)
     one, estimate = seconds_of_retraining(experiment, costs), costs.proxy.estimate
     networks = counts.contenders * space.retraining.seeds
-    searching = (counts.evaluations + counts.other_evaluations) * estimate
+    searching = (counts.evaluations + counts.other_evaluations) * estimate / experiment.workers
+    retraining = networks * one / experiment.workers
     if searching < WORTH_SAYING:
         return
     helps = _cheaper(experiment)
@@ -150,10 +151,10 @@ def _dear_proxy(experiment: Experiment, costs: UnitCosts) -> Iterator[str]:
             f"{about_seconds(one)}: retraining candidates would cost less and tell more; {helps}, or retraining.epochs "
             f"above {space.retraining.epochs:g}"
         )
-    elif searching > TOO_DEAR * networks * one:
+    elif searching > TOO_DEAR * retraining:
         yield (
             f"the {counts.evaluations + counts.other_evaluations} estimates by the proxy {space.proxy.name} take about "
-            f"{about_seconds(searching)}, all {networks} retrainings {about_seconds(networks * one)}; {helps}, fewer "
+            f"{about_seconds(searching)}, all {networks} retrainings {about_seconds(retraining)}; {helps}, fewer "
             "search.generations, or search.random_search=false"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 DASH = "–"
@@ -148,13 +149,12 @@ def about_seconds(seconds: float) -> str:
     """Return an estimate of a duration with no more figures than it deserves: 0.4 s, 42 s, 12 minutes, 2.5 hours."""
     if seconds < 59.5:
         return duration(seconds)
-    minutes = seconds / 60
-    if minutes < 9.5:
-        return f"{minutes:.1f} minutes".replace(".0 ", " ")
-    if minutes < 59.5:
-        return f"{minutes:.0f} minutes"
-    hours = minutes / 60
-    return f"{hours:.1f} hours".replace(".0 ", " ") if hours < 48 else f"{hours / 24:.0f} days"
+    for size, unit, most in ((60, "minute", 59.5), (3600, "hour", 48), (86_400, "day", math.inf)):
+        count = seconds / size
+        if count < most:
+            break
+    text = f"{count:.1f}".removesuffix(".0") if count < 9.5 else f"{count:.0f}"
+    return f"{text} {unit}" if text == "1" else f"{text} {unit}s"
 
 
 def duration(seconds: float | None) -> str:
