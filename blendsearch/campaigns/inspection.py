@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendsearch.allocation import Limits
+from blendsearch.campaigns.foresight.forecast import Forecast, forecast_retrainings, forecast_search
+from blendsearch.campaigns.foresight.notes import notes_before_search
 from blendsearch.config import Board, DataConfig, Space
 from blendsearch.criteria import applicable
 from blendsearch.data.class_folders import image_files
 from blendsearch.data.decoding import read_head
 from blendsearch.errors import BlendsearchError, ConfigError, DataError, WeightsError
 from blendsearch.experiment import Experiment, check_before_work
-from blendsearch.experiment.forecast import Forecast, forecast_retrainings, forecast_search
-from blendsearch.experiment.notes import notes_before_search
 from blendsearch.experiment.scoring import known_before_training, wanted_criteria
 from blendsearch.models.weights import read_state_dict
 from blendsearch.progress import Progress, silent

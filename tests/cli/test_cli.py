@@ -261,7 +261,19 @@ def test_version():
 
 @pytest.mark.parametrize(
     "command",
-    ["search", "train", "score", "prune", "sensitivity", "leaderboard", "transfer", "report", "list", "validate", "init"],
+    [
+        "search",
+        "train",
+        "score",
+        "prune",
+        "sensitivity",
+        "leaderboard",
+        "transfer",
+        "report",
+        "list",
+        "validate",
+        "init",
+    ],
 )
 def test_every_help_has_an_example(command):
     assert f"Example: blendsearch {command} " in run(command, "--help").stdout

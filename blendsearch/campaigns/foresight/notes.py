@@ -8,10 +8,10 @@ from itertools import islice
 from typing import Any
 
 from blendsearch.allocation import Evolved
+from blendsearch.campaigns.foresight.forecast import Counts, seconds_of_retraining
+from blendsearch.campaigns.foresight.unit_costs import ProxyCost, Stopwatch, UnitCosts
 from blendsearch.data.batches import Split
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.experiment.forecast import Counts, seconds_of_retraining
-from blendsearch.experiment.unit_costs import ProxyCost, Stopwatch, UnitCosts
 from blendsearch.progress import tell
 from blendsearch.results.optimism import interval_of_gap
 from blendsearch.results.words import about_seconds, percent, plural

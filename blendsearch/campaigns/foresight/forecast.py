@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor
 
 from blendsearch.allocation import Evolved
+from blendsearch.campaigns.foresight.unit_costs import Stopwatch, UnitCosts
+from blendsearch.campaigns.search.rivals import mix_hesso
 from blendsearch.criteria import applicable
 from blendsearch.data.batches import Split
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import known_before_training, wanted_criteria
-from blendsearch.experiment.unit_costs import Stopwatch, UnitCosts
 from blendsearch.results.words import plural
 from blendsearch.training.loop import steps_per_epoch
 
@@ -66,13 +68,17 @@ class Counts:
     """How often a search campaign does what, from its space and the network's structure alone."""
 
     experiment: Experiment
-    criteria: int = field(init=False)
+    names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        experiment = self.experiment
-        wanted = wanted_criteria(experiment)
-        left_out = applicable(wanted, experiment.structure, known_before_training(experiment))
-        self.criteria = len(wanted) - len(left_out) + len(experiment.space.blends)
+        wanted = wanted_criteria(self.experiment)
+        left_out = applicable(wanted, self.experiment.structure, known_before_training(self.experiment))
+        self.names = [name for name in wanted if name not in left_out]
+
+    @property
+    def criteria(self) -> int:
+        """How many criteria and found blends there are to be blended."""
+        return len(self.names) + len(self.experiment.space.blends)
 
     @property
     def evolves(self) -> bool:
@@ -119,7 +125,8 @@ class Counts:
         space = self.experiment.space
         search = space.search
         several = self.criteria > 1
-        rivals = (3 if several else 0) + (search.layer_by_layer is not None) + (search.swaps is not None)
+        mixed = 2 + (mix_hesso(self.names)[0] is not None)
+        rivals = (mixed if several else 0) + (search.layer_by_layer is not None) + (search.swaps is not None)
         rivals += 1 if space.blend.set_aware and several else 0
         ablation = 2 if search.ablation and self.evolves else 0
         front = 2 * search.front if search.objectives else 0
@@ -244,7 +251,7 @@ def _bytes_of_image(experiment: Experiment) -> float:
         kept += tensor.numel() * tensor.element_size()
         return tensor
 
-    network = experiment.network
+    network = copy.deepcopy(experiment.network)
     weights = sum(one.numel() * one.element_size() for one in network.parameters())
     example = experiment.example.to(next(network.parameters()).device)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
