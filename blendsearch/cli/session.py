@@ -83,14 +83,16 @@ def run_session(
 
     options: what else the command line has between the file and the overrides.
     """
-    with plain_errors(how_to_resume(command, file, overrides, run_dir, options)):
+    line = ["blendsearch", command, str(file), *options, *(overrides or [])]
+    before = _run_folders(run_dir)
+    with plain_errors(lambda: how_to_go_on(line, run_dir, begun=resume or _run_folders(run_dir) != before)):
         session = RunSession(run_dir, resume, quiet)
         with session.loading():
             yield session
 
 
 @contextlib.contextmanager
-def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
+def plain_errors(after_interrupt: Callable[[], str] = lambda: "stopped") -> Iterator[None]:
     """Turn wrong input into its message and exit code 2, Ctrl-C into a line and 130; the rest is our bug."""
     try:
         yield
@@ -98,17 +100,22 @@ def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
         print(error, file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt:
-        print(after_interrupt, file=sys.stderr)
+        print(after_interrupt(), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
-def how_to_resume(
-    command: str, file: Path, overrides: list[str] | None, run_dir: Path | None, options: Sequence[str] = ()
-) -> str:
-    """Return what an interrupted command says: the command line that continues it."""
+def how_to_go_on(line: Sequence[str], run_dir: Path | None, *, begun: bool) -> str:
+    """Return what an interrupted command says: the line that continues it or, where nothing is there, starts it."""
     folder = ["--run-dir", str(run_dir)] if run_dir else []
-    line = shlex.join(["blendsearch", command, str(file), *options, *(overrides or []), *folder, "--resume"])
-    return f"stopped; continue with: {line}"
+    if begun:
+        return f"stopped; continue with: {shlex.join([*line, *folder, '--resume'])}"
+    return f"stopped before anything was written; start again with: {shlex.join([*line, *folder])}"
+
+
+def _run_folders(run_dir: Path | None) -> list[str]:
+    """Return what lies where the run's folder is made: in the folder itself where one is given, else in runs/."""
+    place = run_dir or Path("runs")
+    return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
 
 
 def read_space(file: Path, overrides: list[str] | None, resumed: bool = False) -> Space:

@@ -151,7 +151,12 @@ def test_a_file_of_the_other_kind_is_one_line(space):
 
 
 def test_interrupt_says_how_to_continue(space, stand_in):
-    stand_in("campaigns.search.run", run_search=fails_with(KeyboardInterrupt()))
+    def stopped(*given):
+        Path("my run").mkdir()
+        Path("my run/.lock").touch()
+        raise KeyboardInterrupt
+
+    stand_in("campaigns.search.run", run_search=stopped)
     result = run("search", space, "criteria=[l1, l2]", "--run-dir", "my run")
     assert result.exit_code == 130
     command = "blendsearch search space.yaml 'criteria=[l1, l2]' --run-dir 'my run' --resume"
@@ -159,6 +164,8 @@ def test_interrupt_says_how_to_continue(space, stand_in):
     stand_in("campaigns.single", run_train=fails_with(KeyboardInterrupt()))
     result = run("train", space)
     assert result.exit_code == 130
+    assert result.stderr == "stopped before anything was written; start again with: blendsearch train space.yaml\n"
+    result = run("train", space, "--resume")
     assert result.stderr == "stopped; continue with: blendsearch train space.yaml --resume\n"
 
 
