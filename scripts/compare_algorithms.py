@@ -209,7 +209,7 @@ def main() -> None:
     if arguments.seeds < 2:
         raise BlendsearchError(f"--seeds: {arguments.seeds} given, at least 2 expected")
     folder = arguments.out or Path("runs") / JOB / space.name
-    opened = open_run(Experiment(space, silent), JOB, name=space.name, run_dir=folder, resume=True)
+    opened = open_run(Experiment(space, silent), JOB, name=space.name, run_dir=folder, resume=folder.exists())
     with threads(space.compute.threads), opened as experiment:
         problem = Problem(experiment)
         print(f"{problem.genomes.size} genes, {len(problem.initial)} criteria to start from", flush=True)

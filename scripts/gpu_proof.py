@@ -91,7 +91,7 @@ def main() -> None:
     given = parser.parse_intermixed_args()
     start = time.perf_counter()
     adapt, prune = read_spaces(given, unpacked(given.data))
-    run_train(adapt, given.out / "adapted", resume=True)
+    run_train(adapt, given.out / "adapted", resume=(given.out / "adapted").exists())
     summary, found = search_draw(prune, given.out / "draw")
     outcomes = of_draw(found, 0)
     regimes: dict[str, Sequence[RetrainingOutcome]] = {"not retrained": outcomes}

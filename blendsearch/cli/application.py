@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from blendsearch.cli import review_commands, shipping_commands  # noqa: F401  (add their commands to the app)
+from blendsearch.cli import (  # noqa: F401  (they add their commands to the app)
+    review_commands,
+    shipping_commands,
+    space_commands,
+)
 from blendsearch.cli.commands import app
 
 __all__ = ["app"]

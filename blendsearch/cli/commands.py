@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from blendsearch.cli import comparisons, tables
+from blendsearch.cli.completion import KINDS, complete_criterion, complete_kind, complete_override
 from blendsearch.cli.session import (
     Session,
     files_and_overrides,
@@ -22,9 +23,6 @@ from blendsearch.cli.session import (
 from blendsearch.errors import unknown_name
 from blendsearch.results.words import percent
 from blendsearch.version import __version__
-
-REGISTRIES = ("criteria", "allocations", "proxies", "schedules", "algorithms", "models", "datasets")
-"""What `list` can show."""
 
 app = typer.Typer(
     name="blendsearch",
@@ -38,10 +36,13 @@ app = typer.Typer(
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The space file of the campaign.")]
 BoardFile = Annotated[Path, typer.Argument(metavar="BOARD.yaml", help="The board file of the leaderboard.")]
-SpaceOrBoardFile = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A space file or a board file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Keys of the space file to set, such as search.population=12 seed=3."),
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Keys of the space file to set, such as search.population=12 seed=3.",
+        autocompletion=complete_override,
+    ),
 ]
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", metavar="DIR", help="Folder of the run; default a new one in runs/.")
@@ -125,7 +126,15 @@ def score(
 @app.command(epilog="Example: blendsearch prune search_spaces/digits.yaml --by taylor budget.flops=0.3")
 def prune(
     space: SpaceFile,
-    by: Annotated[str, typer.Option("--by", metavar="NAME_OR_BLEND.json", help="A criterion, or a blend's file.")],
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            metavar="NAME_OR_BLEND.json",
+            help="A criterion, or a blend's file.",
+            autocompletion=complete_criterion,
+        ),
+    ],
     overrides: Overrides = None,
     run_dir: RunDir = None,
     resume: Resume = False,
@@ -212,7 +221,7 @@ def leaderboard(
 
         result = session.run(run_leaderboard, settings)
         session.print(comparisons.leaderboard_table(result.summary), result.summary.sentence, "")
-        session.print(f"{result.cells_run} of {result.summary.cells} cells run, the others were there")
+        session.print(comparisons.cells_line(result.cells_run, result.summary.cells))
         session.print(f"leaderboard: {result.report}")
 
 
@@ -282,25 +291,20 @@ def compare(
 @app.command(name="list", epilog="Example: blendsearch list criteria")
 def list_entries(
     kind: Annotated[
-        str | None, typer.Argument(metavar="KIND", help=f"One of {', '.join(REGISTRIES)}; default all.")
+        str | None,
+        typer.Argument(metavar="KIND", help=f"One of {', '.join(KINDS)}; default all.", autocompletion=complete_kind),
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also options, needs and sources, a few lines an entry.")
+    ] = False,
 ) -> None:
     """List what a space file can name."""
     with plain_errors():
-        if kind is not None and kind not in REGISTRIES:
-            raise unknown_name("kind", kind, REGISTRIES)
+        if kind is not None and kind not in KINDS:
+            raise unknown_name("kind", kind, KINDS)
         from blendsearch.validation.catalogue import catalogue
 
         session = Session(quiet=False)
-        for one in [kind] if kind else REGISTRIES:
-            session.print(tables.entries_table(one, catalogue(one)))
-
-
-@app.command(epilog="Example: blendsearch validate search_spaces/digits.yaml seed=3")
-def validate(space: SpaceOrBoardFile, overrides: Overrides = None, quiet: Quiet = False) -> None:
-    """Check a space or board file; print it with all defaults."""
-    with plain_errors():
-        from blendsearch.validation.board import load_checked_space_or_board, told_defaults
-
-        settings = load_checked_space_or_board(space, overrides or [])
-        Session(quiet).print(settings.to_yaml().rstrip(), *(f"\n# {note}" for note in told_defaults(settings)))
+        for one in [kind] if kind else KINDS:
+            rows = catalogue(one)
+            session.print(*(tables.entries_in_full(one, rows) if details else [tables.entries_table(one, rows)]))

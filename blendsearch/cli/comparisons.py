@@ -70,6 +70,13 @@ def leaderboard_table(summary: LeaderboardSummary) -> Table:
     return table
 
 
+def cells_line(ran: int, cells: int) -> str:
+    """Return how many cells of a board were run now, and how many were in the folder already."""
+    if ran == cells:
+        return f"all {cells} cells run" if cells > 1 else "the one cell run"
+    return f"{ran or 'none'} of {cells} cells run, the other{'s were' if cells - ran > 1 else ' was'} there"
+
+
 def campaigns_table(campaigns: CampaignsRecord) -> Table:
     """Return a line a campaign: what it pruned, its blend, its best criterion, and the difference."""
     table = plain_table("campaigns", "campaign", "budget", "blend", "best criterion", "difference", "verdict", "tau")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from blendsearch.progress import Progress, silent
+from blendsearch.progress.heartbeat import Heartbeat
+from blendsearch.progress.lines import Lines
 
 PIPE_WIDTH = 2000  # no table is cut or wrapped where there is no terminal
 
@@ -18,6 +20,17 @@ def output_console(quiet: bool = False) -> Console:
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     return console
+
+
+@contextlib.contextmanager
+def shown_loading(console: Console) -> Iterator[None]:
+    """Show during a block, where it takes long, that the package and its libraries are loaded."""
+    if console.is_terminal:
+        with console.status("loading"):
+            yield
+        return
+    with Heartbeat(Lines(console).still, "loading the package and its libraries"):
+        yield
 
 
 @contextlib.contextmanager

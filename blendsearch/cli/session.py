@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from blendsearch.cli.display import no_progress, output_console
+from blendsearch.cli.display import no_progress, output_console, shown_loading
 from blendsearch.errors import BlendsearchError
 from blendsearch.progress import Progress
 from blendsearch.progress.shown import showing
@@ -30,13 +30,29 @@ class Session:
     def __init__(self, quiet: bool) -> None:
         self.console = output_console(quiet)
         self.shows_progress = not quiet
+        self.waiting = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Show that libraries are loaded, until progress is shown or the block ends."""
+        with self.waiting:
+            if self.shows_progress:
+                self.waiting.enter_context(shown_loading(self.console))
+            yield
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether what is printed is read by a person, and not by a file or another program."""
+        return self.console.is_terminal
 
     def progress(self) -> contextlib.AbstractContextManager[Progress]:
         """Return the progress callback as a context."""
+        self.waiting.close()
         return showing(self.console) if self.shows_progress else no_progress()
 
     def print(self, *things: object) -> None:
         """Print results; texts are never cut."""
+        self.waiting.close()
         for thing in things:
             self.console.print(thing, soft_wrap=isinstance(thing, str))
 
@@ -68,12 +84,16 @@ def run_session(
 
     options: what else the command line has between the file and the overrides.
     """
-    with plain_errors(how_to_resume(command, file, overrides, run_dir, options)):
-        yield RunSession(run_dir, resume, quiet)
+    line = ["blendsearch", command, str(file), *options, *(overrides or [])]
+    before = _run_folders(run_dir)
+    with plain_errors(lambda: how_to_go_on(line, run_dir, begun=resume or _run_folders(run_dir) != before)):
+        session = RunSession(run_dir, resume, quiet)
+        with session.loading():
+            yield session
 
 
 @contextlib.contextmanager
-def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
+def plain_errors(after_interrupt: Callable[[], str] = lambda: "stopped") -> Iterator[None]:
     """Turn wrong input into its message and exit code 2, Ctrl-C into a line and 130; the rest is our bug."""
     try:
         yield
@@ -81,17 +101,22 @@ def plain_errors(after_interrupt: str = "stopped") -> Iterator[None]:
         print(error, file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt:
-        print(after_interrupt, file=sys.stderr)
+        print(after_interrupt(), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
-def how_to_resume(
-    command: str, file: Path, overrides: list[str] | None, run_dir: Path | None, options: Sequence[str] = ()
-) -> str:
-    """Return what an interrupted command says: the command line that continues it."""
+def how_to_go_on(line: Sequence[str], run_dir: Path | None, *, begun: bool) -> str:
+    """Return what an interrupted command says: the line that continues it or, where nothing is there, starts it."""
     folder = ["--run-dir", str(run_dir)] if run_dir else []
-    line = shlex.join(["blendsearch", command, str(file), *options, *(overrides or []), *folder, "--resume"])
-    return f"stopped; continue with: {line}"
+    if begun:
+        return f"stopped; continue with: {shlex.join([*line, *folder, '--resume'])}"
+    return f"stopped before anything was written; start again with: {shlex.join([*line, *folder])}"
+
+
+def _run_folders(run_dir: Path | None) -> list[str]:
+    """Return what lies where the run's folder is made: in the folder itself where one is given, else in runs/."""
+    place = run_dir or Path("runs")
+    return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
 
 
 def read_space(file: Path, overrides: list[str] | None, resumed: bool = False) -> Space:

@@ -23,6 +23,9 @@ from blendsearch.results.words import (
 ENDS = ("most important", "least important")
 MOST_ROWS = 40
 """Criteria times groups beyond which a terminal does not show each."""
+ENTRY_COLUMNS = ("name", "family", "backend", "description")
+WIDEST = 100
+"""Characters of a description in a line, also where no terminal limits it."""
 
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
     from blendsearch.results.records.common import (
@@ -261,14 +264,25 @@ def kept_table(kept: Mapping[str, tuple[int, int]]) -> Table:
 
 
 def entries_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return registered entries with a column for every key that one of them has."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    """Return registered entries by name, family or backend and a sentence, narrow enough for a terminal."""
+    keys = [key for key in ENTRY_COLUMNS if any(key in row for row in rows)]
     table = text_table(kind, *keys)
     for column, key in zip(table.columns, keys, strict=True):
-        column.no_wrap = key == "name"
+        column.no_wrap = key != "description"
+        column.max_width = WIDEST if key == "description" else None
     for row in rows:
         table.add_row(*(in_one_line(row.get(key)) for key in keys))
     return table
+
+
+def entries_in_full(kind: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return all that is known of registered entries as lines: a name, and indented what there is."""
+    lines = [f"{kind}:"]
+    for row in rows:
+        rest = {key: in_one_line(value) for key, value in row.items() if key not in ("name", "description")}
+        lines += ["", str(row["name"]), f"    {in_one_line(row.get('description'))}"]
+        lines += [f"    {key}: {value}" for key, value in rest.items()]
+    return [*lines, ""]
 
 
 def stage_times(seconds: Seconds) -> Text:

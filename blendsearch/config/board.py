@@ -18,9 +18,10 @@ from blendsearch.config.sections.training import (
     RetrainingConfig,
     TrainingConfig,
     compensate_where_nothing_trains,
+    train_where_no_weights,
 )
 from blendsearch.config.sections.types import Allowed, FolderName, Named, NamedSection, Names, Section, broken_rule
-from blendsearch.config.space import Space
+from blendsearch.config.space import HALF, Space
 from blendsearch.config.yaml_text import to_yaml
 from blendsearch.plain import State
 
@@ -31,9 +32,11 @@ class NetworkConfig(Section):
     name: FolderName
     data: DataConfig
     model: ModelConfig
-    training: TrainingConfig
+    training: TrainingConfig = TrainingConfig()
     structure: StructureConfig = StructureConfig()
     ratings: RatingsGiven = None
+
+    _trained = model_validator(mode="before")(train_where_no_weights)
 
 
 NamedList = Annotated[list[Named], Field(min_length=1), Allowed("a list, each a name or a mapping with name")]
@@ -42,6 +45,7 @@ NamedList = Annotated[list[Named], Field(min_length=1), Allowed("a list, each a 
 class Board(Section):
     """One leaderboard: every criterion and blend x allocation x budget x schedule x seed, on every network.
 
+    name: of the run folder; that of the file where none is given.
     All that stands in one block (network, allocation, budget, schedule, seed) is retrained on equal terms.
     """
 
@@ -51,11 +55,11 @@ class Board(Section):
     criteria: Literal["all"] | Names = "all"
     blends: list[BlendGiven] = Field(default_factory=list)
     allocations: NamedList = Field(default_factory=lambda: [NamedSection(name="uniform")])
-    budgets: Annotated[list[BudgetConfig], Field(min_length=1)]
+    budgets: Annotated[list[BudgetConfig], Field(min_length=1)] = Field(default_factory=lambda: [HALF])
     schedules: NamedList = Field(default_factory=lambda: [NamedSection(name="one_shot")])
     compensation: CompensationConfig | None = None
     reconstruction: ReconstructionConfig | None = None
-    retraining: RetrainingConfig
+    retraining: RetrainingConfig = RetrainingConfig()
     compute: ComputeConfig = ComputeConfig()
 
     _compensated = model_validator(mode="before")(compensate_where_nothing_trains)

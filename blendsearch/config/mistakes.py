@@ -194,6 +194,24 @@ def list_field(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
     return info if _item_type(annotation) is not Any else None
 
 
+def choices_at(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """Return what may stand at a key path, where that is one of several words or true and false; else nothing."""
+    owner: type[BaseModel] | None = model
+    for key in path[:-1]:
+        info = owner.model_fields.get(key) if owner is not None else None
+        owner = _submodel(info.annotation) if info else None
+    field = owner.model_fields.get(path[-1]) if owner is not None else None
+    if field is None:
+        return []
+    words = [show(choice) if isinstance(choice, bool) else str(choice) for choice in _choices(field.annotation)]
+    return [*words, *(["true", "false"] if _holds(field.annotation, bool) else [])]
+
+
+def _holds(annotation: Any, kind: type) -> bool:
+    """Tell whether a value may be of a plain type."""
+    return annotation is kind or any(_holds(part, kind) for part in get_args(annotation) if not isinstance(part, str))
+
+
 def _submodel(annotation: Any) -> type[BaseModel] | None:
     """Return the model that a value is a mapping of, also where null may stand in its place."""
     if get_origin(annotation) in (Union, types.UnionType):

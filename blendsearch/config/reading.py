@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from blendsearch.config.board import Board
 from blendsearch.config.mistakes import Mistake, list_field, list_mistakes, show
 from blendsearch.config.sections.types import Section
-from blendsearch.config.space import Space
+from blendsearch.config.space import Space, folder_name
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
 from blendsearch.errors import ConfigError, nearest
 from blendsearch.plain import Unchecked
@@ -77,6 +77,7 @@ def _load(model: type[M], kind: str, path: str | Path, overrides: Sequence[str],
     draft = _Draft(model, str(file), document)
     for override in overrides:
         draft.override(override)
+    draft.data.setdefault("name", folder_name(file.stem))
     return draft.validate(check)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,15 +22,35 @@ from blendsearch.config.sections.training import (
     RetrainingConfig,
     TrainingConfig,
     compensate_where_nothing_trains,
+    train_where_no_weights,
 )
 from blendsearch.config.sections.types import Allowed, FolderName, Named, NamedSection, Names, Section
 from blendsearch.config.yaml_text import to_yaml
 from blendsearch.plain import State
 
+HALF = BudgetConfig(flops=0.5)
+
+
+def folder_name(text: str) -> str:
+    """Return a text as the name of a run folder: other signs become '-'."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-") or "space"
+
+
+def named_after_data(data: object) -> object:
+    """Name a space that has no name after its data set or, of class folders, after their root."""
+    section: Any = data.get("data") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or "name" in data or section is None:
+        return data
+    given = section if isinstance(section, Mapping) else vars(section) if isinstance(section, DataConfig) else {}
+    root, name = given.get("root"), given.get("name", "folder")
+    text = Path(root).resolve().name if name == "folder" and isinstance(root, str) else name
+    return {**data, "name": folder_name(text)} if isinstance(text, str) else data
+
 
 class Space(Section):
-    """One campaign: data, network, criteria, budget, search and retraining.
+    """One campaign: data, network, criteria, budget, search and retraining. Only data and model must be given.
 
+    name: of the run folder; that of the file where none is given, or of the data set where there is no file.
     blends: files of found blends that stand among the criteria: scored, clustered, blended and retrained like these.
     ratings: people's ratings that the criterion `subjective` reads, a path or a section; null for none.
     compensation: refits what pruning left, before or instead of retraining; null for none. Where retraining.epochs is
@@ -39,12 +62,12 @@ class Space(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataConfig
     model: ModelConfig
-    training: TrainingConfig
+    training: TrainingConfig = TrainingConfig()
     structure: StructureConfig = StructureConfig()
     criteria: Literal["all"] | Names = "all"
     blends: list[BlendGiven] = Field(default_factory=list)
     ratings: RatingsGiven = None
-    budget: Annotated[BudgetConfig, Allowed(f"a mapping with one of {', '.join(BUDGET_KINDS)}")]
+    budget: Annotated[BudgetConfig, Allowed(f"a mapping with one of {', '.join(BUDGET_KINDS)}")] = HALF
     allocation: Named = NamedSection(name="uniform")
     clusters: ClustersConfig = ClustersConfig()
     blend: BlendConfig = BlendConfig()
@@ -53,11 +76,13 @@ class Space(Section):
     search: SearchConfig = SearchConfig()
     compensation: CompensationConfig | None = None
     reconstruction: ReconstructionConfig | None = None
-    retraining: RetrainingConfig
+    retraining: RetrainingConfig = RetrainingConfig()
     audit: AuditConfig = AuditConfig()
     curves: CurvesConfig = CurvesConfig()
     compute: ComputeConfig = ComputeConfig()
 
+    _named = model_validator(mode="before")(named_after_data)
+    _trained = model_validator(mode="before")(train_where_no_weights)
     _compensated = model_validator(mode="before")(compensate_where_nothing_trains)
 
     def to_dict(self) -> State:

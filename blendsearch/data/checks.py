@@ -21,7 +21,7 @@ def check_source(source: Any, name: str) -> None:
     """
     if not isinstance(source, Source):
         raise DataError(f"data.name: the loader of '{name}' returned {type(source).__name__}, allowed: a Source")
-    for where, part in (("train", source.train), ("test", source.test)):
+    for where, part in (("train", source.train), ("test", source.test), ("validation", source.validation)):
         for what in _mistakes(source, part) if part is not None else ():
             raise DataError(f"data.name: the {where} part of '{name}' {what}")
 

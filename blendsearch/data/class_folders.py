@@ -10,16 +10,21 @@ from pathlib import Path
 from blendsearch.errors import DataError
 
 TRAIN = ("train", "training")
-HELD_OUT = ("test", "testing", "val", "valid", "validation", "eval", "dev")
-"""Names of parts, in small or capital letters; one of the second is the test part."""
+TEST, VALIDATION = ("test", "testing", "eval"), ("val", "valid", "validation", "dev")
+HELD_OUT = TEST + VALIDATION
+"""Names of parts, in small or capital letters; one held out is the test part, of two the second is for validation."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders to read. test: None where no part is held out. labelled: whether `train` holds class folders."""
+    """The folders to read. test, validation: None where none is held out for that.
+
+    labelled: whether `train` holds class folders.
+    """
 
     train: Path
     test: Path | None = None
+    validation: Path | None = None
     labelled: bool = True
 
 
@@ -38,9 +43,10 @@ class _Tree:
     others: list[str] = field(default_factory=list)
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Path, *, wants_validation: bool = False) -> Layout:
     """Tell the parts of a tree: root/train/CLASS with root/test/CLASS, root/unlabelled with it, or root/CLASS.
 
+    Beside test, val is the validation part; without a test it is the test part, or, where one is wanted, still that.
     A folder with the name of a part is one when it holds class folders, and a class when it holds images. Raises
     DataError, which names both readings, where the folders beside it say otherwise, and where one would be left out.
     """
@@ -48,7 +54,7 @@ def find_layout(root: Path) -> Layout:
         raise DataError(f"data.root: '{root}' is no folder, and a tree of class folders is none to be downloaded")
     tree = _sorted_out(root)
     if (root / "unlabelled").is_dir() and not _named(tree.parts, TRAIN):
-        return _unlabelled(tree)
+        return _unlabelled(tree, wants_validation)
     if tree.mixed:
         raise DataError(
             f"data.root: '{root / tree.mixed[0]}' holds both images and class folders; a part holds class folders "
@@ -64,7 +70,7 @@ def find_layout(root: Path) -> Layout:
             f"data.root: '{root}' holds {_listed(held_out)}, with class folders, but no train beside it; "
             f"give the folder to be split, such as '{root / held_out[0]}', or add train"
         )
-    return Layout(root / _only(tree, train, "train"), _test(tree, held_out))
+    return Layout(root / _only(tree, train, "train"), *_held_out(tree, held_out, wants_validation))
 
 
 def _sorted_out(root: Path) -> _Tree:
@@ -92,7 +98,7 @@ def _flat(tree: _Tree) -> Layout:
     return Layout(tree.root)
 
 
-def _unlabelled(tree: _Tree) -> Layout:
+def _unlabelled(tree: _Tree, wants_validation: bool) -> Layout:
     root, held_out = tree.root, _named(tree.parts, HELD_OUT)
     if not held_out:
         raise DataError(
@@ -104,22 +110,34 @@ def _unlabelled(tree: _Tree) -> Layout:
             f"data.root: '{root}': {_listed(left_out)} would be left out: of a tree with unlabelled, that and one part "
             f"in class folders ({held_out[0]}) are read; move it elsewhere"
         )
-    return Layout(root / "unlabelled", _test(tree, held_out), labelled=False)
+    test, validation = _held_out(tree, held_out, wants_validation)
+    if test is None:
+        raise DataError(
+            f"data.root: '{root}': {held_out[0]} is wanted for validation, but no other part is there to test on; "
+            "add test, or leave data.validation: auto"
+        )
+    return Layout(root / "unlabelled", test, validation, labelled=False)
 
 
-def _test(tree: _Tree, held_out: list[str]) -> Path | None:
-    """Return the part held out; one without an image is returned too, since what is amiss with it is told later."""
+def _held_out(tree: _Tree, held_out: list[str], wants_validation: bool) -> tuple[Path | None, Path | None]:
+    """Return test and validation part; one without an image is returned too, since what is amiss is told later."""
     empty = [entry.name for entry in os.scandir(tree.root) if entry.is_dir() and _named([entry.name], HELD_OUT)]
     found = held_out or sorted(empty)
-    return tree.root / _only(tree, found, "test") if found else None
+    if not found:
+        return None, None
+    tests, validations = _named(found, TEST), _named(found, VALIDATION)
+    if validations and (tests or wants_validation):
+        test = tree.root / _only(tree, tests, "test") if tests else None
+        return test, tree.root / _only(tree, validations, "validation")
+    return tree.root / _only(tree, found, "test"), None
 
 
 def _only(tree: _Tree, names: list[str], part: str) -> str:
     if len(names) == 1:
         return names[0]
     raise DataError(
-        f"data.root: '{tree.root}' holds {_listed(names)}, but one {part} part is read (the images to search on are "
-        "drawn from train); move the others elsewhere, or their images into train"
+        f"data.root: '{tree.root}' holds {_listed(names)}, but one {part} part is read; move the others elsewhere, or "
+        "their images into it"
     )
 
 
@@ -147,6 +165,16 @@ def _listed(names: list[str]) -> str:
 
 def _holds_image(folder: Path) -> bool:
     return any(_is_image(name) for name in _files(folder))
+
+
+def image_files(root: Path) -> list[str]:
+    """Return the paths of all files below a folder that are named as images, in alphabetical order."""
+    return sorted(
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(root, followlinks=True)
+        for name in names
+        if _is_image(name)
+    )
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from blendsearch.config import DataConfig
 from blendsearch.data.class_folders import find_layout
-from blendsearch.data.decoding import ImageFiles, decoded
+from blendsearch.data.decoding import ImageFiles, decoded, readable
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress
 from blendsearch.registry import Registry
@@ -44,8 +44,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded set. test: None for sets that come without one. mean, std: its own. shape: [C, H, W].
+    """A loaded set. test, validation: None for sets that come without one. mean, std: its own. shape: [C, H, W].
 
+    skipped: files of images that could not be read and were left out, as data.on_error asks for.
     labelled: False where the labels of the training part stand for nothing, since nobody gave any.
     """
 
@@ -56,6 +57,8 @@ class Source:
     std: tuple[float, ...]
     shape: tuple[int, int, int]
     labelled: bool = True
+    validation: Part | None = None
+    skipped: tuple[str, ...] = ()
 
 
 Loader = Callable[[DataConfig, Progress], Source]
@@ -164,40 +167,41 @@ def given(config: DataConfig, progress: Progress) -> Source:
 def folder(config: DataConfig, progress: Progress) -> Source:
     """Any tree of class folders: root/train/CLASS/*.jpg with root/test or root/val beside it, or root/CLASS/*.jpg.
 
-    Images are read in colour, or as grey values when `mean` (or `std`) has one number. Where nobody labelled any:
-    root/unlabelled/*.jpg with root/test/CLASS/*.jpg (or val) beside it. The part held out may also be called
-    testing, valid, validation, eval or dev, and train training.
+    Where both are beside it, val is the validation part, see `data.validation`. Images are read in colour, or as grey
+    values when `mean` (or `std`) has one number. Where nobody labelled any: root/unlabelled/*.jpg with
+    root/test/CLASS/*.jpg (or val) beside it. The part held out may also be called testing, valid, validation, eval or
+    dev, and train training.
     """
     root = needed_root(config)
-    layout = find_layout(root)
-    if not layout.labelled:
-        assert layout.test is not None
-        part = _unlabelled_part(layout.train, config, progress)
-        test, classes = _folder_part(layout.test, config, layout.test.name, progress)
-        return Source(part, test, classes, *_usual_channels(config), _shape(part), labelled=False)
+    layout = find_layout(root, wants_validation=config.validation == "part")
+    reading = _Reading(config, progress)
     name = "images" if layout.train == root else layout.train.name
-    train, classes = _folder_part(layout.train, config, name, progress)
-    if layout.test is None:
-        return Source(train, None, classes, *_usual_channels(config), _shape(train))
-    test, test_classes = _folder_part(layout.test, config, layout.test.name, progress)
-    if test_classes != classes:
-        odd = ", ".join(sorted(set(classes) ^ set(test_classes))[:5])
-        raise DataError(f"data.root: '{root}': {name} and {layout.test.name} differ in classes: {odd}")
-    return Source(train, test, classes, *_usual_channels(config), _shape(train))
-
-
-def _unlabelled_part(root: Path, config: DataConfig, progress: Progress) -> Part:
-    """Return the images of a folder and of those in it; 0 stands for every label."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
-    if not found:
-        raise DataError(f"data.root: '{root}' holds no image (allowed: {', '.join(IMG_EXTENSIONS)})")
-    return _part([(str(path), 0) for path in found], config, "unlabelled", progress)
-
-
-def _usual_channels(config: DataConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return (GREY_MEAN, GREY_STD) if _is_grey(config) else (IMAGENET_MEAN, IMAGENET_STD)
+    held_out = {"test": layout.test, "validation": None if config.validation == "none" else layout.validation}
+    parts: dict[str, Part] = {}
+    if layout.labelled:
+        train, classes = reading.tree(layout.train, name)
+    else:
+        assert layout.test is not None
+        train, classes = reading.unlabelled(layout.train), ()
+    for part, path in held_out.items():
+        if path is None:
+            continue
+        parts[part], own = reading.tree(path, path.name)
+        classes = classes or own
+        if own != classes:
+            odd = ", ".join(sorted(set(classes) ^ set(own))[:5])
+            raise DataError(f"data.root: '{root}': {name} and {path.name} differ in classes: {odd}")
+    return Source(
+        train=train,
+        test=parts.get("test"),
+        classes=classes,
+        mean=GREY_MEAN if _is_grey(config) else IMAGENET_MEAN,
+        std=GREY_STD if _is_grey(config) else IMAGENET_STD,
+        shape=_shape(train),
+        labelled=layout.labelled,
+        validation=parts.get("validation"),
+        skipped=tuple(reading.skipped),
+    )
 
 
 def _is_grey(config: DataConfig) -> bool:
@@ -223,28 +227,49 @@ def resized(images: Tensor, size: int | None) -> Tensor:
     return T.resize(images, [size, size], antialias=True)
 
 
-def _folder_part(root: Path, config: DataConfig, name: str, progress: Progress) -> tuple[Part, tuple[str, ...]]:
-    import torchvision
+@dataclass
+class _Reading:
+    """Reads the parts of a class tree; skipped: files that could not be read and were left out."""
 
-    try:
-        tree = torchvision.datasets.ImageFolder(str(root))
-    except FileNotFoundError as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"data.root: '{root}' is not a tree of class folders with images ({reason})") from None
-    return _part(tree.samples, config, name, progress), tuple(tree.classes)
+    config: DataConfig
+    progress: Progress
+    skipped: list[str] = field(default_factory=list)
 
+    def tree(self, root: Path, name: str) -> tuple[Part, tuple[str, ...]]:
+        """Return a part of class folders, and its classes."""
+        import torchvision
 
-def _part(samples: Sequence[tuple[str, int]], config: DataConfig, name: str, progress: Progress) -> Part:
-    """Return files with their labels as a part, decoded or to be streamed."""
-    files = ImageFiles(samples, config.image_size, "L" if _is_grey(config) else "RGB")
-    labels = torch.tensor([label for _, label in samples], dtype=torch.long)
-    size = files[0][0].numel() * len(files)
-    held = size < IN_MEMORY_LIMIT if config.in_memory == "auto" else config.in_memory
-    if not held:
-        if config.image_size is None:
-            raise DataError("data.image_size: not given; images that are streamed need one size")
-        return Part(labels, dataset=files, names=[path for path, _ in samples])
-    return Part(labels, decoded(files, name, progress))
+        try:
+            tree = torchvision.datasets.ImageFolder(str(root))
+        except FileNotFoundError as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"data.root: '{root}' is not a tree of class folders with images ({reason})") from None
+        return self._part(tree.samples, name), tuple(tree.classes)
+
+    def unlabelled(self, root: Path) -> Part:
+        """Return the images of a folder and of those in it; 0 stands for every label."""
+        from torchvision.datasets.folder import IMG_EXTENSIONS
+
+        found = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+        if not found:
+            raise DataError(f"data.root: '{root}' holds no image (allowed: {', '.join(IMG_EXTENSIONS)})")
+        return self._part([(str(path), 0) for path in found], "unlabelled")
+
+    def _part(self, samples: Sequence[tuple[str, int]], name: str) -> Part:
+        """Return files with their labels as a part, decoded or to be streamed."""
+        config = self.config
+        files = ImageFiles(samples, config.image_size, "L" if _is_grey(config) else "RGB")
+        if config.on_error == "skip":
+            files, unread = readable(files, name, self.progress)
+            self.skipped += unread
+        labels = torch.tensor([label for _, label in files.files], dtype=torch.long)
+        size = files[0][0].numel() * len(files)
+        held = size < IN_MEMORY_LIMIT if config.in_memory == "auto" else config.in_memory
+        if not held:
+            if config.image_size is None:
+                raise DataError("data.image_size: not given; images that are streamed need one size")
+            return Part(labels, dataset=files, names=[path for path, _ in files.files])
+        return Part(labels, decoded(files, name, self.progress))
 
 
 def _shape(part: Part) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,35 @@ class ImageFiles(Dataset[Any]):
             image = T.center_crop(T.resize(image, [self.size], antialias=True), [self.size, self.size])
         return image.contiguous(), label
 
+    def mistake(self, index: int) -> DataError | None:
+        """Return what is wrong with a file, None where it can be read."""
+        try:
+            pixels(self.files[index][0], self.mode)
+        except DataError as error:
+            return error
+        return None
+
+
+def readable(files: ImageFiles, name: str, progress: Progress) -> tuple[ImageFiles, list[str]]:
+    """Return those files that can be read, and the paths of the others, by decoding each once.
+
+    Raises DataError, with what is amiss with the first, when none can be read.
+    """
+    good, unread, first = [], [], None
+    with ThreadPoolExecutor(4) as pool:
+        for number, error in enumerate(pool.map(files.mistake, range(len(files)), chunksize=64)):
+            if error is None:
+                good.append(files.files[number])
+            else:
+                unread.append(files.files[number][0])
+                first = first or error
+            if number % 500 == 499 or number == len(files) - 1:
+                told = f"{len(unread)} unreadable" if unread else ""
+                progress(f"checking {name}", number + 1, len(files), told)
+    if not good and first is not None:
+        raise first
+    return ImageFiles(good, files.size, files.mode), unread
+
 
 def decoded(files: ImageFiles, name: str, progress: Progress) -> Tensor:
     """Decode all files with a few threads (decoding releases Python's lock), uint8 [N, C, H, W]."""
@@ -63,6 +93,32 @@ def decoded(files: ImageFiles, name: str, progress: Progress) -> Tensor:
     return images
 
 
+@dataclass(frozen=True)
+class Head:
+    """What the head of an image file says: width and height in pixels, and whether it has grey values alone."""
+
+    width: int
+    height: int
+    grey: bool
+
+
+def read_head(path: str) -> Head:
+    """Read the head of an image file, no pixel; DataError where that cannot be done."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return Head(*image.size, grey=image.mode in ("1", "L", "LA", "I", "F", *SIXTEEN_BITS))
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> DataError:
+    return DataError(
+        f"data.root: '{path}' cannot be read as an image ({error}); data.on_error: skip leaves such images out"
+    )
+
+
 def pixels(path: str, mode: str) -> np.ndarray:
     """Read a file as uint8 [H, W, 3] (mode "RGB") or [H, W] (mode "L").
 
@@ -77,7 +133,7 @@ def pixels(path: str, mode: str) -> np.ndarray:
             return np.array(_eight_bits(image, path).convert(mode))
     # SyntaxError: Pillow's word for a broken PNG; ValueError: for a colour space that it cannot convert.
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise DataError(f"data.root: '{path}' cannot be read as an image ({error})") from None
+        raise _unreadable(path, error) from None
 
 
 def _eight_bits(image: Image, path: str) -> Image:

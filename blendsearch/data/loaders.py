@@ -15,7 +15,7 @@ from blendsearch.compute import child_seed, drawing_from
 from blendsearch.compute import generator as seeded
 from blendsearch.config import DataConfig
 from blendsearch.data.batches import GivenBatches, Split, balanced, checked_batch, in_one_line, order_of
-from blendsearch.data.splits import FINGERPRINTED, Splits, draw_parts
+from blendsearch.data.splits import FINGERPRINTED, SEARCH, Splits, default_counts, draw_parts
 from blendsearch.errors import DataError, first_line
 from blendsearch.progress import Progress, silent
 
@@ -270,9 +270,10 @@ class Loaders:
             if loader is not None
         }
         train = given["train"]
-        wanted = {"calibration": config.calibration}
+        usual = default_counts(max(len(train) - (config.test or 0), 1))
+        wanted = {"calibration": config.calibration or usual["calibration"]}
         if "validation" not in given:
-            wanted["search"] = config.search
+            wanted["search"] = config.search or usual["search"]
         if "test" not in given:
             if config.test is None:
                 raise DataError(
@@ -286,7 +287,7 @@ class Loaders:
         search = given["validation"] if "validation" in given else train.subset(index["search"])
         test = given["test"] if "test" in given else train.subset(index["test"])
         calibration = _held(train.subset(index["calibration"]), "train")
-        search = search.take(min(config.search, len(search)))
+        search = search.take(min(config.search or SEARCH, len(search)))
         parts: dict[str, Split] = {
             "train": train.subset(index["train"]),
             "calibration": calibration,
@@ -302,6 +303,8 @@ class Loaders:
             classes=() if self.metric else _classes(self.train, [part.labels for part in parts.values()]),
             shape=(channels, height, width),
             fingerprint=_fingerprint(parts),
+            search_from="validation" if "validation" in given else "train",
+            own_test="test" in given,
         )
 
 

@@ -19,6 +19,10 @@ from blendsearch.progress import Progress, silent
 
 FINGERPRINTED = 64
 """How many images of a dataset without names its fingerprint reads."""
+CALIBRATION, SEARCH = 512, 1000
+"""How many images where the space says nothing and half of the training images are enough for both."""
+TEST_SHARE = 5
+"""One of so many training images is for the test, where the set has no test part and the space says nothing."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,9 @@ class Splits:
     """Disjoint parts. calibration: what criteria and proxies look at. search: where candidates are compared.
     test: read once, at the end. shape: [C, H, W]. fingerprint: sha256 of labels and images (or their names).
     labelled: whether the labels of the others mean anything, see `Source`. mean, std: by which images in [0, 1] were
-    normalised, one number a channel; empty where that is not known."""
+    normalised, one number a channel; empty where that is not known. search_from: the part that the search images come
+    from, "train", "validation" or "test". own_test: whether the test part is the set's own. skipped: files left out
+    since they could not be read."""
 
     train: Split
     calibration: Split
@@ -38,13 +44,16 @@ class Splits:
     labelled: bool = True
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    search_from: str = "train"
+    own_test: bool = True
+    skipped: tuple[str, ...] = ()
 
 
 def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> Splits:
     """Load a data set and split it; the same seed gives the same parts.
 
-    Calibration and search images (and test images, for sets without a test part) are drawn class-balanced from
-    the training images. Raises DataError when there are too few.
+    Calibration images (and test images, for sets without a test part) are drawn class-balanced from the training
+    images, search images from where `data.validation` says. Raises DataError when there are too few.
     """
     source = DATASETS.get(config.name, "data.name")(config, progress)
     check_source(source, config.name)
@@ -52,15 +61,129 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
         raise DataError(
             f"data.labels: 'given', but the images of '{config.root}' have no labels; allowed here: predicted"
         )
-    mean, std = _channels(config.mean, source.mean, source, "mean"), _channels(config.std, source.std, source, "std")
-    wanted = {"calibration": config.calibration, "search": config.search, **_test_size(config, source)}
-    index = draw_parts(source.train.labels, wanted, config.limit, seed)
-    if source.labelled:
-        _check_every_class_trains(source, index["train"])
-    augmentation = Augmentation(config.augmentation.crop_padding, config.augmentation.flip)
-    held_out = Augmentation()
+    return _Cut(source, config, seed).splits()
 
-    def split(part: Part, chosen: Tensor, changes: Augmentation) -> Split:
+
+def settled(config: DataConfig, splits: Splits) -> DataConfig:
+    """Return the section with the numbers that were left to be chosen, as a run folder keeps it."""
+    test = {} if splits.own_test else {"test": len(splits.test)}
+    return config.model_copy(update={"calibration": len(splits.calibration), "search": len(splits.search), **test})
+
+
+def default_counts(images: int) -> dict[str, int]:
+    """Return how many of so many training images calibrate, and how many the search goes by, if nobody says."""
+    if images >= 2 * (CALIBRATION + SEARCH):
+        return {"calibration": CALIBRATION, "search": SEARCH}
+    return {"calibration": max(1, min(CALIBRATION, images // 6)), "search": max(1, min(SEARCH, images // 3))}
+
+
+def default_test(images: int) -> int:
+    """Return how many of so many images are held out for the test, if nobody says and there is no test part."""
+    return max(1, images // TEST_SHARE)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A loaded set on its way to its splits."""
+
+    source: Source
+    config: DataConfig
+    seed: int
+
+    def splits(self) -> Splits:
+        source, config = self.source, self.config
+        held_out = self._held_out()
+        wanted = self._wanted(drawn=not held_out)
+        index = draw_parts(source.train.labels, wanted, config.limit, self.seed)
+        if source.labelled:
+            _check_every_class_trains(source, index["train"])
+        augmentation = Augmentation(config.augmentation.crop_padding, config.augmentation.flip)
+        search_from, search, test = held_out or ("train", self._split(source.train, index["search"]), None)
+        if test is None:
+            test = self._own_test() or self._split(source.train, index["test"])
+        return Splits(
+            train=self._split(source.train, index["train"], augmentation),
+            calibration=self._split(source.train, index["calibration"]),
+            search=search,
+            test=test,
+            classes=source.classes,
+            shape=source.shape,
+            fingerprint=_fingerprint(source),
+            labelled=source.labelled,
+            mean=_channels(config.mean, source.mean, source, "mean"),
+            std=_channels(config.std, source.std, source, "std"),
+            search_from=search_from,
+            own_test=source.test is not None,
+            skipped=source.skipped,
+        )
+
+    def _held_out(self) -> tuple[str, Split, Split | None] | None:
+        """Return where search images come from, they, and what they leave of the test part; None: from training."""
+        source, config = self.source, self.config
+        if isinstance(config.validation, int):
+            return ("test", *self._shared_test(config.validation))
+        if config.validation == "part" and source.validation is None:
+            raise DataError(
+                f"data.validation: 'part' given, but data set '{config.name}' has no validation part; allowed here: "
+                "auto, none, or a number of images to take out of the test part"
+            )
+        if config.validation == "none" or source.validation is None:
+            return None
+        own = source.validation
+        count = self._search_count(len(own.labels), "images in the validation part")
+        return "validation", self._split(own, balanced(own.labels, count).sort().values), None
+
+    def _shared_test(self, count: int) -> tuple[Split, Split]:
+        """Return search images out of the set's own test part, class-balanced, and the rest, which is the test."""
+        test = self.source.test
+        if test is None:
+            raise DataError(
+                f"data.validation: {count} given, but data set '{self.config.name}' has no test part of its own to "
+                "take them from; allowed here: auto, none"
+            )
+        if count >= len(test.labels):
+            raise DataError(
+                f"data.validation: {count} images are to be taken out of the test part, which has {len(test.labels)}; "
+                "some must stay for the test"
+            )
+        order = torch.randperm(len(test.labels), generator=generator(self.seed, "validation"))
+        chosen = order[balanced(test.labels[order], count)]
+        stays = torch.ones(len(order), dtype=torch.bool)
+        stays[chosen] = False
+        searched = chosen[: self._search_count(count, "images taken out of the test part", most=count)]
+        return self._split(test, searched.sort().values), self._split(test, stays.nonzero().flatten())
+
+    def _search_count(self, available: int, what: str, most: int = SEARCH) -> int:
+        """Return how many search images a part held out gives; DataError when more are asked for than it has."""
+        wanted = min(available, most) if self.config.search is None else self.config.search
+        if wanted > available:
+            raise DataError(f"data.search: {wanted} of {available} {what} asked for")
+        return wanted
+
+    def _wanted(self, *, drawn: bool) -> dict[str, int]:
+        """Return how many training images each part gets; drawn: whether search images are among them."""
+        source, config = self.source, self.config
+        left = len(source.train.labels)
+        test: dict[str, int] = {}
+        if source.test is None:
+            test = {"test": default_test(left) if config.test is None else config.test}
+            left -= test["test"]
+        elif config.test is not None:
+            raise DataError(f"data.test: {config.test} given, but data set '{config.name}' has a test part of its own")
+        given = {"calibration": config.calibration, "search": config.search}
+        usual = default_counts(max(left, 1))
+        parts = ("calibration", "search") if drawn else ("calibration",)
+        return {**{part: given[part] or usual[part] for part in parts}, **test}
+
+    def _own_test(self) -> Split | None:
+        test = self.source.test
+        return None if test is None else self._split(test, torch.arange(len(test.labels)))
+
+    def _split(self, part: Part, chosen: Tensor, changes: Augmentation | None = None) -> Split:
+        source, config = self.source, self.config
+        mean = _channels(config.mean, source.mean, source, "mean")
+        std = _channels(config.std, source.std, source, "std")
+        changes = changes or Augmentation()
         if part.images is not None:
             return ImageTensors(part.images[chosen], part.labels[chosen], mean, std, changes)
         assert part.dataset is not None
@@ -74,31 +197,6 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
             augmentation=changes,
             workers=config.workers,
         )
-
-    test = source.test
-    whole = torch.arange(len(test.labels)) if test is not None else index["test"]
-    return Splits(
-        train=split(source.train, index["train"], augmentation),
-        calibration=split(source.train, index["calibration"], held_out),
-        search=split(source.train, index["search"], held_out),
-        test=split(test or source.train, whole, held_out),
-        classes=source.classes,
-        shape=source.shape,
-        fingerprint=_fingerprint(source),
-        labelled=source.labelled,
-        mean=mean,
-        std=std,
-    )
-
-
-def _test_size(config: DataConfig, source: Source) -> dict[str, int]:
-    if source.test is not None:
-        if config.test is not None:
-            raise DataError(f"data.test: {config.test} given, but data set '{config.name}' has a test part of its own")
-        return {}
-    if config.test is None:
-        raise DataError(f"data.test: not given; data set '{config.name}' has no test part, so say how many to hold out")
-    return {"test": config.test}
 
 
 def _channels(given: tuple[float, ...] | None, own: tuple[float, ...], source: Source, key: str) -> tuple[float, ...]:
@@ -143,7 +241,7 @@ def _check_every_class_trains(source: Source, train: Tensor) -> None:
 
 def _fingerprint(source: Source) -> str:
     digest = hashlib.sha256(repr((source.classes, source.shape)).encode())
-    for part in (source.train, source.test):
+    for part in (source.train, source.test, source.validation):
         if part is None:
             continue
         digest.update(part.labels.numpy().tobytes())

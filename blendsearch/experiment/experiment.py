@@ -19,7 +19,7 @@ from blendsearch.config import Space
 from blendsearch.criteria import ScoringSetup
 from blendsearch.data.augmentation import Augmentation
 from blendsearch.data.batches import Split, UnlabelledImages
-from blendsearch.data.splits import Splits, load_splits
+from blendsearch.data.splits import Splits, load_splits, settled
 from blendsearch.errors import BudgetError, DataError
 from blendsearch.evolution.parallel import WorkerPool, resolve_workers
 from blendsearch.experiment.given import Given
@@ -66,6 +66,11 @@ class Experiment:
         other = copy.copy(self)
         other.run_folder = folder
         return other
+
+    def settle(self) -> Experiment:
+        """Put into the space what it leaves to the data, such as how many images calibrate; return the experiment."""
+        self.space = self.space.model_copy(update={"data": settled(self.space.data, self.splits)})
+        return self
 
     @property
     def folder(self) -> RunFolder:
@@ -218,6 +223,8 @@ class Experiment:
             search=len(splits.search),
             test=len(splits.test),
             labels=self.space.data.labels,
+            search_from=splits.search_from,
+            skipped=len(splits.skipped),
         )
 
     @property

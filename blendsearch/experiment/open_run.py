@@ -11,13 +11,21 @@ from blendsearch.errors import DataError
 from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import check_criteria
-from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space
+from blendsearch.results.run_folder import (
+    RunFolder,
+    check_same_job,
+    check_same_space,
+    choose_folder,
+    note_skipped,
+    note_space,
+)
 
 
 def check_before_work(experiment: Experiment) -> None:
     """Raise what can be known to be wrong before any work: data, network, budget, ratings, criteria.
 
-    To be called before a job makes its folder, so that a job which cannot begin leaves none behind.
+    To be called before a job makes its folder, so that a job which cannot begin leaves none behind. Then the space has
+    the numbers that it left to the data.
     """
     _ = experiment.splits, experiment.search_parts, experiment.structure
     _ = experiment.compensation, experiment.reconstruction
@@ -25,6 +33,7 @@ def check_before_work(experiment: Experiment) -> None:
     if not experiment.splits.labelled and experiment.space.training.epochs:
         given = experiment.space.training.epochs
         raise DataError(f"training.epochs: {given:g} given, but the images have no labels to train on (allowed 0)")
+    experiment.settle()
 
 
 @contextlib.contextmanager
@@ -45,6 +54,8 @@ def open_run(
     else decides the job, kept in job.json. check: raises what else speaks against going on in a folder. Raises
     BlendsearchError before the folder is made, RunError for a folder of another job or space.
     """
+    if resume:
+        choose_folder(run_dir, name, resume)  # that there is nothing to resume is told before the data are read
     check_before_work(experiment)
     folder = choose_folder(run_dir, name, resume)
     with folder.locked():
@@ -53,4 +64,5 @@ def open_run(
         check(folder)
         note_space(folder, job, experiment.space, facts)
         folder.write_record(MODEL, describe_network(experiment))
+        note_skipped(folder, experiment.splits.skipped)
         yield experiment.at(folder)

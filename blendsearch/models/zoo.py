@@ -193,11 +193,14 @@ def _resnet(blocks: int, *, num_classes: int, in_channels: int, image_size: int)
     return CifarResNet(blocks, num_classes, in_channels)
 
 
-def _register_resnet(depth: int) -> None:
+def _resnet_of(depth: int) -> Callable[..., nn.Module]:
     builder = partial(_resnet, (depth - 2) // 6)
     builder.__doc__ = f"ResNet-{depth} for CIFAR with parameter-free (option-A) shortcuts."
-    MODELS.register(f"resnet{depth}")(builder)
+    return builder
 
 
-for _depth in (20, 32, 44, 56, 110):
-    _register_resnet(_depth)
+MODELS.register("resnet20")(_resnet_of(20))
+MODELS.register("resnet32")(_resnet_of(32))
+MODELS.register("resnet44")(_resnet_of(44))
+MODELS.register("resnet56")(_resnet_of(56))
+MODELS.register("resnet110")(_resnet_of(110))

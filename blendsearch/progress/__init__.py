@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+NOTE = "note"
+"""The task under which a sentence comes that is to be read, not a step of any work."""
+
 
 class Progress(Protocol):
     """Called with a task's name, how many of how many steps are done, and a short detail such as 'loss 0.31'.
@@ -21,3 +24,8 @@ notebook, lines elsewhere, on standard error), None (silent), or a callback of o
 
 def silent(task: str, done: int, total: int, detail: str = "") -> None:
     """Report nothing."""
+
+
+def tell(progress: Progress, sentence: str) -> None:
+    """Hand over a sentence that whoever waits should read now."""
+    progress(NOTE, 1, 1, sentence)

@@ -13,9 +13,12 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
+from blendsearch.progress import NOTE
 from blendsearch.progress.words import clock, rate_text
 
 MOST_BARS = 10
+WORKING = "at work"
+"""The bar that stands for work which reports nothing."""
 SECONDS_BETWEEN_PICTURES = 0.5
 NOTEBOOK_WIDTH = 110
 
@@ -62,7 +65,12 @@ class Bars:
         )
 
     def __call__(self, task: str, done: int, total: int, detail: str = "") -> None:
-        """Take a step of a task; see blendsearch.progress."""
+        """Take a step of a task, or a note, which stays above the bars; see blendsearch.progress."""
+        if task == NOTE:
+            self.bars.console.print(f"note: {detail}", markup=False, highlight=False)
+            return
+        if task != WORKING and WORKING in self.ids:
+            self.bars.update(self.ids[WORKING], visible=False, completed=1)
         known = self.ids.get(task)
         if known is None:
             known = self.ids[task] = self.bars.add_task(task, total=total or None, completed=done, detail=detail)
@@ -77,6 +85,11 @@ class Bars:
         if not self.started and self.ids and time.monotonic() >= self.begin:
             self.started = True
             self.bars.start()
+
+    def still(self, silent: float, last: str) -> None:
+        """Show that work goes on: without a bar at work nothing on the screen moves."""
+        if time.monotonic() >= self.begin and all(task.finished for task in self.bars.tasks):
+            self(WORKING, 0, 1, last)
 
     def stop(self) -> None:
         """Leave the bars as they are and give the terminal back."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from blendsearch.progress import NOTE
 from blendsearch.progress.words import clock, rate_text
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -51,7 +52,10 @@ class Lines:
         self.latest = ""
 
     def __call__(self, task: str, done: int, total: int, detail: str = "") -> None:
-        """Take a step of a task; see blendsearch.progress."""
+        """Take a step of a task, or a note; see blendsearch.progress."""
+        if task == NOTE:
+            self.console.print(f"note: {detail}", soft_wrap=True)
+            return
         now = self.now()
         pace = self.paces.get(task)
         if pace is None or done < pace.done or total != pace.total:
@@ -68,6 +72,12 @@ class Lines:
         if pace is not None and not pace.complete and now - pace.shown >= SECONDS_BETWEEN_LINES:
             pace.shown = now
             self._print(self.latest, pace, now)
+
+    def still(self, silent: float, last: str) -> None:
+        """Print that work goes on, though nothing is under way and nothing has been reported for so many seconds."""
+        pace = self.paces.get(self.latest)
+        if self.now() >= self.begin and (pace is None or pace.complete):
+            self.console.print(time.strftime("%H:%M:%S"), f"still at work, {last or 'starting'}, {clock(silent)}")
 
     def stop(self) -> None:
         """Leave the lines as they are."""

@@ -14,6 +14,7 @@ from rich.console import Console
 from blendsearch.errors import BlendsearchError
 from blendsearch.progress import Progress, Reporting, silent
 from blendsearch.progress.bars import Bars, NotebookBars
+from blendsearch.progress.heartbeat import Heartbeat
 from blendsearch.progress.lines import Lines
 
 AUTO: Literal["auto"] = "auto"
@@ -30,6 +31,8 @@ class Display(Protocol):
     def __call__(self, task: str, done: int, total: int, detail: str = "") -> None: ...
 
     def tick(self) -> None: ...
+
+    def still(self, silent: float, last: str) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -57,18 +60,23 @@ def reporting(given: Reporting) -> Iterator[Progress]:
 def showing(console: Console, after: float = 0.0) -> Iterator[Progress]:
     """Give a callback that shows progress on a console: bars on a terminal or in a notebook, plain lines elsewhere.
 
+    Where nothing is reported for long, signs of life.
+
     after: seconds in which nothing is shown yet.
     """
     display = _display(console, after)
     lock, ended = threading.RLock(), threading.Event()
+    heart = Heartbeat(display.still)
 
     def tick() -> None:
         while not ended.wait(SECONDS_BETWEEN_TICKS):
             with lock:
                 display.tick()
+                heart.look()
 
     def progress(task: str, done: int, total: int, detail: str = "") -> None:
         with lock:
+            heart.beat(f"after {task} {done}/{total}" if total and done >= total else task)
             display(task, done, total, detail)
 
     # In the caller's context, by which a notebook knows the cell that prints.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,26 +17,47 @@ STAND_IN = "RUN"
 
 @dataclass(frozen=True)
 class CommandPlace:
-    """Where to type a command, in words, and what the run folder is called from there."""
+    """Where to type a command, in words, and what the run folder is called from there.
+
+    cd: the line that goes there first, "" where there is none.
+    """
 
     words: str
     folder: str
+    cd: str = ""
 
     def path(self, name: str) -> str:
         """Return a file of the run folder as it is to be typed."""
-        return name if self.folder == "." else f"{self.folder}/{name}"
+        return name if self.folder == "." else shlex.quote(f"{self.folder}/{name}")
 
 
-def place_commands(spaces: Iterable[Unchecked]) -> CommandPlace:
+def place_commands(spaces: Iterable[Unchecked], run: Path) -> CommandPlace:
     """Return where commands with these spaces (or boards) must be typed: in the run folder where nothing is relative.
 
-    A page cannot know the folder in which its run was started, so it says which one that is, and why.
+    Else they begin by going to where the run was started, as its job.json says. Of a run of an earlier version that is
+    not known, so the page says which folder is meant, and why.
     """
     keys = list(dict.fromkeys(key for space in spaces for key in relative_paths(space)))
     if not keys:
         return CommandPlace("in this folder", ".")
+    start = _started_in(run)
+    if start is not None:
+        folder = run.resolve()
+        inside = folder.relative_to(start) if folder.is_relative_to(start) else folder
+        words = f"from where the run was started (the settings name {', '.join(keys)} from there)"
+        return CommandPlace(words, str(inside), f"cd {shlex.quote(str(start))}\n")
     words = f"in the folder where the run was started (from there the settings name {', '.join(keys)}; "
     return CommandPlace(f"{words}{STAND_IN} stands for the path of this folder)", STAND_IN)
+
+
+def _started_in(run: Path) -> Path | None:
+    """Return the folder in which a run was started, None where its job.json does not say or it is no longer there."""
+    try:
+        noted = json.loads((run / "job.json").read_text(encoding="utf-8")).get("started_in")
+    except (OSError, ValueError, AttributeError):
+        return None
+    start = Path(noted).resolve() if isinstance(noted, str) else None
+    return start if start is not None and start.is_dir() else None
 
 
 def relative_paths(space: Unchecked) -> Iterator[str]:

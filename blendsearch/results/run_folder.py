@@ -27,6 +27,7 @@ from blendsearch.version import __version__
 T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "torch-pruning", "deap", "optuna", "scikit-learn", "numpy", "scipy", "joblib")
 SECONDS = "records/seconds.json"
+TOLD_FILES = 20
 
 
 class RunFolder:
@@ -41,6 +42,11 @@ class RunFolder:
     def has(self, name: str) -> bool:
         """Tell whether a file is there (files are written whole, so it is complete)."""
         return (self.path / name).exists()
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything lies in the folder, so that a run can be resumed in it."""
+        return self.path.exists() and any(self.path.iterdir())
 
     @property
     def job(self) -> str:
@@ -176,10 +182,24 @@ class Checkpoint:
 def note_space(folder: RunFolder, job: str, space: Space, facts: Mapping[str, Any] | None = None) -> None:
     """Write down which job works in a folder, on which space, and what else decides it (facts: plain JSON)."""
     event = "resumed" if folder.has("space.json") else "started"
-    folder.write_json("job.json", {"job": job, **(facts or {})})
+    note_job(folder, job, facts)
     folder.write_text("space.yaml", space.to_yaml())
     folder.write_json("space.json", space.to_dict())
     folder.event(event, seed=space.seed)
+
+
+def note_job(folder: RunFolder, job: str, facts: Mapping[str, Any] | None = None) -> None:
+    """Write down which job works in a folder, what decides it, and where it was first started: paths go from there."""
+    before: State = folder.read_json("job.json") if folder.has("job.json") else {}
+    started_in = before.get("started_in") if before else str(Path.cwd())
+    place = {"started_in": started_in} if started_in else {}  # a folder of an earlier version does not say
+    folder.write_json("job.json", {"job": job, **(facts or {}), **place})
+
+
+def note_skipped(folder: RunFolder, files: Sequence[str]) -> None:
+    """Log which images were left out since they could not be read, the first of many by name."""
+    if files:
+        folder.event("skipped", images=len(files), files=list(files[:TOLD_FILES]))
 
 
 def versions() -> dict[str, str]:
@@ -194,17 +214,29 @@ def versions() -> dict[str, str]:
 def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
     """Return the folder of a campaign: the given one, or the next free (to resume: the latest) runs/NAME.
 
-    A campaign stopped before it wrote anything is resumed by starting it. Raises RunError when a given folder holds
-    files already and is not to be resumed.
+    Raises RunError when a given folder holds files already and is not to be resumed, or there is none to resume: a
+    campaign stopped before it wrote anything is started anew.
     """
     if given is not None:
-        if not resume and given.exists() and any(given.iterdir()):
+        filled = RunFolder(given).begun
+        if filled and not resume:
             raise RunError(f"{given}: already holds files; continue with --resume or choose another --run-dir")
+        if resume and not filled:
+            raise _nothing_to_resume(given)
         return RunFolder(given)
     runs = Path("runs")
     last = max((n for n in range(1, 1000) if (runs / _numbered(name, n)).exists()), default=0)
+    if resume and last == 0:
+        raise _nothing_to_resume(runs / name)
     # Above the highest number, not in a gap: folders in between may have been deleted, later ones are still newer.
-    return RunFolder(runs / _numbered(name, max(1, last) if resume else last + 1))
+    return RunFolder(runs / _numbered(name, last if resume else last + 1))
+
+
+def _nothing_to_resume(folder: Path) -> RunError:
+    what = "is empty" if folder.exists() else "there is no such run folder"
+    return RunError(
+        f"{folder}: {what}, so there is nothing to resume (looked in '{Path.cwd()}'); start without --resume"
+    )
 
 
 def _numbered(name: str, number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 DASH = "–"
@@ -167,6 +168,16 @@ def count(number: float | None) -> str:
         if number >= size:
             return f"{number / (1e3 if letter == 'k' else size):.3g} {letter}"
     return f"{number:,.0f}"
+
+
+def about_seconds(seconds: float) -> str:
+    """Return an estimate of a duration with no more figures than it deserves: 0.4 s, 42 s, 12 minutes, 2.5 hours."""
+    if seconds < 59.5:
+        return duration(seconds)
+    units = ((60, "minute", 59.5), (3600, "hour", 48), (86_400, "day", math.inf))
+    count, unit = next((seconds / size, unit) for size, unit, most in units if seconds / size < most)
+    text = f"{count:.1f}".removesuffix(".0") if count < 9.5 else f"{count:.0f}"
+    return f"{text} {unit}" if text == "1" else f"{text} {unit}s"
 
 
 def duration(seconds: float | None) -> str:

@@ -162,7 +162,8 @@ def test_the_command_prints_a_table_and_the_reports_path(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "1 per class" in result.output
     assert "report: runs/scarce-curves/report.html" in result.output
-    assert json.loads(Path("runs/scarce-curves/job.json").read_text()) == {"job": "curves"}
+    noted = json.loads(Path("runs/scarce-curves/job.json").read_text())
+    assert noted == {"job": "curves", "started_in": str(tmp_path)}
 
 
 WEIGHTS_ALONE = Blend("network", {"network": {"l1": 1.0, "l2": 0.4}})

@@ -104,6 +104,8 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch):
     Path("space.yaml").write_text(tiny().to_yaml())
 
     def interrupted(*given, **named):
+        Path("runs/tiny-prune").mkdir(parents=True)
+        Path("runs/tiny-prune/.lock").touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("blendsearch.campaigns.single.run_prune", interrupted)
@@ -114,4 +116,5 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["prune", "space.yaml", "--by", "l1", "seed=3", "--resume"])
     assert result.exit_code == 0, result.output
-    assert json.loads(Path("runs/tiny-prune/job.json").read_text()) == {"job": "prune", "by": "l1"}
+    noted = {"job": "prune", "by": "l1", "started_in": str(tmp_path)}
+    assert json.loads(Path("runs/tiny-prune/job.json").read_text()) == noted

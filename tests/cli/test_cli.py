@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from blendsearch.cli import app, tables
+from blendsearch.cli import app, comparisons, tables
 from blendsearch.errors import RunError
 from blendsearch.results.records.common import Averages, UnprunedRecord
 from blendsearch.results.records.search import SearchSummary
 from blendsearch.results.records.single import PruneSummary, ScoreSummary, TrainSummary
+from blendsearch.validation.catalogue import catalogue
 from blendsearch.version import __version__
 
 GOOD = """\
@@ -147,7 +150,12 @@ def test_a_file_of_the_other_kind_is_one_line(space):
 
 
 def test_interrupt_says_how_to_continue(space, stand_in):
-    stand_in("campaigns.search.run", run_search=fails_with(KeyboardInterrupt()))
+    def stopped(*given):
+        Path("my run").mkdir()
+        Path("my run/.lock").touch()
+        raise KeyboardInterrupt
+
+    stand_in("campaigns.search.run", run_search=stopped)
     result = run("search", space, "criteria=[l1, l2]", "--run-dir", "my run")
     assert result.exit_code == 130
     command = "blendsearch search space.yaml 'criteria=[l1, l2]' --run-dir 'my run' --resume"
@@ -155,6 +163,8 @@ def test_interrupt_says_how_to_continue(space, stand_in):
     stand_in("campaigns.single", run_train=fails_with(KeyboardInterrupt()))
     result = run("train", space)
     assert result.exit_code == 130
+    assert result.stderr == "stopped before anything was written; start again with: blendsearch train space.yaml\n"
+    result = run("train", space, "--resume")
     assert result.stderr == "stopped; continue with: blendsearch train space.yaml --resume\n"
 
 
@@ -262,19 +272,26 @@ def test_list(stand_in):
     calls = stand_in("validation.catalogue", catalogue=lambda kind: rows)
     result = run("list", "criteria")
     assert result.exit_code == 0
-    assert all(text in result.stdout for text in ("l1", "weights", "Li [2017] " + "x" * 300))
+    assert "l1" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) < 120
+    full = run("list", "criteria", "--details").stdout
+    assert all(text in full for text in ("l1", "weights", "Li [2017] " + "x" * 300))
     run("list")
-    assert len(calls) == 1 + 7
+    assert len(calls) == 2 + 7
     wrong = run("list", "criterai")
     assert wrong.exit_code == 2
     assert "did you mean 'criteria'?" in wrong.stderr
 
 
-def test_validate_prints_a_space_that_is_valid(space):
-    result = run("validate", space, "seed=7")
+@pytest.mark.parametrize("option", [[], ["--quick"]])
+def test_validate_prints_a_space_that_is_valid(space, option):
+    settings = ["data.search=60", "data.calibration=40", "criteria=[l1]", "search.population=4", "proxy=zero_shot"]
+    result = run("validate", space, *option, "seed=7", *settings)
+    assert (result.stdout.splitlines()[-1].startswith("# OK: 10 classes, 1,797 images, ")) == (not option)
     Path(space).write_text(result.stdout)
-    assert "seed: 7" in run("validate", space).stdout
-    assert run("validate", space, "-q").output == ""
+    again = run("validate", space, *option)
+    assert "seed: 7" in again.stdout, again.output
+    assert run("validate", space, "-q", *option).output == ""
 
 
 def test_version():
@@ -283,7 +300,19 @@ def test_version():
 
 @pytest.mark.parametrize(
     "command",
-    ["search", "train", "score", "prune", "sensitivity", "leaderboard", "transfer", "report", "list", "validate"],
+    [
+        "search",
+        "train",
+        "score",
+        "prune",
+        "sensitivity",
+        "leaderboard",
+        "transfer",
+        "report",
+        "list",
+        "validate",
+        "init",
+    ],
 )
 def test_every_help_has_an_example(command):
     assert f"Example: blendsearch {command} " in run(command, "--help").stdout
@@ -323,11 +352,31 @@ def test_the_accuracy_before_retraining_has_a_column_where_it_is_known():
 
 def test_validate_says_that_compensation_is_on_where_nothing_is_retrained(tmp_path):
     file = tmp_path / "space.yaml"
-    file.write_text(GOOD)
+    file.write_text(GOOD.replace("name: digits", "name: digits, calibration: 40, search: 40") + "criteria: [l1]\n")
     said = "# compensation is on, since nothing is retrained; compensation: null switches it off"
-    shown = CliRunner().invoke(app, ["validate", str(file), "retraining.epochs=0"]).output
-    assert said in " ".join(shown.split())
-    assert "compensation:\n  images: null" in shown
-    assert said not in " ".join(CliRunner().invoke(app, ["validate", str(file)]).output.split())
-    off = CliRunner().invoke(app, ["validate", str(file), "retraining.epochs=0", "compensation=null"]).output
-    assert said not in " ".join(off.split())
+
+    def shown(*keys: str) -> str:
+        return CliRunner().invoke(app, ["validate", str(file), "proxy=zero_shot", "training.epochs=0", *keys]).output
+
+    on = shown("retraining.epochs=0")
+    assert said in " ".join(on.split())
+    assert "compensation:\n  images: null" in on
+    assert said not in " ".join(shown("retraining.epochs=0", "compensation=null").split())
+
+
+def test_a_leaderboard_says_how_many_cells_it_ran():
+    assert comparisons.cells_line(8, 8) == "all 8 cells run"
+    assert comparisons.cells_line(3, 8) == "3 of 8 cells run, the others were there"
+    assert comparisons.cells_line(7, 8) == "7 of 8 cells run, the other was there"
+    assert comparisons.cells_line(0, 8) == "none of 8 cells run, the others were there"
+
+
+def test_a_list_fits_a_narrow_terminal_and_a_pipe():
+    for kind in ("criteria", "algorithms", "models"):
+        table = tables.entries_table(kind, catalogue(kind))
+        out = io.StringIO()
+        Console(file=out, width=80).print(table)
+        lines = out.getvalue().splitlines()
+        assert max(map(len, lines)) <= 80
+        assert all(any(line.split()[:1] == [row["name"]] for line in lines) for row in catalogue(kind))
+    assert max(map(len, run("list", "criteria").stdout.splitlines())) < 180

@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from blendsearch.campaigns.scores import Scores
-from blendsearch.cli.commands import REGISTRIES, app
+from blendsearch.cli.commands import app
+from blendsearch.cli.completion import KINDS
 
 SPACE = """
 name: tiny
@@ -119,7 +120,7 @@ def test_a_latency_budget(run, tmp_path):
 
 def test_validate_and_list(run):
     assert "population: 4" in run("validate", "tiny.yaml")
-    for kind in REGISTRIES:
+    for kind in KINDS:
         assert len(run("list", kind).splitlines()) > 3
     assert "lrp_gamma" in run("list")
 

@@ -32,14 +32,13 @@ def test_every_mistake_of_a_board_has_its_line(write):
         load_board(file, ["networks.3.name=x"])
     found = lines_of(error, file)
     assert [line.split(": ")[:2] for line in found] == [
-        ["FILE:6", "networks.0.training.epochs"],
         ["FILE:6", "networks.0.training.epochz"],
         ["FILE:8", "budgets.0.flops"],
         ["FILE:11", "seeds"],
         ["override networks.3.name=x", "networks.3.name"],
     ]
-    assert found[1].endswith("did you mean 'epochs'?)")
-    assert found[3].endswith("did you mean 'retraining.seeds'?)")
+    assert found[0].endswith("did you mean 'epochs'?)")
+    assert found[2].endswith("did you mean 'retraining.seeds'?)")
 
 
 @pytest.mark.parametrize(
@@ -85,3 +84,11 @@ def test_a_space_is_no_board_and_the_message_says_where_it_goes(write):
 def test_a_board_without_networks_is_a_board_with_a_mistake(write):
     with pytest.raises(ConfigError, match="networks: missing key"):
         load_board(write("name: board\nbudgets: [{flops: 0.5}]\nretraining: {epochs: 1}\n"))
+
+
+def test_a_board_needs_its_networks_alone(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("networks: [{name: a, data: {name: digits}, model: {name: conv4, weights: x.pt}}]\n")
+    board = load_board(file)
+    assert (board.name, board.budgets[0].ratios, board.networks[0].training.epochs) == ("mine", {"flops": 0.5}, 0)
+    assert board.space(board.networks[0]).training.epochs == 0

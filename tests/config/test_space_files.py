@@ -102,7 +102,7 @@ def test_all_mistakes_at_once_each_with_its_line(write):
         "data:\n"
         "  name: digits\n"
         "  calibation: 10\n"
-        "model: {name: conv4}\n"
+        "model: {arguments: {}}\n"
         "training: {epochs: -1, optimizer: sdg}\n"
         "budget:\n"
         "  flops: 1\n"
@@ -111,17 +111,17 @@ def test_all_mistakes_at_once_each_with_its_line(write):
     )
     found = mistakes_of(file)
     assert [line.split(": ")[:2] for line in found] == [
-        ["FILE:1", "retraining"],
         ["FILE:2", "seed"],
         ["FILE:5", "data.calibation"],
+        ["FILE:6", "model.name"],
         ["FILE:7", "training.epochs"],
         ["FILE:7", "training.optimizer"],
         ["FILE:9", "budget.flops"],
         ["FILE:11", "clusters.count"],
     ]
-    assert "missing key" in found[0]
-    assert found[1].endswith("wrong type (given the text '3', allowed a whole number of at least 0)")
-    assert found[2].endswith("did you mean 'calibration'?)")
+    assert "missing key" in found[2]
+    assert found[0].endswith("wrong type (given the text '3', allowed a whole number of at least 0)")
+    assert found[1].endswith("did you mean 'calibration'?)")
     assert found[4].endswith("unknown value (given 'sdg', allowed 'sgd' or 'adamw'; did you mean 'sgd'?)")
     assert found[5].endswith("out of range (given 1, allowed a number above 0 and below 1 or null)")
 
@@ -265,3 +265,31 @@ def test_a_section_that_may_be_null_is_turned_on_by_any_of_its_keys(write):
 def test_mistakes_inside_a_section_that_may_be_null(write, override, expected):
     (line,) = mistakes_of(write(GOOD), f"retraining.{override}")
     assert expected in line
+
+
+def test_five_lines_make_a_space(tmp_path):
+    file = tmp_path / "my photos (2).yaml"
+    file.write_text("data: {root: photos}\nmodel:\n  name: torchvision:resnet18\n  weights: mine.pt\n")
+    space = load_space(file)
+    assert (space.name, space.data.name, space.budget.ratios) == ("my-photos-2", "folder", {"flops": 0.5})
+    assert (space.training.epochs, space.retraining.epochs, space.compensation) == (0, 10, None)
+    assert load_space(file, ["training.epochs=3"]).training.epochs == 3
+    assert load_space(file, ["model.weights=null"]).training.epochs == 20
+    assert load_space(file, ["budget.params=0.3", "name=other"]).budget.ratios == {"params": 0.3}
+    again = tmp_path / "again.yaml"
+    again.write_text(space.to_yaml())
+    assert load_space(again) == space
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [({"name": "digits"}, "digits"), ({"root": "/my/photos 1"}, "photos-1"), ({"name": "mnist", "root": "x"}, "mnist")],
+)
+def test_a_space_without_a_file_is_named_after_its_data(data, name):
+    assert space_from_dict({"data": data, "model": {"name": "conv4"}}).name == name
+
+
+def test_nothing_is_trained_where_weights_are_given_only_if_nobody_says():
+    given = {"data": {"name": "digits"}, "model": {"name": "conv4", "weights": "x.pt"}}
+    assert space_from_dict({**given, "training": {"lr": 0.1}}).training.epochs == 0
+    assert space_from_dict({**given, "training": {"epochs": 4}}).training.epochs == 4

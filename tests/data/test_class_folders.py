@@ -83,10 +83,30 @@ def test_any_folder_that_would_be_left_out_is_named(tmp_path):
     assert "with extra beside it; for a part move extra elsewhere" in refused(tmp_path)
 
 
-def test_two_parts_held_out_are_named_with_what_would_be_read(tmp_path):
-    fill(tmp_path, "train/cat", "train/dog", "val/cat", "val/dog", "test/cat", "test/dog")
-    message = refused(tmp_path)
-    assert "holds test, val, but one test part is read (the images to search on are drawn from train)" in message
+@pytest.mark.parametrize("name", ["val", "valid", "Validation", "dev"])
+def test_a_validation_part_beside_the_test_part_is_read(tmp_path, name):
+    folders = [f"{part}/{kind}" for part in ("train", name, "test") for kind in ("cat", "dog")]
+    source = load(fill(tmp_path, *folders))
+    assert source.validation.images[:, 0, 0, 0].tolist() == [2, 3]
+    assert source.test.images[:, 0, 0, 0].tolist() == [4, 5]
+    assert load(tmp_path, validation="none").validation is None
+
+
+def test_a_validation_part_alone_is_the_test_part_unless_it_is_asked_for(tmp_path):
+    fill(tmp_path, "train/cat", "train/dog", "val/cat", "val/dog")
+    assert (load(tmp_path).validation, len(load(tmp_path).test.labels)) == (None, 2)
+    asked = load(tmp_path, validation="part")
+    assert (len(asked.validation.labels), asked.test) == (2, None)
+
+
+def test_two_parts_held_out_for_the_same_are_named(tmp_path):
+    fill(tmp_path, *(f"{part}/{name}" for part in ("train", "val", "valid", "test") for name in ("cat", "dog")))
+    assert "holds val, valid, but one validation part is read" in refused(tmp_path)
+
+
+def test_a_validation_part_with_other_classes_is_refused(tmp_path):
+    fill(tmp_path, "train/cat", "train/dog", "val/cat", "test/cat", "test/dog")
+    assert "train and val differ in classes: dog" in refused(tmp_path)
 
 
 def test_a_part_held_out_without_train_is_no_class(tmp_path):

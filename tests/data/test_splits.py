@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from blendsearch.config import DataConfig
-from blendsearch.data.splits import load_splits
+from blendsearch.data.splits import default_counts, load_splits, settled
 from blendsearch.errors import DataError, UnknownNameError
 
 SIZES = {"calibration": 100, "search": 150, "test": 200}
@@ -100,7 +100,6 @@ def test_image_size_mean_and_std_are_used():
     ("keys", "words"),
     [
         ({"calibration": 1500, "search": 200}, "= 1900 images are to be set apart, but there are only 1797"),
-        ({"test": None}, "data.test: not given"),
         ({"mean": [0.1, 0.2, 0.3]}, "data.mean: 3 numbers given, the images have 1 channels"),
         ({"std": [0.1, 0.2]}, "data.std: 2 numbers given"),
         ({"limit": 4}, "no training image is left for 6 of 10 classes (4, 5, 6, 7, 8 and 1 more)"),
@@ -155,3 +154,98 @@ def test_a_set_with_its_own_test_part_takes_no_test_size(tree, tmp_path_factory)
     with pytest.raises(DataError, match=r"data\.test: 3 given, but data set 'folder' has a test part"):
         folder(root)
     assert len(folder(root, test=None, calibration=2, search=2).test) == 18
+
+
+def test_where_nothing_is_said_the_parts_fit_what_there_is():
+    splits = load_splits(DataConfig(name="digits"), 0)
+    assert [len(part) for part in (splits.calibration, splits.search, splits.test)] == [239, 479, 359]
+    assert len(splits.train) == 1797 - 239 - 479 - 359
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"), [(3024, (512, 1000)), (3023, (503, 1000)), (1200, (200, 400)), (2, (1, 1))]
+)
+def test_usual_numbers_leave_half_of_the_images_for_training(images, expected):
+    counts = default_counts(images)
+    assert (counts["calibration"], counts["search"]) == expected
+
+
+def test_what_was_chosen_is_settled():
+    config = DataConfig(name="digits", search=100)
+    splits = load_splits(config, 0)
+    kept = settled(config, splits)
+    assert (kept.calibration, kept.search, kept.test) == (239, 100, 359)
+    assert load_splits(kept, 0).train.labels.equal(splits.train.labels)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Class folders train (12 images a class), val (4) and test (6); an image's green value is its number."""
+    for part, count in (("train", 12), ("val", 4), ("test", 6)):
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                colour = np.full((4, 4, 3), (label, number, {"train": 0, "val": 100, "test": 200}[part]), np.uint8)
+                Image.fromarray(colour).save(tmp_path / part / name / f"{number}.png")
+    return tmp_path
+
+
+def of_parts(parts, **keys):
+    return load_splits(DataConfig(root=str(parts), mean=[0.0] * 3, std=[1.0] * 3, workers=0, **keys), 0)
+
+
+def origins(split) -> set[int]:
+    """Return the blue values of a split's images, which tell the part they come from."""
+    return {round(float(one) * 255) for images, _ in split.batches(50) for one in images[:, 2, 0, 0]}
+
+
+def test_search_images_come_from_a_validation_part(parts):
+    splits = of_parts(parts)
+    assert [origins(part) for part in (splits.train, splits.calibration, splits.search, splits.test)] == [
+        {0}, {0}, {100}, {200},
+    ]  # fmt: skip
+    assert (len(splits.search), splits.search_from, splits.own_test) == (8, "validation", True)
+    assert len(splits.train) == 24 - len(splits.calibration)
+    assert of_parts(parts, search=4).search.labels.tolist() == [0, 0, 1, 1]
+    with pytest.raises(DataError, match=r"data\.search: 9 of 8 images in the validation part asked for"):
+        of_parts(parts, search=9)
+
+
+def test_none_leaves_the_validation_part_and_a_changed_one_is_another_set(parts):
+    splits = of_parts(parts, validation="none")
+    assert (origins(splits.search), splits.search_from) == ({0}, "train")
+    assert splits.fingerprint != of_parts(parts).fingerprint
+
+
+def test_a_number_takes_search_images_out_of_the_test_part(parts):
+    splits = of_parts(parts, validation=4)
+    assert (origins(splits.search), origins(splits.test), splits.search_from) == ({200}, {200}, "test")
+    assert (len(splits.search), len(splits.test), splits.search.labels.tolist()) == (4, 8, [0, 0, 1, 1])
+    greens = [{round(float(i[1, 0, 0]) * 255) + 100 * int(y) for images, labels in part.batches(50)
+               for i, y in zip(images, labels, strict=True)} for part in (splits.search, splits.test)]  # fmt: skip
+    assert not greens[0] & greens[1]
+    assert len(greens[0] | greens[1]) == 12
+    for given, words in ((12, "which has 12; some must stay"), (40, "which has 12")):
+        with pytest.raises(DataError, match=words):
+            of_parts(parts, validation=given)
+    with pytest.raises(DataError, match="has no test part of its own to take them from"):
+        digits(validation=20)
+    with pytest.raises(DataError, match="'part' given, but data set 'digits' has no validation part"):
+        digits(validation="part")
+
+
+def test_unreadable_images_are_left_out_on_request_and_counted(parts):
+    for file in ("train/cat/3.png", "test/dog/0.png"):
+        (parts / file).write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"3\.png' cannot be read as an image"):
+        of_parts(parts)
+    for in_memory in (True, False):
+        splits = of_parts(parts, on_error="skip", image_size=4, in_memory=in_memory)
+        assert [file.rsplit("/", 2)[1] for file in splits.skipped] == ["cat", "dog"]
+        assert len(splits.test) == 11
+        assert len(splits.train) + len(splits.calibration) == 23
+        assert len([1 for _, labels in splits.train.batches(1) for _ in labels]) == len(splits.train)
+    for file in (parts / "test").rglob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        of_parts(parts, on_error="skip")

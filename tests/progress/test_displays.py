@@ -13,7 +13,7 @@ from rich.console import Console
 from blendsearch.errors import BlendsearchError
 from blendsearch.progress import shown as module
 from blendsearch.progress import silent
-from blendsearch.progress.bars import Bars, NotebookBars
+from blendsearch.progress.bars import WORKING, Bars, NotebookBars
 from blendsearch.progress.lines import Lines
 from blendsearch.progress.shown import patient, reporting, showing
 from blendsearch.progress.words import clock, rate_text
@@ -204,3 +204,25 @@ def test_in_a_notebook_one_picture_is_drawn_anew(monkeypatch):
     unseen("scores", 1, 2)
     unseen.stop()
     assert len(shown) == 2
+
+
+def test_a_note_is_a_line_of_its_own_whatever_is_shown(lines):
+    assert lines.at(0, "note", 1, 1, "weights have seen the images") == ["note: weights have seen the images"]
+    assert len(lines.at(0.1, "note", 1, 1, "another")) == 2
+    out = io.StringIO()
+    bars = Bars(Console(file=out, force_terminal=True, width=120))
+    bars("note", 1, 1, "weights [1] have seen the images")
+    bars.stop()
+    assert "note: weights [1] have seen the images" in out.getvalue()
+
+
+def test_a_bar_at_work_stands_for_silence_and_goes_with_it():
+    bars = Bars(Console(file=io.StringIO(), force_terminal=True, width=120))
+    bars("scoring", 1, 1)
+    bars.still(5, "after scoring 1/1")
+    assert [task.description for task in bars.bars.tasks if task.visible] == ["scoring", WORKING]
+    bars("search", 1, 2)
+    assert WORKING not in [task.description for task in bars.bars.tasks if task.visible]
+    bars.still(5, "search")  # its own bar shows that it is at work
+    assert WORKING not in [task.description for task in bars.bars.tasks if task.visible]
+    bars.stop()

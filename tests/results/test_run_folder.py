@@ -11,7 +11,13 @@ import torch
 
 from blendsearch.errors import RunError
 from blendsearch.files import atomic
-from blendsearch.results.run_folder import RunFolder, check_same_space, choose_folder
+from blendsearch.results.run_folder import (
+    RunFolder,
+    check_same_space,
+    choose_folder,
+    note_job,
+    note_skipped,
+)
 from blendsearch.validation.space import load_checked
 
 
@@ -88,6 +94,37 @@ def test_a_used_folder_is_not_overwritten(tmp_path):
     with pytest.raises(RunError, match="--resume"):
         choose_folder(tmp_path, "digits", False)
     assert choose_folder(tmp_path, "digits", True).path == tmp_path
+
+
+def test_what_is_not_there_is_not_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=r"^runs/digits: there is no such run folder, so there is nothing to resume"):
+        choose_folder(None, "digits", True)
+    with pytest.raises(RunError, match="start without --resume"):
+        choose_folder(tmp_path / "gone", "digits", True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="is empty, so there is nothing"):
+        choose_folder(tmp_path / "empty", "digits", True)
+
+
+def test_a_job_notes_where_it_was_first_started(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    for place in (tmp_path, tmp_path / "other"):
+        monkeypatch.chdir(place)
+        note_job(folder, "search", {"by": "l1"})
+    assert folder.read_json("job.json") == {"job": "search", "by": "l1", "started_in": str(tmp_path)}
+    folder.write_json("job.json", {"job": "search"})  # of an earlier version, which did not say
+    note_job(folder, "search")
+    assert folder.read_json("job.json") == {"job": "search"}
+
+
+def test_images_left_out_are_logged(tmp_path):
+    folder = RunFolder(tmp_path)
+    note_skipped(folder, ())
+    note_skipped(folder, [f"{number}.png" for number in range(30)])
+    (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert (json.loads(line)["images"], len(json.loads(line)["files"])) == (30, 20)
 
 
 def test_two_processes_do_not_work_in_one_folder(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from blendsearch.results import words
 
 
@@ -31,3 +33,12 @@ def test_other_numbers():
     assert (words.plural(1, "seed"), words.plural(3, "seed")) == ("1 seed", "3 seeds")
     assert (words.rank_words(3, None), words.rank_words(3, (3, 3)), words.rank_words(3, (2, 5))) == ("3", "3", "2 to 5")
     assert words.part_name({"name": "compensated", "images": 64}) == "compensated"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.42, "0.4 s"), (42.3, "42 s"), (60, "1 minute"), (150, "2.5 minutes"), (730, "12 minutes"), (3600, "1 hour"),
+     (9000, "2.5 hours"), (400_000, "4.6 days")],
+)  # fmt: skip
+def test_an_estimate_has_no_more_figures_than_it_deserves(seconds, text):
+    assert words.about_seconds(seconds) == text

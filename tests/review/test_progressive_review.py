@@ -177,9 +177,9 @@ def test_the_loop_refuses_what_it_cannot_grant(tmp_path, wish, option):
 
 def test_the_loop_and_the_plain_review_are_resumed_each_in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for _ in range(2):
+    for again in (False, True):
         for opened_one in (open_review, open_loop):
-            with opened_one(tiny(), ReviewOptions(resume=True)):
+            with opened_one(tiny(), ReviewOptions(resume=again)):
                 pass
     assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny-review", "tiny-review-progressive"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import types
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -38,6 +39,7 @@ def asked(monkeypatch):
     @contextlib.contextmanager
     def opened(settings, options, progress):
         noted.append(options)
+        Path("runs/small-review").mkdir(parents=True, exist_ok=True)
         yield types.SimpleNamespace(rule="as it was found")
 
     def serve(review, port, ready):

@@ -18,6 +18,7 @@ from blendsearch.campaigns.leaderboard.source import code_digest
 from blendsearch.config import Board, BudgetConfig, DataConfig, NamedSection, NetworkConfig, StructureConfig
 from blendsearch.criteria import CRITERIA, DropLoss, measures_of, score_network
 from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
+from blendsearch.data.splits import settled
 from blendsearch.experiment import Experiment
 from blendsearch.files import content_digest
 from blendsearch.registry import Registry
@@ -43,7 +44,7 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
     return {
         "blendsearch": __version__,
         "seed": board.seed,
-        "data": network.data.model_dump(mode="json", exclude=LOADING | _unsaid(network.data)),
+        "data": _settled(network.data, experiment).model_dump(mode="json", exclude=LOADING | _unsaid(network.data)),
         "fingerprint": experiment.splits.fingerprint,
         "model": {**network.model.model_dump(mode="json"), "weights": _content(network.model.weights)},
         "training": network.training.model_dump(mode="json"),
@@ -60,7 +61,13 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
 
 def _unsaid(data: DataConfig) -> set[str]:
     """Return keys of `data` that say nothing at their default, so that cells of earlier versions are still found."""
-    return {"labels"} if data.labels == "given" else set()
+    silent = {"labels": "given", "validation": "auto", "on_error": "stop"}
+    return {key for key, default in silent.items() if getattr(data, key) == default}
+
+
+def _settled(data: DataConfig, experiment: Experiment) -> DataConfig:
+    """Return `data` with the numbers that it leaves to the data set."""
+    return settled(data, experiment.splits)
 
 
 def _unsaid_of(structure: StructureConfig) -> set[str]:

@@ -22,7 +22,7 @@ from blendsearch.reports.markdown.tables import format_csv
 from blendsearch.reports.report import write_report
 from blendsearch.results.records.leaderboard import SUMMARY, CellRecord, CellRow, LeaderboardSummary
 from blendsearch.results.records.retraining import BLEND, CRITERION, RetrainingOutcome
-from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder, versions
+from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder, note_job, note_skipped, versions
 from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Plan
 from blendsearch.validation.board import check_board, checked_board_from_dict, load_checked_board, read_blends
@@ -84,6 +84,7 @@ def run_leaderboard(
         ran = 0
         with folder.stopwatch("total"):
             for network in networks:
+                note_skipped(folder, network.experiment.splits.skipped)
                 network.prepare(folder)
                 cells = list_cells(network)
                 ran += _run_cells(network, cells, folder)
@@ -123,7 +124,7 @@ def _note_board(folder: RunFolder, board: Board) -> None:
     if before != board.name:
         raise RunError(f"{folder.path}: holds the board '{before}', not '{board.name}'; choose another --run-dir")
     event = "resumed" if folder.has("board.json") else "started"
-    folder.write_json("job.json", {"job": JOB})
+    note_job(folder, JOB)
     folder.write_text("board.yaml", board.to_yaml())
     folder.write_json("board.json", board.to_dict())
     folder.event(event, seed=board.seed)

@@ -10,6 +10,7 @@ from torch import nn
 
 from blendsearch.blending import Blend
 from blendsearch.campaigns.export.run import export
+from blendsearch.campaigns.foresight.notes import tell_before_search
 from blendsearch.campaigns.search.evolve import BLEND_FILE, evolve_contenders
 from blendsearch.campaigns.search.shipping import ship_winner
 from blendsearch.campaigns.search.summary import summarise
@@ -116,6 +117,8 @@ def _run(experiment: Experiment, schedule: Schedule) -> Campaign:
     folder = experiment.folder
     with folder.stopwatch("total"):
         unpruned = train_unpruned(experiment)
+        if experiment.given is None or experiment.given.metric_name is None:
+            tell_before_search(experiment)
         scores, scored = score_criteria(experiment)
         prepare_allocation(experiment)
         clusters = cluster_criteria(experiment, scores)

@@ -35,6 +35,8 @@ from blendsearch.results.run_folder import (
     check_same_job,
     check_same_space,
     choose_folder,
+    note_job,
+    note_skipped,
     note_space,
     versions,
 )
@@ -171,7 +173,7 @@ def _note_blend(folder: RunFolder, blend: Blend, searches: bool) -> None:
             how = "with --no-search" if searches else "without --no-search"
             raise RunError(f"{folder.path}: was made {how}; continue so or choose another --run-dir")
     blend.save(folder / "blend.json")
-    folder.write_json("job.json", {"job": JOB, "searches": searches})
+    note_job(folder, JOB, {"searches": searches})
 
 
 def _apply(target: Target, transfer_folder: RunFolder, searches: bool) -> SpaceRecord:
@@ -180,6 +182,7 @@ def _apply(target: Target, transfer_folder: RunFolder, searches: bool) -> SpaceR
     experiment = target.experiment.at(RunFolder(transfer_folder / space.name))
     check_same_space(experiment.folder, space.to_dict())
     note_space(experiment.folder, JOB, space)
+    note_skipped(experiment.folder, experiment.splits.skipped)
     target.adapted.blend.save(experiment.folder / "blend.json")
     return experiment.folder.cached(RECORD, SpaceRecord, lambda: _retrain(target, experiment, searches))
 
@@ -211,7 +214,7 @@ def _search_alone(experiment: Experiment, folder: RunFolder) -> SearchSummary:
     space = experiment.space
     search = space.search.model_copy(update={"random_search": False, "ablation": False, "rivals": False})
     alone = space.model_copy(update={"search": search})
-    return run_search(alone, folder.path, resume=True, progress=experiment.progress).summary
+    return run_search(alone, folder.path, resume=folder.begun, progress=experiment.progress).summary
 
 
 def _score_added(target: Target, experiment: Experiment, own: Scores) -> Scores:

@@ -20,10 +20,18 @@ class AugmentationConfig(Section):
 
 
 class DataConfig(Section):
-    """The data set and how many of its training images are set apart for calibration and search.
+    """The data set, and which of its images calibrate, which the search goes by, and which test.
 
+    name: `folder` where only root is given, a tree of class folders.
     mean, std: one number a channel for images in [0, 1]; null takes the data set's own.
-    test: how many images to set apart as test part, for sets that come without one.
+    calibration, search: how many images; null takes 512 and 1000, or a sixth and a third of the training images where
+    those would be more than half of them.
+    test: how many training images to set apart as test part, for sets that come without one; null takes a fifth.
+    validation: where the images to search on come from: "auto" from a validation part (of class folders, `val` beside
+    `test`) where there is one, else out of training; "part" asks for one (then `val` is it also without a `test`);
+    "none" takes them out of training; a number takes so many images of the test part, which the test then leaves out.
+    Calibration images always come out of training.
+    on_error: "skip" leaves out images of class folders that cannot be read, and counts them.
     limit: use only so many class-balanced training images, for quick trials.
     labels: "predicted" replaces the labels of all images but the test part by what the unpruned network says of them,
     once it stands: criteria, proxies and retraining then see no other.
@@ -31,20 +39,22 @@ class DataConfig(Section):
     statistics; null takes all. Everything else takes all calibration images.
     """
 
-    name: Text
+    name: Text = "folder"
     root: Text | None = None
     download: bool = False
     image_size: Count | None = None
     mean: Levels | None = None
     std: Spreads | None = None
     augmentation: AugmentationConfig = AugmentationConfig()
-    calibration: Count = 512
+    calibration: Count | None = None
     relevance_per_class: Count | None = 10
-    search: Count = 1000
+    search: Count | None = None
     test: Count | None = None
+    validation: Literal["auto", "part", "none"] | Count = "auto"
     in_memory: bool | Literal["auto"] = "auto"
     limit: Count | None = None
     labels: Literal["given", "predicted"] = "given"
+    on_error: Literal["stop", "skip"] = "stop"
     workers: Annotated[int, Field(ge=0)] = 2
 
     @model_validator(mode="after")

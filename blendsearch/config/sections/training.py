@@ -27,10 +27,11 @@ class EarlyStopConfig(Section):
 class TrainingConfig(Section):
     """One training run; `epochs` may be a fraction, and 0 means that the network is taken as it is.
 
+    epochs: where model.weights are given and nothing is said here, 0.
     early_stop: the learning rate still moves as for all `epochs`; networks may then differ in optimiser steps.
     """
 
-    epochs: NotNegative
+    epochs: NotNegative = 20
     batch_size: Count = 128
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Positive = 0.05
@@ -54,6 +55,7 @@ class TrainingConfig(Section):
 class RetrainingConfig(TrainingConfig):
     """Training of the pruned networks; with `seeds` above 1 each is retrained so often, for an interval."""
 
+    epochs: NotNegative = 10
     seeds: Count = 1
 
 
@@ -89,6 +91,17 @@ class ReconstructionConfig(Section):
         if self.features == self.logits == 0:
             raise broken_rule("features and logits are both 0; one of them must be above 0")
         return self
+
+
+def train_where_no_weights(data: object) -> object:
+    """Take a network as it is, in a file that gives it weights and says nothing of training.epochs."""
+    if not isinstance(data, Mapping):
+        return data
+    model, training = data.get("model"), data.get("training", {})
+    weights = model.get("weights") if isinstance(model, Mapping) else getattr(model, "weights", None)
+    if weights is None or not isinstance(training, Mapping) or "epochs" in training:
+        return data
+    return {**data, "training": {**training, "epochs": 0}}
 
 
 def compensate_where_nothing_trains(data: object) -> object:

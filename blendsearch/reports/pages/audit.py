@@ -58,7 +58,7 @@ def tell_audit(run: AuditRun) -> dict[str, Any]:
         "sources": list_sources(run.folder, SOURCES),
         "seconds": duration(summary.seconds.get("total")),
         "space_text": run.space_text,
-        "place": place_commands([run.space]),
+        "place": place_commands([run.space], run.folder),
     }
 
 

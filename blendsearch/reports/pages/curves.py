@@ -84,7 +84,7 @@ def tell_curves(run: CurvesRun) -> dict[str, Any]:
         "sources": list_sources(run.folder, SOURCES | (SOURCES_OF_BLENDS if summary.blends else {})),
         "seconds": duration(summary.seconds.get("total")),
         "space_text": run.space_text,
-        "place": place_commands([run.space]),
+        "place": place_commands([run.space], run.folder),
     }
 
 

@@ -81,7 +81,7 @@ def tell_leaderboard(run: BoardRun) -> dict[str, Any]:
         "sources": list_sources(run.folder, _sources(after)),
         "seconds": duration(summary.seconds.get("total")),
         "board_text": run.board_text,
-        "place": place_commands([run.board]),
+        "place": place_commands([run.board], run.folder),
     }
 
 

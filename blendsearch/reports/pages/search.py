@@ -82,7 +82,7 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
         "clusters": run.clusters,
         "layers": 0 if run.agreement is None else len(run.agreement.groups),
         "classes": len(classes) if isinstance(classes, list) else classes,
-        "place": place_commands([run.space]),
+        "place": place_commands([run.space], run.folder),
         "space_text": run.space_text,
         "sources": list_sources(run.folder, _sources(run)),
     }
@@ -104,14 +104,15 @@ def _without_search(comparison: Comparison) -> dict[str, str]:
 
 def _ship_code(run: SearchRun) -> str:
     """Return how the network is loaded and exported, as it is to be typed."""
-    folder = place_commands([run.space]).folder
+    place = place_commands([run.space], run.folder)
+    folder = place.folder
     own = model_of(run.space).startswith(HANDED_OVER)
     if own:
         return (
             f'network = blendsearch.load("{folder}", model=model)  # model: yours, as it was searched\n'
             f'blendsearch.export("{folder}", to="onnx", model=model)'
         )
-    return f'network = blendsearch.load("{folder}")  # in Python\nblendsearch export {folder} --to onnx  # in a shell'
+    return f'{place.cd}blendsearch export {folder} --to onnx  # in a shell\nblendsearch.load("{folder}")  # in Python'
 
 
 def _sources(run: SearchRun) -> dict[str, str]:

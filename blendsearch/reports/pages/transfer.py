@@ -90,7 +90,7 @@ def tell_transfer(run: TransferRun) -> dict[str, Any]:
         "lines": [space_line(row, summary.searches) for row in spaces],
         "stories": [story_of(run, row) for row in spaces],
         "sources": [*list_sources(run.folder, SOURCES), *(one for row in spaces for one in _sources_of(run, row))],
-        "place": place_commands(run.settings),
+        "place": place_commands(run.settings, run.folder),
         "deviations": any(row.transferred.test_accuracy_std is not None for row in spaces),
         "intervals": any(row.against_criterion.interval is not None for row in spaces),
     }

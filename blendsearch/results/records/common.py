@@ -44,7 +44,8 @@ class BudgetRecord(Record):
 class DataRecord(Record):
     """The data set, its fingerprint, and how many classes and images of each part it has.
 
-    labels: whose labels all but the test part have: "given", or "predicted" by the unpruned network.
+    labels: whose labels all but the test part have: "given", or "predicted" by the unpruned network. search_from: the
+    part that the search images were taken from. skipped: how many images were left out since they could not be read.
     """
 
     name: str = "?"
@@ -55,6 +56,8 @@ class DataRecord(Record):
     search: int | None = None
     test: int | None = None
     labels: str = "given"
+    search_from: str = "train"
+    skipped: int = 0
 
 
 class UnprunedRecord(Record):

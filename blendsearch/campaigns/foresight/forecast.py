@@ -1,0 +1,269 @@
+"""What a campaign is going to do, counted, and about how long that takes and how much memory."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from blendsearch.allocation import Evolved
+from blendsearch.campaigns.foresight.unit_costs import Stopwatch, UnitCosts
+from blendsearch.campaigns.search.rivals import mix_hesso
+from blendsearch.criteria import applicable
+from blendsearch.data.batches import Split
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.scoring import known_before_training, wanted_criteria
+from blendsearch.results.words import plural
+from blendsearch.training.loop import steps_per_epoch
+
+LEDGER = 0.04
+"""Seconds to record one evaluation of the search."""
+OPENING = 12.0
+"""Seconds in which the package is loaded and the report is drawn, whatever the campaign."""
+STARTING = 5.0
+"""Seconds until worker processes are there."""
+LOADED = 0.6
+"""Gigabytes of the main process without images."""
+WORKER = 0.45
+"""Gigabytes of a worker process without images."""
+BATCH = 128
+"""Images of a batch that is scored."""
+RECONSTRUCTION = 1.6
+"""A step towards the unpruned network's feature maps, which runs too, takes so many steps of a training."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kind of work of a campaign: its name, what was counted, in words, and about how many seconds it takes."""
+
+    name: str
+    counted: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a campaign does, and about how much memory (gigabytes, of all its processes) it takes at once.
+
+    costs: what it was put together from. device_gigabytes: what an accelerator needs; None without one.
+    """
+
+    work: Sequence[Work]
+    costs: UnitCosts
+    gigabytes: float
+    device_gigabytes: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """About how long the campaign takes."""
+        return sum(one.seconds for one in self.work)
+
+
+@dataclass
+class Counts:
+    """How often a search campaign does what, from its space and the network's structure alone."""
+
+    experiment: Experiment
+    names: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        wanted = wanted_criteria(self.experiment)
+        left_out = applicable(wanted, self.experiment.structure, known_before_training(self.experiment))
+        self.names = [name for name in wanted if name not in left_out]
+
+    @property
+    def criteria(self) -> int:
+        """How many criteria and found blends there are to be blended."""
+        return len(self.names) + len(self.experiment.space.blends)
+
+    @property
+    def evolves(self) -> bool:
+        """Whether the layers' shares are genes."""
+        return isinstance(self.experiment.allocation, Evolved)
+
+    @property
+    def starts(self) -> int:
+        """How many genomes of criteria the search begins with."""
+        allocation = self.experiment.allocation
+        each = len(allocation.start) if isinstance(allocation, Evolved) else 1
+        extra = 6 if self.experiment.space.blend.set_aware else 0
+        return (self.criteria + extra) * each
+
+    @property
+    def evaluations(self) -> int:
+        """Genomes that the search evaluates at most; a limit counts with the generation that reaches it."""
+        search = self.experiment.space.search
+        first = max(search.population, self.starts)
+        whole = first + search.generations * search.population
+        limit = search.limit.evaluations if search.limit is not None else None
+        return whole if limit is None else min(whole, max(first, limit + search.population // 2))
+
+    @property
+    def other_evaluations(self) -> int:
+        """Estimates beside the search's: the criteria's and rivals', of swaps, and of a random search."""
+        search = self.experiment.space.search
+        groups = len(self.experiment.structure.widths)
+        rivals = 3 * groups if search.rivals and self.criteria > 1 else 0
+        swaps = (search.swaps or 0) * (2 if search.rivals else 1)
+        random = self.evaluations - self.starts if search.random_search else 0
+        return rivals + swaps + max(0, random)
+
+    @property
+    def sequential(self) -> int:
+        """How many plans are chosen layer by layer."""
+        search = self.experiment.space.search
+        rivals = 5 if search.rivals else 0
+        return 0 if search.layer_by_layer is None else search.layer_by_layer + rivals
+
+    @property
+    def contenders(self) -> int:
+        """How many different networks are retrained with each seed."""
+        space = self.experiment.space
+        search = space.search
+        several = self.criteria > 1
+        mixed = 2 + (mix_hesso(self.names)[0] is not None)
+        rivals = (mixed if several else 0) + (search.layer_by_layer is not None) + (search.swaps is not None)
+        rivals += 1 if space.blend.set_aware and several else 0
+        ablation = 2 if search.ablation and self.evolves else 0
+        front = 2 * search.front if search.objectives else 0
+        return 1 + self.criteria + (rivals if search.rivals else 0) + search.random_search + ablation + front
+
+    @property
+    def finals(self) -> float:
+        """Retrainings, in whole ones, that choose among the proxy's best."""
+        finals = self.experiment.space.search.finals
+        if finals is None:
+            return 0.0
+        inside, whole = finals.candidates, 0.0
+        for rung in finals.rungs:
+            whole += inside * rung * finals.seeds
+            inside = max(1, inside // 2)
+        return whole * (2 if self.experiment.space.search.random_search else 1)
+
+
+def forecast_search(experiment: Experiment) -> Forecast:
+    """Count what a search campaign does, time a step of each kind for a second or so, and put both together."""
+    costs = Stopwatch(experiment).all()
+    return Forecast(list(_work(experiment, Counts(experiment), costs)), costs, *_memory(experiment))
+
+
+def forecast_retrainings(experiment: Experiment, networks: int) -> Forecast:
+    """Do so for a network of a leaderboard, of which so many pruned ones are retrained."""
+    costs = Stopwatch(experiment).all()
+    work = [*_preparation(experiment, costs), _retraining(experiment, costs, networks)]
+    return Forecast(work, costs, *_memory(experiment))
+
+
+def seconds_of_retraining(experiment: Experiment, costs: UnitCosts) -> float:
+    """Return the seconds that one pruned network takes: refit, training, and reading its accuracies."""
+    space, splits = experiment.space, experiment.splits
+    steps = _steps(len(splits.train), space.retraining.batch_size, space.retraining.epochs)
+    reconstruction = space.reconstruction
+    towards = 0.0
+    if reconstruction is not None:
+        one = costs.retraining_step * reconstruction.batch_size / space.retraining.batch_size
+        towards = reconstruction.steps * one * RECONSTRUCTION
+    read = (2 * len(splits.test) + len(splits.search)) * costs.pruned_image
+    return steps * costs.retraining_step + towards + costs.refit + read
+
+
+def _work(experiment: Experiment, counts: Counts, costs: UnitCosts) -> Iterator[Work]:
+    yield from _preparation(experiment, costs)
+    side_by_side = max(1, experiment.workers)
+    seconds = counts.evaluations * (costs.proxy.estimate / side_by_side + LEDGER) + costs.proxy.once
+    yield Work("search", f"{counts.evaluations} estimates by {experiment.space.proxy.name}", seconds)
+    others = counts.other_evaluations
+    if others:
+        counted = f"{others} estimates of rivals, swaps and a random search"
+        yield Work("comparison", counted, others * costs.proxy.estimate / side_by_side)
+    if counts.sequential:
+        once = costs.refit or costs.proxy.estimate
+        yield Work("layer by layer", f"{plural(counts.sequential, 'plan')}", counts.sequential * 3 * once)
+    if counts.finals:
+        one = seconds_of_retraining(experiment, costs)
+        yield Work("finals", f"{counts.finals:.1f} retrainings", counts.finals * one / side_by_side)
+    yield _retraining(experiment, costs, counts.contenders * experiment.space.retraining.seeds)
+
+
+def _preparation(experiment: Experiment, costs: UnitCosts) -> Iterator[Work]:
+    """Yield what comes before any network is pruned."""
+    space, splits = experiment.space, experiment.splits
+    seconds = OPENING + (STARTING if experiment.workers > 1 else 0.0)
+    yield Work("start and report", plural(experiment.workers, "worker"), seconds)
+    steps = _steps(len(splits.train), space.training.batch_size, space.training.epochs)
+    counted = f"{space.training.epochs:g} epochs, {steps:,} steps" if steps else "none: the network is taken as it is"
+    yield Work("training", counted, steps * costs.training_step)
+    images = len(splits.calibration)
+    criteria = len(wanted_criteria(experiment))
+    counted = f"{plural(images, 'image')}, {criteria} {'criterion' if criteria == 1 else 'criteria'}"
+    yield Work("statistics", counted, costs.statistics)
+    yield Work("unpruned network", "its accuracies", (len(splits.test) + len(splits.search)) * costs.image)
+
+
+def _retraining(experiment: Experiment, costs: UnitCosts, networks: int) -> Work:
+    retraining, train = experiment.space.retraining, len(experiment.splits.train)
+    steps = _steps(train, retraining.batch_size, retraining.epochs)
+    each = f"{steps:,} steps each" if steps else "refitted, not retrained"
+    seconds = networks * seconds_of_retraining(experiment, costs) / max(1, min(networks, experiment.workers))
+    return Work("retraining", f"{plural(networks, 'network')}, {each}", seconds)
+
+
+def _steps(images: int, batch_size: int, epochs: float) -> int:
+    return max(1, round(epochs * steps_per_epoch(images, batch_size))) if epochs and images else 0
+
+
+def _memory(experiment: Experiment) -> tuple[float, float | None]:
+    """Return about how many gigabytes all processes of a campaign hold at once, and of that an accelerator."""
+    each = _bytes_of_image(experiment)
+    space = experiment.space
+    most = max(space.training.batch_size if space.training.epochs else 0, 2 * BATCH)
+    activations = each * most / 1e9
+    images = sum(len(part) for part in _parts(experiment)) * _pixels(experiment) / 1e9
+    images = images if images < 1 else 0.0  # larger sets are streamed
+    workers = experiment.workers if experiment.workers > 1 else 0
+    retrained = each * space.retraining.batch_size / 1e9
+    on_device = experiment.compute.kind != "cpu"
+    host = _resident() + images + (0.0 if on_device else activations) + workers * (WORKER + images)
+    host += 0.0 if on_device else workers * retrained
+    return host, activations + retrained if on_device else None
+
+
+def _parts(experiment: Experiment) -> tuple[Split, ...]:
+    splits = experiment.splits
+    return (splits.train, splits.calibration, splits.search, splits.test)
+
+
+def _pixels(experiment: Experiment) -> int:
+    channels, height, width = experiment.splits.shape
+    return channels * height * width
+
+
+def _bytes_of_image(experiment: Experiment) -> float:
+    """Return the bytes that a forward pass keeps of one image for its backward pass."""
+    kept = 0
+
+    def note(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.numel() * tensor.element_size()
+        return tensor
+
+    network = copy.deepcopy(experiment.network)
+    weights = sum(one.numel() * one.element_size() for one in network.parameters())
+    example = experiment.example.to(next(network.parameters()).device)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        network(example)
+    return max(0.0, kept - weights) / len(example)
+
+
+def _resident() -> float:
+    """Return the gigabytes that this process has had at most; what the package alone takes where that is not known."""
+    try:
+        import resource
+    except ImportError:  # no such module on Windows
+        return LOADED
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1e9 if sys.platform == "darwin" else 1e6)

@@ -1,0 +1,275 @@
+"""What one step of each kind costs on this machine, timed in a second or so each on few images, nothing kept."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from blendsearch.allocation import ALLOCATIONS, Budget
+from blendsearch.compute import threads
+from blendsearch.config import NamedSection, TrainingConfig
+from blendsearch.criteria import score_applicable
+from blendsearch.data.batches import GivenBatches, Split, StreamedImages
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.scoring import wanted_criteria
+from blendsearch.proxies import PROXIES, Proxy, ProxyContext
+from blendsearch.structure import Plan
+from blendsearch.training.evaluation import evaluate
+from blendsearch.training.loop import train
+from blendsearch.validation.names import options_of
+
+SECONDS = 0.6
+"""About so long may one thing be timed; what takes longer for all its images is timed on fewer."""
+FEWEST, MOST = 8, 4096
+"""Images that something is timed on."""
+
+
+@dataclass(frozen=True)
+class ProxyCost:
+    """Seconds of what a proxy does once, and of one estimate; value: what it said of the plan that was timed."""
+
+    once: float
+    estimate: float
+    value: float
+
+
+@dataclass(frozen=True)
+class UnitCosts:
+    """Seconds of one step of each kind, by an experiment's terms.
+
+    training_step, retraining_step: a batch of the unpruned and of the pruned network. image, pruned_image: a forward
+    pass. refit: of one pruned network, where the space has compensation. statistics: all criteria's.
+    """
+
+    image: float
+    pruned_image: float
+    training_step: float
+    retraining_step: float
+    proxy: ProxyCost
+    refit: float = 0.0
+    statistics: float = 0.0
+
+
+class Stopwatch:
+    """Times the parts of an experiment; what is built for one part serves the others.
+
+    plan: of the l1 criterion with equal shares, under the space's budget (of latency under one of FLOPs).
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment, self.space, self.compute = experiment, experiment.space, experiment.compute
+        splits = experiment.splits
+        self.calibration = _Sample.of(splits.calibration, splits.labelled)
+        with threads(self.space.compute.threads):
+            self.image = self._seconds_of_image(experiment.network)
+            self.plan = _plan(experiment)
+            self.pruned = experiment.structure.slice(experiment.network.cpu(), self.plan)
+            self.pruned_image = self._seconds_of_image(self.pruned)
+        self.images = min(MOST, max(FEWEST, round(SECONDS / self.image)))
+
+    def _seconds_of_image(self, network: nn.Module) -> float:
+        """Time a forward pass of few images, then of as many as there is time for."""
+        network = self.compute.place(copy.deepcopy(network))
+        few = self.calibration.split(FEWEST)
+        first = _timed(lambda: evaluate(network, few.batches(FEWEST), self.compute)) / len(few)
+        more = self.calibration.split(min(256, max(FEWEST, round(SECONDS / max(first, 1e-9)))))
+        return _timed(lambda: evaluate(network, more.batches(256), self.compute)) / len(more)
+
+    def training_step(self) -> float:
+        """Return the seconds of an optimiser step of the unpruned network."""
+        return self._step(self.experiment.network, self.space.training, None)
+
+    def retraining_step(self) -> float:
+        """Return the seconds of one of the pruned network, on the threads of a worker."""
+        with threads(self.space.compute.threads):
+            return self._step(self.pruned, self.space.retraining, self.experiment.network)
+
+    def _step(self, network: nn.Module, training: TrainingConfig, teacher: nn.Module | None) -> float:
+        fitting = max(2, round(SECONDS / (4 * self.image)))
+        batch = min(training.batch_size, fitting)
+        split = self.calibration.split(2 * batch)
+        batch = min(batch, len(split))
+        changes = {"epochs": 1.0, "batch_size": batch, "warmup_epochs": 0.0, "early_stop": None}
+        settings = training.model_copy(update=changes)
+        steps = max(1, len(split) // batch)
+
+        def run() -> None:
+            train(copy.deepcopy(network), split, settings, seed=0, compute=self.compute, teacher=teacher)
+
+        reading = self.calibration.reading_of(training.batch_size, self.space.data.workers)
+        return max(_timed(run) / steps * training.batch_size / batch, reading)
+
+    def proxy(self, section: NamedSection | None = None) -> ProxyCost:
+        """Return what a proxy costs, the space's where none is named, on all images that it would take."""
+        section = section or self.space.proxy
+        quick, steps = _with_one_step(section)
+        splits = self.experiment.splits
+        searched = _taken(quick, "search_images", len(splits.search))
+        few = min(len(splits.search), self.images)
+        calibrating = _taken(quick, "images", len(splits.calibration))
+        with threads(self.space.compute.threads):
+            one = self._proxy(quick, min(calibrating, self.images), few)
+            if self.images < calibrating:
+                half = self._proxy(quick, max(2, self.images // 2), few)
+                one = _extended(one, half, min(calibrating, self.images), calibrating)
+        beyond = max(0, searched - few) * self.pruned_image
+        training = steps * self.retraining_step() if steps else 0.0
+        return replace(one, estimate=one.estimate + beyond + training)
+
+    def _proxy(self, section: NamedSection, calibrating: int, searched: int) -> ProxyCost:
+        proxy: Proxy = PROXIES.get(section.name)(**section.options)
+        splits, network = self.experiment.splits, self.experiment.network
+        few = self.calibration.split(calibrating)
+        context = ProxyContext(
+            network=self.compute.place(network),
+            structure=self.experiment.structure,
+            calibration=few,
+            search=_Sample.of(splits.search, splits.labelled).split(searched),
+            train=self.calibration.split(min(len(splits.calibration), self.space.retraining.batch_size)),
+            training=self.space.retraining,
+            compute=self.compute,
+            seed=self.space.seed,
+        )
+        once = _timed(lambda: proxy.prepare(context), most=1)
+        values: list[float] = []
+        estimate = _timed(lambda: values.append(proxy.estimate(copy.deepcopy(self.pruned), self.plan).value))
+        network.cpu()
+        return ProxyCost(once, estimate, values[-1])
+
+    def refit(self) -> float:
+        """Return the seconds that the space's compensation takes for one pruned network; 0 where there is none."""
+        section = self.space.compensation
+        if section is None:
+            return 0.0
+        images = len(self.experiment.splits.calibration) if section.images is None else section.images
+        options = {"images": images, "positions": section.positions, "ridge": section.ridge, "search_images": FEWEST}
+        cost = self.proxy(NamedSection.model_validate({"name": "compensated", **options}))
+        return cost.estimate * max(1.0, images / max(1, len(self.experiment.splits.calibration)))
+
+    def statistics(self) -> float:
+        """Return the seconds of scoring by all criteria of the space."""
+        experiment, whole = self.experiment, len(self.experiment.splits.calibration)
+        criteria = wanted_criteria(experiment)
+
+        def score(images: int) -> float:
+            batches = list(self.calibration.split(images).batches(128))
+            return _timed(
+                lambda: score_applicable(
+                    experiment.network.cpu(), experiment.structure, batches, criteria, experiment.scoring
+                ),
+                most=1,
+            )
+
+        few = min(whole, max(FEWEST, self.images // 12))
+        if few == whole:
+            return score(whole)
+        first, second = score(max(2, few // 2)), score(few)
+        slope = max(0.0, second - first) / max(1, few - max(2, few // 2))
+        return second + slope * (whole - few)
+
+    def all(self) -> UnitCosts:
+        """Time everything."""
+        return UnitCosts(
+            image=self.image,
+            pruned_image=self.pruned_image,
+            training_step=self.training_step(),
+            retraining_step=self.retraining_step(),
+            proxy=self.proxy(),
+            refit=self.refit(),
+            statistics=self.statistics(),
+        )
+
+
+class _Sample:
+    """Images of a split, read once and kept: as many as were ever asked for; reading: seconds of one, if streamed."""
+
+    def __init__(self, split: Split, balanced: bool) -> None:
+        self.whole, self.balanced = split, balanced
+        self.held: GivenBatches | None = None
+        self.reading = 0.0
+
+    @classmethod
+    def of(cls, split: Split, balanced: bool) -> _Sample:
+        return cls(split, balanced)
+
+    def split(self, count: int) -> Split:
+        """Return at most `count` images of the split."""
+        count = min(count, len(self.whole))
+        if not isinstance(self.whole, StreamedImages):
+            return self.whole.take(count)
+        if self.held is None or len(self.held) < count:
+            few = replace(self.whole.take(count), workers=0)
+            start = time.perf_counter()
+            self.held = GivenBatches(few.batches(count))
+            self.reading = (time.perf_counter() - start) / count
+        return self.held.subset(torch.arange(count))
+
+    def reading_of(self, count: int, workers: int) -> float:
+        """Return the seconds that workers take to read so many images; 0 for images kept in memory."""
+        return count * self.reading / max(1, workers)
+
+
+def _plan(experiment: Experiment) -> Plan:
+    structure, budget = experiment.structure, experiment.budget
+    if "latency" in budget.ratios:
+        budget = Budget("flops", budget.ratio)
+    scores = score_applicable(experiment.network, structure, (), ["l1"], experiment.scoring).scores.get("l1")
+    scores = scores or {group: torch.arange(width).float() for group, width in structure.widths.items()}
+    plan: Plan = ALLOCATIONS.get("uniform")().plan(structure, scores, budget)
+    return plan
+
+
+def _extended(one: ProxyCost, half: ProxyCost, images: int, whole: int) -> ProxyCost:
+    """Return the cost on all calibration images, by that on some of them and on half of these."""
+    few = images - max(2, images // 2)
+
+    def more(large: float, small: float) -> float:
+        return large + max(0.0, large - small) / max(1, few) * (whole - images)
+
+    return ProxyCost(more(one.once, half.once), more(one.estimate, half.estimate), one.value)
+
+
+def _taken(section: NamedSection, option: str, whole: int) -> int:
+    """Return how many images a proxy takes by an option of its own: all of the split where it has none."""
+    parts = section.options.get("proxies")
+    default = options_of(PROXIES.get(section.name)).get(option)
+    given = section.options.get(option, default) if parts is None else None
+    return min(whole, given) if isinstance(given, int) else whole
+
+
+def _with_one_step(section: NamedSection) -> tuple[NamedSection, int]:
+    """Return a proxy that trains for one step where it would train for several, and how many it leaves out."""
+    options: dict[str, Any] = dict(section.options)
+    if "proxies" in options:
+        parts = [_with_one_step(NamedSection.model_validate(_mapping(one))) for one in options["proxies"]]
+        options["proxies"] = [{"name": part.name, **part.options} for part, _ in parts]
+        left_out = sum(steps for _, steps in parts)
+    else:
+        steps = options.get("steps", options_of(PROXIES.get(section.name)).get("steps"))
+        left_out = steps - 1 if isinstance(steps, int) else 0
+        if left_out:
+            options["steps"] = 1
+    return NamedSection.model_validate({"name": section.name, **options}), left_out
+
+
+def _mapping(entry: Any) -> Mapping[str, Any]:
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+def _timed(run: Callable[[], object], most: int = 3) -> float:
+    """Return the least seconds of a few runs, of one alone where it takes long: the first may set things up."""
+    best, spent = float("inf"), 0.0
+    for _ in range(most):
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+        best, spent = min(best, seconds), spent + seconds
+        if spent > SECONDS:
+            break
+    return best

@@ -1,0 +1,75 @@
+"""What is counted beforehand is what a campaign then does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tiny_campaign import tiny_space
+
+from blendsearch.campaigns.foresight.forecast import Counts, forecast_search
+from blendsearch.campaigns.foresight.unit_costs import Stopwatch
+from blendsearch.campaigns.search.run import run_search
+from blendsearch.experiment import Experiment
+
+pytestmark = pytest.mark.usefixtures("without_report")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"allocation": "evolved"},
+        {"search": {"random_search": False, "rivals": False}},
+        {"search": {"generations": 3, "limit": {"evaluations": 8}, "swaps": 6}},
+    ],
+    ids=["plain", "evolved", "bare", "limited"],
+)
+def test_contenders_and_evaluations(tmp_path, changes):
+    space = tiny_space(search=changes.pop("search", None), **changes, retraining={"epochs": 0.1, "batch_size": 64})
+    counts = Counts(Experiment(space))
+    campaign = run_search(space, tmp_path / "run")
+    names = {(one["name"], one["kind"]) for one in json.loads((tmp_path / "run/records/retrained.json").read_text())}
+    assert counts.contenders == len(names)
+    assert counts.criteria == len(campaign.summary.criteria)
+    generations = json.loads((tmp_path / "run/records/evolution.json").read_text())
+    done = generations[-1]["evaluations"]
+    assert abs(counts.evaluations - done) < space.search.population
+
+
+def test_the_forecast_is_the_sum_of_its_work():
+    forecast = forecast_search(Experiment(tiny_space()))
+    assert forecast.seconds == pytest.approx(sum(one.seconds for one in forecast.work))
+    assert all(one.seconds >= 0 for one in forecast.work)
+    assert 0.1 < forecast.gigabytes < 8
+    longer = forecast_search(Experiment(tiny_space(retraining={"epochs": 50, "batch_size": 64, "seeds": 4})))
+    assert longer.seconds > 2 * forecast.seconds
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "zero_shot",
+        {"name": "short_finetune", "steps": 20},
+        {"name": "average", "proxies": ["compensated", {"name": "compensated_finetune", "steps": 5}]},
+    ],
+)
+def test_every_kind_of_proxy_is_timed(proxy, monkeypatch):
+    """On few images, too: what they stand for is then more than what was timed."""
+    whole = Stopwatch(Experiment(tiny_space(proxy=proxy))).proxy()
+    assert 0 < whole.estimate < 20
+    watch = Stopwatch(Experiment(tiny_space(proxy=proxy)))
+    watch.images = 16
+    assert watch.proxy().estimate > 0
+
+
+def test_timing_changes_neither_the_network_nor_what_is_drawn():
+    import torch
+
+    made, plain = Experiment(tiny_space()), Experiment(tiny_space())
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    forecast_search(made)
+    assert torch.rand(1) == expected
+    assert all(one.equal(made.network.state_dict()[name]) for name, one in plain.network.state_dict().items())
