@@ -145,8 +145,8 @@ def test_killed_and_resumed_ends_the_same(blend, tmp_path):
     whole = tmp_path / "whole"
     run_transfer(blend, [tiny()], whole)
     for task, at in (("training", 5), ("search", 3), ("retraining", 3), ("retraining", 5)):
+        begun = (tmp_path / "run").exists()
         with pytest.raises(Kill):
-            begun = (tmp_path / "run").exists()
             run_transfer(blend, [tiny()], tmp_path / "run", resume=begun, progress=killer(task, at))
     run_transfer(blend, [tiny()], tmp_path / "run", resume=True)
     assert results(tmp_path / "run") == results(whole)
