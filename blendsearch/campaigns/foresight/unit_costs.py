@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from blendsearch.allocation import ALLOCATIONS, Budget
+from blendsearch.campaigns.foresight.sample import Sample
 from blendsearch.compute import threads
 from blendsearch.config import NamedSection, TrainingConfig
 from blendsearch.criteria import score_applicable
-from blendsearch.data.batches import GivenBatches, Split, StreamedImages
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import wanted_criteria
 from blendsearch.proxies import PROXIES, Proxy, ProxyContext
@@ -26,6 +27,14 @@ from blendsearch.validation.names import options_of
 
 SECONDS = 0.6
 """About so long may one thing be timed; what takes longer for all its images is timed on fewer."""
+POSITIONS = 20_000
+"""Output positions of a layer that least squares take, if a proxy does not say."""
+REFITTING = ("compensated", "agreement")
+"""Proxies, alone or inside others, that refit in closed form."""
+SLOW = 64
+"""Where fewer images than this are timed, the statistics are timed criterion by criterion, as far as there is time."""
+SHARED = 3.0
+"""So many times quicker are criteria together, which share their passes, than one by one."""
 FEWEST, MOST = 8, 4096
 """Images that something is timed on."""
 
@@ -65,7 +74,7 @@ class Stopwatch:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment, self.space, self.compute = experiment, experiment.space, experiment.compute
         splits = experiment.splits
-        self.calibration = _Sample.of(splits.calibration, splits.labelled)
+        self.calibration = Sample(splits.calibration)
         with threads(self.space.compute.threads):
             self.image = self._seconds_of_image(experiment.network)
             self.plan = _plan(experiment)
@@ -113,14 +122,49 @@ class Stopwatch:
         searched = _taken(quick, "search_images", len(splits.search))
         few = min(len(splits.search), self.images)
         calibrating = _taken(quick, "images", len(splits.calibration))
+        few_calibrating = min(calibrating, self.images)
         with threads(self.space.compute.threads):
-            one = self._proxy(quick, min(calibrating, self.images), few)
-            if self.images < calibrating:
-                half = self._proxy(quick, max(2, self.images // 2), few)
-                one = _extended(one, half, min(calibrating, self.images), calibrating)
+            one = self._proxy(quick, few_calibrating, few)
+        if few_calibrating < calibrating:
+            one = self._on_all(quick, one, few_calibrating, calibrating)
         beyond = max(0, searched - few) * self.pruned_image
         training = steps * self.retraining_step() if steps else 0.0
         return replace(one, estimate=one.estimate + beyond + training)
+
+    def _on_all(self, section: NamedSection, one: ProxyCost, few: int, whole: int) -> ProxyCost:
+        """Return a proxy's cost on all calibration images, by that on a few.
+
+        Passes grow with the images. Least squares grow with the output positions that they take of them, and in part
+        not at all, so their share is put at what their multiplications come to.
+        """
+        fitted = [key for key in REFITTING if key in str({"name": section.name, **section.options})]
+        if not fitted:
+            return ProxyCost(one.once * whole / few, one.estimate * whole / few, one.value)
+        positions = int(section.options.get("positions", POSITIONS))
+        growth = self.least_squares(positions, whole) / self.least_squares(positions, few)
+        passes = few * self.pruned_image
+        solving = max(0.0, one.estimate - passes)
+        return ProxyCost(one.once * whole / few, growth * solving + whole * self.pruned_image, one.value)
+
+    def least_squares(self, positions: int, images: int) -> float:
+        """Return the multiplications that refitting the convolutions of the pruned network takes."""
+        return sum(min(positions, images * place) * width * width + width**3 / 3 for place, width in self._convolutions)
+
+    @cached_property
+    def _convolutions(self) -> list[tuple[int, int]]:
+        """Output positions an image, and inputs of an output, of each convolution of the pruned network."""
+        found: list[tuple[int, int]] = []
+
+        def note(module: nn.Module, inputs: object, output: Tensor) -> None:
+            assert isinstance(module, nn.Conv2d)
+            found.append((output.shape[2] * output.shape[3], module.weight[0].numel()))
+
+        network = copy.deepcopy(self.pruned).cpu()
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(note)
+        evaluate(network, self.calibration.split(2).batches(2))
+        return found
 
     def _proxy(self, section: NamedSection, calibrating: int, searched: int) -> ProxyCost:
         proxy: Proxy = PROXIES.get(section.name)(**section.options)
@@ -130,7 +174,7 @@ class Stopwatch:
             network=self.compute.place(network),
             structure=self.experiment.structure,
             calibration=few,
-            search=_Sample.of(splits.search, splits.labelled).split(searched),
+            search=Sample(splits.search).split(searched),
             train=self.calibration.split(min(len(splits.calibration), self.space.retraining.batch_size)),
             training=self.space.retraining,
             compute=self.compute,
@@ -157,7 +201,7 @@ class Stopwatch:
         experiment, whole = self.experiment, len(self.experiment.splits.calibration)
         criteria = wanted_criteria(experiment)
 
-        def score(images: int) -> float:
+        def score(images: int, criteria: Sequence[str]) -> float:
             batches = list(self.calibration.split(images).batches(128))
             return _timed(
                 lambda: score_applicable(
@@ -168,51 +212,30 @@ class Stopwatch:
 
         few = min(whole, max(FEWEST, self.images // 12))
         if few == whole:
-            return score(whole)
-        first, second = score(max(2, few // 2)), score(few)
+            return score(whole, criteria)
+        if self.images < SLOW:
+            return self._some_statistics(score, criteria) * whole / 2
+        first, second = score(max(2, few // 2), criteria), score(few, criteria)
         slope = max(0.0, second - first) / max(1, few - max(2, few // 2))
         return second + slope * (whole - few)
 
+    def _some_statistics(self, score: Callable[[int, Sequence[str]], float], criteria: Sequence[str]) -> float:
+        """Return about the seconds of two images under all criteria, by those of some, one after the other."""
+        order = torch.randperm(len(criteria), generator=torch.Generator().manual_seed(0)).tolist()
+        spent: list[float] = []
+        while order and sum(spent) < 4 * SECONDS:
+            spent.append(score(2, [criteria[order.pop()]]))
+        return sum(spent) / len(spent) * len(criteria) / SHARED
+
     def all(self) -> UnitCosts:
         """Time everything."""
-        return UnitCosts(
-            image=self.image,
-            pruned_image=self.pruned_image,
-            training_step=self.training_step(),
-            retraining_step=self.retraining_step(),
-            proxy=self.proxy(),
-            refit=self.refit(),
-            statistics=self.statistics(),
-        )
-
-
-class _Sample:
-    """Images of a split, read once and kept: as many as were ever asked for; reading: seconds of one, if streamed."""
-
-    def __init__(self, split: Split, balanced: bool) -> None:
-        self.whole, self.balanced = split, balanced
-        self.held: GivenBatches | None = None
-        self.reading = 0.0
-
-    @classmethod
-    def of(cls, split: Split, balanced: bool) -> _Sample:
-        return cls(split, balanced)
-
-    def split(self, count: int) -> Split:
-        """Return at most `count` images of the split."""
-        count = min(count, len(self.whole))
-        if not isinstance(self.whole, StreamedImages):
-            return self.whole.take(count)
-        if self.held is None or len(self.held) < count:
-            few = replace(self.whole.take(count), workers=0)
-            start = time.perf_counter()
-            self.held = GivenBatches(few.batches(count))
-            self.reading = (time.perf_counter() - start) / count
-        return self.held.subset(torch.arange(count))
-
-    def reading_of(self, count: int, workers: int) -> float:
-        """Return the seconds that workers take to read so many images; 0 for images kept in memory."""
-        return count * self.reading / max(1, workers)
+        found: dict[str, Any] = {}
+        kinds = ("training_step", "retraining_step", "proxy", "refit", "statistics")
+        for number, kind in enumerate(kinds):
+            self.experiment.progress("timing", number, len(kinds), kind.replace("_", " "))
+            found[kind] = getattr(self, kind)()
+        self.experiment.progress("timing", len(kinds), len(kinds))
+        return UnitCosts(image=self.image, pruned_image=self.pruned_image, **found)
 
 
 def _plan(experiment: Experiment) -> Plan:
@@ -223,16 +246,6 @@ def _plan(experiment: Experiment) -> Plan:
     scores = scores or {group: torch.arange(width).float() for group, width in structure.widths.items()}
     plan: Plan = ALLOCATIONS.get("uniform")().plan(structure, scores, budget)
     return plan
-
-
-def _extended(one: ProxyCost, half: ProxyCost, images: int, whole: int) -> ProxyCost:
-    """Return the cost on all calibration images, by that on some of them and on half of these."""
-    few = images - max(2, images // 2)
-
-    def more(large: float, small: float) -> float:
-        return large + max(0.0, large - small) / max(1, few) * (whole - images)
-
-    return ProxyCost(more(one.once, half.once), more(one.estimate, half.estimate), one.value)
 
 
 def _taken(section: NamedSection, option: str, whole: int) -> int:
