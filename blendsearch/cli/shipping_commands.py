@@ -50,7 +50,10 @@ def export(
         from blendsearch.campaigns.export.run import export as write
 
         session = Session(quiet)
-        session.print(*export_lines(write(source, out, to=to, contender=contender, dynamic_batch=batch == "dynamic")))
+        dynamic = batch == "dynamic"
+        with session.progress() as progress:
+            done = write(source, out, to=to, contender=contender, dynamic_batch=dynamic, progress=progress)
+        session.print(*export_lines(done))
 
 
 def export_lines(done: ExportRecord) -> list[str]:

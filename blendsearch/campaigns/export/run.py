@@ -18,6 +18,7 @@ from blendsearch.campaigns.export.state_dict import write_state_dict
 from blendsearch.campaigns.export.subject import Subject, read_subject
 from blendsearch.campaigns.export.written import Written
 from blendsearch.errors import ExportError, unknown_name
+from blendsearch.progress import Progress, silent
 from blendsearch.results.records.shipping import ExportRecord
 
 
@@ -46,6 +47,7 @@ def export(
     dynamic_batch: bool = True,
     model: nn.Module | None = None,
     contender: str | None = None,
+    progress: Progress = silent,
 ) -> ExportRecord:
     """Write a network in a form to ship, try it there, and return what came of it.
 
@@ -54,16 +56,19 @@ def export(
     folder, or beside the file. example: a batch [N, C, H, W] as the network takes them, on which it is tried too;
     needed where the size of the images is not known. dynamic_batch: whether any number of images goes in, or the
     example's (without one: 1). model, contender: as in `load`; for a network alone, the unpruned instance on which
-    apply_plan.py is tried.
+    apply_plan.py is tried. progress: called with (task, done, total, detail) as the work goes on.
     Raises ExportError where the outputs differ by more than 0.1 % of the largest, and other BlendsearchError subclasses
     in one line for what cannot be exported or is not installed.
     """
     if to not in FORMATS:
         raise unknown_name("format", to, FORMATS, "to")
     begun, form = time.perf_counter(), FORMATS[to]
+    progress("export", 0, 2, "reading the network")
     subject = read_subject(network_or_run, example, model, contender, dynamic_batch)
     target = _target(network_or_run, path, to, subject.name)
+    progress("export", 1, 2, f"writing and trying {to}")
     written = form.write(subject, target)
+    progress("export", 2, 2, "")
     return ExportRecord(
         path=str(target),
         format=to,
