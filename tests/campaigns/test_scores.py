@@ -113,6 +113,9 @@ def test_figures(scores):
     assert len(figure.axes) == len(scores.groups)
     written = {text.get_text() for axes in figure.axes for text in axes.texts}
     assert {*scores.groups, "mean rank of 2 convolutions, 0 to 1"} <= written
+    tiny = blendsearch.Scores({"l1": {"conv1": torch.tensor([1e-6, -3e-6])}}).plot().axes[0]
+    assert tiny.yaxis.get_offset_text().get_text() == ""
+    assert "-3e-06" in [label.get_text() for label in tiny.get_yticklabels()]
     assert figure._repr_png_()[:4] == b"\x89PNG"
     assert len(scores.plot("taylor", "branch").axes) == 1
     assert isinstance(scores.plot(), Figure)

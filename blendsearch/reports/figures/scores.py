@@ -62,11 +62,12 @@ def _draw_group(axes: Axes, one: GroupScores, theme: Theme) -> None:
     falling = np.sort(np.asarray(one.scores, dtype=float))[::-1]
     edges = np.arange(len(falling) + 1)
     lowest = min(0.0, float(falling[-1]))
-    axes.stairs(falling, edges, baseline=lowest, fill=True, color=theme.blend, alpha=0.3)
+    axes.stairs(falling, edges, baseline=0, fill=True, color=theme.blend, alpha=0.3)
     axes.stairs(falling, edges, baseline=None, color=theme.blend, linewidth=1.2)
     axes.set(xlim=(0, len(falling)), ylim=(lowest, None))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_formatter(lambda value, place: f"{value:.2g}")  # in full: a factor would stand in the way
     axes.grid(axis="y")
     axes.tick_params(length=0, labelcolor=theme.muted, labelsize=7.5)
     axes.text(0, 1.19, one.group, transform=axes.transAxes, fontsize=8.5, fontweight="bold")
