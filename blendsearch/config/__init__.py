@@ -5,6 +5,7 @@ from __future__ import annotations
 from blendsearch.config.board import Board, NetworkConfig
 from blendsearch.config.migration import migrate_space, space_of_run
 from blendsearch.config.reading import board_from_dict, is_board, load_board, load_space, space_from_dict
+from blendsearch.config.schema import json_schema
 from blendsearch.config.sections.budget import BOUND_FORMS, BUDGET_KINDS, BudgetConfig, read_bound
 from blendsearch.config.sections.compute import ComputeConfig
 from blendsearch.config.sections.criteria import BLEND_UNITS, BlendConfig, BlendFile, ClustersConfig, RatingsConfig
@@ -58,6 +59,7 @@ __all__ = [
     "TrainingConfig",
     "board_from_dict",
     "is_board",
+    "json_schema",
     "load_board",
     "load_space",
     "migrate_space",

@@ -27,7 +27,15 @@ from blendsearch.plain import State
 
 
 class NetworkConfig(Section):
-    """One network on one data set, trained once for all that is compared on it; sections as in a space file."""
+    """One network on one data set, trained once for all that is compared on it; sections as in a space file.
+
+    name: what it stands under in tables.
+    data: the data set and its parts.
+    model: the network that is pruned.
+    training: of the network before it is pruned.
+    structure: which channels may go.
+    ratings: people's ratings that the criterion `subjective` reads, a path or a section; null for none.
+    """
 
     name: FolderName
     data: DataConfig
@@ -47,6 +55,20 @@ class Board(Section):
 
     name: of the run folder; that of the file where none is given.
     All that stands in one block (network, allocation, budget, schedule, seed) is retrained on equal terms.
+
+    name: of the leaderboard; the run folder is `runs/NAME`.
+    seed: every random choice comes from this number.
+    networks: a list; each is trained once for all that is compared on it.
+    criteria: names of `blendsearch list criteria`; all takes those that apply to each network.
+    blends: files of found blends that stand among the criteria.
+    allocations: a list of `blendsearch list allocations`, each a name or a mapping with its options.
+    budgets: a list; sections as in a space file.
+    schedules: a list of `blendsearch list schedules`, each a name or a mapping with its options.
+    compensation: refits what pruning left, before or instead of retraining; null for none. Where retraining.epochs is
+    0 and it is not mentioned, it is on, with the calibration images.
+    reconstruction: what goes on from there by gradient, without labels either; null for none.
+    retraining: of the pruned networks.
+    compute: device, number format, processes.
     """
 
     name: FolderName

@@ -50,12 +50,33 @@ def named_after_data(data: object) -> object:
 class Space(Section):
     """One campaign: data, network, criteria, budget, search and retraining. Only data and model must be given.
 
-    name: of the run folder; that of the file where none is given, or of the data set where there is no file.
+    name: of the campaign; the run folder is `runs/NAME`. That of the file where none is given, or of the data set where
+    there is no file.
+    seed: every random choice comes from this number.
+    data: the data set and its parts.
+    model: the network that is pruned.
+    training: of the network before it is pruned.
+    structure: which channels may go.
+    criteria: names of `blendsearch list criteria`; all takes those that apply to the network.
     blends: files of found blends that stand among the criteria: scored, clustered, blended and retrained like these.
     ratings: people's ratings that the criterion `subjective` reads, a path or a section; null for none.
+    budget: what remains of the network.
+    allocation: how many filters each layer loses: a name of `blendsearch list allocations`, or a mapping with its
+    options.
+    clusters: how criteria that rank alike are put together.
+    blend: where calibration factors are shared.
+    proxy: the cheap estimate of accuracy after retraining: a name of `blendsearch list proxies`, or a mapping with its
+    options.
+    schedule: how pruning and retraining take turns: a name of `blendsearch list schedules`, or a mapping with its
+    options.
+    search: the search for a blend.
     compensation: refits what pruning left, before or instead of retraining; null for none. Where retraining.epochs is
-    0 and it is not mentioned, it is on, with the calibration images. reconstruction: what goes on from there by
-    gradient, without labels either; null for none.
+    0 and it is not mentioned, it is on, with the calibration images.
+    reconstruction: what goes on from there by gradient, without labels either; null for none.
+    retraining: of the pruned networks.
+    audit: for `blendsearch audit`.
+    curves: for `blendsearch curves`.
+    compute: device, number format, processes.
     """
 
     name: FolderName

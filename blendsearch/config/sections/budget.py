@@ -46,12 +46,18 @@ def _of_known_form(keep: dict[str, Any]) -> dict[str, Any]:
 
 
 Bounds = Annotated[
-    dict[str, Any], AfterValidator(_of_known_form), Allowed("a mapping of layers' names or patterns to shares, or null")
+    dict[str, Any], AfterValidator(_of_known_form), Allowed("a mapping of layers' names or patterns to shares")
 ]
 
 
 class Kinds(Section):
-    """Shares of the unpruned network that may remain, by the kind of cost."""
+    """Shares of the unpruned network that may remain, by the kind of cost.
+
+    flops: share of the multiply-accumulates of convolutions and matrix products.
+    params: share of the parameters.
+    filters: share of the filters.
+    latency: share of the measured time of a forward pass, by a table that is measured once, layer by layer.
+    """
 
     flops: Ratio | None = None
     params: Ratio | None = None
@@ -69,10 +75,11 @@ class BudgetConfig(Kinds):
     """What remains after pruning, as a share of exactly one kind, and the least share a group keeps.
 
     latency_images: how many images a forward pass takes when latency is measured for a latency budget.
-    also: shares of further kinds, which hold at the same time; reports speak of the first. round_to: groups keep a
-    multiple of so many filters, or all of them. keep: shares of single layers, `{layer1.*: 0.8, conv1: [0.3, 0.9]}`:
-    names or patterns of groups, convolutions or modules around them; they come before min_keep, and upper ones before
-    the budget.
+    min_keep: the share of its filters that each group keeps in any case (one filter at least).
+    also: shares of further kinds, which hold at the same time; reports speak of the first.
+    round_to: groups keep a multiple of so many filters, or all of them; null for any number.
+    keep: shares of single layers, `{layer1.*: 0.8, conv1: [0.3, 0.9]}`: names or patterns of groups, convolutions or
+    modules around them; they come before min_keep, and upper ones before the budget.
     """
 
     latency_images: Count = 1

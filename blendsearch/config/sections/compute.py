@@ -16,7 +16,16 @@ Device = Annotated[
 
 
 class ComputeConfig(Section):
-    """Device, number format, and how many processes of how many threads (no more in all than cores)."""
+    """Device, number format, and how many processes of how many threads (no more in all than cores).
+
+    device: where networks run; auto takes a CUDA GPU where there is one, else the CPU.
+    precision: number format of forward and backward passes (autocast); weights and statistics stay float32. float16 is
+    for CUDA alone.
+    channels_last: the memory layout in which convolutions are faster on many GPUs and CPUs.
+    workers: processes that evaluate and retrain candidates; auto starts one a core divided by threads, on a GPU one.
+    Their number changes no result.
+    threads: of each process; workers times threads may not exceed the cores.
+    """
 
     device: Device = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -14,7 +14,11 @@ BLEND_UNITS = ("network", "stage", "layer")
 
 
 class BlendFile(Section):
-    """A blend's file, and the name it stands under; null: that of the file, or of its folder for `blend.json`."""
+    """A found blend that stands among the criteria; a path alone is the file.
+
+    file: `blend.json` of a campaign, or a copy of it.
+    name: what it stands under in tables; null takes that of the file, or of its folder for `blend.json`.
+    """
 
     file: Text
     name: TableName | None = None
@@ -26,14 +30,18 @@ class BlendFile(Section):
         return self.name or (path.resolve().parent.name if path.stem == "blend" else path.stem)
 
 
-BlendGiven = Annotated[BlendFile, BeforeValidator(file_as_mapping), Allowed("a file, or a mapping with file")]
+BlendGiven = Annotated[
+    BlendFile,
+    BeforeValidator(file_as_mapping, json_schema_input_type=Text | BlendFile),
+    Allowed("a file, or a mapping with file"),
+]
 
 
 class RatingsConfig(Section):
     """People's marks of filters, for the criterion `subjective`; a path alone is the file.
 
-    file: ratings.json, as `blendsearch review` writes it. fallback: the criterion that stands in for filters that
-    nobody rated; null gives them 0.5.
+    file: ratings.json, as `blendsearch review` writes it.
+    fallback: the criterion that stands in for filters that nobody rated; null gives them 0.5.
     """
 
     file: Text
@@ -41,12 +49,19 @@ class RatingsConfig(Section):
 
 
 RatingsGiven = Annotated[
-    RatingsConfig | None, BeforeValidator(file_as_mapping), Allowed("a path, a mapping with file and fallback, or null")
+    RatingsConfig | None,
+    BeforeValidator(file_as_mapping, json_schema_input_type=Text | RatingsConfig | None),
+    Allowed("a path, a mapping with file and fallback, or null"),
 ]
 
 
 class ClustersConfig(Section):
-    """How criteria that rank alike are put together; count "auto" goes by silhouette, up to `max_count`."""
+    """How criteria that rank alike are put together, unit by unit; a blend takes one criterion of each cluster.
+
+    count: how many clusters; auto takes the number with the greatest silhouette, from 2 to max_count.
+    method: agglomerative (average linkage on 1 - Spearman's rho) or kmeans (on the ranks).
+    max_count: the most clusters that auto considers.
+    """
 
     count: Count | Literal["auto"] = "auto"
     method: Literal["agglomerative", "kmeans"] = "agglomerative"
@@ -67,9 +82,10 @@ Units = Annotated[list[Unit], Field(min_length=1), AfterValidator(_ever_finer)]
 
 
 class BlendConfig(Section):
-    """Where genes are shared: one blend for the network, one a stage or one a layer.
+    """Where genes are shared, and what a blend is made of.
 
-    unit: several, from coarse to fine, make a search in phases that begins with the first and ends with the last.
+    unit: one blend for the network, one for each stage, or one for each layer; several, from coarse to fine, make a
+    search in phases that begins with the first and ends with the last.
     set_aware: also search an exponent for each unit, by which the loss that dropping one more filter causes counts,
     given those already dropped.
     """

@@ -13,7 +13,11 @@ Spreads = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(l
 
 
 class AugmentationConfig(Section):
-    """Random changes of training images: padding in pixels before a random crop, and mirroring."""
+    """Random changes of training images.
+
+    crop_padding: pixels of padding on each side before a random crop of the old size; 0 for no crop.
+    flip: mirror half of the images.
+    """
 
     crop_padding: Annotated[int, Field(ge=0)] = 0
     flip: bool = False
@@ -22,21 +26,28 @@ class AugmentationConfig(Section):
 class DataConfig(Section):
     """The data set, and which of its images calibrate, which the search goes by, and which test.
 
-    name: `folder` where only root is given, a tree of class folders.
+    name: a data set of `blendsearch list datasets`, such as digits or cifar10; `folder` where only root is given.
+    root: the folder it lies in, relative to where the command is started; for sets that are no part of a package.
+    download: fetch it into root when it is not there, for those of torchvision.
+    image_size: width and height in pixels that images are brought to; null leaves them as they are.
     mean, std: one number a channel for images in [0, 1]; null takes the data set's own.
-    calibration, search: how many images; null takes 512 and 1000, or a sixth and a third of the training images where
-    those would be more than half of them.
-    test: how many training images to set apart as test part, for sets that come without one; null takes a fifth.
-    validation: where the images to search on come from: "auto" from a validation part (of class folders, `val` beside
-    `test`) where there is one, else out of training; "part" asks for one (then `val` is it also without a `test`);
-    "none" takes them out of training; a number takes so many images of the test part, which the test then leaves out.
-    Calibration images always come out of training.
-    on_error: "skip" leaves out images of class folders that cannot be read, and counts them.
-    limit: use only so many class-balanced training images, for quick trials.
-    labels: "predicted" replaces the labels of all images but the test part by what the unpruned network says of them,
-    once it stands: criteria, proxies and retraining then see no other.
+    augmentation: random changes of training images.
+    calibration: images set apart from training, which criteria, compensation and proxies look at; null takes 512, or a
+    sixth of the training images where calibration and search would be more than half of them.
     relevance_per_class: how many calibration images of each class LRP relevance takes, the dearest of the criteria's
     statistics; null takes all. Everything else takes all calibration images.
+    search: images on which candidates are judged; null takes 1000, or a third of the training images, as for
+    calibration.
+    test: how many images to set apart as test part, for sets that come without one; null takes a fifth.
+    validation: where the images to search on come from: auto from a validation part (of class folders, `val` beside
+    `test`) where there is one, else out of training; part asks for one (then `val` is it also without a `test`); none
+    takes them out of training; a number takes so many images of the test part, which the test then leaves out.
+    on_error: skip leaves out images of class folders that cannot be read, and counts them; stop ends with the first.
+    in_memory: decode images once and keep them; false reads files in every pass. auto keeps up to 1 GiB a part.
+    limit: use only so many class-balanced training images, for quick trials.
+    labels: predicted replaces the labels of all images but the test part by what the unpruned network says of them,
+    once it stands: criteria, proxies and retraining then see no other.
+    workers: processes that decode images while they are streamed, that is, where they are not in memory.
     """
 
     name: Text = "folder"

@@ -12,7 +12,12 @@ AUDITED = ("zero_shot", "bn_recalibrated", "compensated", "agreement", "compensa
 
 
 class AuditConfig(Section):
-    """Which plans an audit draws, how often each is retrained, and which proxies estimate them."""
+    """The audit: how well each proxy predicts the accuracy after retraining.
+
+    plans: how many are drawn: of base criteria, of random blends, and of what a search comes upon.
+    seeds: how often each plan is retrained; two or more tell what noise allows.
+    proxies: which ones estimate the plans.
+    """
 
     plans: Annotated[int, Field(ge=6)] = 24
     seeds: Annotated[int, Field(ge=2)] = 2
@@ -24,8 +29,10 @@ class AuditConfig(Section):
 class CurvesConfig(Section):
     """The scarce-data scenario: accuracy against the share removed, with few images behind the scores.
 
-    samples_per_class: images of each class that the criteria look at. removed: shares of what the budget counts.
-    draws: how often the images are drawn anew. images: how many test images are read; null for all.
+    samples_per_class: images of each class that the criteria look at.
+    removed: shares of what the budget counts.
+    draws: how often the images are drawn anew.
+    images: how many test images are read; null for all.
     """
 
     samples_per_class: Counts = Field(default_factory=lambda: [1, 5, 10, 50])

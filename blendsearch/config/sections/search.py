@@ -35,12 +35,14 @@ Costs = Annotated[
     Allowed("a list of flops, params, latency, each at most once"),
 ]
 Paths = Annotated[
-    list[Text] | None, BeforeValidator(text_as_list), Allowed("the path of a blend file, a list of them, or null")
+    list[Text] | None,
+    BeforeValidator(text_as_list, json_schema_input_type=Text | list[Text] | None),
+    Allowed("the path of a blend file, a list of them, or null"),
 ]
 
 NamedOrNull = Annotated[
     NamedSection | None,
-    BeforeValidator(name_as_mapping),
+    BeforeValidator(name_as_mapping, json_schema_input_type=Text | NamedSection | None),
     Allowed("a name, a mapping with name and its options, or null"),
 ]
 
@@ -48,7 +50,9 @@ NamedOrNull = Annotated[
 class FinalsConfig(Section):
     """Short retrainings that decide between the candidates which the proxy puts first.
 
-    rungs: shares of `retraining.epochs`, one a round of successive halving. seeds: trainings of a candidate a rung.
+    candidates: how many different plans enter.
+    rungs: shares of `retraining.epochs`, one a round of successive halving.
+    seeds: trainings of a candidate a rung.
     """
 
     candidates: Annotated[int, Field(ge=2)] = 8
@@ -59,7 +63,8 @@ class FinalsConfig(Section):
 class ChoiceConfig(Section):
     """A second look at what the search puts first, on search images that it has not seen.
 
-    candidates: how many different plans get it. share: of the search images, for the search itself; the rest is fresh.
+    candidates: how many different plans get it.
+    share: of the search images, for the search itself; the rest is fresh.
     """
 
     candidates: Annotated[int, Field(ge=2)] = 10
@@ -67,8 +72,10 @@ class ChoiceConfig(Section):
 
 
 class LimitConfig(Section):
-    """What a search may cost: plans evaluated, the seconds of their evaluations added up over the workers, or passes.
+    """What a search may cost, in exactly one kind.
 
+    evaluations: different plans that are estimated.
+    seconds: of their evaluations, added up over the workers.
     forward_passes: images that the proxies run through pruned networks. One that a network is trained on counts three:
     forward, and backward about two.
     """
@@ -91,19 +98,31 @@ class LimitConfig(Section):
 class SearchConfig(Section):
     """The search for a blend: which algorithm, and what it is given.
 
-    backend: whose algorithm, deap's or optuna's; alone, what STANDS_FOR says. algorithm: which one, with its options;
-    null with backend null for deap's.
-    random_search: also draw as many blends at random, and retrain the best of them beside the blend. ablation: where
-    shares evolve with the blend, also retrain each without the other, which tells what the gain comes from.
-    rivals: also retrain fixed blends that need no search, or hardly any. limit: the search ends with the generation
-    that reaches it; null for all generations. finals: null takes the proxy's best. choice: hold back search images,
-    on which the best few are judged again; null shows all of them to the search.
+    backend: whose algorithm, deap's or optuna's; alone it means generational or tpe, with objectives nsga2 or nsgaii.
+    algorithm: one of `blendsearch list algorithms`, with its options; null goes by backend, without either it is
+    generational.
+    population: genomes in a generation; the criteria themselves join the first.
+    generations: how many follow the first; limit may end the search earlier.
+    crossover: probability that a pair of parents is crossed (algorithms that breed).
+    mutation: probability that an offspring is mutated (algorithms that breed).
+    elite: the best genomes that always survive (generational).
+    tournament: a parent is the best of so many drawn at random (generational).
+    random_search: also draw as many blends at random, and retrain the best of them beside the blend.
+    ablation: where shares evolve with the blend, also retrain each without the other, which tells what the gain comes
+    from.
+    rivals: also retrain fixed blends that need no search, or hardly any.
+    limit: the search ends with the generation that reaches it; null for all generations.
+    finals: short retrainings that choose among the proxy's best; null takes the proxy's best.
+    choice: hold back search images, on which the best few are judged again; null shows all of them to the search.
     layer_by_layer: so many of the best set-aware blends choose their filters once more, each layer on what the already
-    pruned network gives, and the better of both ways stands; null for none. swaps: so many evaluations at the end try
-    to exchange a filter of the best plan for one that was to go; null for none.
+    pruned network gives, and the better of both ways stands; null for none.
+    swaps: so many evaluations at the end try to exchange a filter of the best plan for one that was to go; null for
+    none.
     start_from: files of blends that join the first population.
     objectives: costs whose kept share is minimised beside the accuracy; the search then finds a whole front, between
-    the budget and `lowest`, a kept share of the budget's kind. front: how many of its points are retrained.
+    the budget and lowest.
+    lowest: with objectives, the smallest kept share of the budget's kind.
+    front: with objectives, how many points of the front are retrained.
     """
 
     backend: Text | None = None

@@ -11,24 +11,46 @@ from blendsearch.config.sections.types import BelowOne, Count, NotNegative, Posi
 
 
 class DistillationConfig(Section):
-    """Learning from the unpruned network too: the share of its term in the loss, and the softmax temperature."""
+    """Learning from the unpruned network too.
+
+    weight: the share of its term in the loss.
+    temperature: of both softmaxes.
+    """
 
     weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     temperature: Positive = 4.0
 
 
 class EarlyStopConfig(Section):
-    """Stop after `patience` epochs in which the accuracy on the search split rose by no more than `min_delta`."""
+    """Stop once the accuracy on the search split no longer rises, and take the best epoch.
+
+    patience: epochs without a rise before it stops.
+    min_delta: what counts as a rise, as a share of the images.
+    """
 
     patience: Count = 5
     min_delta: BelowOne = 0.0
 
 
 class TrainingConfig(Section):
-    """One training run; `epochs` may be a fraction, and 0 means that the network is taken as it is.
+    """One training run.
 
-    epochs: where model.weights are given and nothing is said here, 0.
-    early_stop: the learning rate still moves as for all `epochs`; networks may then differ in optimiser steps.
+    epochs: passes over the training images; a fraction is allowed, and 0 takes the network as it is, which is what
+    `training` does where model.weights are given and nothing is said here.
+    batch_size: images an optimiser step.
+    optimizer: sgd or adamw.
+    lr: the highest learning rate.
+    momentum: of sgd.
+    nesterov: Nesterov's momentum, of sgd.
+    weight_decay: on weights of convolutions and linear layers alone.
+    schedule: how the learning rate moves after the warm-up: down along a cosine, up and down as one_cycle, or not at
+    all.
+    warmup_epochs: in which the learning rate rises linearly.
+    label_smoothing: the share of a target that is spread over all classes.
+    clip_norm: the longest gradient; null for no limit.
+    distillation: learn from the unpruned network too; null for labels alone.
+    early_stop: end before all epochs; the learning rate still moves as for all of them, and networks may then differ
+    in optimiser steps. null for all epochs.
     """
 
     epochs: NotNegative = 20
@@ -53,17 +75,22 @@ class TrainingConfig(Section):
 
 
 class RetrainingConfig(TrainingConfig):
-    """Training of the pruned networks; with `seeds` above 1 each is retrained so often, for an interval."""
+    """Training of the pruned networks: blend, criteria and all others on the same terms.
+
+    seeds: how often each is retrained; with two and more the report gives intervals.
+    """
 
     epochs: NotNegative = 10
     seeds: Count = 1
 
 
 class CompensationConfig(Section):
-    """Closed-form refit after each cut, without labels: how many images, output positions per layer, and the ridge.
+    """Closed-form refit after each cut, without labels, of the layers that read what was cut.
 
-    Images come out of the calibration split and, when there are more of them, out of the training split; null takes
-    the calibration split as it is.
+    images: how many it looks at: of the calibration split and, when there are more of them, of the training split;
+    null takes the calibration split as it is.
+    positions: output positions of a layer that the least squares are solved over.
+    ridge: added to the diagonal of the normal equations, as a share of its mean.
     """
 
     images: Count | None = 1000
@@ -74,8 +101,15 @@ class CompensationConfig(Section):
 class ReconstructionConfig(Section):
     """Short training after each cut, without labels, towards what the network gave before it.
 
-    features, logits: weights of the distances between feature maps and between answers, the latter at a softmax
-    temperature. images: as for compensation; null takes the calibration split. AdamW, cosine.
+    Trained with AdamW, along a cosine.
+
+    images: as for compensation; null takes the calibration split.
+    steps: optimiser steps.
+    batch_size: images a step.
+    lr: the highest learning rate.
+    features: weight of the distance between feature maps.
+    logits: weight of the distance between answers.
+    temperature: of the softmaxes that answers are compared by.
     """
 
     images: Count | None = None

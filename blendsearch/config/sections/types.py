@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from blendsearch.config.meanings import explain, key_meanings
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -77,14 +79,31 @@ FolderName = Annotated[
 ]
 
 
-class Section(BaseModel):
-    """Base of every part of a space: no unknown keys, no type conversion, no change afterwards."""
+def explain_keys(schema: dict[str, Any], section: type[BaseModel]) -> None:
+    """Put the meanings of keys, as the section's docstring has them, into its JSON Schema."""
+    schema["description"] = explain(section.__doc__, section.model_fields).whole
+    meanings = key_meanings(section)
+    for key, described in schema.get("properties", {}).items():
+        described.pop("title", None)
+        described |= {"description": meanings[key]} if key in meanings else {}
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+class Section(BaseModel):
+    """Base of every part of a space: no unknown keys, no type conversion, no change afterwards.
+
+    A docstring explains every key, in lines such as `seed: every random choice comes from this number.`
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, json_schema_extra=explain_keys
+    )
 
 
 class NamedSection(Section):
-    """A registered name and the options for its factory: `uniform` or `{name: uniform, option: 1}`."""
+    """A registered name and the options for its factory: `uniform` or `{name: uniform, option: 1}`.
+
+    name: what is registered; options stand beside it.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -97,5 +116,7 @@ class NamedSection(Section):
 
 
 Named = Annotated[
-    NamedSection, BeforeValidator(name_as_mapping), Allowed("a name, or a mapping with name and its options")
+    NamedSection,
+    BeforeValidator(name_as_mapping, json_schema_input_type=Text | NamedSection),
+    Allowed("a name, or a mapping with name and its options"),
 ]
