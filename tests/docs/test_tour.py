@@ -1,7 +1,7 @@
-"""The tour of docs/ and the pages on reuse, own loops and scores: every code block is run, as by a reader who types it.
+"""The pages of docs/: every code block is run, as a reader would who types it.
 
-A block with a title is a file that the reader writes; ```bash blocks are typed; `exit=2` says how one ends. Blocks
-marked `slow` are left out here and run in a test of their own.
+A block with a title is a file that the reader writes; ```bash blocks are typed; `exit="2"` says how one ends. Blocks
+marked `slow` are left out here and run in a test of their own; those marked `skip="why"` are not run, nor is ```text.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    *sorted((ROOT / "docs" / "tour").glob("*.md")),
-    *(ROOT / "docs" / name for name in ("reuse.md", "own-loops.md", "export.md", "scores.md")),
-]
-FENCE = re.compile(r"^```(?P<words>[^\n`]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(?P<words>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+OPTIONS = re.compile(r"""[a-z]+(?: (?:slow|(?:title|exit|skip)="[^"]+"))*""")
+"""What MkDocs takes for the head of a code block: with anything else there it shows no block."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +30,29 @@ class Block:
     text: str
     code: int
     slow: bool
+    skip: bool
 
 
 def blocks(page: Path) -> list[Block]:
     """Return the code blocks of a page in order."""
     found = []
     for match in FENCE.finditer(page.read_text()):
-        language, *rest = match["words"].split(maxsplit=1)
-        words = rest[0] if rest else ""
-        title = re.search(r'title="([^"]+)"', words)
-        code = re.search(r"exit=(\d)", words)
+        language, *words = match["words"].split(maxsplit=1)
+        options = dict(re.findall(r'(\w+)="([^"]+)"', "".join(words)))
         found.append(
-            Block(language, title and title[1], match["text"], int(code[1]) if code else 0, "slow" in words.split())
+            Block(
+                language=language,
+                title=options.get("title"),
+                text=match["text"],
+                code=int(options.get("exit", 0)),
+                slow="slow" in re.sub(r'"[^"]*"', "", "".join(words)).split(),
+                skip="skip" in options or language == "text",
+            )
         )
     return found
+
+
+PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if any(not one.skip for one in blocks(page))]
 
 
 def environment() -> dict[str, str]:
@@ -61,6 +68,8 @@ def play(page: Path, folder: Path, slow: bool, timeout: int = 280) -> None:
     """
     (folder / "search_spaces").symlink_to(ROOT / "search_spaces")
     for block in blocks(page):
+        if block.skip:
+            continue
         if block.title:
             (folder / block.title).write_text(block.text)
         elif block.slow == slow:
@@ -85,11 +94,16 @@ def test_the_long_commands_of_a_page_can_be_typed(page, tmp_path):
     play(page, tmp_path, slow=True, timeout=840)
 
 
-def test_every_page_is_in_the_navigation_and_has_something_to_type():
+def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
-    for page in PAGES:
-        assert page.relative_to(ROOT / "docs").as_posix() in navigation
-        assert any(block.language == "bash" for block in blocks(page))
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert page.relative_to(ROOT / "docs").as_posix() in navigation, page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_blocks_have_heads_that_are_shown_as_blocks(page):
+    for match in FENCE.finditer(page.read_text()):
+        assert OPTIONS.fullmatch(match["words"]), match["words"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
