@@ -1,4 +1,4 @@
-"""For mkdocstrings: what a docstring says of arguments and attributes, in `name: text` lines, becomes a list of them."""
+"""For mkdocstrings: what a docstring says of arguments and attributes in `name: text` lines becomes a list of them."""
 
 from __future__ import annotations
 
