@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv in the repository's root and installs blendsearch into it; does nothing when that is done already.
-# Usage: scripts/setup.sh [EXTRA]     EXTRA: examples (the quickstart's images), timm or dev (tests, linters, both)
+# Usage: scripts/setup.sh [EXTRA]     EXTRA: examples (the quickstart's images), timm, docs or dev (tests, linters, all of them)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extra="${1:-}"
