@@ -29,7 +29,7 @@ def test_shipped_files_are_allowed(file):
         ("budget", {"flops": 1.5}),
         ("search", {"algorithm": 3}),
         ("blend", {"unit": "layers"}),
-        ("training", {"batch_size": 64}),
+        ("training", {"epochs": -1}),
     ],
 )
 def test_mistakes_are_refused(key, value):

@@ -40,7 +40,7 @@ def test_every_key_is_on_the_page():
     page = (ROOT / "docs" / "reference" / "space-file.md").read_text()
     assert all(f"\n- `{key}` (" in page for key in Space.model_fields)
     assert "- `search.finals.rungs` (a list of shares, at most 1; default `[0.1, 0.3]`): " in page
-    assert "- `data.name` (a text; required): " in page
+    assert "- `model.name` (a text; required): " in page
 
 
 def test_every_name_is_on_a_page():
