@@ -1,4 +1,4 @@
-"""The built site in a real browser, opened as files: nothing from elsewhere, nothing too wide, nothing that axe minds."""
+"""The built site in a browser, opened as files: nothing from elsewhere, nothing too wide, nothing that axe minds."""
 
 from __future__ import annotations
 
