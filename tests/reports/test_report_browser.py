@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_board import make_board
 from fake_run import leave_unretrained, make_run, multiply
 from PIL import Image
 
@@ -22,7 +23,7 @@ pytestmark = [
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 AXE = Path(__file__).parents[1] / "review" / "axe.min.js"  # Deque Systems, MPL 2.0, as in its header
 OLD = Path(__file__).parents[1] / "results" / "old_runs"
-PAGES = ["many", "few", "unretrained", *sorted(folder.name for folder in OLD.iterdir())]
+PAGES = ["many", "few", "unretrained", "long board", *sorted(folder.name for folder in OLD.iterdir())]
 WIDTHS = {"wide": 1280, "narrow": 390}
 
 
@@ -46,6 +47,8 @@ def pages(tmp_path_factory):
             return make_run(folder / name, groups=19)
         if name == "unretrained":
             return leave_unretrained(make_run(folder / name, seeds=1))
+        if name == "long board":
+            return make_board(folder / name, 40)
         return Path(shutil.copytree(OLD / name, folder / name))
 
     def page(name):
@@ -106,6 +109,19 @@ def test_a_folded_table_unfolds_in_place_without_a_script(chrome, pages):
     page.get_by_text("Show all 43 places").click()
     playwright.expect(hidden).to_be_visible()
     context.close()
+
+
+def test_sorting_or_filtering_a_folded_board_unfolds_it(opened):
+    for act in (
+        lambda page: page.get_by_role("button", name="scoring").click(),
+        lambda page: page.get_by_label("Filter the ranking by criterion").fill("criterion_2"),
+    ):
+        page = opened("long board", "wide")
+        far = page.locator("main table").first.locator('tr[data-name="criterion_20"]')
+        playwright.expect(far).to_be_hidden()
+        act(page)
+        playwright.expect(far).to_be_visible()
+    playwright.expect(page.locator("output").first).to_have_text("11 lines")
 
 
 def test_the_first_figure_comes_soon_and_the_page_has_no_blank_half(opened):
