@@ -12,10 +12,11 @@ from blendsearch.cli import app
 from blendsearch.errors import RunError
 from blendsearch.reports.figures.style import LIGHT
 from blendsearch.reports.figures.transfer import draw_transfer
+from blendsearch.reports.markdown.transfer import format_transfer
 from blendsearch.reports.pages.transfer_words import headline, tell_origin, tell_verdicts
 from blendsearch.reports.report import write_report
 from blendsearch.results.records.provenance import Provenance
-from blendsearch.results.records.transfer import SpaceRecord
+from blendsearch.results.records.transfer import SpaceRecord, TransferSummary
 
 
 def reached(accuracy, std=None):
@@ -245,3 +246,29 @@ def test_names_are_escaped(tmp_path):
     assert "&lt;b&gt;net" in page.read_text()
     assert "a &lt; b" in page.read_text()
     parsed(page)
+
+
+def test_a_transfer_that_retrained_nothing_says_so(tmp_path):
+    pruned = {**reached(0.9432), "steps": 0.0}
+    folder = saved(tmp_path, [space(transferred=pruned)], searches=False)
+    text = words(write_report(folder))
+    assert "to the same budget; nothing was retrained." in text
+    assert "Test accuracy without retraining, of one seed" in text
+    assert "1 seed, nothing retrained." in text
+    summary = TransferSummary.model_validate_json((folder / "transfer.json").read_text())
+    assert "Test accuracy in % without retraining" in format_transfer(summary)
+    assert "Test accuracy after equal retraining" not in text
+
+
+def test_a_space_with_many_criteria_folds_its_table_and_shortens_its_figure(tmp_path):
+    names = ["taylor", *(f"criterion_{place}" for place in range(30)), "l1"]
+    many = {name: reached(0.95 - 0.001 * place) for place, name in enumerate(names)}
+    one = space(criteria=many, differences={name: against(-0.01) for name in names})
+    folder = saved(tmp_path, [one], searches=False)
+    page = write_report(folder)
+    parsed(page)
+    assert "Show all 32 criteria" in words(page)
+    assert ["32", "l1"] in [row[:2] for row in rows(page)]
+    assert page.read_text().count('<tr class="criterion rest">') == 32 - 6
+    drawn = draw_transfer(SpaceRecord.model_validate(one), LIGHT).figure.axes[0].get_yticklabels()
+    assert [label.get_text() for label in drawn] == [*names[:5], "l1"]
