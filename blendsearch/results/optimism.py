@@ -44,7 +44,8 @@ def _wilson(share: float, count: int) -> Bounds:
 def _tell(search: float, test: float, bounds: Bounds, blend: Outcome) -> str:
     """Return one sentence on what the search images flatter, by more than chance or not."""
     gap = f"{plain_points(search - test)} points (95 % interval {plain_range(bounds)})"
-    final = f"the blend's, retrained, {percent(blend.search_accuracy, 1)} and {percent(blend.test_accuracy, 1)}"
+    done = "not retrained" if blend.steps == 0 else "retrained"
+    final = f"the blend's, {done}, {percent(blend.search_accuracy, 1)} and {percent(blend.test_accuracy, 1)}"
     shares = f"the unpruned network has {percent(search, 1)} there, {percent(test, 1)} on test, {gap}; {final}."
     if bounds[0] > 0:
         return f"The weights have seen the search images, it seems, and what is measured there is too high: {shares}"

@@ -172,7 +172,7 @@ class Judge:
         verdict = verdict_of(bounds, self.seeds)
         remedy = self.remedy(_key(kind, name), mean, bounds)
         sentence = baseline and verdict_sentence(
-            "the blend", baseline, mean, bounds, verdict, self.seeds, basis, remedy
+            "the blend", baseline, mean, bounds, verdict, self.seeds, basis, remedy, not self.untrained
         )
         return Difference(difference=mean, interval=bounds, verdict=verdict, sentence=sentence)
 

@@ -125,16 +125,18 @@ def verdict_sentence(
     seeds: int,
     basis: str | None = None,
     remedy: str = "",
+    trained: bool = True,
 ) -> str:
     """Return what a paired difference of test accuracies (who - baseline, in [0, 1]) says, as a sentence.
 
     basis: what the interval comes from; None for the seeds. remedy: what would tell, where it is not told yet.
+    trained: whether both were retrained.
     """
     difference_words = f"{plain_points(difference)} points"
     more = f"; {remedy}" if remedy else ""
     if bounds is None:
         why = "one seed tests nothing" if seeds < 2 else f"{seeds} seeds that are all alike test nothing"
-        return f"After equal retraining {who} is {difference_words} from {baseline}; {why}{more}."
+        return f"{'After equal' if trained else 'Without'} retraining {who} is {difference_words} from {baseline}; {why}{more}."
     range_ = f"95 % interval {plain_range(bounds)}, {basis or f'{seeds} paired seeds'}"
     subject = who[0].upper() + who[1:]
     if verdict == "undecided":
