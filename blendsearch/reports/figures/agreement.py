@@ -166,6 +166,8 @@ def _draw_panel(tree: Axes, cells: Axes, agreement: AgreementRecord, group: str,
     order = _draw_tree(tree, matrix, theme)
     ordered = matrix[np.ix_(order, order)]
     _draw_cells(cells, ordered, theme)
+    for artist in cells.collections:  # as thousands of shapes the cells of all panels would be most of a page
+        artist.set_rasterized(True)
     for row, column in zip(*np.nonzero(ordered < -0.05), strict=True):
         cells.text(column + 0.5, row + 0.5, "–", ha="center", va="center", fontsize=5, color=theme.ink)
     cells.set_title(group, fontsize=8.5, fontweight="bold", pad=4)
