@@ -4,14 +4,13 @@
 # all of it is named among the dependencies is checked by scripts/check_wheel.py. Usage: scripts/check_wheel.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-sources="$PWD"
 installed="$(.venv/bin/python -Ic 'import sys; print(*(path for path in sys.path if path.endswith("-packages")), sep="\n")')"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 # From a copy: setuptools leaves a folder build/, from which files that were deleted since would get into the next wheel.
 mkdir "$work/sources"
-git ls-files -co --exclude-standard -z -- blendsearch pyproject.toml README.md LICENSE search_spaces |
+git ls-files -co --exclude-standard -z -- blendsearch search_spaces pyproject.toml setup.py MANIFEST.in README.md LICENSE |
     while IFS= read -r -d '' file; do if [ -e "$file" ]; then printf '%s\0' "$file"; fi; done |
     tar --null --files-from=- -cf - | tar -xf - -C "$work/sources"
 .venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work" "$work/sources"
@@ -34,7 +33,7 @@ blendsearch --version
 blendsearch list criteria > criteria.txt
 grep -q taylor criteria.txt
 blendsearch schema > space.schema.json
-cp "$sources/search_spaces/digits.yaml" digits.yaml
+blendsearch init --example digits --quiet
 blendsearch search digits.yaml 'criteria=[l1, fpgm, taylor]' clusters.count=2 search.population=4 search.generations=1 \
     search.random_search=false search.rivals=false training.epochs=1 retraining.epochs=0.2 retraining.seeds=1 \
     compute.workers=1 --run-dir run --quiet

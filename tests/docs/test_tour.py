@@ -113,5 +113,6 @@ def test_code_blocks_are_shown_as_blocks(page):
 def test_space_files_in_commands_are_there(page):
     text = page.read_text()
     written = {block.title for block in blocks(page)}
+    written |= {f"{name}.yaml" for name in re.findall(r"blendsearch init --example (\w+)", text)}
     for name in set(re.findall(r"blendsearch \w+ (\S+\.yaml)", text)):
         assert name in written or (ROOT / name).is_file(), name
