@@ -38,7 +38,7 @@ from blendsearch.progress import silent
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.style import Drawing, Theme, new_figure, placed_axes, render
 from blendsearch.results.paired import interval
-from blendsearch.results.run_folder import versions
+from blendsearch.results.run_folder import RunFolder, versions
 from blendsearch.validation.space import load_checked
 
 JOB = "compare_algorithms"
@@ -209,7 +209,7 @@ def main() -> None:
     if arguments.seeds < 2:
         raise BlendsearchError(f"--seeds: {arguments.seeds} given, at least 2 expected")
     folder = arguments.out or Path("runs") / JOB / space.name
-    opened = open_run(Experiment(space, silent), JOB, name=space.name, run_dir=folder, resume=folder.exists())
+    opened = open_run(Experiment(space, silent), JOB, name=space.name, run_dir=folder, resume=RunFolder(folder).begun)
     with threads(space.compute.threads), opened as experiment:
         problem = Problem(experiment)
         print(f"{problem.genomes.size} genes, {len(problem.initial)} criteria to start from", flush=True)

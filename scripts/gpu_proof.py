@@ -25,7 +25,7 @@ from blendsearch.campaigns.single import run_train
 from blendsearch.config import Space
 from blendsearch.results.paired import Judge, compare
 from blendsearch.results.records.retraining import RetrainingOutcome
-from blendsearch.results.run_folder import versions
+from blendsearch.results.run_folder import RunFolder, versions
 from blendsearch.validation.space import load_checked
 
 SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
@@ -91,7 +91,7 @@ def main() -> None:
     given = parser.parse_intermixed_args()
     start = time.perf_counter()
     adapt, prune = read_spaces(given, unpacked(given.data))
-    run_train(adapt, given.out / "adapted", resume=(given.out / "adapted").exists())
+    run_train(adapt, given.out / "adapted", resume=RunFolder(given.out / "adapted").begun)
     summary, found = search_draw(prune, given.out / "draw")
     outcomes = of_draw(found, 0)
     regimes: dict[str, Sequence[RetrainingOutcome]] = {"not retrained": outcomes}

@@ -42,7 +42,7 @@ TRAINED = 3
 
 def search_draw(space: Space, folder: Path) -> tuple[SearchSummary, list[RetrainingOutcome]]:
     """Run or read one draw's campaign; return its summary, and its records with those of the proxy's choice."""
-    summary = run_search(space, folder, resume=folder.exists()).summary
+    summary = run_search(space, folder, resume=RunFolder(folder).begun).summary
     files = sorted((folder / "records" / "retrained").glob("*.json"))
     found = [RetrainingOutcome.model_validate_json(file.read_text()) for file in files]
     chosen = summary.comparison.without_search

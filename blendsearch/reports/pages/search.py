@@ -34,7 +34,7 @@ SOURCES = {
     "records/groups.json": "filters kept in each group, by the blend and by each criterion",
     "blend.json": "the blend: calibration factors, ready to be applied to another network",
     "plan.json": "the kept filters of the network to ship, by index",
-    "network.safetensors": "weights of the network to ship, pruned and, where the space says so, retrained",
+    "network.safetensors": "weights of the network to ship",
     "networks": "weights of every contender's best network",
     "blend-plan.json": "the kept filters of the blend, by index",
     "baseline.safetensors": "weights of the original network",
