@@ -136,7 +136,8 @@ def verdict_sentence(
     more = f"; {remedy}" if remedy else ""
     if bounds is None:
         why = "one seed tests nothing" if seeds < 2 else f"{seeds} seeds that are all alike test nothing"
-        return f"{'After equal' if trained else 'Without'} retraining {who} is {difference_words} from {baseline}; {why}{more}."
+        when = "After equal retraining" if trained else "Without retraining"
+        return f"{when} {who} is {difference_words} from {baseline}; {why}{more}."
     range_ = f"95 % interval {plain_range(bounds)}, {basis or f'{seeds} paired seeds'}"
     subject = who[0].upper() + who[1:]
     if verdict == "undecided":
