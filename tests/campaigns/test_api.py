@@ -198,7 +198,8 @@ def test_a_criterion_of_ones_own_is_like_any_other(model, loader):
 
 def test_search_is_a_plain_function(tmp_path):
     parameters = inspect.signature(blendsearch.search).parameters
-    assert list(parameters) == ["space", "run_dir", "resume", "progress"]
+    objects = ["train", "validation", "test", "budget", "loss", "metric", "train_fn"]
+    assert list(parameters) == ["space", *objects, "run_dir", "resume", "progress", "settings"]
     assert inspect.isfunction(blendsearch.search)
     assert all(name in blendsearch.search.__doc__ for name in (*parameters, "Returns", "Raises"))
     assert "blendsearch.search" not in sys.modules

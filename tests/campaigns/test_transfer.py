@@ -136,7 +136,7 @@ def test_a_blend_transferred_to_where_it_was_found_is_the_blend_searched_there(t
     row = run_transfer(found.run_dir / "blend.json", [tiny()], tmp_path / "run").summary.spaces[0]
     assert row.transferred == row.searched
     assert row.against_searched.interval is None  # nothing varies
-    assert row.against_searched.verdict == "no difference shown"
+    assert row.against_searched.verdict == "equal"
     assert "the blend searched there" in row.same_filters
 
 
