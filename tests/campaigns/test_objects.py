@@ -98,7 +98,10 @@ def test_what_is_shipped_is_the_best_on_the_search_images(finished):
     for row in rows:
         by_name.setdefault(row["name"], []).append(row)
     means = {name: sum(row["search_accuracy"] for row in own) / len(own) for name, own in by_name.items()}
-    assert means[shipped.name] == max(means.values())
+    highest = max(means.values())
+    near = [name for name in means if means[name] >= highest - (highest * (1 - highest) / 150) ** 0.5]
+    proxies = {name: own[0]["proxy"] for name, own in by_name.items()}
+    assert proxies[shipped.name] == max(proxies[name] for name in near)
     best = max(by_name[shipped.name], key=lambda row: (row["search_accuracy"], -row["seed"]))
     assert (shipped.seed, shipped.test_accuracy) == (best["seed"], best["test_accuracy"])
     images, labels = digits(800, 1000).tensors

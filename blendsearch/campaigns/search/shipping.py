@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -51,17 +52,15 @@ def ship_winner(
 ) -> Winner:
     """Choose the network to ship and put its weights and plan where users look for them.
 
-    The contender with the highest mean accuracy on the search images wins, then the blend, then the higher proxy; of
-    its networks the one that is best there. Where a folder of an earlier version did not keep it, it is retrained once
-    more, to the same weights.
+    Of the contenders whose mean accuracy on the search images is within one standard error of the highest, the one with
+    the highest proxy wins: which of nearly equal ones is ahead there by an image or two says less than the proxy. At a
+    tie the blend does, then who is ahead. Of the winner's networks it is the one that is best there. Where a folder of
+    an earlier version did not keep it, it is retrained once more, to the same weights.
+    Source: the one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3).
     """
     folder = experiment.folder
     own = [one for one in outcomes if one.kind not in BEYOND_CHOICE]
-
-    def merit(one: RetrainingOutcome) -> tuple[float, bool, float]:
-        return average(own, one.name, one.kind).search_accuracy, one.kind == BLEND, contenders[one.name].proxy
-
-    first = max((one for one in own if one.seed == 0), key=merit)
+    first = choose_winner(own, {name: one.proxy for name, one in contenders.items()}, len(experiment.splits.search))
     won = max((one for one in own if (one.name, one.kind) == (first.name, first.kind)), key=better)
     repetition = Repetition(won.name, won.kind, won.seed)
     if not folder.has(repetition.network):
@@ -73,6 +72,15 @@ def ship_winner(
     plan = Plan.from_dict(won.plan)
     folder.write_json(PLAN_FILE, plan.to_dict())
     return Winner(won, plan, _network(experiment, plan, weights))
+
+
+def choose_winner(own: Outcomes, proxies: Mapping[str, float], images: int) -> RetrainingOutcome:
+    """Return the first retraining of the contender that wins; images: how many the search accuracies were read on."""
+    of = {(one.kind, one.name): average(own, one.name, one.kind).search_accuracy for one in own if one.seed == 0}
+    best = max(of.values())
+    enough = best - math.sqrt(best * (1 - best) / images)
+    near = [one for one in own if one.seed == 0 and of[one.kind, one.name] >= enough]
+    return max(near, key=lambda one: (proxies[one.name], one.kind == BLEND, of[one.kind, one.name]))
 
 
 def _network(experiment: Experiment, plan: Plan, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -134,5 +142,5 @@ def _tell(experiment: Experiment, won: RetrainingOutcome, bounds: Bounds | None,
         f"Ship the network pruned by {whose}: {right}, "
         f"{plain_points(-lost)} points from the unpruned network{range_}, with {percent(won.flops_ratio, 1)} of its "
         f"FLOPs and {percent(won.params_ratio, 1)} of its parameters. It was chosen among {candidates} on the search "
-        "images; no test image had a part in that."
+        "images, by the proxy among those that are nearly equal there; no test image had a part in that."
     )

@@ -173,11 +173,11 @@ class LatencyPair(Record):
 class Shipped(Record):
     """The network to ship: that in network.safetensors, by the plan in plan.json.
 
-    name, kind: whose it is; of so many candidates it has the highest accuracy on the search images after retraining,
-    as mean over the seeds, which no test image had a part in. Of its networks the one of the seed `seed` is best there;
-    its own are search_accuracy and test_accuracy, in [0, 1]. lost: test accuracy of the unpruned network minus its own,
-    with the 95 % interval over the paired test images (None where nothing varies, or where it is not known which were
-    right).
+    name, kind: whose it is; of so many candidates whose accuracy on the search images (mean over the seeds) is within
+    one standard error of the highest it has the highest proxy; no test image had a part in that. Of its networks the
+    one of the seed `seed` is best there; its own are search_accuracy and test_accuracy, in [0, 1]. lost: test accuracy
+    of the unpruned network minus its own, with the 95 % interval over the paired test images (None where nothing
+    varies, or where it is not known which were right).
     megabytes: of the weights' file, 10^6 bytes. best_on_test: who has the highest mean test accuracy in hindsight.
     """
 
