@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from blendsearch.compute import threads
 from blendsearch.errors import DataError
 from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.experiment import Experiment
@@ -53,12 +54,15 @@ def open_run(
     name: of a new folder below runs/. may_differ: keys of the space that a resumed run may have changed. facts: what
     else decides the job, kept in job.json. check: raises what else speaks against going on in a folder. Raises
     BlendsearchError before the folder is made, RunError for a folder of another job or space.
+
+    All work of the block runs on the space's number of threads, as that of worker processes does: in which order
+    floating-point numbers are added depends on it, and with that the results.
     """
     if resume:
         choose_folder(run_dir, name, resume)  # that there is nothing to resume is told before the data are read
     check_before_work(experiment)
     folder = choose_folder(run_dir, name, resume)
-    with folder.locked():
+    with folder.locked(), threads(experiment.space.compute.threads):
         check_same_job(folder, job)
         check_same_space(folder, experiment.space.to_dict(), may_differ)
         check(folder)
