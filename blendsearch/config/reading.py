@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from blendsearch.config.board import Board
-from blendsearch.config.mistakes import Mistake, list_field, list_mistakes, show
+from blendsearch.config.mistakes import MOST_TOLD, Mistake, list_field, list_mistakes, show
 from blendsearch.config.sections.types import Section
 from blendsearch.config.space import Space, folder_name
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
@@ -203,7 +203,9 @@ class _Draft(Generic[M]):
                 self.found.append((*self._place(path), Mistake(path, what)))
         if self.found or result is None:
             ordered = sorted(self.found, key=lambda one: one[0])
-            raise ConfigError("\n".join(self._line(place, mistake) for _, place, mistake in ordered))
+            lines = [self._line(place, mistake) for _, place, mistake in ordered[:MOST_TOLD]]
+            more = len(ordered) - len(lines)
+            raise ConfigError("\n".join([*lines, *([f"{self.source}: {more} more mistakes"] if more else [])]))
         return result
 
     def _note(self, order: float, place: str, path: KeyPath, what: str) -> None:

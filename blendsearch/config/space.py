@@ -33,7 +33,7 @@ HALF = BudgetConfig(flops=0.5)
 
 def folder_name(text: str) -> str:
     """Return a text as the name of a run folder: other signs become '-'."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-") or "space"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:100] or "space"
 
 
 def named_after_data(data: object) -> object:

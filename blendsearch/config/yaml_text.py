@@ -15,6 +15,10 @@ _NUMBER_WITH_EXPONENT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?
 _FLOAT = "tag:yaml.org,2002:float"
 
 
+MOST_CHARACTERS, MOST_VALUES, DEEPEST = 1_000_000, 20_000, 50
+"""What a text may have at most; values that aliases repeat count as often as they are repeated."""
+
+
 class SpaceLoader(yaml.SafeLoader):
     """SafeLoader that reads 1e-3 as a number, as YAML 1.2 and everybody else does."""
 
@@ -51,13 +55,19 @@ class Document:
 
 
 def read_yaml(text: str) -> Document:
-    """Parse one YAML document; raises YamlSyntaxError with a problem of one line."""
+    """Parse one YAML document; raises YamlSyntaxError with a problem of one line.
+
+    Longer, larger or deeper than a space or board can be, it is refused before anything is made of it.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise YamlSyntaxError(f"{len(text):,} characters given, allowed {MOST_CHARACTERS:,}", None)
     try:
         loader = SpaceLoader(text)
         node = loader.get_single_node()
         if node is None:
             return Document(None)
         document = Document(None, {(): node.start_mark.line + 1})
+        _check_size(node, 0, 0)
         _note_keys(node, (), document, frozenset())
         document.data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
@@ -68,6 +78,13 @@ def read_yaml(text: str) -> Document:
         raise YamlSyntaxError(_one_line(str(error)), None) from None
     except ValueError as error:  # such as the date 2021-13-45
         raise YamlSyntaxError(_one_line(str(error)), None) from None
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+    ):  # PyYAML's answers to a wrong tag
+        raise YamlSyntaxError("a value is not of the type that its tag ('!!...') names", None) from None
     except RecursionError:
         raise YamlSyntaxError("nested too deeply", None) from None
     return document
@@ -80,6 +97,22 @@ def to_yaml(data: Any) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _check_size(node: yaml.Node, depth: int, before: int) -> int:
+    """Return how many values there are up to and with a node, aliases followed; YamlSyntaxError for too many."""
+    if depth > DEEPEST:
+        raise YamlSyntaxError(f"nested more than {DEEPEST} levels deep", node.start_mark.line + 1)
+    count = before + 1
+    if count > MOST_VALUES:
+        raise YamlSyntaxError(
+            f"more than {MOST_VALUES:,} values (those that an alias repeats counted as often)", node.start_mark.line + 1
+        )
+    if isinstance(node, yaml.CollectionNode):
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                count = _check_size(part, depth + 1, count)
+    return count
 
 
 def _note_keys(node: yaml.Node, path: KeyPath, document: Document, above: frozenset[int]) -> None:

@@ -74,8 +74,8 @@ TableName = Annotated[
 ]
 FolderName = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"),
-    Allowed("letters, digits, '.', '_' and '-', since it names the run folder"),
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
+    Allowed("up to 100 letters, digits, '.', '_' and '-', since it names the run folder"),
 ]
 
 
