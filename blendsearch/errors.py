@@ -46,6 +46,10 @@ class ExportError(BlendsearchError):
     """A network cannot be written in a format, or what was written does not give the network's outputs."""
 
 
+class WorkerError(BlendsearchError):
+    """Worker processes die, again and again."""
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

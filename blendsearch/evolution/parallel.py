@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from typing import Any, Generic, TypeVar
 
 import joblib
 import torch
 
 from blendsearch.compute import threads as thread_limit
-from blendsearch.errors import BlendsearchError
+from blendsearch.errors import BlendsearchError, WorkerError
 
 S = TypeVar("S")
 I = TypeVar("I")  # noqa: E741
@@ -19,6 +20,10 @@ R = TypeVar("R")
 
 # What this process holds of the shared states: token -> state. One at a time; a new one replaces the old.
 _STATES: dict[str, Any] = {}
+
+
+RETRIES = 2
+"""How often work goes on after a worker process has died."""
 
 
 class _Missing:
@@ -54,23 +59,35 @@ class WorkerPool(Generic[S, I, R]):
         self.token = uuid.uuid4().hex
 
     def map(self, items: Sequence[I]) -> Iterator[tuple[int, R]]:
-        """Yield (position, result) as results come in; an error in a worker is raised here."""
+        """Yield (position, result) as results come in; an error in a worker is raised here.
+
+        What a worker was at when it was killed is done again; WorkerError when that happens too often.
+        """
         if self.workers == 1 or len(items) == 1:
             with thread_limit(self.threads):
                 for position, item in enumerate(items):
                     yield position, self.function(self.state, item)
             return
         waiting = list(range(len(items)))
-        attach = 0
+        attach = deaths = 0
         while waiting:
-            missed = []
-            for position, result in self._round(items, waiting, attach):
-                if isinstance(result, _Missing):
-                    missed.append(position)
-                else:
-                    yield position, result
+            missed = set(waiting)
+            try:
+                for position, result in self._round(items, waiting, attach):
+                    if not isinstance(result, _Missing):
+                        missed.discard(position)
+                        yield position, result
+            except BrokenExecutor as error:
+                deaths += 1
+                if deaths > RETRIES:
+                    raise WorkerError(
+                        f"compute.workers: a worker process was ended from outside {deaths} times, most likely since "
+                        f"memory ran out; {len(missed)} of {len(items)} tasks are left; take fewer workers (given "
+                        f"{self.workers}) or smaller batches and continue with --resume"
+                    ) from error
+                attach = 0  # the processes that come in their place hold nothing yet
             # Every second round goes without the state: by then most workers hold it.
-            waiting, attach = missed, 0 if attach else self.workers
+            waiting, attach = sorted(missed), 0 if attach else self.workers
 
     def _round(self, items: Sequence[I], waiting: list[int], attach: int) -> Iterator[tuple[int, Any]]:
         """Run the waiting items once; the first `attach` of them carry the state along."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 import pytest
 import torch
 
-from blendsearch.errors import BlendsearchError, TrainingError
+from blendsearch.errors import BlendsearchError, TrainingError, WorkerError
 from blendsearch.evolution import parallel
 from blendsearch.evolution.parallel import WorkerPool, resolve_workers
 
@@ -113,3 +114,29 @@ def test_more_than_the_cores_is_refused_in_one_line(workers, threads, most):
     with pytest.raises(BlendsearchError, match=f"exceed the 4 cores; allowed: at most {most} workers") as caught:
         resolve_workers(workers, threads, "cpu")
     assert "\n" not in str(caught.value)
+
+
+def dies_once(folder, item):
+    """End the worker process from outside, as the system does when memory is short, at the first try of item 3."""
+    if item == 3 and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item * item
+
+
+def dies(folder, item):
+    if item == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def test_what_a_killed_worker_was_at_is_done_again(tmp_path):
+    pool = WorkerPool(dies_once, tmp_path, workers=2)
+    assert sorted(pool.map(list(range(8)))) == [(item, item * item) for item in range(8)]
+    assert (tmp_path / "died").exists()
+
+
+def test_workers_that_die_again_and_again_end_in_one_line_with_what_helps(tmp_path):
+    with pytest.raises(WorkerError, match=r"a worker process was ended from outside 3 times.* fewer workers") as found:
+        list(WorkerPool(dies, tmp_path, workers=2).map(list(range(8))))
+    assert "\n" not in str(found.value)
