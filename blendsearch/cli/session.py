@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from blendsearch.cli.display import no_progress, output_console, shown_loading
+from blendsearch.cli.signals import Ended, ended_like_an_interrupt
 from blendsearch.errors import BlendsearchError
 from blendsearch.progress import Progress
 from blendsearch.progress.shown import showing
@@ -94,15 +95,20 @@ def run_session(
 
 @contextlib.contextmanager
 def plain_errors(after_interrupt: Callable[[], str] = lambda: "stopped") -> Iterator[None]:
-    """Turn wrong input into its message and exit code 2, Ctrl-C into a line and 130; the rest is our bug."""
+    """Turn wrong input into its message and exit code 2, Ctrl-C into a line and 130; the rest is our bug.
+
+    SIGTERM and SIGHUP end as cleanly, with 128 and their number, as shells have it.
+    """
     try:
-        yield
+        with ended_like_an_interrupt():
+            yield
     except BlendsearchError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print(after_interrupt(), file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+        code = 128 + interrupt.number if isinstance(interrupt, Ended) else INTERRUPTED
+        raise typer.Exit(code) from None
 
 
 def how_to_go_on(line: Sequence[str], run_dir: Path | None, *, begun: bool) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -22,6 +24,9 @@ R = TypeVar("R")
 _STATES: dict[str, Any] = {}
 
 
+# The process that this one, a worker, ends with; at most one.
+_WATCHED: set[int] = set()
+SECONDS_BETWEEN_LOOKS = 1.0
 RETRIES = 2
 """How often work goes on after a worker process has died."""
 
@@ -93,7 +98,8 @@ class WorkerPool(Generic[S, I, R]):
         """Run the waiting items once; the first `attach` of them carry the state along."""
         first = waiting[:attach] if attach else waiting
         carried = {self.token: self.state} if attach else {}
-        tasks = (joblib.delayed(_run)(self.token, carried, self.function, self.threads, i, items[i]) for i in first)
+        given, parent = (self.token, carried, self.function, self.threads), os.getpid()
+        tasks = (joblib.delayed(_run)(*given, position, items[position], parent) for position in first)
         with joblib.parallel_config(backend="loky", inner_max_num_threads=self.threads):
             yield from joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)(tasks)
         for position in waiting[len(first) :]:
@@ -101,8 +107,15 @@ class WorkerPool(Generic[S, I, R]):
 
 
 def _run(
-    token: str, carried: dict[str, Any], function: Callable[[Any, Any], Any], threads: int, position: int, item: Any
+    token: str,
+    carried: dict[str, Any],
+    function: Callable[[Any, Any], Any],
+    threads: int,
+    position: int,
+    item: Any,
+    parent: int,
 ) -> Any:
+    _end_with(parent)
     if carried:
         _STATES.clear()
         _STATES.update(carried)
@@ -110,3 +123,17 @@ def _run(
         return position, _Missing()
     torch.set_num_threads(threads)
     return position, function(_STATES[token], item)
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker process end soon after its parent, however that ended."""
+    if _WATCHED:
+        return
+    _WATCHED.add(parent)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
