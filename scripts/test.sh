@@ -9,6 +9,7 @@ if [ "${1:-}" = "--all" ]; then
     marker=()
     shift
 fi
-# Tests run tiny networks: one thread a process is fastest, and the cores are left to worker processes.
+# Tests run tiny networks: one thread a process is fastest. A process a core, and a file's tests in one of them, since
+# many share what a campaign of the file left.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec .venv/bin/python -m pytest ${marker[@]+"${marker[@]}"} "$@"
+exec .venv/bin/python -m pytest -n auto --dist loadfile ${marker[@]+"${marker[@]}"} "$@"
