@@ -208,6 +208,8 @@ class Experiment:
     def data_name(self) -> str:
         """The data set's name; a class folder's is that of the folder."""
         data = self.space.data
+        if self.given is not None:
+            return "your images"
         return Path(data.root).name if data.name == "folder" and data.root else data.name
 
     @property

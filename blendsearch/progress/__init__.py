@@ -17,9 +17,9 @@ class Progress(Protocol):
     def __call__(self, task: str, done: int, total: int, detail: str = "") -> None: ...
 
 
-Reporting = Progress | Literal["auto"] | None
+Reporting = Progress | Literal["auto", False] | None
 """What calls of the Python interface take: "auto" (shown where a call takes over two seconds: a bar in a terminal or a
-notebook, lines elsewhere, on standard error), None (silent), or a callback of one's own."""
+notebook, lines elsewhere, on standard error), None or False (silent), or a callback of one's own."""
 
 
 def silent(task: str, done: int, total: int, detail: str = "") -> None:

@@ -43,7 +43,7 @@ def reporting(given: Reporting) -> Iterator[Progress]:
 
     "auto" shows it on standard error once the call has taken two seconds. Raises BlendsearchError for what is none.
     """
-    if given is None:
+    if given is None or given is False:
         yield silent
     elif given == AUTO:
         with showing(Console(stderr=True, markup=False, emoji=False, highlight=False), after=PATIENCE) as progress:

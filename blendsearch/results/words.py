@@ -141,8 +141,10 @@ def verdict_sentence(
     range_ = f"95 % interval {plain_range(bounds)}, {basis or f'{seeds} paired seeds'}"
     subject = who[0].upper() + who[1:]
     if verdict == "undecided":
+        if not difference:
+            return f"Undecided: {who} comes out level with {baseline}, by chance perhaps ({range_}){more}."
         side = "above" if difference > 0 else "below"
-        gap = f"{100 * abs(difference):.2f} points {side}" if difference else "level with"
+        gap = f"{100 * abs(difference):.2f} points {side}"
         return f"Undecided: {who} is {gap} {baseline}, which chance alone could do ({range_}){more}."
     words = {
         "beats": f"{subject} beats {baseline}",

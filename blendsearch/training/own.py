@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import torch
@@ -28,8 +30,11 @@ def train_by(function: Callable[[nn.Module], Any], network: nn.Module, seed: int
         with drawing_from(seed):
             returned = function(network.train())
     except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise TrainingError(f"train_fn: it raised {reason}") from error
+        reason, frame = f"{type(error).__name__}: {first_line(error)}", extract_tb(error.__traceback__)[-1]
+        raise TrainingError(
+            f"train_fn: it raised {reason} (in {Path(frame.filename).name}, line {frame.lineno}); what was done before "
+            "is kept: resume=True goes on there"
+        ) from error
     if isinstance(returned, nn.Module) and returned is not network:
         trained = returned.state_dict()
         if {name: tensor.shape for name, tensor in trained.items()} != form:

@@ -85,7 +85,7 @@ def test_objects_give_the_whole_campaign(finished):
     }  # fmt: skip
     assert set(summary.criteria) == {"l1", "taylor"}
     assert summary.seeds == 2
-    assert "given:Net" in finished.report.read_text()
+    assert "the filters of <b>your Net</b> on <b>your images</b>" in finished.report.read_text()
     rows = json.loads((finished.run_dir / "records/retrained.json").read_text())
     assert {row["steps"] for row in rows} == {None}, "nobody counted the steps of train_fn"
     assert all(row["test_accuracy"] > row["pruned_test_accuracy"] - 0.2 for row in rows)

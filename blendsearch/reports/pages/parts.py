@@ -8,6 +8,9 @@ from pathlib import Path
 
 from blendsearch.plain import Unchecked
 
+HANDED_OVER = "given:"
+"""How the names of networks begin that were handed over in Python."""
+
 VERDICTS = {
     "beats": ("▲", "good"),
     "equal": ("=", "even"),
@@ -37,4 +40,5 @@ def list_sources(folder: Path, sources: Mapping[str, str]) -> list[tuple[str, st
 def model_of(space: Unchecked) -> str:
     """Return the name of a space's network."""
     model = space.get("model")
-    return str(model.get("name", "the network")) if isinstance(model, Mapping) else "the network"
+    name = str(model.get("name", "the network")) if isinstance(model, Mapping) else "the network"
+    return f"your {name.removeprefix(HANDED_OVER)}" if name.startswith(HANDED_OVER) else name

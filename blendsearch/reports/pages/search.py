@@ -10,7 +10,7 @@ from blendsearch.reports.page import Page
 from blendsearch.reports.pages.families_table import families_table
 from blendsearch.reports.pages.finals_table import finals_table
 from blendsearch.reports.pages.front_table import front_table
-from blendsearch.reports.pages.parts import VERDICTS, list_sources, model_of
+from blendsearch.reports.pages.parts import HANDED_OVER, VERDICTS, list_sources
 from blendsearch.reports.pages.results_table import results_table
 from blendsearch.reports.pages.search_story import describe_setting, find_gaps, key_numbers, own_allocations
 from blendsearch.reports.pages.shipping import decide
@@ -20,9 +20,6 @@ from blendsearch.results.records.search import Comparison
 from blendsearch.results.runs import FINALS, FRONT, SearchRun, read_search_run
 from blendsearch.results.verdicts import against_rivals, limits_of_search, of_parts
 from blendsearch.results.words import verdict_words
-
-HANDED_OVER = "given:"
-"""How the names of networks begin that were handed over in Python."""
 
 SOURCES = {
     "summary.json": "headline, key numbers, proxies, Kendall's tau, seconds, versions",
@@ -106,13 +103,14 @@ def _ship_code(run: SearchRun) -> str:
     """Return how the network is loaded and exported, as it is to be typed."""
     place = place_commands([run.space], run.folder)
     folder = place.folder
-    own = model_of(run.space).startswith(HANDED_OVER)
+    own = str(run.space.get("model", {}).get("name", "")).startswith(HANDED_OVER)
     if own:
         return (
             f'network = blendsearch.load("{folder}", model=model)  # model: yours, as it was searched\n'
             f'blendsearch.export("{folder}", to="onnx", model=model)'
         )
-    return f'{place.cd}blendsearch export {folder} --to onnx  # in a shell\nblendsearch.load("{folder}")  # in Python'
+    shell = f"{place.cd}blendsearch export {folder} --to onnx  # in a shell"
+    return f'{shell}\nnetwork = blendsearch.load("{folder}")  # in Python'
 
 
 def _sources(run: SearchRun) -> dict[str, str]:
