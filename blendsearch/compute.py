@@ -44,6 +44,21 @@ class Compute:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(device, precision, channels_last)
 
+    @classmethod
+    def here(cls, device: str = "auto", precision: str = "float32", channels_last: bool = False) -> Compute:
+        """Do as `resolve` does on the machine that is to do the work; ConfigError where it has no such device."""
+        found = cls.resolve(device, precision, channels_last)
+        kind, _, number = found.device.partition(":")
+        there = torch.backends.mps.is_available() if kind == "mps" else torch.cuda.is_available()
+        if kind in ("cuda", "mps") and not there:
+            raise ConfigError(
+                f"compute.device: '{device}' given, but torch finds no such device on this machine; allowed: auto, cpu"
+            )
+        if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+            count = torch.cuda.device_count()
+            raise ConfigError(f"compute.device: '{device}' given, allowed here: cuda:0 to cuda:{count - 1}")
+        return found
+
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device and memory format, in place, and return it."""
         network.to(self.device)

@@ -83,7 +83,7 @@ def benchmark(
             continue
         progress("benchmark", done, len(steps), f"{name}, batch of {count}")
         images = subject.example[torch.arange(count) % len(subject.example)]
-        terms = Terms(images, Compute.resolve(device), threads)
+        terms = Terms(images, Compute.here(device), threads)
         try:
             pairs.append(_pair(name, subject.whole, subject.network, terms))
         except BlendsearchError as error:

@@ -65,7 +65,7 @@ class Terms:
         """Return the terms of scoring; raise DataError or UnknownNameError for wrong ones before any data are read."""
         check_group_rule(self.group_rule)
         return ScoringSetup(
-            compute=Compute.resolve(self.device),
+            compute=Compute.here(self.device),
             seed=self.seed,
             ratings=None if self.ratings is None else ratings_from(self.ratings),
             group_rule=self.group_rule,

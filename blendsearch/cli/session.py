@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 WRONG_INPUT = 2
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a full or read-only file system answers."""
 INTERRUPTED = 130
 
 
@@ -105,6 +108,15 @@ def plain_errors(after_interrupt: Callable[[], str] = lambda: "stopped") -> Iter
     except BlendsearchError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(
+            f"{error.filename or 'the run folder'}: cannot be written ({error.strerror}); what is there is whole: make "
+            "room and continue with --resume",
+            file=sys.stderr,
+        )
+        raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt as interrupt:
         print(after_interrupt(), file=sys.stderr)
         code = 128 + interrupt.number if isinstance(interrupt, Ended) else INTERRUPTED
@@ -122,7 +134,9 @@ def how_to_go_on(line: Sequence[str], run_dir: Path | None, *, begun: bool) -> s
 def _run_folders(run_dir: Path | None) -> list[str]:
     """Return what lies where the run's folder is made: in the folder itself where one is given, else in runs/."""
     place = run_dir or Path("runs")
-    return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+    with contextlib.suppress(OSError):  # told where the folder is opened
+        return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+    return []
 
 
 def read_space(file: Path, overrides: list[str] | None, resumed: bool = False) -> Space:

@@ -58,7 +58,7 @@ class Experiment:
         if self.given is not None:
             self.given.check(self.space)
         compute = self.space.compute
-        self.compute = Compute.resolve(compute.device, compute.precision, compute.channels_last)
+        self.compute = Compute.here(compute.device, compute.precision, compute.channels_last)
         self.workers = resolve_workers(compute.workers, compute.threads, self.compute.device)
 
     def at(self, folder: RunFolder) -> Experiment:

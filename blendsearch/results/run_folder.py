@@ -46,7 +46,7 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether anything lies in the folder, so that a run can be resumed in it."""
-        return self.path.exists() and any(self.path.iterdir())
+        return self.path.is_dir() and any(self.path.iterdir())
 
     @property
     def job(self) -> str:
@@ -132,12 +132,14 @@ class RunFolder:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out while this one works in the folder; RunError when one is at work already."""
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise RunError(f"{self.path}: another process is at work in this folder; wait for it or stop it") from None
+        except OSError as error:  # read-only, full, a file in the way
+            raise _unusable(self.path, error) from None
         try:
             yield
         finally:
@@ -218,7 +220,10 @@ def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
     campaign stopped before it wrote anything is started anew.
     """
     if given is not None:
-        filled = RunFolder(given).begun
+        try:
+            filled = RunFolder(given).begun
+        except OSError as error:  # a name that is too long, a folder that is not ours to read
+            raise _unusable(given, error) from None
         if filled and not resume:
             raise RunError(f"{given}: already holds files; continue with --resume or choose another --run-dir")
         if resume and not filled:
@@ -230,6 +235,13 @@ def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
         raise _nothing_to_resume(runs / name)
     # Above the highest number, not in a gap: folders in between may have been deleted, later ones are still newer.
     return RunFolder(runs / _numbered(name, last if resume else last + 1))
+
+
+def _unusable(path: Path, error: OSError) -> RunError:
+    shown = str(path) if len(str(path)) <= 200 else f"{str(path)[:197]}..."
+    return RunError(
+        f"{shown}: the run folder cannot be made or read ({error.strerror or error}); choose another --run-dir"
+    )
 
 
 def _nothing_to_resume(folder: Path) -> RunError:
