@@ -19,7 +19,7 @@ from blendsearch.campaigns.export.run import export
 from blendsearch.campaigns.export.subject import read_subject
 from blendsearch.compute import Compute, threads
 from blendsearch.errors import BlendsearchError, ConfigError, ExportError, first_line, unknown_name
-from blendsearch.experiment.latency import BATCHES, LEAST_ROUNDS, MOST_ROUNDS, SECONDS_FOR_ROUNDS
+from blendsearch.experiment.latency import BATCHES, rounds_within
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.report import write_report
 from blendsearch.results.records.search import LatencyPair
@@ -130,8 +130,7 @@ def _by_turns(runs: Sequence[Run], compute: Compute) -> list[float]:
 
     once()
     first = once()
-    rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(SECONDS_FOR_ROUNDS / max(sum(first), 1e-6))))
-    times = [first, *(once() for _ in range(rounds - 1))]
+    times = [first, *(once() for _ in range(rounds_within(sum(first)) - 1))]
     return [median(column) for column in zip(*times, strict=True)]
 
 

@@ -42,6 +42,11 @@ def price_structure(experiment: Experiment) -> None:
     experiment.check_budget(structure)
 
 
+def rounds_within(seconds: float) -> int:
+    """Return how many rounds of so many seconds each are measured: fewer where one takes long."""
+    return max(LEAST_ROUNDS, min(MOST_ROUNDS, int(SECONDS_FOR_ROUNDS / max(seconds, 1e-6))))
+
+
 def compare_batches(experiment: Experiment, pruned: nn.Module) -> list[LatencyPair]:
     """Measure how long batches of 1 and of 32 images take in the unpruned and in a pruned network, by turns.
 
@@ -51,7 +56,7 @@ def compare_batches(experiment: Experiment, pruned: nn.Module) -> list[LatencyPa
     found: list[LatencyPair] = []
     for images in BATCHES:
         once = side_by_side(networks, experiment.example, compute=compute, images=images, rounds=1)
-        rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(SECONDS_FOR_ROUNDS / sum(once))))
+        rounds = rounds_within(sum(once))
         experiment.progress("measuring latency", len(found), len(BATCHES), f"{plural(images, 'image')}")
         unpruned, own = side_by_side(networks, experiment.example, compute=compute, images=images, rounds=rounds)
         found.append(

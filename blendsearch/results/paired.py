@@ -235,7 +235,7 @@ def _differences(outcomes: Outcomes, kind: str, name: str, of: str, *, known: bo
 
     def masks(kind: str, name: str) -> np.ndarray:
         own = sorted((one for one in outcomes if (one.kind, one.name) == (kind, name)), key=lambda one: one.seed)
-        return np.stack([one.correct.mask for one in own if one.correct is not None]).astype(float)
+        return np.stack([one.correct.mask for one in own if one.correct is not None])
 
     return masks(of, of) - masks(kind, name)
 

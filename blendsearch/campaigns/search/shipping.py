@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 from torch import Tensor, nn
@@ -93,19 +92,13 @@ def summarise_shipped(experiment: Experiment, winner: Winner, outcomes: Outcomes
     """Return what shipping the winner means: accuracy lost, cost, size and latency."""
     won, structure, folder = winner.outcome, experiment.structure, experiment.folder
     own = [one for one in outcomes if one.kind not in BEYOND_CHOICE and one.seed == 0]
-    means = {
-        (one.kind, one.name): fmean(
-            other.test_accuracy for other in outcomes if (other.kind, other.name) == (one.kind, one.name)
-        )
-        for one in own
-        if one.kind != ABLATION
-    }
+    means = {one.name: average(outcomes, one.name, one.kind).test_accuracy for one in own if one.kind != ABLATION}
     best = max(means, key=means.__getitem__)
     unpruned = read_test(experiment)
     lost = unpruned.accuracy - won.test_accuracy
     bounds = None
     if unpruned.correct is not None and won.correct is not None:
-        differences = unpruned.correct.mask.astype(float) - won.correct.mask.astype(float)
+        differences = unpruned.correct.mask - won.correct.mask
         bounds = redraw({BLEND: differences[np.newaxis]}).alone(BLEND)
     bytes_of = {name: (folder / name).stat().st_size / MEGABYTE for name in (NETWORK_FILE, "baseline.safetensors")}
     return Shipped(
@@ -125,14 +118,13 @@ def summarise_shipped(experiment: Experiment, winner: Winner, outcomes: Outcomes
         megabytes=round(bytes_of[NETWORK_FILE], 6),
         unpruned_megabytes=round(bytes_of["baseline.safetensors"], 6),
         latency=compare_batches(experiment, winner.network),
-        best_on_test=best[1],
+        best_on_test=best,
         best_on_test_accuracy=means[best],
-        sentence=_tell(experiment, won, bounds, len(own)),
+        sentence=_tell(experiment, won, lost, bounds, len(own)),
     )
 
 
-def _tell(experiment: Experiment, won: RetrainingOutcome, bounds: Bounds | None, candidates: int) -> str:
-    lost = read_test(experiment).accuracy - won.test_accuracy
+def _tell(experiment: Experiment, won: RetrainingOutcome, lost: float, bounds: Bounds | None, candidates: int) -> str:
     metric = None if experiment.given is None else experiment.given.metric_name
     accuracy = percent(won.test_accuracy)
     right = f"{accuracy} of the test images right" if metric is None else f"{metric} {accuracy} on the test images"

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from blendsearch.models.loading import GIVEN
 from blendsearch.plain import Unchecked
 
-HANDED_OVER = "given:"
+HANDED_OVER = f"{GIVEN}:"
 """How the names of networks begin that were handed over in Python."""
 
 VERDICTS = {
