@@ -21,14 +21,20 @@ from blendsearch.compute import Compute, generator
 from blendsearch.structure import Plan, Structure
 from blendsearch.structure.trace import CallCounter, Join
 from blendsearch.training.evaluation import evaluating
+from blendsearch.training.moments import Moments, Solution
+from blendsearch.training.windows import Windows, window_moments, windows_for
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a layer should give: `values` [P, C_out] at output positions `index` (flat over N, H, W)."""
+    """What a layer should give: `values` [P, C_out] at output positions `index` (flat over N, H, W).
+
+    windows: what these positions are, where the layer is one for windows; None: drawn one by one.
+    """
 
     values: Tensor
     index: Tensor
+    windows: Windows | None = None
 
 
 class WatchingPass(CallCounter):
@@ -83,13 +89,20 @@ class _Recorder(WatchingPass):
         return output
 
     def _record(self, name: str, output: Tensor) -> None:
-        rows = feature_rows(self.network.get_submodule(name), output)
-        index = torch.arange(len(rows))
-        if len(rows) > self.count:
-            index = torch.randperm(len(rows), generator=generator(self.seed, "positions", name))[: self.count]
-            index = index.sort().values
+        layer = self.network.get_submodule(name)
+        rows, draws = feature_rows(layer, output), generator(self.seed, "positions", name)
+        windows = None
+        if isinstance(layer, nn.Conv2d):
+            height, width = output.shape[2:]
+            windows = windows_for(layer, len(output), (height, width), self.count, draws)
+        if windows is not None:
+            index = windows.index(height, width)
+        else:
+            index = torch.arange(len(rows))
+            if len(rows) > self.count:
+                index = torch.randperm(len(rows), generator=draws)[: self.count].sort().values
         index = index.to(output.device)
-        self.targets[name] = Target(rows[index].float(), index)
+        self.targets[name] = Target(rows[index].float(), index, windows)
 
 
 FORWARDS = (nn.Linear.forward, nn.Conv2d.forward)
@@ -101,13 +114,12 @@ class Reached:
 
     layer: Any
     norm: Any
-    rows: Tensor
     start: Tensor
     moments: Moments
 
-    def put(self, weight: Tensor) -> None:
+    def put(self, solution: Solution) -> None:
         """Give the layer, and its norm, a solution."""
-        put_solution(self.layer, self.norm, weight, self.rows, self.moments)
+        put_solution(self.layer, self.norm, solution, self.moments)
 
 
 class RefittingPass(WatchingPass):
@@ -229,9 +241,12 @@ class Compensation:
         wanted = target.values if kept is None else target.values[:, kept.to(target.values.device)]
         if other is not None:
             wanted = wanted - feature_rows(layer, other)[target.index].float()
-        rows = patches(layer, x.float(), target.index)
-        moments = Moments.of(rows, wanted, has_offset(layer, norm))
-        return Reached(layer, norm, rows, effective_weight(layer, norm), moments)
+        offset = has_offset(layer, norm)
+        if target.windows is None:
+            moments = Moments.of(patches(layer, x, target.index).float(), wanted, offset)
+        else:
+            moments = window_moments(layer, x, target.windows, wanted, offset)
+        return Reached(layer, norm, effective_weight(layer, norm), moments)
 
 
 def normalised(norm: Any, features: Tensor) -> Tensor:
@@ -283,47 +298,9 @@ def has_offset(layer: Any, norm: Any) -> bool:
     return layer.bias is not None or norm is not None
 
 
-@dataclass(frozen=True)
-class Moments:
-    """What least squares needs of inputs and targets: gram [D, D], cross [D, C_out], and their means.
-
-    Means are zero, and not taken off, where the layer has no offset.
-    """
-
-    gram: Tensor
-    cross: Tensor
-    mean_in: Tensor
-    mean_out: Tensor
-
-    @classmethod
-    def of(cls, rows: Tensor, wanted: Tensor, offset: bool) -> Moments:
-        """Return the moments of inputs [P, D] and targets [P, C_out]."""
-        mean_in = rows.mean(0) if offset else torch.zeros_like(rows[0])
-        mean_out = wanted.mean(0) if offset else torch.zeros_like(wanted[0])
-        gram = rows.T @ rows / len(rows) - torch.outer(mean_in, mean_in)
-        cross = rows.T @ wanted / len(rows) - torch.outer(mean_in, mean_out)
-        return cls(gram.double(), cross.double(), mean_in, mean_out)
-
-    def solve(self, start: Tensor, ridge: float, among: Tensor | None = None) -> Tensor:
-        """Return the weights [D, C_out], pulled towards `start` by the ridge; zero for rows that are not `among` those.
-
-        ridge: share of the mean diagonal of these.
-        """
-        gram, cross, first = self.gram, self.cross, start.double()
-        if among is not None:
-            gram, cross, first = gram[among][:, among], cross[among], first[among]
-        strength = ridge * gram.diagonal().mean().clamp(min=1e-12)
-        solved = torch.linalg.solve(gram + strength * torch.eye(len(gram), device=gram.device), cross - gram @ first)
-        found = (first + solved).float()
-        if among is None:
-            return found
-        weights = torch.zeros_like(start)
-        weights[among] = found
-        return weights
-
-
-def put_solution(layer: Any, norm: Any, weight: Tensor, rows: Tensor, moments: Moments) -> None:
+def put_solution(layer: Any, norm: Any, solution: Solution, moments: Moments) -> None:
     """Put the solution into the layer; a norm after it becomes the identity on the calibration data, plus offset."""
+    weight = solution.weights
     columns = weight.T
     if layer.weight.dim() == 4:
         out, _, kh, kw = layer.weight.shape
@@ -335,8 +312,7 @@ def put_solution(layer: Any, norm: Any, weight: Tensor, rows: Tensor, moments: M
         return
     if layer.bias is not None:
         layer.bias.zero_()
-    answer = rows @ weight
-    norm.running_mean.copy_(answer.mean(0))
-    norm.running_var.copy_(answer.var(0, unbiased=False))
+    norm.running_mean.copy_(moments.mean_in @ weight)
+    norm.running_var.copy_(solution.variance)
     norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
     norm.bias.copy_(moments.mean_out)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from blendsearch.structure import Plan
 from blendsearch.training.compensation import Compensation, Reached, RefittingPass
+from blendsearch.training.moments import Solution
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class _Chooser(RefittingPass):
     def refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
         reached = self.outer.reach(self.network, name, x, other, None)
         left = self._left(name, reached.layer)
-        weights = self._solve(reached, left)
+        weights = self._solve(reached, left).weights
         self.chosen |= self.choose(name, Refitted(reached.moments.gram, weights, _scale(reached), left))
         reached.put(self._solve(reached, self._left(name, reached.layer)))
 
-    def _solve(self, reached: Reached, left: Tensor) -> Tensor:
+    def _solve(self, reached: Reached, left: Tensor) -> Solution:
         return reached.moments.solve(reached.start, self.outer.ridge, _rows_of(left, len(reached.start)))
 
     def _left(self, name: str, layer: Any) -> Tensor:

@@ -1,0 +1,63 @@
+"""The ridge solution and the spread of what it gives, against NumPy on the rows themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from blendsearch.training.moments import SINGLE_PRECISION_RIDGE, Moments
+
+DRAWS = torch.Generator().manual_seed(0)
+ROWS = torch.randn(400, 30, generator=DRAWS) @ torch.randn(30, 30, generator=DRAWS) + 1
+WANTED = torch.randn(400, 4, generator=DRAWS) + ROWS[:, :4]
+START = torch.randn(30, 4, generator=DRAWS)
+
+
+def by_numpy(rows: np.ndarray, ridge: float, offset: bool) -> np.ndarray:
+    """Least squares of the rows stacked with the pull towards the start, as rows of their own."""
+    wanted = WANTED.double().numpy()
+    if offset:
+        rows, wanted = rows - rows.mean(0), wanted - wanted.mean(0)
+    strength = np.sqrt(ridge * np.square(rows).mean(0).mean() * len(rows))
+    start = START.double().numpy()[: rows.shape[1]]
+    stacked = np.vstack([rows, strength * np.eye(rows.shape[1])])
+    return np.linalg.lstsq(stacked, np.vstack([wanted, strength * start]), rcond=None)[0]
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 1e-6])
+@pytest.mark.parametrize("offset", [True, False])
+def test_the_solution_and_its_spread_are_numpys(ridge, offset):
+    found = Moments.of(ROWS, WANTED, offset).solve(START, ridge)
+    expected = by_numpy(ROWS.double().numpy(), ridge, offset)
+    answers = ROWS.double().numpy() @ expected
+    np.testing.assert_allclose(ROWS.double() @ found.weights.double(), answers, atol=2e-3 * answers.std())
+    spread = answers.var(0) if offset else np.square(answers).mean(0)
+    np.testing.assert_allclose(found.variance, spread, rtol=2e-3)
+
+
+def test_rows_left_out_get_no_weight_and_the_others_what_they_get_alone():
+    among = torch.tensor([0, 2, 3, 7, 11, 20])
+    part = Moments.of(ROWS, WANTED, True).solve(START, 1e-3, among)
+    alone = Moments.of(ROWS[:, among], WANTED, True).solve(START[among], 1e-3)
+    torch.testing.assert_close(part.weights[among], alone.weights)
+    torch.testing.assert_close(part.variance, alone.variance)
+    assert part.weights.count_nonzero() == alone.weights.numel()
+
+
+def test_single_precision_gives_what_double_precision_gives(monkeypatch):
+    moments = Moments.of(ROWS, WANTED, True)
+    single = moments.solve(START, SINGLE_PRECISION_RIDGE)
+    monkeypatch.setattr("blendsearch.training.moments.SINGLE_PRECISION_RIDGE", 1.0)
+    double = moments.solve(START, SINGLE_PRECISION_RIDGE)
+    one, other = ROWS @ single.weights, ROWS @ double.weights
+    assert not torch.equal(single.weights, double.weights)
+    assert float((one - other).square().mean() / other.var()) < 1e-6
+
+
+def test_a_matrix_that_is_no_gram_matrix_in_single_precision_is_solved_in_double(monkeypatch):
+    """Two equal inputs, whose Gram matrix rounding has left without a positive pivot."""
+    gram = torch.tensor([[1.0, 1.002], [1.002, 1.0]])
+    found = Moments(gram, torch.tensor([[1.0], [2.0]]), torch.zeros(2), torch.zeros(1)).solve(torch.zeros(2, 1), 1e-3)
+    expected = np.linalg.solve(gram.double().numpy() + 1e-3 * np.eye(2), [[1.0], [2.0]])
+    np.testing.assert_allclose(found.weights, expected, rtol=1e-4)
