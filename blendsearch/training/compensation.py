@@ -21,8 +21,8 @@ from blendsearch.compute import Compute, generator
 from blendsearch.structure import Plan, Structure
 from blendsearch.structure.trace import CallCounter, Join
 from blendsearch.training.evaluation import evaluating
-from blendsearch.training.moments import Moments, Solution
-from blendsearch.training.windows import Windows, window_moments, windows_for
+from blendsearch.training.moments import LeastSquares, RowSquares, Solution
+from blendsearch.training.windows import Windows, WindowSquares, windows_for
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class Reached:
     layer: Any
     norm: Any
     start: Tensor
-    moments: Moments
+    squares: LeastSquares
 
     def put(self, solution: Solution) -> None:
         """Give the layer, and its norm, a solution."""
-        put_solution(self.layer, self.norm, solution, self.moments)
+        put_solution(self.layer, self.norm, solution, self.squares)
 
 
 class RefittingPass(WatchingPass):
@@ -162,7 +162,7 @@ class _Refitter(RefittingPass):
     def refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
         kept = self.outer.structure.kept_outputs(name, self.plan)
         reached = self.outer.reach(self.network, name, x, other, kept)
-        reached.put(reached.moments.solve(reached.start, self.outer.ridge))
+        reached.put(reached.squares.solve(reached.start, self.outer.ridge))
 
 
 class Compensation:
@@ -242,11 +242,12 @@ class Compensation:
         if other is not None:
             wanted = wanted - feature_rows(layer, other)[target.index].float()
         offset = has_offset(layer, norm)
+        squares: LeastSquares
         if target.windows is None:
-            moments = Moments.of(patches(layer, x, target.index).float(), wanted, offset)
+            squares = RowSquares(patches(layer, x, target.index).float(), wanted, offset)
         else:
-            moments = window_moments(layer, x, target.windows, wanted, offset)
-        return Reached(layer, norm, effective_weight(layer, norm), moments)
+            squares = WindowSquares(layer, x, target.windows, wanted, offset)
+        return Reached(layer, norm, effective_weight(layer, norm), squares)
 
 
 def normalised(norm: Any, features: Tensor) -> Tensor:
@@ -298,7 +299,7 @@ def has_offset(layer: Any, norm: Any) -> bool:
     return layer.bias is not None or norm is not None
 
 
-def put_solution(layer: Any, norm: Any, solution: Solution, moments: Moments) -> None:
+def put_solution(layer: Any, norm: Any, solution: Solution, squares: LeastSquares) -> None:
     """Put the solution into the layer; a norm after it becomes the identity on the calibration data, plus offset."""
     weight = solution.weights
     columns = weight.T
@@ -308,11 +309,11 @@ def put_solution(layer: Any, norm: Any, solution: Solution, moments: Moments) ->
     layer.weight.copy_(columns)
     if norm is None:
         if layer.bias is not None:
-            layer.bias.copy_(moments.mean_out - moments.mean_in @ weight)
+            layer.bias.copy_(squares.mean_out - squares.mean_in @ weight)
         return
     if layer.bias is not None:
         layer.bias.zero_()
-    norm.running_mean.copy_(moments.mean_in @ weight)
+    norm.running_mean.copy_(squares.mean_in @ weight)
     norm.running_var.copy_(solution.variance)
     norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
-    norm.bias.copy_(moments.mean_out)
+    norm.bias.copy_(squares.mean_out)

@@ -1,8 +1,15 @@
-"""Least squares from moments: what a layer's refit needs of its inputs and targets, and its solution."""
+"""A layer's refit as least squares: moments of inputs and targets, and the solution, from whichever side is smaller.
+
+With D inputs an output and P positions the normal equations are a system of D; where there are fewer positions than
+inputs, as in the last layers of most networks, the same weights come from a system of P (the dual form of ridge
+regression; Saunders, Gammerman & Vovk, ICML 1998).
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,21 +41,7 @@ class Moments:
     @classmethod
     def of(cls, rows: Tensor, wanted: Tensor, offset: bool) -> Moments:
         """Return the moments of inputs [P, D] and targets [P, C_out]."""
-        count = len(rows)
-        mean_in = rows.mean(0) if offset else torch.zeros_like(rows[0])
-        return cls.centred(rows.T @ rows / count, rows.T @ wanted / count, mean_in, wanted, offset)
-
-    @classmethod
-    def centred(cls, gram: Tensor, cross: Tensor, mean_in: Tensor, wanted: Tensor, offset: bool) -> Moments:
-        """Return the moments from averages of products that have the means still in them (gram and cross are changed).
-
-        mean_in: zero without an offset.
-        """
-        mean_out = wanted.mean(0) if offset else torch.zeros_like(wanted[0])
-        if offset:
-            gram.addr_(mean_in, mean_in, alpha=-1)
-            cross.addr_(mean_in, mean_out, alpha=-1)
-        return cls(gram, cross, mean_in, mean_out)
+        return RowSquares(rows, wanted, offset).moments
 
     def solve(self, start: Tensor, ridge: float, among: Tensor | None = None) -> Solution:
         """Return the weights [D, C_out], pulled towards `start` by the ridge; zero for rows that are not `among` those.
@@ -68,6 +61,108 @@ class Moments:
         weights = torch.zeros_like(start)
         weights[among] = found
         return Solution(weights, variance)
+
+
+class LeastSquares(ABC):
+    """One layer's inputs [P, D] and targets [P, C_out]; with an offset, both without their means.
+
+    wanted: the targets. Subclasses know the inputs, and need not form them.
+    """
+
+    positions: int
+    inputs: int
+
+    def __init__(self, wanted: Tensor, offset: bool) -> None:
+        self.wanted, self.offset = wanted, offset
+        self.mean_out = wanted.mean(0) if offset else torch.zeros_like(wanted[0])
+
+    @cached_property
+    def mean_in(self) -> Tensor:
+        """The mean of each input [D]; zeros without an offset."""
+        found = self.mean()
+        return found if self.offset else torch.zeros_like(found)
+
+    @cached_property
+    def moments(self) -> Moments:
+        gram, cross = self.gram(), self.transposed(self.wanted) / self.positions
+        if self.offset:
+            gram.addr_(self.mean_in, self.mean_in, alpha=-1)
+            cross.addr_(self.mean_in, self.mean_out, alpha=-1)
+        return Moments(gram, cross, self.mean_in, self.mean_out)
+
+    def solve(self, start: Tensor, ridge: float, among: Tensor | None = None) -> Solution:
+        """Do what `Moments.solve` does; where there are fewer positions than inputs, in the dual form."""
+        if among is None and self.positions < self.inputs and self.has_kernel and ridge >= SINGLE_PRECISION_RIDGE:
+            found = self._dual(start, ridge)
+            if found is not None:
+                return found
+        return self.moments.solve(start, ridge, among)
+
+    def _dual(self, start: Tensor, ridge: float) -> Solution | None:
+        """Return the solution from the products of positions [P, P]; None where these have no Cholesky factor."""
+        system = self.kernel()
+        wanted, given = self.wanted - self.mean_out, self.applied(start)
+        if self.offset:
+            system -= system.mean(0)
+            system -= system.mean(1, keepdim=True)
+            given = given - given.mean(0)
+        system /= self.positions
+        strength = float(ridge * (system.diagonal().double().sum() / self.inputs).clamp(min=1e-12))
+        system.diagonal().add_(strength)
+        factor, failed = torch.linalg.cholesky_ex(system)
+        if bool(failed):
+            return None
+        missing = torch.cholesky_solve(wanted - given, factor)
+        weights = start + self.transposed(missing) / self.positions
+        # What is left of the targets is the ridge's doing: no second pass over the inputs.
+        answers = wanted - strength * missing
+        return Solution(weights, answers.square().mean(0))
+
+    has_kernel = True
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Return the mean of each input [D]."""
+
+    @abstractmethod
+    def gram(self) -> Tensor:
+        """Return the mean over positions of the products of any two inputs [D, D]."""
+
+    @abstractmethod
+    def kernel(self) -> Tensor:
+        """Return the products of any two positions [P, P]."""
+
+    @abstractmethod
+    def applied(self, weights: Tensor) -> Tensor:
+        """Return inputs times weights [D, C_out]: [P, C_out]."""
+
+    @abstractmethod
+    def transposed(self, values: Tensor) -> Tensor:
+        """Return the sum over positions of inputs times values [P, C_out]: [D, C_out]."""
+
+
+class RowSquares(LeastSquares):
+    """Least squares of inputs that are there as rows [P, D]."""
+
+    def __init__(self, rows: Tensor, wanted: Tensor, offset: bool) -> None:
+        super().__init__(wanted, offset)
+        self.rows = rows
+        self.positions, self.inputs = rows.shape
+
+    def mean(self) -> Tensor:
+        return self.rows.mean(0)
+
+    def gram(self) -> Tensor:
+        return self.rows.T @ self.rows / self.positions
+
+    def kernel(self) -> Tensor:
+        return self.rows @ self.rows.T
+
+    def applied(self, weights: Tensor) -> Tensor:
+        return self.rows @ weights
+
+    def transposed(self, values: Tensor) -> Tensor:
+        return self.rows.T @ values
 
 
 def _ridge_solution(gram: Tensor, cross: Tensor, start: Tensor, strength: Tensor, *, in_single: bool) -> Tensor:

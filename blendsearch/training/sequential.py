@@ -66,11 +66,11 @@ class _Chooser(RefittingPass):
         reached = self.outer.reach(self.network, name, x, other, None)
         left = self._left(name, reached.layer)
         weights = self._solve(reached, left).weights
-        self.chosen |= self.choose(name, Refitted(reached.moments.gram, weights, _scale(reached), left))
+        self.chosen |= self.choose(name, Refitted(reached.squares.moments.gram, weights, _scale(reached), left))
         reached.put(self._solve(reached, self._left(name, reached.layer)))
 
     def _solve(self, reached: Reached, left: Tensor) -> Solution:
-        return reached.moments.solve(reached.start, self.outer.ridge, _rows_of(left, len(reached.start)))
+        return reached.squares.solve(reached.start, self.outer.ridge, _rows_of(left, len(reached.start)))
 
     def _left(self, name: str, layer: Any) -> Tensor:
         """Return which of a layer's channels are still in: bool [C_in]."""

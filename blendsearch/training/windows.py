@@ -1,4 +1,4 @@
-"""Moments of a convolution's inputs over windows of output positions, with each product of two pixels made once.
+"""Least squares of a convolution over windows of output positions, with each product of two pixels made once.
 
 Rows of patches repeat pixels: two taps that lie (dy, dx) apart see the same pairs of pixels at all positions but those
 at the edge of the window. So the Gram matrix of a 3 x 3 kernel, 81 blocks of [C, C], is made of the products at 13
@@ -9,6 +9,7 @@ border of zeros, products with the border are not made at all. The patches thems
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blendsearch.training.moments import Moments
+from blendsearch.training.moments import LeastSquares
 
 SIDE = 8
 """Windows are so wide and high, or as the map where that is smaller."""
 WIDE = 512
 """Inputs of an output (kernel times channels) from which windows pay: below, forming patches is as fast."""
+
+NEIGHBOURS = 1.6
+"""So many times the positions asked for are taken, where there are as many: neighbours say less than any others do."""
+SMALL = 16
+"""Positions of a window up to which the products of positions are worth making from those of pixels."""
 
 Span = tuple[int, int]
 
@@ -49,7 +55,7 @@ class Windows:
 
 
 def windows_for(layer: nn.Module, images: int, size: Span, positions: int, draws: torch.Generator) -> Windows | None:
-    """Return windows with at least `positions` positions, or all there are; None for a layer that goes without.
+    """Return windows with `positions` positions or more, or all there are; None for a layer that goes without.
 
     size: of the layer's output map. The windows tile the maps; which of them are taken is drawn.
     """
@@ -58,7 +64,7 @@ def windows_for(layer: nn.Module, images: int, size: Span, positions: int, draws
     sides = (min(SIDE, size[0]), min(SIDE, size[1]))
     tiles = [_tiles(length, side) for length, side in zip(size, sides, strict=True)]
     corners = torch.tensor(list(itertools.product(range(images), *tiles)))
-    needed = -(-positions // (sides[0] * sides[1]))
+    needed = math.ceil(NEIGHBOURS * positions / (sides[0] * sides[1]))
     if len(corners) > needed:
         corners = corners[torch.randperm(len(corners), generator=draws)[:needed].sort().values]
     sample, top, left = corners.unbind(1)
@@ -76,59 +82,28 @@ def _tiles(length: int, side: int) -> list[int]:
     return [*range(0, length - side, side), length - side]
 
 
-def window_moments(layer: Any, x: Tensor, windows: Windows, wanted: Tensor, offset: bool) -> Moments:
-    """Return what `Moments.of` gives for the patches [P, k * k * C_in] of the windows' positions.
+class WindowSquares(LeastSquares):
+    """Least squares of the patches at the positions of windows, which are not formed.
 
     x: the layer's input [N, C_in, H, W]. wanted: targets [P, C_out] in the order of the windows' positions.
-    """
-    seen = _Seen.of(layer, x, windows)
-    targets = wanted.view(windows.height, windows.width, len(windows.sample), -1)
-    mean_in = seen.mean() if offset else x.new_zeros(seen.inputs, dtype=torch.float32)
-    return Moments.centred(seen.gram(), seen.cross(targets), mean_in, wanted, offset)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What windows see. pixels [H, W, n, C]: tap (i, j) of position (y, x) reads row y + i - origin[0] and its column.
-
-    Rows and columns outside of the pixels are zeros.
+    pixels [H, W, n, C]: tap (i, j) of position (y, x) reads row y + i - origin[0], and its column; what lies outside is
+    zero.
     """
 
-    pixels: Tensor
-    origin: Span
-    kernel: Span
-    size: Span
-
-    @classmethod
-    def of(cls, layer: Any, x: Tensor, windows: Windows) -> _Seen:
-        left, _, top, _ = pad = layer._reversed_padding_repeated_twice
-        kernel, size = layer.kernel_size, (windows.height, windows.width)
-        if windows.whole and layer.padding_mode == "zeros":
-            taken = x if len(windows.sample) == len(x) else x[windows.sample.to(x.device)]
-            return cls(taken.permute(2, 3, 0, 1).float().contiguous(), (top, left), kernel, size)
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        image = F.pad(x, pad, mode=mode) if any(pad) else x
-        high, wide = image.shape[2:]
-        down = torch.arange(size[0] + kernel[0] - 1)[:, None, None] + windows.top
-        right = torch.arange(size[1] + kernel[1] - 1)[None, :, None] + windows.left
-        places = ((windows.sample * high + down) * wide + right).to(x.device)
-        flat = image.permute(0, 2, 3, 1).reshape(-1, image.shape[1])
-        return cls(flat[places.flatten()].float().view(*places.shape, -1), (0, 0), kernel, size)
-
-    @property
-    def inputs(self) -> int:
-        return self.kernel[0] * self.kernel[1] * self.pixels.shape[3]
-
-    @property
-    def positions(self) -> int:
-        return self.size[0] * self.size[1] * self.pixels.shape[2]
+    def __init__(self, layer: Any, x: Tensor, windows: Windows, wanted: Tensor, offset: bool) -> None:
+        super().__init__(wanted, offset)
+        self.pixels, self.origin = _pixels(layer, x, windows)
+        self.kernel_size: Span = layer.kernel_size
+        self.size = (windows.height, windows.width)
+        self.taps = list(itertools.product(range(self.kernel_size[0]), range(self.kernel_size[1])))
+        self.positions = self.size[0] * self.size[1] * self.pixels.shape[2]
+        self.inputs = len(self.taps) * self.pixels.shape[3]
 
     def gram(self) -> Tensor:
         """Return the mean over positions of the products of any two inputs: [D, D]."""
-        taps = list(itertools.product(range(self.kernel[0]), range(self.kernel[1])))
-        channels = self.pixels.shape[3]
+        taps, channels = self.taps, self.pixels.shape[3]
         blocks = self.pixels.new_zeros(len(taps), len(taps), channels, channels)
-        high, wide = self.kernel
+        high, wide = self.kernel_size
         for down, right in itertools.product(range(high), range(1 - wide, wide)):
             if (down, right) < (0, 0):
                 continue  # as far apart the other way round
@@ -144,20 +119,48 @@ class _Seen:
             blocks[j, i] = blocks[i, j].T
         return blocks.permute(0, 2, 1, 3).reshape(self.inputs, self.inputs) / self.positions
 
-    def cross(self, targets: Tensor) -> Tensor:
-        """Return the mean over positions of inputs times targets [height, width, n, C_out]: [D, C_out]."""
+    @property
+    def has_kernel(self) -> bool:  # type: ignore[override]
+        return self.size[0] * self.size[1] <= SMALL
+
+    def kernel(self) -> Tensor:
+        """Return the products of any two positions [P, P]; those of any two pixels are made once."""
+        high, wide, count, channels = self.pixels.shape
+        flat = self.pixels.view(-1, channels)
+        products = (flat @ flat.T).view(high, wide, count, high, wide, count)
+        found = flat.new_zeros(*self.size, count, *self.size, count)
+        for tap in self.taps:
+            rows, columns = self._reach(tap)
+            (top, bottom), (left, right) = self._met(tap)
+            seen = products[slice(*rows), slice(*columns), :, slice(*rows), slice(*columns)]
+            found[top:bottom, left:right, :, top:bottom, left:right] += seen
+        return found.view(self.positions, self.positions)
+
+    def applied(self, weights: Tensor) -> Tensor:
+        found = self.pixels.new_zeros(*self.size, self.pixels.shape[2], weights.shape[1])
+        for tap, part in zip(self.taps, weights.split(self.pixels.shape[3]), strict=True):
+            (top, bottom), (left, right) = self._met(tap)
+            found[top:bottom, left:right] += self._part(*self._reach(tap)) @ part
+        return found.view(self.positions, -1)
+
+    def transposed(self, values: Tensor) -> Tensor:
+        values = values.view(*self.size, self.pixels.shape[2], -1)
         found = []
-        for tap in itertools.product(range(self.kernel[0]), range(self.kernel[1])):
-            (top, bottom), (left, right) = rows, columns = self._reach(tap)
-            up, back = tap[0] - self.origin[0], tap[1] - self.origin[1]
-            met = targets[top - up : bottom - up, left - back : right - back]
-            found.append(_flat(self._part(rows, columns)).T @ _flat(met))
-        return torch.cat(found) / self.positions
+        for tap in self.taps:
+            (top, bottom), (left, right) = self._met(tap)
+            found.append(_flat(self._part(*self._reach(tap))).T @ _flat(values[top:bottom, left:right]))
+        return torch.cat(found)
 
     def mean(self) -> Tensor:
-        """Return the mean of each input over the positions [D]."""
-        taps = itertools.product(range(self.kernel[0]), range(self.kernel[1]))
-        return torch.cat([self._part(*self._reach(tap)).sum((0, 1, 2)) for tap in taps]) / self.positions
+        return torch.cat([self._part(*self._reach(tap)).sum((0, 1, 2)) for tap in self.taps]) / self.positions
+
+    def _met(self, tap: Span) -> tuple[Span, Span]:
+        """Return the rows and columns of positions at which a tap reads pixels."""
+        rows, columns = (
+            (first - t + o, last - t + o)
+            for (first, last), t, o in zip(self._reach(tap), tap, self.origin, strict=True)
+        )
+        return rows, columns
 
     def _reach(self, tap: Span) -> tuple[Span, Span]:
         """Return the rows and columns of pixels that a tap reads over all positions."""
@@ -181,8 +184,8 @@ class _Seen:
         length = self.pixels.shape[axis]
         first, last = max(0, -distance), min(length, length - distance)
         edges = {first, last}
-        for tap in range(self.kernel[axis]):
-            if 0 <= tap + distance < self.kernel[axis]:
+        for tap in range(self.kernel_size[axis]):
+            if 0 <= tap + distance < self.kernel_size[axis]:
                 for edge in (tap - self.origin[axis], tap - self.origin[axis] + self.size[axis]):
                     edges.add(min(max(edge, first), last))
         return list(itertools.pairwise(sorted(edges)))
@@ -194,6 +197,22 @@ class _Seen:
 
     def _part(self, rows: Span, columns: Span) -> Tensor:
         return self.pixels[rows[0] : rows[1], columns[0] : columns[1]]
+
+
+def _pixels(layer: Any, x: Tensor, windows: Windows) -> tuple[Tensor, Span]:
+    """Return the pixels that windows see [H, W, n, C], float32, and the origin: see `WindowSquares`."""
+    left, _, top, _ = pad = layer._reversed_padding_repeated_twice
+    zeros = layer.padding_mode == "zeros"
+    if windows.whole and zeros:
+        taken = x if len(windows.sample) == len(x) else x[windows.sample.to(x.device)]
+        return taken.permute(2, 3, 0, 1).float().contiguous(), (top, left)
+    image = F.pad(x, pad, mode="constant" if zeros else layer.padding_mode) if any(pad) else x
+    high, wide = image.shape[2:]
+    down = torch.arange(windows.height + layer.kernel_size[0] - 1)[:, None, None] + windows.top
+    right = torch.arange(windows.width + layer.kernel_size[1] - 1)[None, :, None] + windows.left
+    places = ((windows.sample * high + down) * wide + right).to(x.device)
+    flat = image.permute(0, 2, 3, 1).reshape(-1, image.shape[1])
+    return flat[places.flatten()].float().view(*places.shape, -1), (0, 0)
 
 
 def _flat(part: Tensor) -> Tensor:

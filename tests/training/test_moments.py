@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from blendsearch.training.moments import SINGLE_PRECISION_RIDGE, Moments
+from blendsearch.training.moments import SINGLE_PRECISION_RIDGE, Moments, RowSquares
 
 DRAWS = torch.Generator().manual_seed(0)
 ROWS = torch.randn(400, 30, generator=DRAWS) @ torch.randn(30, 30, generator=DRAWS) + 1
@@ -16,7 +16,7 @@ START = torch.randn(30, 4, generator=DRAWS)
 
 def by_numpy(rows: np.ndarray, ridge: float, offset: bool) -> np.ndarray:
     """Least squares of the rows stacked with the pull towards the start, as rows of their own."""
-    wanted = WANTED.double().numpy()
+    wanted = WANTED[: len(rows)].double().numpy()
     if offset:
         rows, wanted = rows - rows.mean(0), wanted - wanted.mean(0)
     strength = np.sqrt(ridge * np.square(rows).mean(0).mean() * len(rows))
@@ -61,3 +61,17 @@ def test_a_matrix_that_is_no_gram_matrix_in_single_precision_is_solved_in_double
     found = Moments(gram, torch.tensor([[1.0], [2.0]]), torch.zeros(2), torch.zeros(1)).solve(torch.zeros(2, 1), 1e-3)
     expected = np.linalg.solve(gram.double().numpy() + 1e-3 * np.eye(2), [[1.0], [2.0]])
     np.testing.assert_allclose(found.weights, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [True, False])
+@pytest.mark.parametrize("count", [2, 5, 29])
+def test_fewer_positions_than_inputs_lead_to_the_same_weights_by_a_smaller_system(offset, count, monkeypatch):
+    squares = RowSquares(ROWS[:count], WANTED[:count], offset)
+    monkeypatch.setattr(Moments, "solve", lambda *given: pytest.fail("the larger system was solved"))
+    found = squares.solve(START, 1e-3)
+    rows = ROWS[:count].double().numpy()
+    expected = by_numpy(rows, 1e-3, offset)
+    np.testing.assert_allclose(found.weights, expected, atol=5e-3)
+    answers = rows @ expected
+    spread = answers.var(0) if offset else np.square(answers).mean(0)
+    np.testing.assert_allclose(found.variance, spread, rtol=2e-3)

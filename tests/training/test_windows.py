@@ -9,8 +9,8 @@ from torch import nn
 from blendsearch.compute import generator
 from blendsearch.training import windows as windows_module
 from blendsearch.training.compensation import patches
-from blendsearch.training.moments import Moments
-from blendsearch.training.windows import Windows, window_moments, windows_for
+from blendsearch.training.moments import RowSquares
+from blendsearch.training.windows import Windows, WindowSquares, windows_for
 
 
 @pytest.fixture(autouse=True)
@@ -52,10 +52,20 @@ def test_moments_over_windows_are_those_of_the_patches(name, offset, size, posit
     index = windows.index(*out)
     assert len(set(index.tolist())) == len(index) or min(out) > windows_module.SIDE  # the last tiles may overlap
     wanted = torch.randn(len(index), 5, generator=draws)
-    plain = Moments.of(patches(layer, x, index), wanted, offset)
-    found = window_moments(layer, x, windows, wanted, offset)
-    for one, other in zip(vars(found).values(), vars(plain).values(), strict=True):
-        torch.testing.assert_close(one, other, atol=2e-6, rtol=1e-5)
+    plain, found = (
+        RowSquares(patches(layer, x, index), wanted, offset),
+        WindowSquares(layer, x, windows, wanted, offset),
+    )
+    assert (found.positions, found.inputs) == plain.rows.shape
+    weights = torch.randn(found.inputs, 5, generator=draws)
+    pairs = [
+        *zip(vars(found.moments).values(), vars(plain.moments).values(), strict=True),
+        (found.applied(weights), plain.applied(weights)),
+        (found.transposed(wanted), plain.transposed(wanted)),
+        (found.kernel(), plain.kernel()),
+    ]
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-5)
 
 
 def test_all_positions_are_taken_where_there_are_no_more_than_wanted():
@@ -65,16 +75,16 @@ def test_all_positions_are_taken_where_there_are_no_more_than_wanted():
     assert sorted(windows.index(4, 4).tolist()) == list(range(160))
 
 
-def test_windows_hold_at_least_the_positions_wanted_and_tile_larger_maps():
+def test_windows_hold_more_positions_than_wanted_and_tile_larger_maps():
     layer = nn.Conv2d(8, 4, 3, padding=1)
-    windows = windows_for(layer, 10, (16, 24), 1000, generator(0))
+    windows = windows_for(layer, 10, (16, 24), 640, generator(0))
     index = windows.index(16, 24)
     assert (windows.height, windows.width, windows.whole) == (8, 8, False)
     assert len(index) == 1024
     assert len(set(index.tolist())) == 1024
     assert set(windows.top.tolist()) <= {0, 8}
     assert set(windows.left.tolist()) <= {0, 8, 16}
-    again, other = (windows_for(layer, 10, (16, 24), 1000, generator(seed)) for seed in (0, 1))
+    again, other = (windows_for(layer, 10, (16, 24), 640, generator(seed)) for seed in (0, 1))
     assert torch.equal(again.index(16, 24), index)
     assert not torch.equal(other.index(16, 24), index)
 
