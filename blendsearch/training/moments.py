@@ -113,6 +113,8 @@ class LeastSquares(ABC):
         if bool(failed):
             return None
         missing = torch.cholesky_solve(wanted - given, factor)
+        if self.offset:
+            missing -= missing.mean(0)  # zero but for rounding, which inputs far from zero would make much of
         weights = start + self.transposed(missing) / self.positions
         # What is left of the targets is the ridge's doing: no second pass over the inputs.
         answers = wanted - strength * missing
@@ -156,7 +158,8 @@ class RowSquares(LeastSquares):
         return self.rows.T @ self.rows / self.positions
 
     def kernel(self) -> Tensor:
-        return self.rows @ self.rows.T
+        rows = self.rows - self.mean_in  # not needed, as the caller takes means off, but more exact
+        return rows @ rows.T
 
     def applied(self, weights: Tensor) -> Tensor:
         return self.rows @ weights

@@ -75,3 +75,11 @@ def test_fewer_positions_than_inputs_lead_to_the_same_weights_by_a_smaller_syste
     answers = rows @ expected
     spread = answers.var(0) if offset else np.square(answers).mean(0)
     np.testing.assert_allclose(found.variance, spread, rtol=2e-3)
+
+
+def test_inputs_far_from_zero_are_solved_for_as_well():
+    rows = ROWS[:20] + 20
+    found = RowSquares(rows, WANTED[:20], True).solve(START, 1e-3)
+    expected = by_numpy(rows.double().numpy(), 1e-3, True)
+    answers = rows.double().numpy() @ expected
+    np.testing.assert_allclose(rows.double() @ found.weights.double(), answers, atol=2e-2 * answers.std())
