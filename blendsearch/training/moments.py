@@ -132,7 +132,7 @@ class LeastSquares(ABC):
 
     @abstractmethod
     def kernel(self) -> Tensor:
-        """Return the products of any two positions [P, P]."""
+        """Return the products of any two positions [P, P]; the caller takes the means off."""
 
     @abstractmethod
     def applied(self, weights: Tensor) -> Tensor:
