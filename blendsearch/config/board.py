@@ -11,6 +11,7 @@ from blendsearch.config.sections.budget import BudgetConfig
 from blendsearch.config.sections.compute import ComputeConfig
 from blendsearch.config.sections.criteria import BlendGiven, RatingsGiven
 from blendsearch.config.sections.data import DataConfig
+from blendsearch.config.sections.ledger import Ledger
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
 from blendsearch.config.sections.training import (
     CompensationConfig,
@@ -69,6 +70,8 @@ class Board(Section):
     reconstruction: what goes on from there by gradient, without labels either; null for none.
     retraining: of the pruned networks.
     compute: device, number format, processes.
+    ledger: a database over which processes that are started on this board share its cells, on one host or several,
+    postgresql://USER@HOST/DATABASE; ${NAME} in it stands for an environment variable. null for one process.
     """
 
     name: FolderName
@@ -83,6 +86,7 @@ class Board(Section):
     reconstruction: ReconstructionConfig | None = None
     retraining: RetrainingConfig = RetrainingConfig()
     compute: ComputeConfig = ComputeConfig()
+    ledger: Ledger = None
 
     _compensated = model_validator(mode="before")(compensate_where_nothing_trains)
 

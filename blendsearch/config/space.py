@@ -14,6 +14,7 @@ from blendsearch.config.sections.compute import ComputeConfig
 from blendsearch.config.sections.criteria import BlendConfig, BlendGiven, ClustersConfig, RatingsGiven
 from blendsearch.config.sections.data import DataConfig
 from blendsearch.config.sections.jobs import AuditConfig, CurvesConfig
+from blendsearch.config.sections.ledger import Ledger
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
 from blendsearch.config.sections.search import SearchConfig
 from blendsearch.config.sections.training import (
@@ -77,6 +78,8 @@ class Space(Section):
     audit: for `blendsearch audit`.
     curves: for `blendsearch curves`.
     compute: device, number format, processes.
+    ledger: the database that keeps every trial, postgresql://USER@HOST/DATABASE; ${NAME} in it stands for an
+    environment variable. null is a file in the run folder.
     """
 
     name: FolderName
@@ -101,6 +104,7 @@ class Space(Section):
     audit: AuditConfig = AuditConfig()
     curves: CurvesConfig = CurvesConfig()
     compute: ComputeConfig = ComputeConfig()
+    ledger: Ledger = None
 
     _named = model_validator(mode="before")(named_after_data)
     _trained = model_validator(mode="before")(train_where_no_weights)

@@ -6,20 +6,27 @@ import contextlib
 import datetime
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import OptunaError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from blendsearch.errors import RunError, first_line
+from blendsearch.errors import RunError
+from blendsearch.evolution.claims import alone_in_creation
+from blendsearch.evolution.database import Database, cannot_open
 from blendsearch.evolution.optuna_logging import quiet_optuna
+from blendsearch.progress import Progress, silent
+
+T = TypeVar("T")
+NUMBER = "blendsearch:number"
+"""The system attribute that holds a trial's number; a trial that was written twice, since a connection broke before
+the server's answer came, has the same one twice."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +50,56 @@ class Ledger:
     """The trials of one study, which is maximised; whichever algorithm proposed them, they are recorded alike.
 
     costs: names of kept shares that are minimised beside; optuna-dashboard then draws the Pareto front.
-    storage_url: as SQLAlchemy has it, such as sqlite:///runs/digits/trials.db. One process writes at a time.
+    database: where it is; a text is an address as in a space. One process writes at a time; guard: raises RunError
+    where that is no longer this one, and is called before a trial is written. While a database that worked does not
+    answer it is tried again, which `progress` is told.
     Raises RunError when the storage cannot be opened or read.
     """
 
-    def __init__(self, storage_url: str, study_name: str, costs: Sequence[str] = ()) -> None:
-        self.where = _shown(storage_url)
-        with self._errors("cannot open the ledger"):
-            self._storage = optuna.storages.RDBStorage(storage_url)
-            self._study = optuna.create_study(
-                storage=self._storage, study_name=study_name, load_if_exists=True,
-                directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE for _ in costs]],
-            )  # fmt: skip
-            if costs:
-                self._study.set_metric_names(["proxy", *(f"{name} kept" for name in costs)])
-            self._count = len(self._study.get_trials(deepcopy=False))
+    def __init__(
+        self,
+        database: Database | str,
+        study_name: str,
+        costs: Sequence[str] = (),
+        *,
+        guard: Callable[[], None] = lambda: None,
+        progress: Progress = silent,
+    ) -> None:
+        self.database = Database.at(database) if isinstance(database, str) else database
+        self.where, self.guard, self.progress = self.database.shown, guard, progress
+        try:
+            with quiet_optuna():
+                self._storage = self._patiently(self._open)
+                self._study = self._patiently(lambda: self._load(study_name, costs))
+                self._count = len(self._patiently(self._found))
+        except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
+            raise cannot_open(self.where, self.database.reason(error)) from None
+
+    def _open(self) -> optuna.storages.RDBStorage:
+        """Open the storage; of several processes that begin in an empty database, one makes the tables."""
+        with self.database.engine().begin() as connection:
+            alone_in_creation(connection)
+            url = self.database.url.render_as_string(hide_password=False)
+            return optuna.storages.RDBStorage(url, engine_kwargs=self.database.options())
+
+    def _load(self, study_name: str, costs: Sequence[str]) -> optuna.Study:
+        study = optuna.create_study(
+            storage=self._storage, study_name=study_name, load_if_exists=True,
+            directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE for _ in costs]],
+        )  # fmt: skip
+        if costs:
+            study.set_metric_names(["proxy", *(f"{name} kept" for name in costs)])
+        return study
+
+    def _found(self) -> list[optuna.trial.FrozenTrial]:
+        """Return the trials as Optuna has them, in order of their numbers, each once."""
+        found: dict[int, optuna.trial.FrozenTrial] = {}
+        for frozen in self._study.get_trials(deepcopy=False):
+            found.setdefault(frozen.system_attrs.get(NUMBER, frozen.number), frozen)
+        return [found[number] for number in sorted(found)]
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        return self.database.patiently(action, self.progress)
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -66,8 +108,7 @@ class Ledger:
             with quiet_optuna():
                 yield
         except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
-            reason = first_line(error)
-            raise RunError(f"{self.where}: {what} ({reason})") from None
+            raise RunError(f"{self.where}: {what} ({self.database.reason(error)})") from None
 
     def record(
         self,
@@ -126,13 +167,24 @@ class Ledger:
             distributions={name: FloatDistribution(0.0, 1.0) for name in genome_params},
             values=list(values),
             user_attrs={**attrs, "generation": generation, "seconds": seconds},
+            system_attrs={NUMBER: number},
             **more,
         )
         # The dashboard shows how long trials took by these two times.
         assert trial.datetime_complete is not None
         trial.datetime_start = trial.datetime_complete - datetime.timedelta(seconds=seconds)
+
+        tries = 0
+
+        def write() -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 1 or len(self._found()) <= number:  # else the first try did it, and its answer was lost
+                self._study.add_trial(trial)
+
+        self.guard()
         with self._errors(f"cannot record trial {number}"):
-            self._study.add_trial(trial)
+            self._patiently(write)
         self._count += 1
 
     def _check(self, number: int, values: Sequence[float], attrs: Mapping[str, Any]) -> None:
@@ -153,11 +205,11 @@ class Ledger:
     def trials(self) -> list[Trial]:
         """Return all trials in the order of their numbers; RunError for one that another program added."""
         with self._errors("cannot read the trials"):
-            found = self._study.get_trials(deepcopy=False)
+            found = self._patiently(self._found)
         for frozen in found:
             if frozen.values is None or not {"generation", "seconds"} <= set(frozen.user_attrs):
                 raise RunError(f"{self.where}: trial {frozen.number} was not recorded by blendsearch")
-        return [_trial(frozen) for frozen in found]
+        return [_trial(number, frozen) for number, frozen in enumerate(found)]
 
     def close(self) -> None:
         """Release the storage's connections; the ledger is of no use afterwards."""
@@ -165,16 +217,8 @@ class Ledger:
         self._storage.engine.dispose()
 
 
-def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
+def _trial(number: int, frozen: optuna.trial.FrozenTrial) -> Trial:
     attrs = dict(frozen.user_attrs)
     generation, seconds = int(attrs.pop("generation")), float(attrs.pop("seconds"))
     value, *costs = frozen.values
-    return Trial(frozen.number, generation, dict(frozen.params), value, seconds, attrs, tuple(costs))
-
-
-def _shown(storage_url: str) -> str:
-    """Return the URL without its password."""
-    try:
-        return make_url(storage_url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return "search.storage"
+    return Trial(number, generation, dict(frozen.params), value, seconds, attrs, tuple(costs))

@@ -40,18 +40,24 @@ I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 
 
+def unguarded() -> None:
+    """Raise nothing: no other process can take over what this one is at."""
+
+
 @dataclass
 class Experiment:
     """What every job works with; parts are built when first asked for, and shared by `at`.
 
     run_folder: None for one that writes nothing, as before a job has opened its folder (see `open_run`).
     given: network and loaders in place of those that the space names.
+    guard: raises RunError where another process has taken over what this one is at.
     """
 
     space: Space
     progress: Progress = silent
     run_folder: RunFolder | None = None
     given: Given | None = None
+    guard: Callable[[], None] = unguarded
 
     def __post_init__(self) -> None:
         check_space(self.space)

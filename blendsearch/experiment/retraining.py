@@ -184,6 +184,7 @@ def retrain_all(
     experiment.progress("retraining", finished, len(repetitions), "")
     for position, (result, state) in experiment.pool(retrain, setup).map(waiting):
         repetition = waiting[position]
+        experiment.guard()
         _keep_network(folder, repetition, result, state, repetitions)
         folder.write_record(repetition.record, result)
         folder.checkpoint(repetition.key).remove()

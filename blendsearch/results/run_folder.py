@@ -6,6 +6,7 @@ import contextlib
 import json
 import platform
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,6 +53,11 @@ class RunFolder:
     def job(self) -> str:
         """The job that made the folder; a search of an earlier version left no note of it."""
         return str(self.read_json("job.json")["job"]) if self.has("job.json") else "search"
+
+    @property
+    def identity(self) -> str:
+        """Twelve letters that stand for this run, also in a copy of its folder; drawn when first asked for."""
+        return self.cached("records/identity.json", str, lambda: uuid.uuid4().hex[:12])
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file."""
@@ -271,7 +277,7 @@ def check_same_space(folder: RunFolder, space: State, free: Sequence[str] = ()) 
             raise RunError(f"{folder.path}: holds no search campaign to resume; choose another --run-dir")
         return
     differing = sorted(_differences(_comparable(folder.read_json("space.json")), _comparable(space)))
-    differing = [key for key in differing if not key.startswith(("compute.workers", "data.workers", *free))]
+    differing = [key for key in differing if not key.startswith(("compute.workers", "data.workers", "ledger", *free))]
     if differing:
         raise RunError(
             f"{folder.path}: was made with another space; differing: {', '.join(differing[:6])}; "

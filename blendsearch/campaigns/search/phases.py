@@ -10,6 +10,7 @@ import numpy as np
 
 from blendsearch.blending import Blend, Clusters, Scores, with_unit
 from blendsearch.campaigns.search.finals import best_distinct
+from blendsearch.campaigns.search.trials import check_trials
 from blendsearch.compute import child_seed
 from blendsearch.config import LimitConfig
 from blendsearch.evolution.algorithms import make_algorithm
@@ -122,6 +123,7 @@ class PhasedSearch:
             search = self._search_of(phase, refined=not resumed)
             if resumed:
                 search.load_state_dict(state)
+                check_trials(self.ledger, search.generations)
             search.run(phase.last, self.experiment.space.search.population, phase.limit)
             self.search = search
             assert search.algorithm.best is not None

@@ -14,6 +14,7 @@ from blendsearch.campaigns.foresight.notes import tell_before_search
 from blendsearch.campaigns.search.evolve import BLEND_FILE, evolve_contenders
 from blendsearch.campaigns.search.shipping import ship_winner
 from blendsearch.campaigns.search.summary import summarise
+from blendsearch.campaigns.search.trials import check_ledger, held_study
 from blendsearch.config import Space
 from blendsearch.experiment import Experiment, open_run
 from blendsearch.experiment.description import MODEL
@@ -94,22 +95,26 @@ def run_search(
     experiment = Experiment(space, progress, given=given)
     if not resume:
         check_files(space)
+    check_ledger(space)
     facts = None if given is None else given.facts(experiment.splits)
 
     def check(folder: RunFolder) -> None:
         if given is not None:
             given.check_same(folder, experiment.splits)
 
-    with open_run(
-        experiment,
-        JOB,
-        name=space.name,
-        run_dir=run_dir,
-        resume=resume,
-        may_differ=ADDED_LATER,
-        facts=facts,
-        check=check,
-    ) as experiment:
+    with (
+        open_run(
+            experiment,
+            JOB,
+            name=space.name,
+            run_dir=run_dir,
+            resume=resume,
+            may_differ=ADDED_LATER,
+            facts=facts,
+            check=check,
+        ) as experiment,
+        held_study(experiment) as experiment,
+    ):
         return _run(experiment, schedule)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from blendsearch.reports.after import after_pruning
@@ -80,6 +81,7 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
         "layers": 0 if run.agreement is None else len(run.agreement.groups),
         "classes": len(classes) if isinstance(classes, list) else classes,
         "place": place_commands([run.space], run.folder),
+        "ledger": _ledger_address(run),
         "space_text": run.space_text,
         "sources": list_sources(run.folder, _sources(run)),
     }
@@ -116,7 +118,16 @@ def _ship_code(run: SearchRun) -> str:
 def _sources(run: SearchRun) -> dict[str, str]:
     finals = {} if run.finals is None else SOURCES_OF_FINALS
     front = {} if run.front is None else SOURCES_OF_A_FRONT
-    return {**SOURCES, **finals, **front}
+    elsewhere = {"trials.db"} if run.space.get("ledger") else set()
+    return {name: what for name, what in {**SOURCES, **finals, **front}.items() if name not in elsewhere}
+
+
+def _ledger_address(run: SearchRun) -> str:
+    """Return the address of the ledger as optuna-dashboard takes it; a password is a variable in it."""
+    ledger = run.space.get("ledger")
+    if ledger is None:
+        return f"sqlite:///{place_commands([run.space], run.folder).path('trials.db')}"
+    return '"' + re.sub("^postgresql:", "postgresql+psycopg:", str(ledger)) + '"'
 
 
 PAGE = Page(read=read_search_run, figures=SEARCH_FIGURES, template="search.html.j2", words=tell_search)
