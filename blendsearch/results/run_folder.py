@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,6 +21,7 @@ from blendsearch.config import Space, space_of_run
 from blendsearch.errors import ConfigError, RunError
 from blendsearch.files import atomic
 from blendsearch.plain import State
+from blendsearch.results.folder_lock import folder_locked
 from blendsearch.results.reading import parse
 from blendsearch.version import __version__
 
@@ -136,20 +136,15 @@ class RunFolder:
             log.write(line + "\n")
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out while this one works in the folder; RunError when one is at work already."""
-        lock = FileLock(self.path / ".lock")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(f"{self.path}: another process is at work in this folder; wait for it or stop it") from None
-        except OSError as error:  # read-only, full, a file in the way
-            raise _unusable(self.path, error) from None
-        try:
+    def locked(self, patience: float = 0.0) -> Iterator[None]:
+        """Keep other processes out while this one works in the folder; see `folder_locked`."""
+        with contextlib.ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(folder_locked(self.path, patience))
+            except OSError as error:  # read-only, full, a file in the way
+                raise _unusable(self.path, error) from None
             yield
-        finally:
-            lock.release()
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return the store of a training run's last epoch."""
