@@ -23,7 +23,7 @@ PASSWORD = "p@ss/wo:rd%"
 def binaries() -> Path | None:
     """Return the folder of initdb and pg_ctl, or None where PostgreSQL is not installed."""
     found = shutil.which("initdb")
-    folders = [Path(found).parent] if found else []
+    folders = [Path(found).resolve().parent] if found else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((folder for folder in folders if (folder / "pg_ctl").exists()), None)
 
@@ -52,11 +52,14 @@ class Server:
         self.stop()
         self.start()
 
-    def query(self, sql: str) -> str:
-        """Return what psql prints for a statement."""
-        words = [self.programs / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tester", "-d", "postgres"]
-        env = {**os.environ, "PGPASSWORD": PASSWORD}
-        return subprocess.run([*words, "-Atc", sql], env=env, check=True, capture_output=True, text=True).stdout.strip()
+    def query(self, sql: str) -> list[tuple]:
+        """Return the rows that a statement gives."""
+        import psycopg
+
+        where = f"host=127.0.0.1 port={self.port} user=tester dbname=postgres"
+        with psycopg.connect(where, password=PASSWORD, autocommit=True) as connection:
+            cursor = connection.execute(sql)
+            return cursor.fetchall() if cursor.description else []
 
     def _run(self, program: str, *words: str) -> None:
         options = {}

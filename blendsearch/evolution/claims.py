@@ -130,12 +130,12 @@ class Claims:
         row = self._do(lambda connection: connection.execute(wanted).first())
         return None if row is None else Holder(*row)
 
-    def others(self) -> list[Holder]:
-        """Return who else holds anything of the scope."""
-        columns = (CLAIMS.c.owner, CLAIMS.c.host, CLAIMS.c.pid, CLAIMS.c.since, CLAIMS.c.expires)
+    def others(self) -> dict[str, Holder]:
+        """Return name -> who else holds it."""
+        columns = (CLAIMS.c.name, CLAIMS.c.owner, CLAIMS.c.host, CLAIMS.c.pid, CLAIMS.c.since, CLAIMS.c.expires)
         alive = and_(CLAIMS.c.result.is_(None), CLAIMS.c.expires > self._now, CLAIMS.c.owner != self.owner)
         wanted = select(*columns).where(CLAIMS.c.scope == self.scope, alive)
-        return [Holder(*row) for row in self._do(lambda connection: connection.execute(wanted).all())]
+        return {row[0]: Holder(*row[1:]) for row in self._do(lambda connection: connection.execute(wanted).all())}
 
     def still_held(self, name: str) -> bool:
         """Tell whether this process holds a name, and renew it: False where another took it over meanwhile."""
@@ -162,12 +162,15 @@ class Claims:
 
         return self._do(act)
 
-    def results(self) -> dict[str, str]:
-        """Return name -> result of all that is done."""
-        done = and_(CLAIMS.c.scope == self.scope, CLAIMS.c.result.is_not(None))
-        wanted = select(CLAIMS.c.name, CLAIMS.c.result).where(done)
-        rows = self._do(lambda connection: connection.execute(wanted).all())
-        return dict(row.tuple() for row in rows)
+    def done(self) -> set[str]:
+        """Return the names of all that is done."""
+        wanted = select(CLAIMS.c.name).where(CLAIMS.c.scope == self.scope, CLAIMS.c.result.is_not(None))
+        return set(self._do(lambda connection: connection.execute(wanted).scalars().all()))
+
+    def result(self, name: str) -> str:
+        """Return what came of a name that is done."""
+        wanted = select(CLAIMS.c.result).where(self._is(name))
+        return str(self._do(lambda connection: connection.execute(wanted).scalar_one()))
 
     def release(self, name: str) -> None:
         """Give a name back."""

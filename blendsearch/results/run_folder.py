@@ -106,9 +106,13 @@ class RunFolder:
         try:
             yield
         finally:
-            seconds = self.seconds
-            seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
-            self.write_json(SECONDS, seconds)
+            self.add_seconds(stage, time.perf_counter() - start)
+
+    def add_seconds(self, stage: str, more: float) -> None:
+        """Add seconds to those of a stage."""
+        seconds = self.seconds
+        seconds[stage] = round(seconds.get(stage, 0.0) + more, 3)
+        self.write_json(SECONDS, seconds)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -236,6 +240,19 @@ def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
         raise _nothing_to_resume(runs / name)
     # Above the highest number, not in a gap: folders in between may have been deleted, later ones are still newer.
     return RunFolder(runs / _numbered(name, last if resume else last + 1))
+
+
+def join_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
+    """Return the folder of a job that several processes are started on alike: that of the first, where there is one.
+
+    To resume there must be one. Whose files lie in it is for the job to check.
+    """
+    try:
+        return choose_folder(given, name, resume=True)
+    except RunError:
+        if resume:
+            raise
+    return RunFolder(given if given is not None else Path("runs") / name)
 
 
 def _unusable(path: Path, error: OSError) -> RunError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -10,9 +11,11 @@ from pathlib import Path
 
 from blendsearch.campaigns.leaderboard.keys import allocation_key, digest, retraining_key, scorer_key
 from blendsearch.campaigns.leaderboard.network import BoardNetwork
+from blendsearch.campaigns.leaderboard.opening import JOB, opened_board
+from blendsearch.campaigns.leaderboard.sharing import Sharing, check_ledger, claim_cell
 from blendsearch.campaigns.leaderboard.summary import summarise
 from blendsearch.config import Board, NamedSection
-from blendsearch.errors import RunError
+from blendsearch.evolution.claims import Claims
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.progress import Progress, Reporting, silent
@@ -22,13 +25,13 @@ from blendsearch.reports.markdown.tables import format_csv
 from blendsearch.reports.report import write_report
 from blendsearch.results.records.leaderboard import SUMMARY, CellRecord, CellRow, LeaderboardSummary
 from blendsearch.results.records.retraining import BLEND, CRITERION, RetrainingOutcome
-from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder, note_job, note_skipped, versions
+from blendsearch.results.run_folder import RunFolder, note_skipped, versions
 from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Plan
 from blendsearch.validation.board import check_board, checked_board_from_dict, load_checked_board, read_blends
 from blendsearch.validation.space import make, make_budget
 
-JOB = "leaderboard"
+PAGE = "leaderboard.html"
 
 
 @dataclass(frozen=True)
@@ -72,29 +75,36 @@ def run_leaderboard(
     """Run a board, or go on with one that was stopped or has grown; only cells that are not in the folder run.
 
     A cell is known by what determines it: settings, data, criterion or blend, code. Cells of the folder that the
-    board no longer names stay there and are not shown. Raises RunError when the folder is of another board or job.
+    board no longer names stay there and are not shown. With a ledger, any number of processes that are started alike
+    share the cells, and each ends with the whole board. Raises RunError when the folder is of another board or job.
     """
     check_board(board)
+    check_ledger(board)
     blends = read_blends(board)
     networks = [BoardNetwork.load(board, config, blends, progress) for config in board.networks]
-    folder = choose_folder(run_dir, board.name, resume)
-    with folder.locked():
-        _note_board(folder, board)
+    with opened_board(board, run_dir, resume, progress) as (folder, sharing):
         rows: list[CellRow] = []
-        ran = 0
-        with folder.stopwatch("total"):
+        ran, start = 0, time.perf_counter()
+        try:
             for network in networks:
                 note_skipped(folder, network.experiment.splits.skipped)
-                network.prepare(folder)
+                with sharing.alone(f"network {network.name}", f"preparing the network '{network.name}'"):
+                    network.prepare(folder)
+                sharing.check_prepared(network.experiment.folder, network.name)
                 cells = list_cells(network)
-                ran += _run_cells(network, cells, folder)
+                ran += _run_cells(network, cells, folder, sharing)
                 rows += _read_rows(network, cells, folder)
-        summary = summarise(board, networks, rows, folder.seconds)
-        folder.write_record(SUMMARY, summary)
-        folder.write_text("leaderboard.csv", format_csv([row.to_dict() for row in rows]))
-        folder.write_text("leaderboard.md", format_leaderboard(summary))
-        report = write_report(folder.path, progress)
-        folder.event("finished", cells=len(rows), ran=ran)
+        except BaseException:
+            folder.add_seconds("total", time.perf_counter() - start)
+            raise
+        with sharing.alone("summary", "writing the summary"):
+            folder.add_seconds("total", time.perf_counter() - start)
+            summary = summarise(board, networks, rows, folder.seconds)
+            folder.write_record(SUMMARY, summary)
+            folder.write_text("leaderboard.csv", format_csv([row.to_dict() for row in rows]))
+            folder.write_text("leaderboard.md", format_leaderboard(summary))
+            report = write_report(folder.path, progress) if sharing.last_here else folder / PAGE
+            folder.event("finished", cells=len(rows), ran=ran)
         return Leaderboard(folder.path, summary, report, ran)
 
 
@@ -115,19 +125,6 @@ def leaderboard(
         board = checked_board_from_dict(board)
     with reporting(progress) as report:
         return run_leaderboard(board, Path(run_dir) if run_dir is not None else None, resume, report)
-
-
-def _note_board(folder: RunFolder, board: Board) -> None:
-    """Note the board in its folder; RunError when the folder holds another job's files or another board's."""
-    check_same_job(folder, JOB)
-    before = folder.read_json("board.json")["name"] if folder.has("board.json") else board.name
-    if before != board.name:
-        raise RunError(f"{folder.path}: holds the board '{before}', not '{board.name}'; choose another --run-dir")
-    event = "resumed" if folder.has("board.json") else "started"
-    note_job(folder, JOB)
-    folder.write_text("board.yaml", board.to_yaml())
-    folder.write_json("board.json", board.to_dict())
-    folder.event(event, seed=board.seed)
 
 
 def list_cells(network: BoardNetwork) -> list[Cell]:
@@ -163,26 +160,45 @@ def list_combinations(board: Board) -> list[Combination]:
     return [Combination(*places) for places in product(*(range(len(one)) for one in lists))]
 
 
-def _run_cells(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder) -> int:
-    """Retrain every cell not yet in the folder; return how many that were."""
-    waiting = list({cell.key: cell for cell in cells if not folder.has(cell.file)}.values())
-    pool = network.experiment.pool(retrain_cell, _make_setups(network, folder))
+def _run_cells(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder, sharing: Sharing) -> int:
+    """Retrain every cell not yet in the folder that no other process is at, until all are there; return how many."""
+    wanted = {cell.key: cell for cell in cells}
+    pool = network.experiment.pool(retrain_cell, Work(_make_setups(network, folder), sharing.claims))
     progress, task = network.experiment.progress, f"{JOB} {network.name}"
-    total = len({cell.key for cell in cells})
-    finished = total - len(waiting)
-    progress(task, finished, total, "")
-    for position, outcome in pool.map(waiting):
-        cell = waiting[position]
-        folder.write_record(cell.file, _describe_cell(network, cell, outcome))
-        shutil.rmtree(folder / "checkpoints" / cell.key, ignore_errors=True)
-        finished += 1
-        progress(task, finished, total, f"{cell.name} {100 * outcome.test_accuracy:.2f} %")
-    return len(waiting)
+    ran = 0
+    while True:
+        sharing.fetch({key: cell.file for key, cell in wanted.items()})
+        waiting = [cell for cell in wanted.values() if not folder.has(cell.file)]
+        finished = len(wanted) - len(waiting)
+        progress(task, finished, len(wanted), "")
+        if not waiting:
+            return ran
+        before = ran
+        for position, outcome in pool.map(waiting):
+            cell = waiting[position]
+            if outcome is None:
+                continue
+            ran += sharing.finish(cell.key, cell.file, _describe_cell(network, cell, outcome))
+            shutil.rmtree(folder / "checkpoints" / cell.key, ignore_errors=True)
+            finished += 1
+            progress(task, finished, len(wanted), f"{cell.name} {100 * outcome.test_accuracy:.2f} %")
+        if ran == before:
+            sharing.wait()
 
 
-def retrain_cell(setups: Mapping[Combination, RetrainingSetup], cell: Cell) -> RetrainingOutcome:
-    """Prune and retrain one cell; the test split is read here, once per network."""
-    setup = setups[cell.combination]
+@dataclass(frozen=True)
+class Work:
+    """What the cells of a network share: their terms, and how they are claimed where other processes share them."""
+
+    setups: Mapping[Combination, RetrainingSetup]
+    claims: Claims | None
+
+
+def retrain_cell(work: Work, cell: Cell) -> RetrainingOutcome | None:
+    """Prune and retrain one cell, unless another process is at it; the test split is read here, once per network."""
+    if not claim_cell(work.claims, cell.key):
+        return None
+    setup = work.setups[cell.combination]
     setup = replace(setup, checkpoints=setup.checkpoints / cell.key)
     return retrain(setup, Repetition(cell.name, cell.kind, cell.seed))[0]
 
