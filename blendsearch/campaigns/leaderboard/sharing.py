@@ -14,6 +14,7 @@ from blendsearch.errors import RunError
 from blendsearch.evolution.claims import LOOKS, Claims
 from blendsearch.evolution.database import Database
 from blendsearch.files import content_digest
+from blendsearch.plain import State
 from blendsearch.progress import Progress, tell
 from blendsearch.results.reading import parse
 from blendsearch.results.records.leaderboard import CellRecord
@@ -176,7 +177,7 @@ def check_not_shared_otherwise(folder: RunFolder, board: Board, progress: Progre
     if not folder.has("board.json"):
         return
     before = folder.read_json("board.json")
-    if before.get("ledger") is None or before == board.to_dict():
+    if before.get("ledger") is None or _settled(before) == _settled(board.to_dict()):
         return
     try:
         database = Database.at(before["ledger"])
@@ -192,6 +193,16 @@ def check_not_shared_otherwise(folder: RunFolder, board: Board, progress: Progre
                 f"{folder.path}: {holder} shares the cells of this board over {database.shown} on other settings; wait "
                 "for it or start with the same"
             )
+
+
+def _settled(board: State) -> State:
+    """Return a board without what each host may have its own way: how many processes work there."""
+    networks = [
+        {**network, "data": {key: value for key, value in network["data"].items() if key != "workers"}}
+        for network in board["networks"]
+    ]
+    compute = {key: value for key, value in board["compute"].items() if key != "workers"}
+    return {**board, "networks": networks, "compute": compute}
 
 
 def _scope(board: str) -> str:

@@ -81,7 +81,7 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
         "layers": 0 if run.agreement is None else len(run.agreement.groups),
         "classes": len(classes) if isinstance(classes, list) else classes,
         "place": place_commands([run.space], run.folder),
-        "ledger": _ledger_address(run),
+        "dashboard": _dashboard_command(run),
         "space_text": run.space_text,
         "sources": list_sources(run.folder, _sources(run)),
     }
@@ -122,12 +122,16 @@ def _sources(run: SearchRun) -> dict[str, str]:
     return {name: what for name, what in {**SOURCES, **finals, **front}.items() if name not in elsewhere}
 
 
-def _ledger_address(run: SearchRun) -> str:
-    """Return the address of the ledger as optuna-dashboard takes it; a password is a variable in it."""
+def _dashboard_command(run: SearchRun) -> str:
+    """Return how optuna-dashboard is started on the ledger: its password is the variable that the space names."""
     ledger = run.space.get("ledger")
     if ledger is None:
-        return f"sqlite:///{place_commands([run.space], run.folder).path('trials.db')}"
-    return '"' + re.sub("^postgresql:", "postgresql+psycopg:", str(ledger)) + '"'
+        return f"optuna-dashboard sqlite:///{place_commands([run.space], run.folder).path('trials.db')}"
+    address = re.sub("^postgresql:", "postgresql+psycopg:", str(ledger))
+    variable = re.search(r":\$\{(\w+)\}@", address)
+    if variable is None:
+        return f'optuna-dashboard "{address}"'
+    return f'PGPASSWORD="${variable[1]}" optuna-dashboard "{address.replace(variable[0], "@")}"'
 
 
 PAGE = Page(read=read_search_run, figures=SEARCH_FIGURES, template="search.html.j2", words=tell_search)
