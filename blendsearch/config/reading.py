@@ -162,8 +162,9 @@ class _Draft(Generic[M]):
     def override(self, text: str) -> None:
         """Set one value from 'key.path=value' (the value is YAML), or note why that is impossible."""
         self.overrides += 1
-        order, place = OVERRIDES_FROM + self.overrides, f"override {text}"
         key, equals, value_text = text.partition("=")
+        secret = "://" in value_text or key.strip() == "ledger"  # an address may have a password in it
+        order, place = OVERRIDES_FROM + self.overrides, f"override {key}=..." if secret else f"override {text}"
         path = self._with_items(key.strip().split("."))
         if not equals or "" in path:
             self._note(order, place, (), "an override is written key=value, with dots between keys")
