@@ -30,6 +30,8 @@ class Run:
         folders = [str(Path(blendsearch.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         path = os.pathsep.join(filter(None, folders))
         self.said = root / "said.txt"
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in the background; it is inherited
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.started = time.monotonic()
         with self.said.open("w") as said:
             self.process = subprocess.Popen(

@@ -1,0 +1,193 @@
+"""What every fuzzer needs: how many cases there are, what a reader may answer, and data that nobody would write.
+
+Every property runs twice: with a few cases that are the same each time, and, marked as slow, with so many that all
+fuzzers together try more than 10,000, drawn anew each time; a case that fails is printed in full.
+"""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from blendsearch.errors import BlendsearchError, ConfigError
+
+LONGEST_LINE = 600
+"""Characters of a line of an error, its places and the names that are allowed included."""
+FEW = 20
+SECONDS_A_CASE = 10
+"""Of computing time; a hang takes longer."""
+MANY = {
+    "valid spaces": 500,
+    "damaged spaces": 1500,
+    "texts of spaces": 1000,
+    "overrides": 1000,
+    "valid boards": 300,
+    "damaged boards": 700,
+    "valid blends": 500,
+    "damaged blends": 1000,
+    "blends that prune": 100,
+    "valid plans": 300,
+    "damaged plans": 700,
+    "plans that prune": 200,
+    "valid ratings": 300,
+    "damaged ratings": 700,
+    "damaged records": 1000,
+    "valid weights": 200,
+    "damaged weights": 800,
+    "pickles of code": 200,
+    "damaged images": 300,
+}
+"""Property -> cases of its slow run; 10,000 and more in all."""
+
+
+def amounts(property: str, few: int = FEW) -> pytest.MarkDecorator:
+    """Return the mark that gives a test its number of `cases`."""
+    many = pytest.param(MANY[property], id="many", marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
+    return pytest.mark.parametrize("cases", [pytest.param(few, id="few"), many])
+
+
+def for_all(cases: int, check: Callable[..., None], *drawn: st.SearchStrategy[Any]) -> None:
+    """Call a check with so many examples of the strategies; few are the same in every run."""
+    decided = settings(
+        max_examples=cases,
+        deadline=None,
+        database=None,
+        derandomize=cases <= FEW,
+        phases=(Phase.generate,),  # to look for a smaller case that fails takes minutes with whole files
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    decided(given(*drawn)(check))()
+
+
+def outcome(read: Callable[[], Any], folder: Path) -> Any:
+    """Return what a reader returns, or None where it refuses in the words of an error of ours; nothing is written."""
+    before, begun = _content(folder), time.process_time()
+    try:
+        return read()
+    except BlendsearchError as error:
+        check_words(error)
+        return None
+    finally:
+        assert time.process_time() - begun < SECONDS_A_CASE, "it hangs, or nearly"
+        assert _content(folder) == before, "it writes"
+
+
+def check_words(error: BlendsearchError) -> None:
+    """Fail where an error is no line, several (but for a space's, one a mistake), too long, or moves the cursor."""
+    lines = str(error).split("\n")
+    assert len(lines) == 1 or isinstance(error, ConfigError), f"several lines: {str(error)!r}"
+    for line in lines:
+        assert line.strip(), f"an empty line: {str(error)!r}"
+        assert len(line) <= LONGEST_LINE, f"{len(line)} characters: {line[:2000]!r}"
+        odd = [character for character in line if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")]
+        assert not odd, f"characters that are no text: {odd} in {line!r}"
+
+
+def _content(folder: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.", min_size=1, max_size=8).filter(lambda name: name.strip("."))
+"""Of groups, units and criteria."""
+TEXTS = st.one_of(
+    st.text(max_size=12),
+    st.text(max_size=3).map(lambda text: text * 500),
+    st.sampled_from(
+        ["", " ", "\n", "\0", "\x1b[31m", "\u2028", "\ud800", "~", "=", "null", "é" * 300, "-1", "1e999", "!!x"]
+    ),
+)
+NUMBERS = st.one_of(
+    st.integers(-3, 3),
+    st.sampled_from([0, -1, 2**31, 2**63, -(2**64), 10**30, 10**400]),
+    st.floats(allow_nan=True, allow_infinity=True),
+)
+SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXTS, inner, max_size=4)),
+    max_leaves=8,
+)
+"""Data as JSON and YAML have it, of every kind."""
+
+
+def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths of all values in nested data, its own first."""
+    found = [path]
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        found += places(value, (*path, key))
+    return found
+
+
+@st.composite
+def damaged(draw: st.DrawFn, valid: st.SearchStrategy[Any], most: int = 3) -> Any:
+    """Draw data and change it in up to `most` places: another value, a key that is gone, renamed or too much."""
+    data = draw(valid)
+    for _ in range(draw(st.integers(1, most))):
+        path = draw(st.sampled_from(places(data)))
+        data = _changed(data, path, draw)
+    return data
+
+
+def _changed(data: Any, path: tuple[Any, ...], draw: st.DrawFn) -> Any:
+    if path:
+        inner = _changed(data[path[0]], path[1:], draw) if len(path) > 1 else None
+        if inner is not None or len(path) > 1:
+            return (
+                {**data, path[0]: inner} if isinstance(data, dict) else [*data[: path[0]], inner, *data[path[0] + 1 :]]
+            )
+        return _changed_at(data, path[0], draw)
+    return draw(ANYTHING)
+
+
+def _changed_at(data: Any, key: Any, draw: st.DrawFn) -> Any:
+    """Return a mapping or list with one of its entries changed."""
+    entries = list(data.items()) if isinstance(data, dict) else list(enumerate(data))
+    at = [one for one, _ in entries].index(key)
+    value = entries[at][1]
+    change = draw(st.sampled_from(["value", "value", "gone", "renamed", "more", "wrapped", "text"]))
+    if change == "gone":
+        entries.pop(at)
+    elif change == "renamed" and isinstance(data, dict):
+        entries[at] = (draw(st.one_of(TEXTS, st.just(str(key)[:-1]), st.just(str(key) + "s"))), value)
+    elif change == "more":
+        entries.insert(at, (draw(TEXTS), draw(ANYTHING)))
+    elif change == "wrapped":
+        entries[at] = (key, draw(st.sampled_from([[value], {"name": value}, [value, value], {str(key): value}])))
+    elif change == "text":
+        entries[at] = (key, str(value))
+    else:
+        entries[at] = (key, draw(ANYTHING))
+    return dict(entries) if isinstance(data, dict) else [one for _, one in entries]
+
+
+@st.composite
+def damaged_bytes(draw: st.DrawFn, valid: st.SearchStrategy[bytes], first: int = 0) -> bytes:
+    """Draw a file and cut it, turn bits of it, or put bytes into it, from the byte `first` on."""
+    content = bytearray(draw(valid))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(min(first, len(content)), len(content)))
+        change = draw(st.sampled_from(["cut", "bits", "more", "gone", "zeros"]))
+        if change == "cut":
+            del content[at:]
+        elif change == "bits" and at < len(content):
+            content[at] ^= draw(st.integers(1, 255))
+        elif change == "more":
+            content[at:at] = draw(st.binary(max_size=9))
+        elif change == "zeros":
+            content[at : at + 8] = b"\0" * len(content[at : at + 8])
+        else:
+            del content[at : at + draw(st.integers(1, 9))]
+    return bytes(content)
+
+
+def as_bytes(text: str) -> bytes:
+    """Return a text as a file holds it; half characters, which no file can hold as UTF-8, are written all the same."""
+    return text.encode("utf-8", "surrogatepass")
