@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+
+LONGEST_LINE, LONGEST_WORD, LONGEST_QUOTE = 800, 300, 200
+"""Characters of a message's line, of a run without spaces in it, such as a path, and of what it quotes."""
+NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What moves a terminal's cursor, begins a line or cannot be printed."""
+LISTED = 540
+"""Characters of a list of allowed names."""
 
 
 class BlendsearchError(Exception):
-    """Base of every error that is the input's fault; the command line prints it and exits with code 2."""
+    """Base of every error that is the input's fault; the command line prints it and exits with code 2.
+
+    Whatever it quotes, the message is one line of printable text of at most LONGEST_LINE characters.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(self.plain(message))
+
+    @staticmethod
+    def plain(message: str) -> str:
+        """Return a message as a line that can be printed."""
+        return printable(" ".join(message.splitlines()) if "\n" in message else message)
 
 
 class ConfigError(BlendsearchError):
     """A space file or an override is wrong; may hold several lines, one a mistake."""
+
+    @staticmethod
+    def plain(message: str) -> str:
+        """Return a message with each line such that it can be printed."""
+        return "\n".join(map(printable, message.split("\n")))
 
 
 class DataError(BlendsearchError):
@@ -50,6 +75,27 @@ class WorkerError(BlendsearchError):
     """Worker processes die, again and again."""
 
 
+def printable(line: str) -> str:
+    """Return a line with escapes for what is no text, and without the middle of what is too long."""
+    escaped = NO_TEXT.sub(lambda found: found[0].encode("unicode_escape").decode(), line)
+    words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda found: shortened(found[0], LONGEST_WORD), escaped)
+    return shortened(words, LONGEST_LINE)
+
+
+def shortened(text: str, most: int = LONGEST_QUOTE) -> str:
+    """Return a text of at most so many characters: the middle of a longer one becomes '...'."""
+    end = (most - 3) // 3
+    return text if len(text) <= most else f"{text[: most - 3 - end]}...{text[-end:]}"
+
+
+def quoted(value: object, most: int = LONGEST_QUOTE) -> str:
+    """Return a value as Python writes it, shortened."""
+    try:
+        return shortened(repr(value), most)
+    except (ValueError, RecursionError):  # a whole number of more digits than Python writes; very deep nesting
+        return f"(a value of type {type(value).__name__} that cannot be written out)"
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -67,4 +113,12 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str], where: str = "")
     close = nearest(given, names)
     hint = f"; did you mean '{close}'?" if close else ""
     place = f"{where}: " if where else ""
-    return UnknownNameError(f"{place}unknown {kind} '{given}'{hint} (allowed: {', '.join(names)})")
+    return UnknownNameError(f"{place}unknown {kind} '{shortened(given)}'{hint} (allowed: {listed(names)})")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list; of very many the first, and how many more there are."""
+    lengths = itertools.accumulate(len(name) + 2 for name in names)
+    told = [name for name, length in zip(names, lengths, strict=True) if length <= LISTED + 2]
+    more = len(names) - len(told)
+    return ", ".join(told) + (f" and {more} more" if more else "")

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from blendsearch.config import BOUND_FORMS, read_bound
-from blendsearch.errors import BudgetError, nearest
+from blendsearch.errors import BudgetError, nearest, quoted
 from blendsearch.structure import Group, Structure
 
 
@@ -38,7 +38,7 @@ class Bound:
         """Read a number, a pair or `{"min": 0.3, "max": 0.9}`; raise BudgetError for anything else."""
         ends = read_bound(given)
         if not isinstance(pattern, str) or ends is None:
-            raise BudgetError(f"budget: keep '{pattern}': {given!r} given, allowed: {BOUND_FORMS}")
+            raise BudgetError(f"budget: keep '{pattern}': {quoted(given)} given, allowed: {BOUND_FORMS}")
         return cls(pattern, *ends)
 
     def fits(self, group: Group) -> bool:
@@ -63,5 +63,5 @@ class Bound:
 def parse_bounds(given: Any) -> tuple[Bound, ...]:
     """Read pattern -> share or limits; raise BudgetError when it is anything else."""
     if not isinstance(given, Mapping):
-        raise BudgetError(f"budget: keep {given!r} given, allowed: a mapping such as {{'layer1.*': 0.8}}")
+        raise BudgetError(f"budget: keep {quoted(given)} given, allowed: a mapping such as {{'layer1.*': 0.8}}")
     return tuple(Bound.parse(pattern, value) for pattern, value in given.items())

@@ -9,7 +9,7 @@ from typing import Any
 
 from blendsearch.allocation.bounds import Bound, parse_bounds
 from blendsearch.config import BUDGET_KINDS
-from blendsearch.errors import BudgetError
+from blendsearch.errors import BudgetError, quoted
 from blendsearch.structure import CostModel
 
 TOLERANCE = 0.01
@@ -45,7 +45,7 @@ class Budget:
         if not 0 <= self.min_keep < 1:
             raise BudgetError(f"budget: min_keep {self.min_keep} given, allowed: 0 to below 1")
         if not isinstance(self.round_to, int) or isinstance(self.round_to, bool) or self.round_to < 1:
-            raise BudgetError(f"budget: round_to {self.round_to!r} given, allowed: a whole number of at least 1")
+            raise BudgetError(f"budget: round_to {quoted(self.round_to)} given, allowed: a whole number of at least 1")
 
     @classmethod
     def parse(cls, given: Mapping[str, Any] | Budget) -> Budget:
@@ -56,7 +56,9 @@ class Budget:
         if isinstance(given, Budget):
             return given
         if not isinstance(given, Mapping):
-            raise BudgetError(f"budget: {given!r} given, allowed: a Budget, or a mapping such as {{'flops': 0.5}}")
+            raise BudgetError(
+                f"budget: {quoted(given)} given, allowed: a Budget, or a mapping such as {{'flops': 0.5}}"
+            )
         rest = dict(given)
         min_keep, round_to = rest.pop("min_keep", cls.min_keep), rest.pop("round_to", cls.round_to)
         keep = parse_bounds(rest.pop("keep", {}))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.config import BLEND_UNITS
-from blendsearch.errors import BlendsearchError, nearest
+from blendsearch.errors import BlendsearchError, nearest, quoted
 from blendsearch.files import atomic, parsed_json
 from blendsearch.plain import Unchecked
 
@@ -28,20 +28,20 @@ def check(record: Any, where: str) -> None:
     unit = record["unit"]
     if unit not in BLEND_UNITS:
         allowed = ", ".join(BLEND_UNITS)
-        raise BlendsearchError(f"{where}: unit: {unit!r} given, {allowed} allowed{_hint(unit, BLEND_UNITS)}")
+        raise BlendsearchError(f"{where}: unit: {quoted(unit)} given, {allowed} allowed{_hint(unit, BLEND_UNITS)}")
     _check_groups(record["groups"], f"{where}: groups")
     _check_alpha(record.get("alpha", {}), record["weights"], f"{where}: alpha")
     _check_weights(record["weights"], record.get("alpha", {}), f"{where}: weights")
     _check_units(unit, record, where)
     _check_keep(record.get("keep", {}), f"{where}: keep")
     if not isinstance(record["found_on"], Mapping):
-        raise BlendsearchError(f"{where}: found_on: {record['found_on']!r} given, a mapping expected")
+        raise BlendsearchError(f"{where}: found_on: {quoted(record['found_on'])} given, a mapping expected")
     _check_members(record.get("members", {}), f"{where}: members")
 
 
 def _check_members(members: Any, where: str) -> None:
     if not isinstance(members, Mapping):
-        raise BlendsearchError(f"{where}: {members!r} given, name -> blend expected")
+        raise BlendsearchError(f"{where}: {quoted(members)} given, name -> blend expected")
     for name, member in members.items():
         check(member, f"{where}.{name}")
 
@@ -53,10 +53,10 @@ def _check_keys(record: Any, where: str) -> None:
     schema = record.get("schema")
     if schema not in READ or isinstance(schema, bool):
         versions = " and ".join(map(str, READ))
-        raise BlendsearchError(f"{where}: schema: {schema!r} given, only versions {versions} can be read")
+        raise BlendsearchError(f"{where}: schema: {quoted(schema)} given, only versions {versions} can be read")
     for key in record:
         if key not in KEYS:
-            raise BlendsearchError(f"{where}: unknown key {key!r}{_hint(key, KEYS)} (allowed: {allowed})")
+            raise BlendsearchError(f"{where}: unknown key {quoted(key)}{_hint(key, KEYS)} (allowed: {allowed})")
     missing = [key for key in KEYS if key not in record and key not in OPTIONAL]
     if missing:
         raise BlendsearchError(f"{where}: {', '.join(missing)} missing")
@@ -68,7 +68,7 @@ def _check_groups(groups: Any, where: str) -> None:
     owner: dict[str, str] = {}
     for unit, names in groups.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise BlendsearchError(f"{where}.{unit}: {names!r} given, a list of group names expected")
+            raise BlendsearchError(f"{where}.{unit}: {quoted(names)} given, a list of group names expected")
         for name in names:
             if name in owner:
                 raise BlendsearchError(f"{where}.{unit}: group '{name}' is already in unit '{owner[name]}'")
@@ -77,22 +77,22 @@ def _check_groups(groups: Any, where: str) -> None:
 
 def _check_alpha(alpha: Any, weights: Any, where: str) -> None:
     if not isinstance(alpha, Mapping):
-        raise BlendsearchError(f"{where}: {alpha!r} given, unit -> exponent expected")
+        raise BlendsearchError(f"{where}: {quoted(alpha)} given, unit -> exponent expected")
     for unit, exponent in alpha.items():
         if not isinstance(weights, Mapping) or unit not in weights:
             raise BlendsearchError(f"{where}: unit '{unit}' is not among those of weights")
         number = isinstance(exponent, int | float) and not isinstance(exponent, bool)
         if not number or not 0 <= exponent <= 1:
-            raise BlendsearchError(f"{where}.{unit}: {exponent!r} given, a number from 0 to 1 expected")
+            raise BlendsearchError(f"{where}.{unit}: {quoted(exponent)} given, a number from 0 to 1 expected")
 
 
 def _check_weights(weights: Any, alpha: Mapping[str, float], where: str) -> None:
     if not isinstance(weights, Mapping) or not weights:
-        raise BlendsearchError(f"{where}: {weights!r} given, unit -> criterion -> factor expected")
+        raise BlendsearchError(f"{where}: {quoted(weights)} given, unit -> criterion -> factor expected")
     for unit, factors in weights.items():
         exponent = alpha.get(unit, 0)  # with one, the losses alone give an order
         if not isinstance(factors, Mapping) or not (factors or exponent):
-            raise BlendsearchError(f"{where}.{unit}: {factors!r} given, criterion -> factor expected")
+            raise BlendsearchError(f"{where}.{unit}: {quoted(factors)} given, criterion -> factor expected")
         for criterion, factor in factors.items():
             _check_factor(factor, f"{where}.{unit}.{criterion}")
         if not exponent and not any(factor > 0 for factor in factors.values()):
@@ -102,9 +102,11 @@ def _check_weights(weights: Any, alpha: Mapping[str, float], where: str) -> None
 def _check_factor(factor: Any, where: str) -> None:
     number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if not number or not 0 <= factor <= sys.float_info.max:  # nan and integers beyond all floats are neither
-        raise BlendsearchError(f"{where}: factor {factor!r} given, a finite number of 0 or more expected")
+        raise BlendsearchError(f"{where}: factor {quoted(factor)} given, a finite number of 0 or more expected")
     if factor and not LEAST <= factor <= MOST:
-        raise BlendsearchError(f"{where}: factor {factor!r} given, 0 or a number from {LEAST:g} to {MOST:g} expected")
+        raise BlendsearchError(
+            f"{where}: factor {quoted(factor)} given, 0 or a number from {LEAST:g} to {MOST:g} expected"
+        )
 
 
 def _check_units(unit: str, record: Unchecked, where: str) -> None:
@@ -120,7 +122,7 @@ def _check_units(unit: str, record: Unchecked, where: str) -> None:
 
 def _check_keep(keep: Any, where: str) -> None:
     if not isinstance(keep, Mapping):
-        raise BlendsearchError(f"{where}: {keep!r} given, group -> weight expected")
+        raise BlendsearchError(f"{where}: {quoted(keep)} given, group -> weight expected")
     for group, weight in keep.items():
         _check_factor(weight, f"{where}.{group}")
         if weight == 0:

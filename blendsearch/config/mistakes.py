@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from blendsearch.config.sections.types import Allowed
 from blendsearch.config.yaml_text import KeyPath
-from blendsearch.errors import nearest
+from blendsearch.errors import nearest, quoted
 
 _PLAIN_TYPES = {
     int: "a whole number",
@@ -232,8 +232,7 @@ def show(value: Any) -> str:
     """Show a value as YAML users write it, shortened to a part of a line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return quoted(value, 60)
 
 
 def show_with_type(value: Any) -> str:

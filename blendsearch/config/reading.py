@@ -16,7 +16,7 @@ from blendsearch.config.mistakes import MOST_TOLD, Mistake, list_field, list_mis
 from blendsearch.config.sections.types import Section
 from blendsearch.config.space import Space, folder_name
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
-from blendsearch.errors import ConfigError, nearest
+from blendsearch.errors import ConfigError, nearest, printable, shortened
 from blendsearch.plain import Unchecked
 
 M = TypeVar("M", bound=Section)
@@ -164,7 +164,8 @@ class _Draft(Generic[M]):
         self.overrides += 1
         key, equals, value_text = text.partition("=")
         secret = "://" in value_text or key.strip() == "ledger"  # an address may have a password in it
-        order, place = OVERRIDES_FROM + self.overrides, f"override {key}=..." if secret else f"override {text}"
+        shown = f"{key}=..." if secret else text
+        order, place = OVERRIDES_FROM + self.overrides, f"override {shortened(shown)}"
         path = self._with_items(key.strip().split("."))
         if not equals or "" in path:
             self._note(order, place, (), "an override is written key=value, with dots between keys")
@@ -261,5 +262,5 @@ class _Draft(Generic[M]):
         return 0, self.source
 
     def _line(self, place: str, mistake: Mistake) -> str:
-        key = ".".join(str(part) for part in mistake.path)
-        return f"{place}: {key}: {mistake.what}" if key else f"{place}: {mistake.what}"
+        key = shortened(".".join(str(part) for part in mistake.path))
+        return printable(f"{place}: {key}: {mistake.what}" if key else f"{place}: {mistake.what}")

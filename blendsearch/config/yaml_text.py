@@ -9,18 +9,30 @@ from typing import Any
 
 import yaml
 
+from blendsearch.errors import shortened
+
 KeyPath = tuple[Any, ...]
 
 _NUMBER_WITH_EXPONENT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 _FLOAT = "tag:yaml.org,2002:float"
 
 
-MOST_CHARACTERS, MOST_VALUES, DEEPEST = 1_000_000, 20_000, 50
+MOST_CHARACTERS, MOST_VALUES, DEEPEST, MOST_BITS = 1_000_000, 20_000, 50, 64
 """What a text may have at most; values that aliases repeat count as often as they are repeated."""
 
 
 class SpaceLoader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 and everybody else does."""
+    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 and everybody else does, and no numbers beyond 64 bits."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Return a whole number; of more bits, no seed and no count can be, and some cannot be written out again."""
+        number: int = super().construct_yaml_int(node)
+        if number.bit_length() > MOST_BITS:
+            raise yaml.constructor.ConstructorError(
+                problem=f"a whole number of {number.bit_length()} bits, allowed {MOST_BITS}",
+                problem_mark=node.start_mark,
+            )
+        return number
 
 
 class SpaceDumper(yaml.SafeDumper):
@@ -31,6 +43,7 @@ def _list_in_one_line(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
 
 
+SpaceLoader.add_constructor("tag:yaml.org,2002:int", SpaceLoader.construct_yaml_int)
 SpaceLoader.add_implicit_resolver(_FLOAT, _NUMBER_WITH_EXPONENT, list("-+.0123456789"))
 SpaceDumper.add_implicit_resolver(_FLOAT, _NUMBER_WITH_EXPONENT, list("-+.0123456789"))
 SpaceDumper.add_representer(list, _list_in_one_line)
@@ -96,7 +109,7 @@ def to_yaml(data: Any) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return shortened(" ".join(text.split()))
 
 
 def _check_size(node: yaml.Node, depth: int, before: int) -> int:
@@ -139,7 +152,7 @@ def _children(node: yaml.Node, path: KeyPath, document: Document) -> Iterator[tu
         elif not isinstance(key, str):
             document.bad_keys.append((path, line, "keys are texts (given a list or a mapping as key)"))
         elif key_node.tag != "tag:yaml.org,2002:str":
-            document.bad_keys.append(((*path, key), line, f"keys are texts (given {key}; put it in quotes)"))
+            document.bad_keys.append(((*path, key), line, f"keys are texts (given {shortened(key)}; put it in quotes)"))
         elif key in first_lines:
             document.bad_keys.append(((*path, key), line, f"key given twice (first in line {first_lines[key]})"))
         else:

@@ -17,14 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from blendsearch.errors import StructureError, WeightsError, first_line, nearest
+from blendsearch.errors import StructureError, WeightsError, first_line, nearest, quoted
 from blendsearch.files import atomic
 from blendsearch.models.weights import Shape, misfits, shapes_of
 from blendsearch.results.reading import parse
 from blendsearch.results.records.shipping import SAVED_SCHEMA, BufferRecord, Figures, NetworkRecord, SavedRecord
 from blendsearch.structure import Plan
 from blendsearch.structure.given import check_network
-from blendsearch.structure.sizes import DECLARED, declared_sizes, resized_copy, unsaved_buffers
+from blendsearch.structure.sizes import DECLARED, declared_sizes, resized_copy, size_contradicted, unsaved_buffers
 from blendsearch.version import __version__
 
 METADATA = "blendsearch"
@@ -51,8 +51,13 @@ class Saved:
         check_network(model)
         self._check_plan(model)
         self._check_tensors(model)
-        buffers = {key: torch.tensor(one.values, dtype=_dtype(one)) for key, one in self.record.buffers.items()}
-        return resized_copy(model, self.record.sizes, {**self.tensors, **buffers}).cpu().eval()
+        self._check_sizes(model)
+        buffers = {key: self._buffer(key, one) for key, one in self.record.buffers.items()}
+        network = resized_copy(model, self.record.sizes, {**self.tensors, **buffers}).cpu().eval()
+        contradiction = size_contradicted(network)
+        if contradiction:
+            raise WeightsError(f"{self.path}: its sizes do not go with its weights: {contradiction}")
+        return network
 
     def _check_plan(self, model: nn.Module) -> None:
         """Raise StructureError where a group of the plan is no convolution of the model, or of another width."""
@@ -73,6 +78,26 @@ class Saved:
                     "the unpruned network, built as it was for the run"
                 )
 
+    def _check_sizes(self, model: nn.Module) -> None:
+        """Raise StructureError where a size is none that the module declares, or larger; nothing else is changed."""
+        declared = declared_sizes(model)
+        for path, sizes in self.record.sizes.items():
+            for name, size in sizes.items():
+                own = declared.get(path, {}).get(name)
+                if own is None:
+                    allowed = ", ".join(declared.get(path, {})) or "none"
+                    raise StructureError(f"{self.path}: sizes of '{path}': {name} given, allowed: {allowed}")
+                if not _no_larger(own, size):
+                    raise StructureError(
+                        f"{self.path}: sizes of '{path}': {name} {quoted(size)} given, allowed: up to {own}"
+                    )
+
+    def _buffer(self, key: str, buffer: BufferRecord) -> Tensor:
+        try:
+            return torch.tensor(buffer.values, dtype=_dtype(buffer))
+        except (ValueError, TypeError, RuntimeError) as error:  # rows of different lengths, texts among numbers
+            raise WeightsError(f"{self.path}: buffer '{key}' is damaged ({first_line(error)})") from None
+
     def _check_tensors(self, model: nn.Module) -> None:
         whole = {key: tuple(shape) for key, shape in (self.record.shapes or {}).items()}
         faults = misfits(
@@ -84,6 +109,13 @@ class Saved:
         if faults or strange:
             told = faults or f"it has no buffer '{strange[0]}'"
             raise WeightsError(f"{self.path}: does not fit the {type(model).__name__} given: {told}")
+
+
+def _no_larger(own: int | list[int], given: int | list[int]) -> bool:
+    """Tell whether a size may be what slicing left of a module's own."""
+    if isinstance(own, int) or isinstance(given, int):
+        return isinstance(own, int) and isinstance(given, int) and 1 <= given <= own
+    return len(own) == len(given) and all(map(_no_larger, own, given))
 
 
 def _no_smaller(own: Shape, given: Shape) -> bool:

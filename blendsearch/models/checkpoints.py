@@ -15,7 +15,11 @@ ATTRIBUTES = ("model.", "net.", "network.")
 """Put before all keys by modules that hold the network, such as those of PyTorch Lightning."""
 
 
-def find_table(saved: Any) -> tuple[str, dict[str, Tensor]] | None:
+DEEPEST = 5
+"""Entries within entries that are looked into; a file may say that a table holds itself."""
+
+
+def find_table(saved: Any, deepest: int = DEEPEST) -> tuple[str, dict[str, Tensor]] | None:
     """Return the table of tensors with the entries it lies in ("" for none, "model.state_dict"); None without one.
 
     Averaged weights (EMA) go before plain ones, as in timm: they are what is meant to be used. Entries beside the
@@ -25,8 +29,8 @@ def find_table(saved: Any) -> tuple[str, dict[str, Tensor]] | None:
         return None
     if all(isinstance(key, str) and isinstance(value, Tensor) for key, value in saved.items()):
         return "", saved
-    for entry in AVERAGED + PLAIN:
-        found = find_table(saved.get(entry))
+    for entry in AVERAGED + PLAIN if deepest else ():
+        found = find_table(saved.get(entry), deepest - 1)
         if found is not None:
             return f"{entry}.{found[0]}".rstrip("."), found[1]
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,11 @@ def _read(path: Path, own: Collection[str]) -> tuple[str, dict[str, Tensor]]:
 
 
 def _torch_load(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            packed = [one.filename for one in file.infolist() if one.compress_type != zipfile.ZIP_STORED]
+        if packed:  # kilobytes of it may grow to more than the memory holds
+            raise ValueError(f"it is packed ('{packed[0]}'), which torch.save never does")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from blendsearch.errors import ConfigError, unknown_name
+from blendsearch.errors import ConfigError, quoted, unknown_name
 from blendsearch.proxies.base import PROXIES, Estimate, Proxy, ProxyContext, register_proxy
 from blendsearch.proxies.passes import counted
 from blendsearch.structure import Plan
@@ -30,7 +30,7 @@ class Average(Proxy):
     def __init__(self, proxies: Sequence[str | Mapping[str, Any]] = ("compensated", "agreement")) -> None:
         super().__init__()
         if not isinstance(proxies, Sequence) or isinstance(proxies, str) or len(proxies) < 2:
-            raise ConfigError(f"proxy.proxies: {proxies!r} given, a list of at least two proxies expected")
+            raise ConfigError(f"proxy.proxies: {quoted(proxies)} given, a list of at least two proxies expected")
         self.proxies = [_made(entry) for entry in proxies]
         for position, proxy in enumerate(self.proxies):
             if any(proxy.same_as(other) for other in self.proxies[:position]):
@@ -76,7 +76,9 @@ def _made(entry: object) -> Proxy:
     options = {"name": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
     name = options.pop("name", None)
     if not isinstance(name, str):
-        raise ConfigError(f"proxy.proxies: {entry!r} given, a name or a mapping with name and its options expected")
+        raise ConfigError(
+            f"proxy.proxies: {quoted(entry)} given, a name or a mapping with name and its options expected"
+        )
     if name not in PROXIES.names():
         raise unknown_name("proxy", name, PROXIES.names(), "proxy.proxies")
     factory: Any = PROXIES.get(name)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from blendsearch.config import Space, space_of_run
 from blendsearch.errors import ConfigError, RunError
-from blendsearch.files import atomic
+from blendsearch.files import atomic, parsed_json
 from blendsearch.plain import State
 from blendsearch.results.folder_lock import folder_locked
 from blendsearch.results.reading import parse
@@ -72,7 +72,7 @@ class RunFolder:
     def read_json(self, name: str) -> Any:
         """Read a JSON file; RunError when it is missing or damaged."""
         try:
-            return json.loads(self._read_text(name))
+            return parsed_json(self._read_text(name))
         except ValueError as error:
             raise RunError(f"{self.path / name}: cannot be read ({error})") from None
 

@@ -13,7 +13,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from blendsearch.errors import DataError, nearest
+from blendsearch.errors import DataError, nearest, quoted, shortened
 from blendsearch.files import parsed_json
 from blendsearch.statistics.kappa import fleiss_kappa
 from blendsearch.structure import Structure
@@ -102,7 +102,7 @@ def _raters(path: str, data: object) -> dict[str, dict[str, dict[int, float]]]:
         return {name: _groups(f"{path}: raters.{name}", _own(path, name, own)) for name, own in raters.items()}
     groups = _only(path, data, "groups")
     if schema != 1 or isinstance(schema, bool):
-        raise DataError(f"{path}: schema: {json.dumps(schema)} given, allowed: 1 or {SCHEMA}")
+        raise DataError(f"{path}: schema: {_shown(schema)} given, allowed: 1 or {SCHEMA}")
     return {NOBODY: _groups(path, groups)}
 
 
@@ -135,7 +135,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _group(where: str, rated: object) -> dict[int, float]:
     if not isinstance(rated, dict):
-        raise DataError(f"{where}: {json.dumps(rated)} given; a mapping from filter index to rating is expected")
+        raise DataError(f"{where}: {_shown(rated)} given; a mapping from filter index to rating is expected")
     result = {}
     for index, rating in rated.items():
         if not INDEX.fullmatch(index):
@@ -151,8 +151,16 @@ def _rating(where: str, rating: object) -> float:
     number = isinstance(rating, int | float) and not isinstance(rating, bool)
     if not number or not 0 <= rating <= 1:  # type: ignore[operator]
         words = ", ".join(f'"{word}"' for word in WORDS)
-        raise DataError(f"{where}: {json.dumps(rating)} given; allowed: a number from 0 to 1, {words}")
+        raise DataError(f"{where}: {_shown(rating)} given; allowed: a number from 0 to 1, {words}")
     return float(rating)  # type: ignore[arg-type]
+
+
+def _shown(value: object) -> str:
+    """Return a value as JSON has it, shortened; what comes from Python and is no JSON, as Python has it."""
+    try:
+        return shortened(json.dumps(value))
+    except (TypeError, ValueError):
+        return quoted(value)
 
 
 def ratings_from(given: str | Path | Mapping[str, Mapping[int, object]] | Ratings) -> Ratings:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blendsearch.errors import StructureError
+from blendsearch.errors import StructureError, quoted
 from blendsearch.plain import State, Unchecked
 
 SCHEMA = 1
@@ -91,7 +91,7 @@ class Plan:
         if not isinstance(data, Mapping):
             raise StructureError(f"plan: {type(data).__name__} given, an object with 'schema' and 'groups' allowed")
         if data.get("schema") != SCHEMA:
-            raise StructureError(f"plan: schema {data.get('schema')!r} given, {SCHEMA} allowed")
+            raise StructureError(f"plan: schema {quoted(data.get('schema'))} given, {SCHEMA} allowed")
         if not isinstance(data.get("groups"), Mapping):
             raise StructureError("plan: it has no 'groups' (group -> width and keep)")
         keep, widths = {}, {}

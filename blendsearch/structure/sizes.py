@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from blendsearch.structure.slicing import copy_with, tensor_dims
+from blendsearch.structure.slicing import CONVOLUTIONS, copy_with, tensor_dims
 
 DECLARED = (
     "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "normalized_shape",
@@ -27,6 +27,20 @@ def declared_sizes(network: nn.Module) -> dict[str, dict[str, int | list[int]]]:
         if own:
             result[path] = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
     return result
+
+
+def size_contradicted(network: nn.Module) -> str:
+    """Return a convolution or linear layer whose weight is of other sizes than it declares, in words; "" for none."""
+    for path, module in network.named_modules():
+        if isinstance(module, CONVOLUTIONS):
+            declared = (module.out_channels, module.in_channels / module.groups)
+        elif isinstance(module, nn.Linear):
+            declared = (module.out_features, module.in_features)
+        else:
+            continue
+        if tuple(module.weight.shape[:2]) != declared:
+            return f"'{path}' has a weight of {tuple(module.weight.shape)}"
+    return ""
 
 
 def unsaved_buffers(network: nn.Module) -> dict[str, Tensor]:

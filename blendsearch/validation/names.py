@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from blendsearch.config import KeyPath
-from blendsearch.errors import BlendsearchError, ConfigError, nearest
+from blendsearch.errors import BlendsearchError, ConfigError, nearest, printable, shortened
 from blendsearch.evolution.algorithms import ALGORITHMS, SearchAlgorithm
 from blendsearch.registry import Registry
 from blendsearch.validation.options import wrong_types
@@ -92,6 +92,6 @@ def catch_mistake(path: KeyPath, action: Callable[[], Any]) -> Mistakes:
 
 def refuse(mistakes: Mistakes) -> None:
     """Raise one ConfigError with a line for every mistake, if there is any."""
-    lines = [f"{'.'.join(map(str, path))}: {what}" for path, what in mistakes]
+    lines = [printable(f"{shortened('.'.join(map(str, path)))}: {what}") for path, what in mistakes]
     if lines:
         raise ConfigError("\n".join(lines))

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from blendsearch.errors import quoted
 from blendsearch.plain import Unchecked
 
 WORDS = {
@@ -36,7 +37,7 @@ def wrong_types(factory: Any, options: Unchecked) -> Iterator[tuple[str, str]]:
             # Numbers are not read from texts, and true is no number: a slip of the pen is told, not converted.
             TypeAdapter(hints[option], config=ConfigDict(strict=True)).validate_python(value)
         except ValidationError as error:
-            yield option, f"{value!r} given, {_expected(error)} expected"
+            yield option, f"{quoted(value)} given, {_expected(error)} expected"
         except PydanticUserError:
             continue  # a type of another package that pydantic does not know
 

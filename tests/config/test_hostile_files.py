@@ -48,6 +48,27 @@ def test_values_that_are_not_of_their_tag_are_told(tmp_path, value):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "1" * 4000, "-36893488147419103232"])
+@pytest.mark.parametrize("key", ["seed", "data.test", "budget.keep", "model.arguments"])
+def test_whole_numbers_that_nothing_counts_are_refused(tmp_path, key, number):
+    value = f"{{a: {number}}}" if key in ("budget.keep", "model.arguments") else number
+    message = refused(tmp_path, BASE + "budget: {flops: 0.5}\n", f"{key}={value}")
+    assert "bits, allowed 64" in message
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+def test_what_is_quoted_is_shortened_and_moves_no_cursor(tmp_path):
+    for text in (
+        "\x1b[31m" + "x y " * 5000 + "=1",
+        "seed=" + "[" + "a " * 3000,
+        'compute.device="\\e[31m' + "b" * 3000 + '"',
+    ):
+        message = refused(tmp_path, BASE, text)
+        assert "\x1b" not in message
+        assert all(len(line) <= 800 for line in message.splitlines())
+
+
 def test_of_very_many_mistakes_some_are_told_and_the_others_counted(tmp_path):
     lines = refused(tmp_path, BASE + "".join(f"key{number}: 1\n" for number in range(1000))).splitlines()
     assert len(lines) == MOST_TOLD + 1

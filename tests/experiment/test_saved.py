@@ -13,7 +13,7 @@ from small_networks import OptionA, Tail, conv4, images, randomised
 import blendsearch
 from blendsearch.errors import BlendsearchError, RunError, StructureError, WeightsError
 from blendsearch.experiment.loading import plain_arguments
-from blendsearch.experiment.saved import read_saved, save_pruned
+from blendsearch.experiment.saved import METADATA, read_saved, save_pruned
 from blendsearch.models.zoo import MODELS
 from blendsearch.results.records.shipping import NetworkRecord
 
@@ -140,6 +140,23 @@ def test_a_file_cannot_set_other_attributes(tmp_path):
     path = forged(tmp_path, json.dumps({"schema": 1, "sizes": {"conv1": {"forward": 1}}}))
     with pytest.raises(StructureError, match="sizes of 'conv1': forward given"):
         blendsearch.load(path, model=conv4())
+
+
+@pytest.mark.parametrize("size", [[3, 3], 0, -1, 3.5, 64])
+def test_a_size_that_slicing_cannot_have_left_is_told(tmp_path, size):
+    network = conv4()
+    record = {"schema": 1, "sizes": {"conv1": {"groups": size}}}
+    save_file(network.state_dict(), tmp_path / "forged.safetensors", metadata={METADATA: json.dumps(record)})
+    with pytest.raises(BlendsearchError, match="groups"):
+        blendsearch.load(tmp_path / "forged.safetensors", model=network)
+
+
+def test_sizes_that_do_not_go_with_the_weights_are_told(tmp_path):
+    network = conv4()
+    record = {"schema": 1, "sizes": {"conv1": {"out_channels": 3}}}
+    save_file(network.state_dict(), tmp_path / "forged.safetensors", metadata={METADATA: json.dumps(record)})
+    with pytest.raises(WeightsError, match=r"its sizes do not go with its weights: 'conv1' has a weight of"):
+        blendsearch.load(tmp_path / "forged.safetensors", model=network)
 
 
 @pytest.mark.parametrize("name", ["os:system", "torch.hub:load", "blendsearch.models.zoo:conv4", "__main__:run"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from blendsearch.errors import BlendsearchError, ConfigError
 
-LONGEST_LINE = 600
+LONGEST_LINE = 800
 """Characters of a line of an error, its places and the names that are allowed included."""
 FEW = 20
 SECONDS_A_CASE = 10
@@ -41,6 +41,7 @@ MANY = {
     "damaged records": 1000,
     "valid weights": 200,
     "damaged weights": 800,
+    "damaged saved networks": 400,
     "pickles of code": 200,
     "damaged images": 300,
 }
@@ -101,7 +102,24 @@ TEXTS = st.one_of(
     st.text(max_size=12),
     st.text(max_size=3).map(lambda text: text * 500),
     st.sampled_from(
-        ["", " ", "\n", "\0", "\x1b[31m", "\u2028", "\ud800", "~", "=", "null", "é" * 300, "-1", "1e999", "!!x"]
+        [
+            "",
+            " ",
+            "\n",
+            "\0",
+            "\x1b[31m",
+            "\u2028",
+            "\ud800",
+            "~",
+            "=",
+            "null",
+            "é" * 300,
+            "-1",
+            "1e999",
+            "!!x",
+            "1" * 5000,
+            "0x" + "f" * 5000,
+        ]
     ),
 )
 NUMBERS = st.one_of(
@@ -118,6 +136,12 @@ ANYTHING = st.recursive(
 """Data as JSON and YAML have it, of every kind."""
 
 
+@st.composite
+def mostly(draw: st.DrawFn, often: st.SearchStrategy[Any], *seldom: st.SearchStrategy[Any]) -> Any:
+    """Draw from the first strategy seven times in ten, else from one of the others."""
+    return draw(often if draw(st.sampled_from([True] * 7 + [False] * 3)) else st.one_of(*seldom))
+
+
 def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the paths of all values in nested data, its own first."""
     found = [path]
@@ -127,60 +151,86 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def damaged(draw: st.DrawFn, valid: st.SearchStrategy[Any], most: int = 3) -> Any:
-    """Draw data and change it in up to `most` places: another value, a key that is gone, renamed or too much."""
+def damaged(draw: st.DrawFn, valid: st.SearchStrategy[Any]) -> Any:
+    """Draw data and change them in one place, or in up to three: see `_changed_at`."""
     data = draw(valid)
-    for _ in range(draw(st.integers(1, most))):
-        path = draw(st.sampled_from(places(data)))
-        data = _changed(data, path, draw)
+    for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
+        inside = sorted(places(data)[1:], key=len, reverse=True)  # the first ones are drawn a little more often
+        if not inside:
+            return draw(ANYTHING)
+        data = _changed(data, draw(st.sampled_from(inside)), draw)
     return data
 
 
 def _changed(data: Any, path: tuple[Any, ...], draw: st.DrawFn) -> Any:
-    if path:
-        inner = _changed(data[path[0]], path[1:], draw) if len(path) > 1 else None
-        if inner is not None or len(path) > 1:
-            return (
-                {**data, path[0]: inner} if isinstance(data, dict) else [*data[: path[0]], inner, *data[path[0] + 1 :]]
-            )
+    if len(path) == 1:
         return _changed_at(data, path[0], draw)
-    return draw(ANYTHING)
+    inner = _changed(data[path[0]], path[1:], draw)
+    return {**data, path[0]: inner} if isinstance(data, dict) else [*data[: path[0]], inner, *data[path[0] + 1 :]]
 
 
 def _changed_at(data: Any, key: Any, draw: st.DrawFn) -> Any:
-    """Return a mapping or list with one of its entries changed."""
+    """Return a mapping or list with one of its entries changed: gone, renamed, more, another value, or one like it."""
     entries = list(data.items()) if isinstance(data, dict) else list(enumerate(data))
     at = [one for one, _ in entries].index(key)
     value = entries[at][1]
-    change = draw(st.sampled_from(["value", "value", "gone", "renamed", "more", "wrapped", "text"]))
+    change = draw(
+        st.sampled_from(["any", "like", "like", "like", "gone", "renamed", "more", "wrapped", "text", "twice"])
+    )
     if change == "gone":
         entries.pop(at)
     elif change == "renamed" and isinstance(data, dict):
         entries[at] = (draw(st.one_of(TEXTS, st.just(str(key)[:-1]), st.just(str(key) + "s"))), value)
     elif change == "more":
         entries.insert(at, (draw(TEXTS), draw(ANYTHING)))
+    elif change == "twice":
+        entries[at] = (key, entries[draw(st.integers(0, len(entries) - 1))][1])
     elif change == "wrapped":
         entries[at] = (key, draw(st.sampled_from([[value], {"name": value}, [value, value], {str(key): value}])))
     elif change == "text":
         entries[at] = (key, str(value))
     else:
-        entries[at] = (key, draw(ANYTHING))
+        entries[at] = (key, draw(ANYTHING if change == "any" else _like(value)))
     return dict(entries) if isinstance(data, dict) else [one for _, one in entries]
 
 
+def _like(value: Any) -> st.SearchStrategy[Any]:
+    """Return values of the same type as a value, most of them near to it."""
+    if isinstance(value, bool):
+        return st.just(not value)
+    if isinstance(value, int | float):
+        return st.sampled_from([0, 1, -1, 0.5, value + 1, value - 1, value * 2, -value, float(value), 1e-9, 1e9])
+    if isinstance(value, str):
+        return st.one_of(st.sampled_from([value + "x", value[1:], value.upper(), value + " ", ""]), TEXTS)
+    if isinstance(value, list):
+        return st.sampled_from([[], value[1:], value[::-1], value + value, [*value, None]])
+    if isinstance(value, dict):
+        items = list(value.items())
+        return st.sampled_from([{}, dict(items[1:]), dict(items[::-1]), {**value, "": None}])
+    return SCALARS
+
+
+CHANGES = ("cut", "bits", "more", "gone", "zeros", "digits", "deep")
+"""What can become of a file's bytes; digits: those of a number that Python does not read, deep: lists in lists."""
+
+
 @st.composite
-def damaged_bytes(draw: st.DrawFn, valid: st.SearchStrategy[bytes], first: int = 0) -> bytes:
+def damaged_bytes(
+    draw: st.DrawFn, valid: st.SearchStrategy[bytes], first: int = 0, changes: Sequence[str] = CHANGES
+) -> bytes:
     """Draw a file and cut it, turn bits of it, or put bytes into it, from the byte `first` on."""
     content = bytearray(draw(valid))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(min(first, len(content)), len(content)))
-        change = draw(st.sampled_from(["cut", "bits", "more", "gone", "zeros"]))
+        change = draw(st.sampled_from(changes))
         if change == "cut":
             del content[at:]
         elif change == "bits" and at < len(content):
             content[at] ^= draw(st.integers(1, 255))
         elif change == "more":
             content[at:at] = draw(st.binary(max_size=9))
+        elif change in ("digits", "deep"):
+            content[at:at] = b"1" * 5000 if change == "digits" else b"[" * 100_000
         elif change == "zeros":
             content[at : at + 8] = b"\0" * len(content[at : at + 8])
         else:

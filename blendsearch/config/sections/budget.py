@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, model_validator
 
 from blendsearch.config.sections.types import Allowed, BelowOne, Count, Ratio, Section, broken_rule
+from blendsearch.errors import quoted
 
 BUDGET_KINDS = ("flops", "params", "filters", "latency")
 BOUND_FORMS = "a share, a pair [least, most], or a mapping with min and max, from 0 to 1 and the most above 0"
@@ -30,8 +31,9 @@ def read_bound(given: object) -> tuple[float | None, float] | None:
         low, high = given
     if not _is_number(high) or not (low is None or _is_number(low)):
         return None
-    least, most = None if low is None else float(low), float(high)  # type: ignore[arg-type]
-    return (least, most) if 0 <= (least or 0.0) <= most <= 1 and most > 0 else None
+    if not 0 <= (low or 0) <= high <= 1 or not high > 0:  # type: ignore[operator]
+        return None
+    return None if low is None else float(low), float(high)  # type: ignore[arg-type]
 
 
 def _is_number(value: object) -> bool:
@@ -41,7 +43,7 @@ def _is_number(value: object) -> bool:
 def _of_known_form(keep: dict[str, Any]) -> dict[str, Any]:
     for pattern, given in keep.items():
         if read_bound(given) is None:
-            raise broken_rule(f"'{pattern}': {given!r} given, allowed: {BOUND_FORMS}")
+            raise broken_rule(f"'{pattern}': {quoted(given)} given, allowed: {BOUND_FORMS}")
     return keep
 
 
