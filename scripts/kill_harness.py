@@ -34,6 +34,8 @@ ENDS_WITH = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTE
 AGAIN = 1 / 3
 SECONDS_TO_STOP, SECONDS_TO_END, LONGEST_RUN = 30.0, 5.0, 300.0
 TEMPORARY = ("*.part", ".export-*")
+CACHES = ("torchinductor", "matplotlib")
+"""What libraries keep for their next start in the folder for temporary files."""
 COLUMNS = "{:>3}  {:<22} {:<26} {:>7}  {:<9} {:>6}"
 
 
@@ -159,7 +161,7 @@ def _look_for_leftovers(run: Run, fate: Fate) -> None:
     while (run.living() or run.shared_memory()) and time.monotonic() < until:
         time.sleep(0.1)
     living, memory = run.living(), run.shared_memory()
-    fate.faults += [f"{len(living)} processes alive {SECONDS_TO_END:.0f} s later"] if living else []
+    fate.faults += [f"still alive {SECONDS_TO_END:g} s later: {len(living)} of its processes"] if living else []
     fate.faults += [f"in shared memory: {', '.join(memory)}"] if memory else []
     run.end()
 
@@ -198,7 +200,7 @@ def main() -> int:
         for number, name in enumerate(draw_jobs(names, given.kills, draw), start=1):
             fates.append(kill_and_resume(workplace, name, draw))
             print(_told(number, fates[-1]), flush=True)
-        left = sorted(path.name for path in workplace.temporary.iterdir())
+        left = sorted(path.name for path in workplace.temporary.iterdir() if not path.name.startswith(CACHES))
     wrong, kills = sum(bool(fate.faults) for fate in fates), sum(len(fate.kills) for fate in fates)
     print(f"{len(fates)} jobs killed {kills} times: {len(fates) - wrong} identical, {wrong} not")
     print(f"left in the folder for temporary files: {', '.join(left) or 'nothing'}")
