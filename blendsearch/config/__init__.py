@@ -10,6 +10,7 @@ from blendsearch.config.sections.budget import BOUND_FORMS, BUDGET_KINDS, Budget
 from blendsearch.config.sections.compute import ComputeConfig
 from blendsearch.config.sections.criteria import BLEND_UNITS, BlendConfig, BlendFile, ClustersConfig, RatingsConfig
 from blendsearch.config.sections.data import AugmentationConfig, DataConfig
+from blendsearch.config.sections.execution import ExecutionConfig
 from blendsearch.config.sections.jobs import AuditConfig, CurvesConfig
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
 from blendsearch.config.sections.search import ChoiceConfig, FinalsConfig, LimitConfig, SearchConfig
@@ -42,6 +43,7 @@ __all__ = [
     "DataConfig",
     "DistillationConfig",
     "EarlyStopConfig",
+    "ExecutionConfig",
     "ChoiceConfig",
     "FinalsConfig",
     "KeyPath",

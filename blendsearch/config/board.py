@@ -11,6 +11,7 @@ from blendsearch.config.sections.budget import BudgetConfig
 from blendsearch.config.sections.compute import ComputeConfig
 from blendsearch.config.sections.criteria import BlendGiven, RatingsGiven
 from blendsearch.config.sections.data import DataConfig
+from blendsearch.config.sections.execution import ExecutionConfig
 from blendsearch.config.sections.ledger import Ledger
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
 from blendsearch.config.sections.training import (
@@ -72,6 +73,7 @@ class Board(Section):
     compute: device, number format, processes.
     ledger: a database over which processes that are started on this board share its cells, on one host or several,
     postgresql://USER@HOST/DATABASE; ${NAME} in it stands for an environment variable. null for one process.
+    execution: where candidates are evaluated and networks retrained: here, or on Dask or Ray.
     """
 
     name: FolderName
@@ -87,6 +89,7 @@ class Board(Section):
     retraining: RetrainingConfig = RetrainingConfig()
     compute: ComputeConfig = ComputeConfig()
     ledger: Ledger = None
+    execution: ExecutionConfig = ExecutionConfig()
 
     _compensated = model_validator(mode="before")(compensate_where_nothing_trains)
 
@@ -117,6 +120,7 @@ class Board(Section):
             reconstruction=self.reconstruction,
             retraining=self.retraining,
             compute=self.compute,
+            execution=self.execution,
         )
 
     def to_dict(self) -> State:

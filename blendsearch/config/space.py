@@ -13,6 +13,7 @@ from blendsearch.config.sections.budget import BUDGET_KINDS, BudgetConfig
 from blendsearch.config.sections.compute import ComputeConfig
 from blendsearch.config.sections.criteria import BlendConfig, BlendGiven, ClustersConfig, RatingsGiven
 from blendsearch.config.sections.data import DataConfig
+from blendsearch.config.sections.execution import ExecutionConfig
 from blendsearch.config.sections.jobs import AuditConfig, CurvesConfig
 from blendsearch.config.sections.ledger import Ledger
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
@@ -80,6 +81,7 @@ class Space(Section):
     compute: device, number format, processes.
     ledger: the database that keeps every trial, postgresql://USER@HOST/DATABASE; ${NAME} in it stands for an
     environment variable. null is a file in the run folder.
+    execution: where candidates are evaluated and networks retrained: here, or on Dask or Ray.
     """
 
     name: FolderName
@@ -105,6 +107,7 @@ class Space(Section):
     curves: CurvesConfig = CurvesConfig()
     compute: ComputeConfig = ComputeConfig()
     ledger: Ledger = None
+    execution: ExecutionConfig = ExecutionConfig()
 
     _named = model_validator(mode="before")(named_after_data)
     _trained = model_validator(mode="before")(train_where_no_weights)

@@ -12,6 +12,7 @@ from blendsearch.allocation import Allocation, Budget, own_allocation
 from blendsearch.blending import Blend, Scores, rank_all
 from blendsearch.blending.blend import NO_LOSSES
 from blendsearch.criteria import DropLosses
+from blendsearch.evolution.engines.base import Engine
 from blendsearch.evolution.parallel import WorkerPool
 from blendsearch.plain import State
 from blendsearch.proxies import Estimate, Proxy, ProxyContext
@@ -82,10 +83,20 @@ class FitnessFunction:
     repeats nothing.
     """
 
-    def __init__(self, proxy: Proxy, context: ProxyContext, *, workers: int = 1, threads: int = 1) -> None:
+    def __init__(
+        self,
+        proxy: Proxy,
+        context: ProxyContext,
+        *,
+        workers: int = 1,
+        threads: int = 1,
+        engine: Engine | None = None,
+    ) -> None:
         self.known: dict[str, tuple[float, float, int]] = {}
         proxy.prepare(context)
-        self.pool: WorkerPool[Proxy, Plan, Estimate] = WorkerPool(_estimate, proxy, workers=workers, threads=threads)
+        self.pool: WorkerPool[Proxy, Plan, Estimate] = WorkerPool(
+            _estimate, proxy, workers=workers, threads=threads, engine=engine
+        )
 
     def __call__(
         self, plans: Sequence[Plan], done: Callable[[int, float], None] = lambda n, v: None

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
+import torch
+
 from blendsearch.compute import threads as thread_limit
 from blendsearch.errors import BlendsearchError, WorkerError
 from blendsearch.evolution.engines.base import Engine, Lost, Work
@@ -21,13 +23,13 @@ RETRIES = 2
 
 
 def resolve_workers(workers: int | str, threads: int, device: str) -> int:
-    """Return the number of processes: "auto" is one a core (of `threads` threads), and one on an accelerator.
+    """Return the number of processes: "auto" is one a core (of `threads` threads), or one a CUDA device.
 
     Raises BlendsearchError when workers times threads exceed the cores: that is many times slower than one.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers == "auto":
-        return max(1, cores // threads) if device == "cpu" else 1
+        return max(1, cores // threads if device == "cpu" else devices(device))
     if device == "cpu" and int(workers) * threads > max(cores, threads):
         raise BlendsearchError(
             f"compute: workers {workers} x threads {threads} exceed the {cores} cores; allowed: at most "
@@ -36,23 +38,38 @@ def resolve_workers(workers: int | str, threads: int, device: str) -> int:
     return int(workers)
 
 
+def devices(device: str) -> int:
+    """Return on how many accelerators work can be done side by side: "cuda" is all of them, "cuda:1" and "mps" one."""
+    return torch.cuda.device_count() if device == "cuda" else 1
+
+
 class WorkerPool(Generic[S, I, R]):
     """Applies `function(state, item)` to items, on an engine's workers or, with one worker, in this process.
+
+    engine: whose workers; None starts `workers` processes of this machine.
 
     The state (networks, images) travels to each worker once, not with every item. Every evaluation runs on
     `threads` threads wherever it runs, since the number of threads decides the order of floating-point sums.
     """
 
-    def __init__(self, function: Callable[[S, I], R], state: S, *, workers: int = 1, threads: int = 1) -> None:
+    def __init__(
+        self,
+        function: Callable[[S, I], R],
+        state: S,
+        *,
+        workers: int = 1,
+        threads: int = 1,
+        engine: Engine | None = None,
+    ) -> None:
         self.work = Work(function, state, uuid.uuid4().hex, threads)
-        self.engine: Engine | None = LocalEngine(workers) if workers > 1 else None
+        self.engine = engine or (LocalEngine(workers) if workers > 1 else None)
 
     def map(self, items: Sequence[I]) -> Iterator[tuple[int, R]]:
         """Yield (position, result) as results come in; an error in a worker is raised here.
 
         What a worker was at when it was killed is done again; WorkerError when that happens too often.
         """
-        if self.engine is None or len(items) == 1:
+        if self.engine is None or (self.engine.nearby and len(items) == 1):
             with thread_limit(self.work.threads):
                 for position, item in enumerate(items):
                     yield position, self.work.function(self.work.state, item)

@@ -21,7 +21,9 @@ from blendsearch.data.augmentation import Augmentation
 from blendsearch.data.batches import Split, UnlabelledImages
 from blendsearch.data.splits import Splits, load_splits, settled
 from blendsearch.errors import BudgetError, DataError
-from blendsearch.evolution.parallel import WorkerPool, resolve_workers
+from blendsearch.evolution.engines.base import Engine
+from blendsearch.evolution.engines.connecting import expected_workers, make_engine
+from blendsearch.evolution.parallel import WorkerPool
 from blendsearch.experiment.given import Given
 from blendsearch.models.loading import build
 from blendsearch.progress import Progress, silent
@@ -65,7 +67,7 @@ class Experiment:
             self.given.check(self.space)
         compute = self.space.compute
         self.compute = Compute.here(compute.device, compute.precision, compute.channels_last)
-        self.workers = resolve_workers(compute.workers, compute.threads, self.compute.device)
+        self._expected = expected_workers(self.space.execution, compute, self.compute.device)
 
     def at(self, folder: RunFolder) -> Experiment:
         """Return the same experiment in another folder; what was built already is the same, not a copy."""
@@ -246,7 +248,24 @@ class Experiment:
 
     def pool(self, function: Callable[[S, I], R], state: S) -> WorkerPool[S, I, R]:
         """Return a pool of the space's workers, which apply a function of (state, item)."""
-        return WorkerPool(function, state, workers=self.workers, threads=self.space.compute.threads)
+        return WorkerPool(function, state, threads=self.space.compute.threads, engine=self.engine)
+
+    @cached_property
+    def engine(self) -> Engine | None:
+        """Whose workers evaluate and retrain; None: this process does. WorkerError where nobody answers."""
+        return make_engine(self.space.execution, self.space.compute, self.compute.device)
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are; of an engine elsewhere that was not asked yet, and says nothing itself, one."""
+        if "engine" in vars(self):
+            return 1 if self.engine is None else self.engine.workers
+        return self._expected or 1
+
+    def connect(self) -> Experiment:
+        """Join the engine, so that what is amiss with it is told before anything is written; return the experiment."""
+        _ = self.engine
+        return self
 
 
 def part_split(split: Split, share: float, seed: int) -> tuple[Split, Split]:

@@ -70,8 +70,8 @@ def make_fitness(experiment: Experiment, proxy: NamedSection, search: Split | No
     return FitnessFunction(
         make(PROXIES, proxy),
         context if search is None else replace(context, search=search),
-        workers=experiment.workers,
         threads=experiment.space.compute.threads,
+        engine=experiment.engine,
     )
 
 

@@ -29,6 +29,9 @@ T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "torch-pruning", "deap", "optuna", "scikit-learn", "numpy", "scipy", "joblib")
 SECONDS = "records/seconds.json"
 TOLD_FILES = 20
+HOW_IT_IS_DONE = ("compute.workers", "data.workers", "execution.", "ledger")
+"""Keys of a space that may differ when a run is resumed: where and by how many its work is done,
+and where its trials are kept, changes no result."""
 
 
 class RunFolder:
@@ -289,7 +292,7 @@ def check_same_space(folder: RunFolder, space: State, free: Sequence[str] = ()) 
             raise RunError(f"{folder.path}: holds no search campaign to resume; choose another --run-dir")
         return
     differing = sorted(_differences(_comparable(folder.read_json("space.json")), _comparable(space)))
-    differing = [key for key in differing if not key.startswith(("compute.workers", "data.workers", "ledger", *free))]
+    differing = [key for key in differing if not key.startswith((*HOW_IT_IS_DONE, *free))]
     if differing:
         raise RunError(
             f"{folder.path}: was made with another space; differing: {', '.join(differing[:6])}; "

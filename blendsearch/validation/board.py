@@ -64,7 +64,10 @@ def mistakes_in_board(data: Unchecked) -> Mistakes:
         yield from _training_schedule(position, schedule)
     rated = all(isinstance(network, Mapping) and network.get("ratings") is not None for _, network in networks)
     yield from mistakes_in_names(
-        {"criteria": data.get("criteria"), "compute": data.get("compute"), "ratings": "rated" if rated else None}
+        {
+            **{key: data.get(key) for key in ("criteria", "compute", "execution")},
+            "ratings": "rated" if rated else None,
+        }
     )
     yield from mistakes_in_blends(data.get("blends"), {})
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from blendsearch.compute import Compute
 from blendsearch.config import BUDGET_KINDS, SearchConfig
+from blendsearch.evolution.engines.connecting import ADDRESSES, check_address, check_package
 from blendsearch.evolution.parallel import resolve_workers
 from blendsearch.plain import Unchecked
 from blendsearch.schedules import SCHEDULES, Schedule
@@ -25,6 +26,7 @@ def broken_rules(data: Unchecked) -> Mistakes:
     yield from _phases(data)
     yield from _lowest(data)
     yield from _workers(data.get("compute"))
+    yield from _execution(data.get("execution"), data.get("compute"))
     yield from _precision(data.get("compute"))
     yield from _teacher(data.get("training"))
 
@@ -104,6 +106,32 @@ def _workers(section: Any) -> Mistakes:
     count = threads if isinstance(threads, int) and threads >= 1 else 1
     where = Compute.resolve(device if isinstance(device, str) else "auto").device
     yield from catch_mistake(("compute", "workers"), lambda: resolve_workers(workers, count, where))
+
+
+def _execution(section: Any, compute: Any) -> Mistakes:
+    """Yield what is wrong with an engine: its package, its address, its workers beside those of compute."""
+    section = section if isinstance(section, Mapping) else {}
+    compute = compute if isinstance(compute, Mapping) else {}
+    engine, address, workers = section.get("engine", "local"), section.get("address"), section.get("workers")
+    if engine == "local":
+        yield from _remote_keys_of_local(address, workers)
+    elif engine in ADDRESSES:
+        yield from catch_mistake(("execution", "engine"), lambda: check_package(engine))
+        if isinstance(address, str):
+            yield from catch_mistake(("execution", "address"), lambda: check_address(engine, address))
+        elif address is None and isinstance(workers, int):
+            started = {"workers": workers, "threads": compute.get("threads"), "device": compute.get("device")}
+            yield from ((("execution", *path[1:]), what) for path, what in _workers(started))
+        if compute.get("workers", "auto") not in ("auto", None):
+            what = f"{compute['workers']} given, which counts for execution.engine local alone"
+            yield ("compute", "workers"), f"{what}; set execution.workers for {engine}, and compute.workers: auto"
+
+
+def _remote_keys_of_local(address: Any, workers: Any) -> Mistakes:
+    if address is not None:
+        yield ("execution", "address"), "the engine local has none (allowed null); name the engine: dask or ray"
+    if workers is not None:
+        yield ("execution", "workers"), "counts for dask and ray (allowed null); for local set compute.workers"
 
 
 def _precision(section: Any) -> Mistakes:

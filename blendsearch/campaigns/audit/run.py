@@ -45,7 +45,7 @@ def run_audit(space: Space, run_dir: Path | None = None, resume: bool = False, p
     would decide. Truth is the test accuracy after retraining (and compensation, where the space has it), mean over
     seeds; nothing is chosen by it. On resuming, what ADDED_LATER names may differ: what is missing is added.
     """
-    experiment = Experiment(space, progress)
+    experiment = Experiment(space, progress).connect()
     name = f"{space.name}-{JOB}"
     with open_run(experiment, JOB, name=name, run_dir=run_dir, resume=resume, may_differ=ADDED_LATER) as opened:
         summary = _run(opened)

@@ -52,7 +52,7 @@ def run_curves(space: Space, run_dir: Path | None = None, resume: bool = False, 
     no new batch-norm statistics. Accuracy is read on the test split; nothing is chosen by it. Raises DataError when a
     class has too few calibration images and BudgetError when a share cannot be removed.
     """
-    experiment = Experiment(space, progress)
+    experiment = Experiment(space, progress).connect()
     _check_images(experiment)
     if "latency" not in experiment.budget.ratios:  # whose table is measured into the folder
         _budgets(experiment)

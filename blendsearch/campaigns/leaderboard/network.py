@@ -49,7 +49,7 @@ class BoardNetwork:
     @classmethod
     def load(cls, board: Board, config: NetworkConfig, blends: dict[str, Blend], progress: Progress) -> BoardNetwork:
         """Load the data and read the structure; BlendsearchError for a budget or a blend that does not fit it."""
-        experiment = Experiment(board.space(config), progress)
+        experiment = Experiment(board.space(config), progress).connect()
         network = cls(board, config, experiment, blends, network_key(board, config, experiment))
         network._check_budgets([budget for budget in board.budgets if "latency" not in budget.all_ratios])
         for name, blend in blends.items():

@@ -92,7 +92,7 @@ def run_search(
     in place of those that the space names; a folder that was begun with others is refused.
     """
     schedule = pruning_schedule(space, JOB)  # one that does not prune is refused before any work
-    experiment = Experiment(space, progress, given=given)
+    experiment = Experiment(space, progress, given=given).connect()
     if not resume:
         check_files(space)
     check_ledger(space)

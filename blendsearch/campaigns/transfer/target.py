@@ -32,7 +32,7 @@ class Target:
         """Adapt the blend to the space's network; BlendsearchError, naming the space, before any work is done."""
         try:
             schedule = pruning_schedule(space, JOB)
-            experiment = Experiment(space, progress).settle()
+            experiment = Experiment(space, progress).connect().settle()
             adapted = adapt_to_network(experiment, blend)
             missing = applicable(blend.criteria, experiment.structure, known_before_training(experiment))
             for name, reason in missing.items():

@@ -22,8 +22,8 @@ class ComputeConfig(Section):
     precision: number format of forward and backward passes (autocast); weights and statistics stay float32. float16 is
     for CUDA alone.
     channels_last: the memory layout in which convolutions are faster on many GPUs and CPUs.
-    workers: processes that evaluate and retrain candidates; auto starts one a core divided by threads, on a GPU one.
-    Their number changes no result.
+    workers: processes that evaluate and retrain candidates; auto starts one a core divided by threads, on CUDA one a
+    GPU, each on its own. Their number changes no result. For execution.engine local alone.
     threads: of each process; workers times threads may not exceed the cores.
     """
 

@@ -34,10 +34,14 @@ class Lost:
 class Engine(Protocol):
     """Runs work on several workers.
 
-    workers: how many there are, as told to users.
+    workers: how many there are now, as told to users. nearby: whether they are no more than processes of this machine,
+    so that an item alone is done without them. A run may be begun while another one is under way, in another thread.
     """
 
-    workers: int
+    nearby: bool
+
+    @property
+    def workers(self) -> int: ...
 
     def run(self, work: Work, items: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
         """Yield (position, result) of each item as they come, a `Lost` as the result of those that went down.

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
 import joblib
-import torch
 
 from blendsearch.evolution.engines.base import Lost, Work
-
-# What this process holds of the shared states: token -> state. One at a time; a new one replaces the old.
-_STATES: dict[str, Any] = {}
+from blendsearch.evolution.engines.parcels import Parcel, holds, pack, perform
 
 # The process that this one, a worker, ends with; at most one.
 _WATCHED: set[int] = set()
@@ -27,10 +24,15 @@ class _Missing:
 
 
 class LocalEngine:
-    """Worker processes of this machine. The state travels to each of them once, not with every item."""
+    """Worker processes of this machine. The state travels to each of them once, not with every item.
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    device: "cuda" gives each worker a device of its own, as far as they go.
+    """
+
+    nearby = True
+
+    def __init__(self, workers: int, device: str = "cpu") -> None:
+        self.workers, self.device = workers, device
 
     def run(self, work: Work, items: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
         """Yield (position, result) as results come in; everything unfinished is `Lost` when a worker dies."""
@@ -53,32 +55,20 @@ class LocalEngine:
         """Run the waiting items once; the first `attach` of them carry the state along."""
         positions = list(waiting)
         first = positions[:attach] if attach else positions
-        carried = {work.token: work.state} if attach else {}
-        given, parent = (work.token, carried, work.function, work.threads), os.getpid()
-        tasks = (joblib.delayed(_run)(*given, position, waiting[position], parent) for position in first)
+        given = pack(work, self.device) if attach else work.token
+        tasks = (joblib.delayed(_run)(given, position, waiting[position], os.getpid()) for position in first)
         with joblib.parallel_config(backend="loky", inner_max_num_threads=work.threads):
             yield from joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)(tasks)
         for position in positions[len(first) :]:
             yield position, _Missing()
 
 
-def _run(
-    token: str,
-    carried: dict[str, Any],
-    function: Callable[[Any, Any], Any],
-    threads: int,
-    position: int,
-    item: Any,
-    parent: int,
-) -> Any:
+def _run(given: Parcel | str, position: int, item: Any, parent: int) -> Any:
+    """Do an item of the parcel that comes along, or of the one whose token does."""
     _end_with(parent)
-    if carried:
-        _STATES.clear()
-        _STATES.update(carried)
-    if token not in _STATES:
+    if isinstance(given, str) and not holds(given):
         return position, _Missing()
-    torch.set_num_threads(threads)
-    return position, function(_STATES[token], item)
+    return position, perform(given, item)
 
 
 def _end_with(parent: int) -> None:

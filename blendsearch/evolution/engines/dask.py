@@ -1,0 +1,174 @@
+"""The engine of a Dask cluster: one that runs already, or processes started on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from blendsearch.errors import BlendsearchError, WorkerError, first_line
+from blendsearch.evolution.engines.base import Lost, Work
+from blendsearch.evolution.engines.parcels import answer, pack, pack_item
+
+SECONDS_TO_ANSWER = 8
+SECONDS_BETWEEN_LOOKS = 1.0
+LOST = "was ended from outside"
+
+
+class DaskEngine:
+    """The workers of a Dask cluster, each a process of one thread; Dask decides which of them does what.
+
+    most: how many of them are used at once, None for all that are there, also those that come later. The state lies on
+    every worker once and is opened there once. Processes started here are not replaced silently: what a worker was at
+    when it died comes back as `Lost`; a scheduler of others tries it again first, as often as its setting
+    `distributed.scheduler.allowed-failures` says.
+    """
+
+    nearby = False
+
+    def __init__(self, client: Any, place: str, most: int | None, device: str) -> None:
+        self.client, self.place, self.most, self.device = client, place, most, device
+        self._looked = -SECONDS_BETWEEN_LOOKS
+        self._placed: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def connect(cls, address: str, most: int | None, device: str) -> DaskEngine:
+        """Join the cluster of a scheduler; WorkerError where nobody answers in time or workers have several threads."""
+        distributed = _distributed()
+        place = f"Dask at {address}"
+        try:
+            client = distributed.Client(**target(address), timeout=SECONDS_TO_ANSWER, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:  # also of a name without an address, and of a damaged file
+            raise WorkerError(
+                f"execution.address: no Dask scheduler answers at '{address}' within {SECONDS_TO_ANSWER} seconds "
+                f"({first_line(error)}); start one with: dask scheduler"
+            ) from None
+        engine = cls(client, place, most, device)
+        _ = engine.workers
+        return engine
+
+    @classmethod
+    def start(cls, workers: int, threads: int, device: str) -> DaskEngine:
+        """Start worker processes on this machine, which end with this process."""
+        distributed = _distributed()
+        import dask
+
+        terms = {
+            "distributed.scheduler.allowed-failures": 0,
+            "distributed.worker.daemon": False,  # they may have processes of their own, which load images
+        }
+        limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        with dask.config.set({**terms, **{f"distributed.nanny.pre-spawn-environ.{k}": v for k, v in limits.items()}}):
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                memory_limit=0,  # the machine's; workers that Dask pauses or ends at a share of it help nobody here
+                silence_logs=logging.CRITICAL,
+            )
+        client = distributed.Client(cluster, set_as_default=False)
+        return cls(client, "Dask on this machine", workers, device)
+
+    @property
+    def workers(self) -> int:
+        """How many workers are there and used; WorkerError for those that do several things at once."""
+        threads = self.client.nthreads()
+        crowded = [f"{address} ({count})" for address, count in threads.items() if count > 1]
+        if crowded:
+            raise WorkerError(
+                f"execution: workers of {self.place} have several threads, {crowded[0]}; start each as a process of "
+                "one: dask worker ADDRESS --nworkers NUMBER --nthreads 1"
+            )
+        return len(threads) if self.most is None else min(self.most, len(threads))
+
+    def run(self, work: Work, items: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
+        """Yield (position, result) as results come in; an error of the work is raised, and the rest given up."""
+        waiting = deque(items.items())
+        running: dict[Any, int] = {}
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        at_once, looked = 0, 0.0
+        try:
+            while waiting or running:
+                if time.monotonic() - looked > SECONDS_BETWEEN_LOOKS:  # workers come and go
+                    at_once, looked = max(1, self.workers), time.monotonic()
+                while waiting and len(running) < at_once:
+                    position, item = waiting.popleft()
+                    future = self._submit(work, item)
+                    running[future] = position
+                    future.add_done_callback(done.put)
+                try:
+                    future = done.get(timeout=SECONDS_BETWEEN_LOOKS)
+                except queue.Empty:
+                    self._check_connected()
+                    continue
+                yield running.pop(future), self._result(future)
+        finally:
+            self.client.cancel(list(running))
+
+    def close(self) -> None:
+        """Leave the cluster; processes that were started here end."""
+        cluster = self.client.cluster
+        self.client.close()
+        if cluster is not None:
+            cluster.close()
+
+    def _submit(self, work: Work, item: Any) -> Any:
+        return self.client.submit(answer, self._place(work), pack_item(item), pure=False, retries=0)
+
+    def _place(self, work: Work) -> Any:
+        """Return the future of the parcel that lies on every worker; it is put there where it is not, or no longer."""
+        with self._lock:
+            placed = self._placed.get(work.token)
+            if placed is None or placed.status != "finished":
+                self._wait_for_workers()
+                placed = self.client.scatter(pack(work, self.device), broadcast=True, hash=False)
+                self._placed = {work.token: placed}  # the one before is given up, and freed when nothing needs it
+            return placed
+
+    def _wait_for_workers(self) -> None:
+        while not self.client.nthreads():
+            self._check_connected()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _check_connected(self) -> None:
+        if self.client.status != "running":
+            raise WorkerError(f"execution: {self.place} no longer answers; start it again and continue with --resume")
+
+    def _result(self, future: Any) -> Any:
+        distributed = _distributed()
+        if future.status in ("cancelled", "lost"):  # with all workers that held the state, or with the scheduler
+            self._check_connected()
+            return Lost(LOST)
+        error = future.exception()
+        if isinstance(error, distributed.KilledWorker):
+            return Lost(LOST)
+        if error is not None:  # before any code of ours: what carries it is not there, or another
+            raise WorkerError(
+                f"execution: a worker of {self.place} cannot do its work ({type(error).__name__}: {first_line(error)})"
+                "; install the same version of blendsearch there"
+            )
+        return future.result().result()
+
+
+def target(address: str) -> dict[str, str]:
+    """Return what Dask's client is told of a scheduler: its address, or the file in which it left that."""
+    if address.endswith(".json"):
+        if not os.path.exists(address):
+            raise OSError("there is no such scheduler file")
+        return {"scheduler_file": address}
+    return {"address": address}
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError:
+        raise BlendsearchError('execution.engine: dask needs Dask; pip install "blendsearch[dask]"') from None
+    return distributed
