@@ -15,6 +15,7 @@ from blendsearch.criteria import applicable
 from blendsearch.data.class_folders import image_files
 from blendsearch.data.decoding import read_head
 from blendsearch.errors import BlendsearchError, ConfigError, DataError, WeightsError
+from blendsearch.evolution.engines.connecting import describe_place
 from blendsearch.experiment import Experiment, check_before_work
 from blendsearch.experiment.scoring import known_before_training, wanted_criteria
 from blendsearch.models.weights import read_state_dict
@@ -54,7 +55,9 @@ def _inspect_space(space: Space, progress: Progress) -> Inspection:
     experiment = _checked(space, progress)
     forecast = forecast_search(experiment)
     return Inspection(
-        _sentence(experiment, [forecast]), _lines(forecast), notes_before_search(experiment, forecast.costs)
+        _sentence(experiment, [forecast]),
+        [*_place(space), *_lines(forecast)],
+        notes_before_search(experiment, forecast.costs),
     )
 
 
@@ -76,7 +79,17 @@ def _inspect_board(board: Board, progress: Progress) -> Inspection:
         forecasts.append(forecast_retrainings(experiment, _cells(board, experiment) + len(blends) * _columns(board)))
         experiments.append(experiment)
         lines += [f"{config.name}: {line}" for line in _lines(forecasts[-1])]
-    return Inspection(_sentence(experiments[0], forecasts, len(experiments)), lines, [])
+    return Inspection(_sentence(experiments[0], forecasts, len(experiments)), [*_place(board), *lines], [])
+
+
+def _place(settings: Space | Board) -> list[str]:
+    """Return a line on where the work is done, unless that is this machine as always."""
+    execution = settings.execution
+    if execution.engine == "local":
+        return []
+    if execution.workers is None and execution.address is not None:
+        return [f"execution: {describe_place(execution)}, all workers that are there; times are for one"]
+    return [f"execution: {describe_place(execution)}"]
 
 
 def _columns(board: Board) -> int:

@@ -23,7 +23,7 @@ from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
 from blendsearch.experiment.scoring import BlendScorer
 from blendsearch.progress import Progress, silent
 from blendsearch.results.records.retraining import BLEND, FRONT, CorrectImages, RetrainingOutcome
-from blendsearch.results.run_folder import Checkpoint, RunFolder
+from blendsearch.results.run_folder import FolderMark, RunFolder, checkpoint_at
 from blendsearch.schedules import Job, Outcome, Refit, Schedule, Scorer
 from blendsearch.statistics.task import Loss
 from blendsearch.structure import Plan, Structure
@@ -77,7 +77,7 @@ class RetrainingSetup:
     """What all contenders share: network, schedule, training, splits, compensation; and how each is pruned, by name.
 
     compensation, reconstruction, own, loss: see `Job`. checkpoints: folder for the last epoch of each retraining under
-    way.
+    way, kept where the folder of the mark is seen: workers may be on other machines.
     """
 
     network: nn.Module
@@ -91,6 +91,7 @@ class RetrainingSetup:
     compute: Compute
     seed: int
     checkpoints: Path
+    mark: FolderMark | None = None
     own: TrainFunction | None = None
     loss: Loss | None = None
 
@@ -109,6 +110,7 @@ class RetrainingSetup:
             compute=experiment.compute,
             seed=experiment.space.seed,
             checkpoints=experiment.folder / "checkpoints",
+            mark=FolderMark.of(experiment.folder),
             own=None if experiment.given is None else experiment.given.train_fn,
             loss=None if experiment.given is None else experiment.given.loss,
         )
@@ -134,7 +136,7 @@ def retrain(
         seed=child_seed(setup.seed, "retraining", repetition.seed),
         compute=compute,
         progress=progress,
-        checkpoint=Checkpoint(setup.checkpoints / f"{repetition.key}.pt"),
+        checkpoint=checkpoint_at(setup.checkpoints / f"{repetition.key}.pt", setup.mark),
         teacher=setup.network,
         validation=splits.search if setup.training.early_stop else None,
         compensation=setup.compensation,

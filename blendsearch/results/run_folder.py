@@ -8,6 +8,7 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -187,6 +188,41 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the file once the training's result is kept elsewhere."""
         self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class FolderMark:
+    """By what a worker knows a run folder, on whatever machine it is: the path, and the first line of its log.
+
+    Another machine may have another folder of that path, or none: what lies there is of no concern to this run.
+    """
+
+    path: Path
+    first_event: str
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> FolderMark:
+        """Return the mark of a folder."""
+        path = folder.path.absolute()
+        return cls(path, _first_event(path))
+
+    @property
+    def seen(self) -> bool:
+        """Whether this machine sees the folder."""
+        return _first_event(self.path) == self.first_event
+
+
+def checkpoint_at(path: Path, mark: FolderMark | None) -> Checkpoint | None:
+    """Return the store of a training's last epoch; None on a machine that does not see the run folder of the mark."""
+    return Checkpoint(path) if mark is None or mark.seen else None
+
+
+def _first_event(path: Path) -> str:
+    try:
+        with (path / "events.jsonl").open(encoding="utf-8") as log:
+            return log.readline()
+    except (OSError, ValueError):
+        return ""
 
 
 def note_space(folder: RunFolder, job: str, space: Space, facts: Mapping[str, Any] | None = None) -> None:

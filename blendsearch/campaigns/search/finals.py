@@ -20,7 +20,7 @@ from blendsearch.evolution.ledger import Ledger
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
 from blendsearch.results.records.search import Finalist, FinalsRecord, HalvingOutcome, HalvingRung
-from blendsearch.results.run_folder import Checkpoint
+from blendsearch.results.run_folder import FolderMark, checkpoint_at
 from blendsearch.schedules import SCHEDULES, Job, Refit
 from blendsearch.structure import Plan, Structure
 from blendsearch.training import Reconstruction
@@ -76,6 +76,7 @@ class HalvingSetup:
     compute: Compute
     seed: int
     checkpoints: Path
+    mark: FolderMark | None = None
     compensation: Refit | None = None
     reconstruction: Reconstruction | None = None
 
@@ -95,6 +96,7 @@ class HalvingSetup:
             compute=experiment.compute,
             seed=experiment.space.seed,
             checkpoints=experiment.folder / "checkpoints",
+            mark=FolderMark.of(experiment.folder),
             compensation=experiment.compensation,
             reconstruction=experiment.reconstruction,
         )
@@ -212,7 +214,7 @@ def train_for_rung(setup: HalvingSetup, trial: HalvingTrial) -> HalvingOutcome:
             training=shorten(setup.training, trial.share),
             seed=child_seed(setup.seed, "finals", trial.rung, repetition),
             compute=setup.compute,
-            checkpoint=Checkpoint(setup.checkpoints / f"{training}.pt"),
+            checkpoint=checkpoint_at(setup.checkpoints / f"{training}.pt", setup.mark),
             teacher=setup.network,
             compensation=setup.compensation,
             reconstruction=setup.reconstruction,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from functools import cache
+from typing import Protocol
 
 from blendsearch.config import ComputeConfig, ExecutionConfig
 from blendsearch.errors import ConfigError
@@ -20,6 +20,19 @@ ADDRESSES = {
     "ray": (r"auto|local|ray://[^/\s]+:\d+|[^/\s]+:\d+", "HOST:PORT, ray://HOST:PORT or auto"),
 }
 """Engine -> the form of its addresses, and that in words."""
+
+
+class Joined(Engine, Protocol):
+    """An engine of another package, with a connection that can be lost and left."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+# The engines that this process has joined, for all campaigns that it runs.
+_JOINED: dict[tuple[ExecutionConfig, int, str], Joined] = {}
 
 
 def check_package(engine: str) -> None:
@@ -60,8 +73,20 @@ def expected_workers(execution: ExecutionConfig, compute: ComputeConfig, device:
     return resolve_workers(execution.workers or "auto", compute.threads, device)
 
 
-@cache
 def _join(execution: ExecutionConfig, threads: int, device: str) -> Engine:
+    key = (execution, threads, device)
+    if key not in _JOINED or not _JOINED[key].connected:
+        _JOINED[key] = _connect(execution, threads, device)
+    return _JOINED[key]
+
+
+def leave_all() -> None:
+    """Leave every engine that was joined; what was started here ends. Otherwise that comes with the process's end."""
+    while _JOINED:
+        _JOINED.popitem()[1].close()
+
+
+def _connect(execution: ExecutionConfig, threads: int, device: str) -> Joined:
     most = execution.workers or (None if execution.address else resolve_workers("auto", threads, device))
     if execution.engine == "dask":
         from blendsearch.evolution.engines.dask import DaskEngine

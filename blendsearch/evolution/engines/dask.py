@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from blendsearch.errors import BlendsearchError, WorkerError, first_line
 from blendsearch.evolution.engines.base import Lost, Work
 from blendsearch.evolution.engines.parcels import answer, pack, pack_item
+from blendsearch.files import parsed_json
 
 SECONDS_TO_ANSWER = 8
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -41,15 +44,16 @@ class DaskEngine:
     def connect(cls, address: str, most: int | None, device: str) -> DaskEngine:
         """Join the cluster of a scheduler; WorkerError where nobody answers in time or workers have several threads."""
         distributed = _distributed()
-        place = f"Dask at {address}"
+        scheduler = scheduler_at(address)
         try:
-            client = distributed.Client(**target(address), timeout=SECONDS_TO_ANSWER, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:  # also of a name without an address, and of a damaged file
+            _knock(scheduler)
+            client = distributed.Client(scheduler, timeout=SECONDS_TO_ANSWER, set_as_default=False)
+        except Exception as error:  # whatever another service that listens there makes of it
+            what = first_line(error) if isinstance(error, OSError) else f"another service does, {type(error).__name__}"
             raise WorkerError(
-                f"execution.address: no Dask scheduler answers at '{address}' within {SECONDS_TO_ANSWER} seconds "
-                f"({first_line(error)}); start one with: dask scheduler"
+                f"execution.address: no Dask scheduler answers at '{address}' ({what}); start one with: dask scheduler"
             ) from None
-        engine = cls(client, place, most, device)
+        engine = cls(client, f"Dask at {address}", most, device)
         _ = engine.workers
         return engine
 
@@ -75,6 +79,11 @@ class DaskEngine:
             )
         client = distributed.Client(cluster, set_as_default=False)
         return cls(client, "Dask on this machine", workers, device)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the scheduler is still there."""
+        return bool(self.client.status == "running")
 
     @property
     def workers(self) -> int:
@@ -138,7 +147,7 @@ class DaskEngine:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _check_connected(self) -> None:
-        if self.client.status != "running":
+        if not self.connected:
             raise WorkerError(f"execution: {self.place} no longer answers; start it again and continue with --resume")
 
     def _result(self, future: Any) -> Any:
@@ -157,13 +166,34 @@ class DaskEngine:
         return future.result().result()
 
 
-def target(address: str) -> dict[str, str]:
-    """Return what Dask's client is told of a scheduler: its address, or the file in which it left that."""
-    if address.endswith(".json"):
-        if not os.path.exists(address):
-            raise OSError("there is no such scheduler file")
-        return {"scheduler_file": address}
-    return {"address": address}
+def scheduler_at(address: str) -> str:
+    """Return the address of a scheduler, of which the file may be given in which it left that.
+
+    Raises WorkerError for a file that is not there or says no address.
+    """
+    if not address.endswith(".json"):
+        return address
+    try:
+        return str(parsed_json(Path(address).read_bytes())["address"])
+    except FileNotFoundError:
+        reason = "there is no such file; start one with: dask scheduler --scheduler-file"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"no Dask scheduler wrote it ({type(error).__name__}: {first_line(error)})"
+    raise WorkerError(f"execution.address: '{address}': {reason}")
+
+
+def _knock(scheduler: str) -> None:
+    """Raise an error unless a scheduler answers; Dask's client itself is hard to get rid of where none does."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    async def knock() -> None:
+        terms = Security().get_connection_args("client")
+        comm = await asyncio.wait_for(connect(scheduler, timeout=SECONDS_TO_ANSWER, **terms), SECONDS_TO_ANSWER + 1)
+        comm.abort()
+
+    with ThreadPoolExecutor(1) as aside:  # in a notebook this thread has a running loop already
+        aside.submit(asyncio.run, knock()).result()
 
 
 def _distributed() -> Any:

@@ -92,6 +92,11 @@ class RayEngine:
         return cls("Ray on this machine", workers, threads, device)
 
     @property
+    def connected(self) -> bool:
+        """Whether Ray still runs in this process."""
+        return bool(self.ray.is_initialized())
+
+    @property
     def workers(self) -> int:
         """How many workers are used, also those that the cluster has yet to make room for."""
         return self.most
