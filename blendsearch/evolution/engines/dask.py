@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import logging
+import os
 import queue
+import signal
 import threading
 import time
 from collections import deque
@@ -78,7 +82,9 @@ class DaskEngine:
                 silence_logs=logging.CRITICAL,
             )
         client = distributed.Client(cluster, set_as_default=False)
-        return cls(client, "Dask on this machine", workers, device)
+        engine = cls(client, "Dask on this machine", workers, device)
+        atexit.register(engine.close)
+        return engine
 
     @property
     def connected(self) -> bool:
@@ -122,8 +128,14 @@ class DaskEngine:
             self.client.cancel(list(running))
 
     def close(self) -> None:
-        """Leave the cluster; processes that were started here end."""
+        """Leave the cluster; processes that were started here end at once, whatever they are at."""
+        atexit.unregister(self.close)
         cluster = self.client.cluster
+        for nanny in cluster.workers.values() if cluster is not None else ():
+            nanny.auto_restart = False
+            if nanny.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(nanny.pid, signal.SIGKILL)
         self.client.close()
         if cluster is not None:
             cluster.close()
