@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import TracebackType
 
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from blendsearch.blending.blend import NO_LOSSES
 from blendsearch.criteria import DropLosses
 from blendsearch.evolution.engines.base import Engine
 from blendsearch.evolution.parallel import WorkerPool
+from blendsearch.evolution.stream import Stream
 from blendsearch.plain import State
 from blendsearch.proxies import Estimate, Proxy, ProxyContext
 from blendsearch.structure import Plan, Structure
@@ -115,6 +118,10 @@ class FitnessFunction:
             for position, plan in enumerate(plans)
         ]
 
+    def stream(self) -> EvaluationStream:
+        """Return what takes plans one by one and evaluates them side by side meanwhile; used in a `with` block."""
+        return EvaluationStream(self)
+
     def state_dict(self) -> State:
         """Return the known values as plain JSON."""
         return {digest: list(found) for digest, found in self.known.items()}
@@ -124,6 +131,42 @@ class FitnessFunction:
         self.known = {
             digest: (float(value), float(seconds), int(passes)) for digest, (value, seconds, passes) in state.items()
         }
+
+
+class EvaluationStream:
+    """Evaluations of plans in the order in which they were put; each distinct plan is evaluated once.
+
+    A plan counts as known, and as repeated, by those put before it, whichever of them is done first.
+    """
+
+    def __init__(self, fitness: FitnessFunction) -> None:
+        self.known = fitness.known
+        self.results: Stream[Plan, Estimate] = fitness.pool.stream()
+        self.plans: deque[Plan] = deque()
+
+    def put(self, plan: Plan) -> None:
+        """Have a plan evaluated, unless it is known or under way."""
+        if plan.digest not in self.known and all(plan.digest != one.digest for one in self.plans):
+            self.results.put(plan)
+        self.plans.append(plan)
+
+    def take(self) -> Evaluation:
+        """Return the evaluation of the oldest plan that was not taken, once it is there."""
+        plan = self.plans.popleft()
+        repeated = plan.digest in self.known
+        if not repeated:
+            estimate = self.results.take()
+            self.known[plan.digest] = (estimate.value, estimate.seconds, estimate.passes)
+        return Evaluation(plan, *self.known[plan.digest], repeated=repeated)
+
+    def __enter__(self) -> EvaluationStream:
+        self.results.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.results.__exit__(kind, error, trace)
 
 
 def _estimate(proxy: Proxy, plan: Plan) -> Estimate:

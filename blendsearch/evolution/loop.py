@@ -79,6 +79,10 @@ class Search:
         """Evaluate the first population and `generations` more, or up to a limit."""
         while stopped_by(self.generations, generations, limit) is None:
             self._step(population, generations)
+        self._tell_limit(generations, population)
+
+    def _tell_limit(self, generations: int, population: int) -> None:
+        """Say that a limit ended the search, where one did."""
         if len(self.generations) <= generations:
             done = len(self.generations) * population
             self.progress("search", done, done, f"limit reached, best proxy {self.generations[-1].best_so_far:.4f}")
@@ -131,41 +135,51 @@ class Search:
         self._record(number, genomes, evaluations)
 
     def _record(self, number: int, genomes: list[np.ndarray], evaluations: list[Evaluation]) -> None:
-        assert self.algorithm.best is not None
-        before = self.generations[-1].evaluations if self.generations else 0
-        best_before = self.generations[-1].best_so_far if self.generations else -math.inf
+        for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
+            self._record_trial(number, offset, genome, evaluation)
+        self.generations.append(self._generation(number, evaluations))
+
+    @property
+    def _evaluated(self) -> int:
+        """How many evaluations the generations so far have."""
+        return self.generations[-1].evaluations if self.generations else 0
+
+    def _record_trial(self, number: int, offset: int, genome: np.ndarray, evaluation: Evaluation) -> None:
+        """Write one evaluation, the `offset`th of generation `number`, into the ledger."""
         named = dict(enumerate([("criterion", name) for name in self.base_names]))
         named |= dict(enumerate([("start_from", name) for name in self.start_names], start=len(named)))
-        for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
-            attrs: State = {
-                "plan": evaluation.plan.digest,
-                "repeated": evaluation.repeated,
-                "passes": 0 if evaluation.repeated else evaluation.passes,
-                "unit": self.genomes.clusters.unit,
-            }
-            if number == 0 and offset in named:
-                attrs |= [named[offset]]
-            self.ledger.record(
-                before + offset,
-                number,
-                self.genomes.params(genome),
-                evaluation.value,
-                seconds=0.0 if evaluation.repeated else evaluation.seconds,
-                attrs=attrs,
-                costs=self.problem.shares(evaluation.plan),
-            )
+        attrs: State = {
+            "plan": evaluation.plan.digest,
+            "repeated": evaluation.repeated,
+            "passes": 0 if evaluation.repeated else evaluation.passes,
+            "unit": self.genomes.clusters.unit,
+        }
+        if number == 0 and offset in named:
+            attrs |= [named[offset]]
+        self.ledger.record(
+            self._evaluated + offset,
+            number,
+            self.genomes.params(genome),
+            evaluation.value,
+            seconds=0.0 if evaluation.repeated else evaluation.seconds,
+            attrs=attrs,
+            costs=self.problem.shares(evaluation.plan),
+        )
+
+    def _generation(self, number: int, evaluations: Sequence[Evaluation]) -> Generation:
+        """Return a generation in numbers; the algorithm has learnt from its evaluations already."""
+        assert self.algorithm.best is not None
+        best_before = self.generations[-1].best_so_far if self.generations else -math.inf
         values = [evaluation.value for evaluation in evaluations]
-        self.generations.append(
-            Generation(
-                generation=number,
-                evaluations=before + len(genomes),
-                distinct=len(self.problem.fitness.known),
-                best=max(values),
-                mean=sum(values) / len(values),
-                worst=min(values),
-                best_so_far=max(best_before, self.algorithm.best[1]),
-                seconds=sum(e.seconds for e in evaluations if not e.repeated),
-                unit=self.genomes.clusters.unit,
-                passes=sum(e.passes for e in evaluations if not e.repeated),
-            )
+        return Generation(
+            generation=number,
+            evaluations=self._evaluated + len(evaluations),
+            distinct=len(self.problem.fitness.known),
+            best=max(values),
+            mean=sum(values) / len(values),
+            worst=min(values),
+            best_so_far=max(best_before, self.algorithm.best[1]),
+            seconds=sum(e.seconds for e in evaluations if not e.repeated),
+            unit=self.genomes.clusters.unit,
+            passes=sum(e.passes for e in evaluations if not e.repeated),
         )

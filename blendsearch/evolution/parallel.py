@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
@@ -13,6 +16,7 @@ from blendsearch.compute import threads as thread_limit
 from blendsearch.errors import BlendsearchError, WorkerError
 from blendsearch.evolution.engines.base import Engine, Lost, Work
 from blendsearch.evolution.engines.local import LocalEngine
+from blendsearch.evolution.stream import Stream
 
 S = TypeVar("S")
 I = TypeVar("I")  # noqa: E741
@@ -74,20 +78,43 @@ class WorkerPool(Generic[S, I, R]):
                 for position, item in enumerate(items):
                     yield position, self.work.function(self.work.state, item)
             return
-        waiting = dict(enumerate(items))
+        yield from self._on_engine(self.engine, dict(enumerate(items)))
+
+    def stream(self) -> Stream[I, R]:
+        """Return what takes items one by one and gives their results in the same order, done side by side meanwhile.
+
+        What a worker was at when it was killed is done again, as in `map`.
+        """
+        if self.engine is None:
+            return Stream(self._here, workers=1)
+        return Stream(partial(self._there, self.engine), self.engine.workers, self.engine.abandon)
+
+    def _here(self, item: I, ended: threading.Event) -> R:
+        with thread_limit(self.work.threads):
+            return self.work.function(self.work.state, item)
+
+    def _there(self, engine: Engine, item: I, ended: threading.Event) -> R:
+        for _, result in self._on_engine(engine, {0: item}, ended):
+            return result
+        raise CancelledError
+
+    def _on_engine(
+        self, engine: Engine, items: dict[int, I], ended: threading.Event | None = None
+    ) -> Iterator[tuple[int, R]]:
+        waiting = dict(items)
         for deaths in range(1 + RETRIES):
             lost: Lost | None = None
-            for position, result in self.engine.run(self.work, dict(waiting)):
+            for position, result in engine.run(self.work, dict(waiting)):
                 if isinstance(result, Lost):
                     lost = result
                     continue
                 del waiting[position]
                 yield position, result
-            if lost is None:
+            if lost is None or (ended is not None and ended.is_set()):
                 return
             if deaths == RETRIES:
                 raise WorkerError(
                     f"compute.workers: a worker process {lost.reason} {deaths + 1} times, most likely since "
                     f"memory ran out; {len(waiting)} of {len(items)} tasks are left; take fewer workers (given "
-                    f"{self.engine.workers}) or smaller batches and continue with --resume"
+                    f"{engine.workers}) or smaller batches and continue with --resume"
                 )

@@ -123,6 +123,76 @@ def test_a_state_between_ask_and_tell_goes_on_exactly(make):
     assert np.array_equal(step(one), step(other))
 
 
+IN_WINDOW = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).in_window]
+
+
+@pytest.fixture(params=IN_WINDOW)
+def in_window(request):
+    def build(seed=0, initial=INITIAL):
+        algorithm = ALGORITHMS.get(request.param)
+        return algorithm(SPACE, seed=seed, initial=initial, settings=Settings(population=SIZE))
+
+    return build
+
+
+def slide(algorithm, steps, window=3):
+    """Ask and tell one genome after the other, so many of them always without an answer; return what was asked."""
+    asked = algorithm.ask(SIZE) if algorithm.asked == 0 else []
+    for _ in range(steps):
+        oldest = algorithm.pending[0].copy()
+        algorithm.tell([oldest], [fitness(oldest)])
+        if len(algorithm.pending) < window:
+            asked += algorithm.ask(1)
+    return np.stack(asked)
+
+
+def test_what_was_asked_is_pending_until_it_is_told(make):
+    algorithm = make()
+    genomes = algorithm.ask(SIZE)
+    assert np.array_equal(np.stack(algorithm.pending), np.stack(genomes))
+    algorithm.tell(genomes[:2], [0.5, 0.5])
+    algorithm.tell([TARGET], [0.5])  # never asked
+    assert np.array_equal(np.stack(algorithm.pending), np.stack(genomes[2:]))
+    restored = make()
+    restored.load_state_dict(json.loads(json.dumps(algorithm.state_dict())))
+    assert np.array_equal(np.stack(restored.pending), np.stack(genomes[2:]))
+    algorithm.tell(genomes[:1:-1], [0.5] * (SIZE - 2))
+    assert algorithm.pending == []
+    assert "pending" not in algorithm.state_dict()
+
+
+def test_in_a_window_the_seed_decides(in_window):
+    one, same, other = (slide(in_window(seed), 20) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 9, 17])
+def test_in_a_window_a_restored_algorithm_goes_on_exactly(in_window, steps):
+    one, other = in_window(seed=3), in_window(seed=3)
+    slide(one, steps)
+    other.load_state_dict(json.loads(json.dumps(one.state_dict(), allow_nan=False)))
+    assert np.array_equal(slide(one, 12), slide(other, 12))
+    assert json.dumps(one.state_dict()) == json.dumps(other.state_dict())
+
+
+def test_in_a_window_it_improves_over_its_random_start(in_window):
+    algorithm = in_window(initial=[])
+    start = max(map(fitness, algorithm.ask(SIZE)))
+    slide(algorithm, 10 * SIZE)
+    assert algorithm.best[1] > start
+    assert algorithm.asked == SIZE + 10 * SIZE - (SIZE - 3)
+
+
+def test_in_a_window_what_is_on_its_way_is_not_asked_again(in_window):
+    algorithm = in_window()
+    asked = slide(algorithm, 40)
+    kept = {genome.tobytes() for genome in INITIAL}
+    for place, genome in enumerate(asked):
+        before = {one.tobytes() for one in asked[max(0, place - 2) : place]}
+        assert genome.tobytes() not in before or genome.tobytes() in kept
+
+
 def test_it_improves_over_its_random_start(make):
     algorithm = make(initial=[])
     step(algorithm)

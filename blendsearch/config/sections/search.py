@@ -103,6 +103,8 @@ class SearchConfig(Section):
     generational.
     population: genomes in a generation; the criteria themselves join the first.
     generations: how many follow the first; limit may end the search earlier.
+    window: so many candidates are under way at once, each proposed from the results of all before these, so that
+    workers need not wait for the end of a generation (campaigns of searches); null proposes whole generations.
     crossover: probability that a pair of parents is crossed (algorithms that breed).
     mutation: probability that an offspring is mutated (algorithms that breed).
     elite: the best genomes that always survive (generational).
@@ -129,6 +131,7 @@ class SearchConfig(Section):
     algorithm: NamedOrNull = None
     population: Annotated[int, Field(ge=2)] = 24
     generations: Annotated[int, Field(ge=0)] = 8
+    window: Count | None = None
     crossover: Share = 0.7
     mutation: Share = 0.3
     elite: Annotated[int, Field(ge=0)] = 2

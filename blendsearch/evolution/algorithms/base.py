@@ -82,7 +82,9 @@ class SearchAlgorithm(ABC):
     `state` and `restore`. Keyword arguments that its constructor has beside those here are its options in a space
     file. Everything it draws must come from `seed`, `asked` and what `state` returns, so that a restored algorithm goes
     on exactly as the first would have.
-    several_objectives: whether it can have any number of them. asked: genomes asked for so far.
+    several_objectives: whether it can have any number of them. in_window: whether genomes may be asked for one by one
+    while the fitness of others is awaited. asked: genomes asked for so far. pending: those that were not told yet, in
+    the order in which they were asked.
     best: the fittest genome told so far and its fitness; with several objectives, the fittest in the first of them.
     front: the genomes told so far that no other dominates and their points, in the order in which they were told.
     Raises BlendsearchError for settings or options that it cannot work with.
@@ -92,6 +94,7 @@ class SearchAlgorithm(ABC):
     backend: ClassVar[str]
     source: ClassVar[str]
     several_objectives: ClassVar[bool] = False
+    in_window: ClassVar[bool] = False
     state_key: ClassVar[str] = "algorithm"
     """Under what the state of a search holds the name."""
 
@@ -108,6 +111,7 @@ class SearchAlgorithm(ABC):
         self.initial = [space.check(genome) for genome in initial]
         self.settings = settings
         self.asked = 0
+        self.pending: list[np.ndarray] = []
         self.best: tuple[np.ndarray, float] | None = None
         self.front: list[tuple[np.ndarray, Point]] = []
         if settings.objectives and not self.several_objectives:
@@ -125,6 +129,7 @@ class SearchAlgorithm(ABC):
         if len(genomes) < n:
             genomes += [self.space.check(genome) for genome in self.propose(n - len(genomes))]
         self.asked += len(genomes)
+        self.pending += [genome.copy() for genome in genomes]
         return genomes
 
     def tell(self, genomes: Sequence[np.ndarray], fitnesses: Sequence[float | Sequence[float]]) -> None:
@@ -143,7 +148,16 @@ class SearchAlgorithm(ABC):
                 self.best = (genome.copy(), point[0])
         met = [*self.front, *((genome.copy(), point) for genome, point in zip(copies, points, strict=True))]
         self.front = [met[position] for position in non_dominated([point for _, point in met])]
+        self._no_longer_pending(copies)
         self.learn(copies, points)
+
+    def _no_longer_pending(self, genomes: Sequence[np.ndarray]) -> None:
+        """Take the first pending one equal to each genome from the list; genomes that were never asked have none."""
+        for genome in genomes:
+            places = (place for place, one in enumerate(self.pending) if one.tobytes() == genome.tobytes())
+            place = next(places, None)
+            if place is not None:
+                del self.pending[place]
 
     def _check_point(self, point: Point) -> None:
         if len(point) != self.settings.values:
@@ -159,7 +173,8 @@ class SearchAlgorithm(ABC):
         best = None if self.best is None else [self.best[0].tolist(), self.best[1]]
         front = [[genome.tolist(), list(point)] for genome, point in self.front]
         own = {self.state_key: self.name, **self.state()}
-        return {**self._identity(), "asked": self.asked, "best": best, "front": front, "state": own}
+        pending = {"pending": [genome.tolist() for genome in self.pending]} if self.pending else {}
+        return {**self._identity(), "asked": self.asked, "best": best, "front": front, **pending, "state": own}
 
     def load_state_dict(self, data: State) -> None:
         """Go on from a state; raises BlendsearchError when it is of another algorithm, space or schema."""
@@ -169,6 +184,7 @@ class SearchAlgorithm(ABC):
             if holder.get(key) != value:
                 raise BlendsearchError(f"search state: {key}: {holder.get(key)!r} given, {value!r} expected")
         self.asked = int(data["asked"])
+        self.pending = [self.space.check(genome) for genome in data.get("pending", [])]
         best = data["best"]
         self.best = None if best is None else (self.space.check(best[0]), float(best[1]))
         # A state from before there was a front is of one objective, whose front is the best.

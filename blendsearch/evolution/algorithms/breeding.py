@@ -24,6 +24,8 @@ TRIES = 10
 class Breeding(EvolutionaryAlgorithm):
     """A population whose offspring come from `breed`; before anything was told they are drawn evenly."""
 
+    in_window = True
+
     def __init__(self, *args: Any, **shared: Any) -> None:
         super().__init__(*args, **shared)
         self.population: list[Individual] = []
@@ -57,7 +59,8 @@ class Breeding(EvolutionaryAlgorithm):
 
     def signatures(self) -> set[Any]:
         """Return what is already there, for `make_new`."""
-        return {self._signature(individual) for individual in self.population}
+        waiting = {self.space.signature(genome) for genome in self.pending}
+        return waiting | {self._signature(individual) for individual in self.population}
 
     def make_new(self, child: Individual, seen: set[Any]) -> None:
         """Mutate a child, in place, until it is not among those seen (or for long enough), and add it to them."""

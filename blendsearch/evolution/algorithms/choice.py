@@ -54,9 +54,19 @@ def _first_of(backend: str, objectives: Sequence[str]) -> type[SearchAlgorithm]:
 def make_algorithm(
     search: SearchConfig, space: GenomeSpace, *, seed: int, initial: Sequence[np.ndarray] = ()
 ) -> SearchAlgorithm:
-    """Return the algorithm of a search section, with the settings and options given there."""
+    """Return the algorithm of a search section, with the settings and options given there.
+
+    Raises BlendsearchError for a window where the algorithm learns from whole generations alone.
+    """
+    chosen = algorithm_class(search)
+    if search.window is not None and not chosen.in_window:
+        able = ", ".join(name for name in ALGORITHMS.names() if ALGORITHMS.get(name).in_window)
+        raise BlendsearchError(
+            f"search.window: {search.window} given, algorithm '{chosen.name}' learns from whole generations; set "
+            f"window: null, or name one of {able}"
+        )
     options = {} if search.algorithm is None else search.algorithm.options
-    return algorithm_class(search)(space, seed=seed, initial=initial, settings=Settings.of(search), **options)
+    return chosen(space, seed=seed, initial=initial, settings=Settings.of(search), **options)
 
 
 def name_algorithm(search: SearchConfig) -> str:

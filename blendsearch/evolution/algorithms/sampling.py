@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
 
 from blendsearch.compute import child_seed
 from blendsearch.errors import BlendsearchError
@@ -40,6 +41,7 @@ class Sampling(SearchAlgorithm):
     """
 
     backend: ClassVar[str] = "optuna"
+    in_window: ClassVar[bool] = True
     state_key: ClassVar[str] = "sampler"
 
     def __init__(self, *args: Any, **shared: Any) -> None:
@@ -56,6 +58,7 @@ class Sampling(SearchAlgorithm):
         """Return what the sampler draws next."""
         with quiet_optuna():
             study = self._study()
+            study.add_trials([self._running(genome) for genome in self.pending if self.in_window])
             return [self._ask(study) for _ in range(n)]
 
     def _ask(self, study: optuna.Study) -> np.ndarray:
@@ -76,6 +79,14 @@ class Sampling(SearchAlgorithm):
             distributions=dict(self.distributions),
             values=told.point,
             system_attrs=told.notes,
+        )
+
+    def _running(self, genome: np.ndarray) -> optuna.trial.FrozenTrial:
+        return optuna.create_trial(
+            state=TrialState.RUNNING,
+            params=dict(self.space.params(genome)),
+            distributions=dict(self.distributions),
+            system_attrs=self.notes.get(genome.tobytes(), {}),
         )
 
     def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
@@ -156,6 +167,7 @@ class SampledCmaEs(Sampling):
     """
 
     name = "cmaes"
+    in_window = False
     source = "Hansen and Ostermeier, Evolutionary Computation 2001; Nomura et al., AAAI 2021; Optuna's CmaEsSampler"
 
     def __init__(self, *args: Any, **shared: Any) -> None:

@@ -49,3 +49,7 @@ class Engine(Protocol):
         An error of the work itself is raised here.
         """
         ...
+
+    def abandon(self) -> None:
+        """End what is under way, whose results nobody waits for any more; called from another thread than `run`."""
+        ...

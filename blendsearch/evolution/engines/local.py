@@ -10,6 +10,7 @@ from concurrent.futures import BrokenExecutor
 from typing import Any
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 
 from blendsearch.evolution.engines.base import Lost, Work
 from blendsearch.evolution.engines.parcels import Parcel, holds, pack, perform
@@ -50,6 +51,10 @@ class LocalEngine:
                 return
             # Every second round goes without the state: by then most workers hold it.
             waiting, attach = missed, 0 if attach else self.workers
+
+    def abandon(self) -> None:
+        """End the worker processes; the next piece of work gets new ones."""
+        get_reusable_executor(max_workers=self.workers, reuse=True).shutdown(wait=False, kill_workers=True)
 
     def _round(self, work: Work, waiting: Mapping[int, Any], attach: int) -> Iterator[tuple[int, Any]]:
         """Run the waiting items once; the first `attach` of them carry the state along."""
