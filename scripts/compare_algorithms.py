@@ -1,12 +1,13 @@
 """Search algorithms on a real problem at equal cost: best proxy so far against evaluations, with several seeds.
 
 Usage: .venv/bin/python scripts/compare_algorithms.py search_spaces/digits.yaml [--evaluations 200] [--seeds 5]
-           [--only cma_es,tpe] [--out FOLDER] [KEY=VALUE ...]
+           [--only cma_es,tpe] [--windows 6,24] [--out FOLDER] [KEY=VALUE ...]
 
 The network is trained and scored once, and every plan is evaluated once: both are kept in the folder (default
 runs/compare_algorithms/NAME), as is every finished search, so that running it again goes on where it was stopped. All
 searches start from the criteria themselves, as a campaign does; the seed is that of the search alone. An evaluation is
-a blend asked for, even if its plan was known. Prints a table; writes result.json, curves.png and curves.svg.
+a blend asked for, even if its plan was known. --windows: algorithms that can are also searched with these windows
+(`search.window`). Prints a table; writes result.json, curves.png and curves.svg.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import itertools
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -68,6 +70,30 @@ class RandomSearch(SearchAlgorithm):
         """Take up nothing."""
 
 
+@dataclass(frozen=True)
+class Entrant:
+    """An algorithm that takes part; window: candidates under way at once, None for whole generations."""
+
+    kind: type[SearchAlgorithm]
+    window: int | None = None
+
+    @property
+    def label(self) -> str:
+        """A name for tables and files."""
+        name = self.kind.name if self.kind is RandomSearch else f"{self.kind.backend}-{self.kind.name}"
+        return name if self.window is None else f"{name}-window{self.window}"
+
+    def ask(self, algorithm: SearchAlgorithm, population: int, evaluations: int) -> list[np.ndarray]:
+        """Let the algorithm propose what it may now, `evaluations` in all at most; return what is told next."""
+        if algorithm.asked == 0:
+            algorithm.ask(min(population, evaluations))
+        elif self.window is None:
+            algorithm.ask(min(population, evaluations - algorithm.asked))
+        while self.window is not None and len(algorithm.pending) < self.window and algorithm.asked < evaluations:
+            algorithm.ask(1)
+        return algorithm.pending[:1] if self.window is not None else list(algorithm.pending)
+
+
 class Problem:
     """A trained and scored network, a space of blends, and a proxy whose values are kept in the folder."""
 
@@ -82,16 +108,16 @@ class Problem:
         if self.folder.has("records/known.json"):
             self.problem.fitness.load_state_dict(self.folder.read_json("records/known.json"))
 
-    def search(self, kind: type[SearchAlgorithm], population: int, seed: int, evaluations: int) -> dict[str, Any]:
+    def search(self, entrant: Entrant, population: int, seed: int, evaluations: int) -> dict[str, Any]:
         """Return the best proxy after each evaluation, how many plans differed, and the seconds spent proposing."""
         settings = Settings(population=population)
-        algorithm = kind(self.genomes, seed=child_seed(seed, "search"), initial=self.initial, settings=settings)
+        algorithm = entrant.kind(self.genomes, seed=child_seed(seed, "search"), initial=self.initial, settings=settings)
         values: list[float] = []
         plans: set[str] = set()
         seconds = 0.0
         while len(values) < evaluations:
             start = time.perf_counter()
-            genomes = algorithm.ask(min(population, evaluations - len(values)))
+            genomes = entrant.ask(algorithm, population, evaluations)
             seconds += time.perf_counter() - start
             found = self.problem.fitness([self.problem.plan(self.genomes, genome) for genome in genomes])
             plans |= {evaluation.plan.digest for evaluation in found}
@@ -104,22 +130,17 @@ class Problem:
         return {"best": best, "plans": len(plans), "proposing_seconds": round(seconds, 2)}
 
 
-def label(kind: type[SearchAlgorithm]) -> str:
-    """Return a name for tables and files."""
-    return kind.name if kind is RandomSearch else f"{kind.backend}-{kind.name}"
-
-
 def searches(
-    problem: Problem, chosen: list[type[SearchAlgorithm]], population: int, seeds: int, evaluations: int
+    problem: Problem, chosen: list[Entrant], population: int, seeds: int, evaluations: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Run all searches that the folder does not have yet; return name -> one record a seed."""
     folder = problem.folder
-    records: dict[str, list[dict[str, Any]]] = {label(kind): [] for kind in chosen}
-    for kind, name in zip(chosen, records, strict=True):
+    records: dict[str, list[dict[str, Any]]] = {entrant.label: [] for entrant in chosen}
+    for entrant, name in zip(chosen, records, strict=True):
         for seed in range(seeds):
             file = f"records/searches/{name}-{evaluations}-seed{seed}.json"
             if not folder.has(file):
-                folder.write_json(file, problem.search(kind, population, seed, evaluations))
+                folder.write_json(file, problem.search(entrant, population, seed, evaluations))
             records[name].append(folder.read_json(file))
             last = records[name][-1]
             spent = f"{last['plans']} plans, {last['proposing_seconds']:.1f} s proposing"
@@ -197,6 +218,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", help="names of the table, with commas between them (default all)")
+    parser.add_argument("--windows", help="windows to search with as well, with commas between them")
     parser.add_argument("--out", type=Path, help="folder (default runs/compare_algorithms/NAME)")
     arguments = parser.parse_intermixed_args()
     space = load_checked(arguments.space, arguments.overrides)
@@ -205,7 +227,13 @@ def main() -> None:
     for name in names:
         if name not in known:
             raise unknown_name("algorithm", name, known, "--only")
-    chosen = [known[name] for name in names]
+    windows = [int(window) for window in arguments.windows.split(",")] if arguments.windows else []
+    chosen = [
+        Entrant(known[name], window)
+        for name in names
+        for window in (None, *windows)
+        if window is None or known[name].in_window
+    ]
     if arguments.seeds < 2:
         raise BlendsearchError(f"--seeds: {arguments.seeds} given, at least 2 expected")
     folder = arguments.out or Path("runs") / JOB / space.name
