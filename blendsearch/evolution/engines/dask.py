@@ -42,6 +42,7 @@ class DaskEngine:
         self.client, self.place, self.most, self.device = client, place, most, device
         self._looked = -SECONDS_BETWEEN_LOOKS
         self._placed: dict[str, Any] = {}
+        self._under_way: set[Any] = set()
         self._lock = threading.Lock()
 
     @classmethod
@@ -117,15 +118,22 @@ class DaskEngine:
                     position, item = waiting.popleft()
                     future = self._submit(work, item)
                     running[future] = position
+                    self._under_way.add(future)
                     future.add_done_callback(done.put)
                 try:
                     future = done.get(timeout=SECONDS_BETWEEN_LOOKS)
                 except queue.Empty:
                     self._check_connected()
                     continue
+                self._under_way.discard(future)
                 yield running.pop(future), self._result(future)
         finally:
+            self._under_way.difference_update(running)
             self.client.cancel(list(running))
+
+    def abandon(self) -> None:
+        """Give up what is under way; a worker that is at something brings it to its end first."""
+        self.client.cancel(list(self._under_way))
 
     def close(self) -> None:
         """Leave the cluster; processes that were started here end at once, whatever they are at."""

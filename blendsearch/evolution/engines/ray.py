@@ -121,6 +121,11 @@ class RayEngine:
             for worker, _ in running.values():
                 self._end(worker)
 
+    def abandon(self) -> None:
+        """End the actors that are at something; others take their places."""
+        for worker in list(self._busy):
+            self._end(worker)
+
     def close(self) -> None:
         """End the actors, and Ray where it was started here."""
         for worker in [*self._starting.values(), *self._idle, *self._busy]:
