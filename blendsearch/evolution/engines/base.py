@@ -6,29 +6,41 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+TRIES = 3
+"""After so many losses an item has failed."""
+ENDED = "was ended from outside"
+"""The reason of a loss of which nothing more is known than that a worker is gone."""
+
 
 @dataclass(frozen=True)
 class Work:
     """What is applied to every item of a pool.
 
     token: names the state among those that a worker may hold. threads: of a worker, since the number of threads decides
-    the order of floating-point sums.
+    the order of floating-point sums. limit_seconds: what an item may take; the function ends its own process then, see
+    `Guarded`, so an engine need not watch the time, only tell it from other ends where it can.
     """
 
     function: Callable[[Any, Any], Any]
     state: Any
     token: str
     threads: int
+    limit_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Lost:
     """Stands for the result of an item that a worker was, or may have been, at when it ended.
 
-    reason: what is known of why, to be read after "a worker process".
+    reason: what is known of why, to be read after "a worker process". begun: whether the item may be to blame; one that
+    merely waited is not, and is done again without a word. tries: how many losses for this reason make a failure.
+    detail: what the system said, where it said something.
     """
 
     reason: str
+    begun: bool = True
+    tries: int = TRIES
+    detail: str = ""
 
 
 class Engine(Protocol):
@@ -46,7 +58,8 @@ class Engine(Protocol):
     def run(self, work: Work, items: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
         """Yield (position, result) of each item as they come, a `Lost` as the result of those that went down.
 
-        An error of the work itself is raised here.
+        Whom a loss is due to may stay open: every item that may be to blame is lost, and what is lost is then run by
+        itself. An error of the work itself is raised here.
         """
         ...
 

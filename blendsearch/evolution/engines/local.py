@@ -1,32 +1,65 @@
-"""The engine of this machine: joblib's worker processes, which stay for the next piece of work."""
+"""The engine of this machine: loky's worker processes, which stay for the next piece of work."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, replace
 from typing import Any
 
-import joblib
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import ProcessPoolExecutor, ShutdownExecutorError
 
-from blendsearch.evolution.engines.base import Lost, Work
+from blendsearch.evolution.engines.base import ENDED, Lost, Work
+from blendsearch.evolution.engines.guarded import took_too_long
 from blendsearch.evolution.engines.parcels import Parcel, holds, pack, perform
 
 # The process that this one, a worker, ends with; at most one.
 _WATCHED: set[int] = set()
 SECONDS_BETWEEN_LOOKS = 1.0
 
+IDLE_SECONDS = 300
+"""A worker without work ends after so long."""
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+"""What tells the libraries below torch and NumPy how many threads to start."""
+
+DOWN = (BrokenExecutor, ShutdownExecutorError)
+
+# The executor whose workers are there; at most one.
+_EXECUTORS: list[ProcessPoolExecutor] = []
+
 
 class _Missing:
     """A worker's answer when it does not hold the state yet."""
 
 
+@dataclass(frozen=True)
+class _Given:
+    """An item that waits or that a worker was given; carried: with the state. at: when, see `time.monotonic`."""
+
+    position: int
+    item: Any
+    carried: bool = False
+    at: float = 0.0
+
+
 class LocalEngine:
     """Worker processes of this machine. The state travels to each of them once, not with every item.
 
+    No worker is given an item before it is free, so what may have ended one is known: the items in work.
     device: "cuda" gives each worker a device of its own, as far as they go.
     """
 
@@ -36,44 +69,107 @@ class LocalEngine:
         self.workers, self.device = workers, device
 
     def run(self, work: Work, items: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
-        """Yield (position, result) as results come in; everything unfinished is `Lost` when a worker dies."""
-        waiting = dict(items)
-        attach = 0
-        while waiting:
-            missed = dict(waiting)
-            try:
-                for position, result in self._round(work, waiting, attach):
-                    if not isinstance(result, _Missing):
-                        del missed[position]
-                        yield position, result
-            except BrokenExecutor:
-                yield from ((position, Lost("was ended from outside")) for position in missed)
-                return
-            # Every second round goes without the state: by then most workers hold it.
-            waiting, attach = missed, 0 if attach else self.workers
+        """Yield (position, result) as results come in; when a worker dies, everything unfinished is `Lost`."""
+        finished = False
+        try:
+            yield from _Round(work, items, self).results()
+            finished = True
+        finally:
+            if not finished:  # an error, Ctrl-C, or a reader that wants no more: what runs is of no use
+                end_workers()
 
     def abandon(self) -> None:
         """End the worker processes; the next piece of work gets new ones."""
-        get_reusable_executor(max_workers=self.workers, reuse=True).shutdown(wait=False, kill_workers=True)
-
-    def _round(self, work: Work, waiting: Mapping[int, Any], attach: int) -> Iterator[tuple[int, Any]]:
-        """Run the waiting items once; the first `attach` of them carry the state along."""
-        positions = list(waiting)
-        first = positions[:attach] if attach else positions
-        given = pack(work, self.device) if attach else work.token
-        tasks = (joblib.delayed(_run)(given, position, waiting[position], os.getpid()) for position in first)
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=work.threads):
-            yield from joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)(tasks)
-        for position in positions[len(first) :]:
-            yield position, _Missing()
+        end_workers()
 
 
-def _run(given: Parcel | str, position: int, item: Any, parent: int) -> Any:
+class _Round:
+    """One run of items through the workers."""
+
+    def __init__(self, work: Work, items: Mapping[int, Any], engine: LocalEngine) -> None:
+        self.work, self.workers, self.device = work, engine.workers, engine.device
+        self.executor = _executor(engine.workers, work.threads)
+        self.parcel: Parcel | None = None
+        self.waiting = deque(_Given(position, item) for position, item in items.items())
+        self.running: dict[Future[Any], _Given] = {}
+
+    def results(self) -> Iterator[tuple[int, Any]]:
+        """Yield (position, result), a `Lost` for all that is left when a worker dies."""
+        down = memory_short = False
+        while (self.waiting or self.running) and not down:
+            down = not self._give()
+            done, _ = wait(self.running, return_when=FIRST_COMPLETED)
+            found = [self._take(future) for future in done if not isinstance(future.exception(), DOWN)]
+            down = down or len(found) < len(done)
+            if not down:
+                down = not self._give()  # before anyone reads: workers do not wait for that
+            for position, result in found:
+                if not isinstance(result, _Missing):
+                    memory_short |= isinstance(result, Lost)
+                    yield position, result
+        if down:
+            yield from self._lost()
+        if memory_short:
+            end_workers()  # what is done again has the memory of all of them
+
+    def _give(self) -> bool:
+        """Give free workers what waits; return whether they are still there."""
+        try:
+            while self.waiting and len(self.running) < self.workers:
+                given = self.waiting[0]
+                if given.carried and self.parcel is None:
+                    self.parcel = pack(self.work, self.device)
+                parcel = self.parcel if given.carried else None
+                future = self.executor.submit(_run, parcel or self.work.token, given.item, os.getpid())
+                self.running[future] = replace(given, at=time.monotonic())
+                self.waiting.popleft()
+        except DOWN:
+            return False
+        return True
+
+    def _take(self, future: Future[Any]) -> tuple[int, Any]:
+        """Return a result; a worker without the state gets its item again, with the state."""
+        given = self.running.pop(future)
+        result = future.result()
+        if isinstance(result, _Missing):
+            self.waiting.appendleft(replace(given, carried=True))
+        return given.position, result
+
+    def _lost(self) -> Iterator[tuple[int, Lost]]:
+        """Yield the loss of all that is left: due to those over their time where there are any, else to those in work.
+
+        An item whose time was not over cannot have ended a worker when another's was.
+        """
+        limit, now = self.work.limit_seconds, time.monotonic()
+        late = {one.position for one in self.running.values() if limit is not None and now - one.at >= limit}
+        for one in self.running.values():
+            if one.position in late and limit is not None:
+                yield one.position, took_too_long(limit)
+            else:
+                yield one.position, Lost(ENDED, begun=not late)
+        for one in self.waiting:
+            yield one.position, Lost(ENDED, begun=False)
+
+
+def end_workers() -> None:
+    """End all workers of this process now, whatever they are at; the next work starts new ones."""
+    while _EXECUTORS:
+        _EXECUTORS.pop().shutdown(wait=True, kill_workers=True)
+
+
+def _executor(workers: int, threads: int) -> ProcessPoolExecutor:
+    env = {name: str(threads) for name in THREAD_VARIABLES}
+    executor: ProcessPoolExecutor = get_reusable_executor(max_workers=workers, timeout=IDLE_SECONDS, env=env)
+    _EXECUTORS[:] = [executor]
+    return executor
+
+
+def _run(given: Parcel | str, item: Any, parent: int) -> Any:
     """Do an item of the parcel that comes along, or of the one whose token does."""
     _end_with(parent)
     if isinstance(given, str) and not holds(given):
-        return position, _Missing()
-    return position, perform(given, item)
+        return _Missing()
+    return perform(given, item)
 
 
 def _end_with(parent: int) -> None:
