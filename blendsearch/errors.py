@@ -75,6 +75,10 @@ class WorkerError(BlendsearchError):
     """Worker processes die, again and again."""
 
 
+class TrialError(WorkerError):
+    """A candidate cannot be judged, since its trial failed at every try."""
+
+
 def printable(line: str) -> str:
     """Return a line with escapes for what is no text, and without the middle of what is too long."""
     escaped = NO_TEXT.sub(lambda found: found[0].encode("unicode_escape").decode(), line)

@@ -6,37 +6,104 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 DEEPEST = 50
+PART, STAGED = ".part", ".export-"
+WRITERS = re.compile(rf"\..*\.(?:(?P<file>\d+)-)?[^.]*{re.escape(PART)}|{re.escape(STAGED)}(?:(?P<folder>\d+)-)?.*")
+"""Names of what `atomic` and `staged` write into, with the number of the process that does (not of older versions)."""
+PROBE = 1 << 20
+"""Bytes that a place which is not full takes."""
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
 
-    A reader sees the old file or the new one, never a part. The folder is made where it is missing.
+    A reader sees the old file or the new one, never a part. The folder is made where it is missing. OSError names
+    `path` where the disk is full, whatever the library that wrote said of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}-", suffix=PART)
     os.close(handle)
     part = Path(name)
     try:
-        yield part
-        part.chmod(0o666 & ~_umask())  # a temporary file is private to its owner; results are made to be read
-        part.replace(path)
+        with _named(path, part):
+            try:
+                yield part
+            except Exception as error:
+                if not isinstance(error, OSError):
+                    _probe(part)
+                raise
+            part.chmod(0o666 & ~_umask())  # a temporary file is private to its owner; results are made to be read
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path, part: Path) -> Iterator[None]:
+    """Let errors of the system that name no file, or the temporary one, name the one that is meant."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(part)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _probe(part: Path) -> None:
+    """Raise OSError where no more can be written: libraries of tensors tell that in words of their own."""
+    with part.open("ab") as file:
+        file.write(bytes(PROBE))
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Delete what killed processes were writing into below a folder, and return it; what live ones write stays.
+
+    To be called by who alone is at work there.
+    """
+    gone = []
+    for place, folders, files in os.walk(folder):
+        for name in (*files, *folders):
+            found = WRITERS.fullmatch(name)
+            if found is None or _alive(found["file"] or found["folder"]):
+                continue
+            path = Path(place, name)
+            if name in files and name.endswith(PART):
+                path.unlink(missing_ok=True)
+            elif name in folders and name.startswith(STAGED) and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+                folders.remove(name)
+            else:
+                continue
+            gone.append(path)
+    return gone
+
+
+def _alive(process: str | None) -> bool:
+    """Return whether a process is there; one without a number is taken for gone."""
+    if process is None or int(process) == os.getpid():
+        return process is not None
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's, which is not ours to judge
+        return True
+    return True
 
 
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[Path]:
     """Yield a folder for files that are then put into `folder`, each in one step; after an error none is."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{STAGED}{os.getpid()}-") as name:
         yield Path(name)
         for file in sorted(Path(name).iterdir()):
             file.replace(folder / file.name)

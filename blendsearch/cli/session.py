@@ -14,7 +14,7 @@ import typer
 
 from blendsearch.cli.display import no_progress, output_console, shown_loading
 from blendsearch.cli.signals import Ended, ended_like_an_interrupt
-from blendsearch.errors import BlendsearchError
+from blendsearch.errors import BlendsearchError, first_line
 from blendsearch.progress import Progress
 from blendsearch.progress.shown import showing
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 WRONG_INPUT = 2
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a full or read-only file system answers."""
 INTERRUPTED = 130
 
@@ -117,10 +117,29 @@ def plain_errors(after_interrupt: Callable[[], str] = lambda: "stopped") -> Iter
             file=sys.stderr,
         )
         raise typer.Exit(WRONG_INPUT) from None
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        print(f"memory ran out ({first_line(error)[:200]}); take fewer workers or smaller batches", file=sys.stderr)
+        raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt as interrupt:
+        _end_workers()
         print(after_interrupt(), file=sys.stderr)
         code = 128 + interrupt.number if isinstance(interrupt, Ended) else INTERRUPTED
         raise typer.Exit(code) from None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Return whether memory ran out; torch, which knows more than one way to say it, is not loaded for that."""
+    loaded = sys.modules.get("blendsearch.compute")
+    return isinstance(error, MemoryError) if loaded is None else loaded.is_out_of_memory(error)
+
+
+def _end_workers() -> None:
+    """End worker processes where there are any: what they are at is of no use, and what they share is to be left."""
+    engine = sys.modules.get("blendsearch.evolution.engines.local")
+    if engine is not None:
+        engine.end_workers()
 
 
 def how_to_go_on(line: Sequence[str], run_dir: Path | None, *, begun: bool) -> str:

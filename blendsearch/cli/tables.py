@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from blendsearch.results.verdicts import difference_sentences, limits_of_search
+from blendsearch.results.verdicts import difference_sentences, failed_trials, limits_of_search
 from blendsearch.results.words import (
     in_percent,
     percent,
@@ -105,8 +105,8 @@ def result_table(summary: SearchSummary) -> Table:
 
 
 def verdicts(summary: SearchSummary) -> list[str]:
-    """Return what follows: from each difference, from the choice on fresh images, and how far those images flatter."""
-    return [*difference_sentences(summary), *limits_of_search(summary)]
+    """Return what follows from each difference and from fresh images, how far images flatter, and what failed."""
+    return [*difference_sentences(summary), *limits_of_search(summary), *failed_trials(summary)]
 
 
 def _beside_unpruned(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 
 from torch import Tensor
@@ -15,7 +15,8 @@ from blendsearch.blending import Blend, Scores, rank_all
 from blendsearch.blending.blend import NO_LOSSES
 from blendsearch.criteria import DropLosses
 from blendsearch.evolution.engines.base import Engine
-from blendsearch.evolution.parallel import WorkerPool
+from blendsearch.evolution.failure import FAILED, too_many
+from blendsearch.evolution.parallel import Failed, WorkerPool
 from blendsearch.evolution.stream import Stream
 from blendsearch.plain import State
 from blendsearch.proxies import Estimate, Proxy, ProxyContext
@@ -26,7 +27,7 @@ from blendsearch.structure import Plan, Structure
 class Evaluation:
     """A plan's fitness, what it cost, and whether it was known from an earlier candidate.
 
-    passes: images run through its network, see `Estimate`.
+    passes: images run through its network, see `Estimate`. failure: why there is no fitness; the value is FAILED then.
     """
 
     plan: Plan
@@ -34,6 +35,7 @@ class Evaluation:
     seconds: float
     passes: int
     repeated: bool
+    failure: Failed | None = None
 
 
 class Planner:
@@ -83,7 +85,7 @@ class FitnessFunction:
     """Evaluates plans by a proxy, side by side, and remembers every plan it has seen.
 
     known: plan digest -> (value, seconds, passes); put into and taken from the run folder, so that a resumed search
-    repeats nothing.
+    repeats nothing. failures: plan digest -> why there is no value; kept with them. limit_seconds: for each plan.
     """
 
     def __init__(
@@ -94,43 +96,81 @@ class FitnessFunction:
         workers: int = 1,
         threads: int = 1,
         engine: Engine | None = None,
+        limit_seconds: float | None = None,
     ) -> None:
         self.known: dict[str, tuple[float, float, int]] = {}
+        self.failures: dict[str, Failed] = {}
         proxy.prepare(context)
         self.pool: WorkerPool[Proxy, Plan, Estimate] = WorkerPool(
-            _estimate, proxy, workers=workers, threads=threads, engine=engine
+            _estimate, proxy, workers=workers, threads=threads, engine=engine, limit_seconds=limit_seconds
         )
 
     def __call__(
-        self, plans: Sequence[Plan], done: Callable[[int, float], None] = lambda n, v: None
+        self,
+        plans: Sequence[Plan],
+        done: Callable[[int, float], None] = lambda n, v: None,
+        most_failed: int | None = None,
     ) -> list[Evaluation]:
-        """Return the evaluations in the order of `plans`; `done(count, value)` is called as new ones finish."""
+        """Return the evaluations in the order of `plans`; `done(count, value)` is called as new ones finish.
+
+        most_failed: raise TrialError as soon as more different ones of the plans have failed.
+        """
         first: dict[str, int] = {}
         for position, plan in enumerate(plans):
-            if plan.digest not in self.known:
+            if not self.knows(plan):
                 first.setdefault(plan.digest, position)
         fresh = [plans[position] for position in first.values()]
-        for count, (place, estimate) in enumerate(self.pool.map(fresh), start=1):
-            self.known[fresh[place].digest] = (estimate.value, estimate.seconds, estimate.passes)
-            done(count, estimate.value)
+        for count, (place, found) in enumerate(self.pool.outcomes(fresh), start=1):
+            self.remember(fresh[place], found)
+            if isinstance(found, Failed):
+                failed = {plan.digest for plan in plans} & set(self.failures)
+                if most_failed is not None and len(failed) > most_failed:
+                    raise too_many(len(failed), len(plans), found)
+            done(count, FAILED if isinstance(found, Failed) else found.value)
         return [
-            Evaluation(plan, *self.known[plan.digest], repeated=first.get(plan.digest) != position)
-            for position, plan in enumerate(plans)
+            self.evaluation(plan, repeated=first.get(plan.digest) != position) for position, plan in enumerate(plans)
         ]
 
     def stream(self) -> EvaluationStream:
         """Return what takes plans one by one and evaluates them side by side meanwhile; used in a `with` block."""
         return EvaluationStream(self)
 
+    def evaluation(self, plan: Plan, *, repeated: bool) -> Evaluation:
+        """Return what is known of a plan that was tried."""
+        if plan.digest in self.failures:
+            return Evaluation(plan, FAILED, 0.0, 0, repeated, self.failures[plan.digest])
+        return Evaluation(plan, *self.known[plan.digest], repeated=repeated)
+
+    def knows(self, plan: Plan) -> bool:
+        """Return whether a plan was tried."""
+        return plan.digest in self.known or plan.digest in self.failures
+
+    def remember(self, plan: Plan, found: Estimate | Failed) -> None:
+        """Keep what came of a plan."""
+        if isinstance(found, Failed):
+            self.failures[plan.digest] = found
+        else:
+            self.known[plan.digest] = (found.value, found.seconds, found.passes)
+
+    @property
+    def tried(self) -> int:
+        """How many different plans were tried, those that failed included."""
+        return len(self.known) + len(self.failures)
+
     def state_dict(self) -> State:
         """Return the known values as plain JSON."""
-        return {digest: list(found) for digest, found in self.known.items()}
+        known = {digest: list(found) for digest, found in self.known.items()}
+        return {**known, **{digest: asdict(failed) for digest, failed in self.failures.items()}}
 
     def load_state_dict(self, state: State) -> None:
         """Take up what `state_dict` returned."""
-        self.known = {
-            digest: (float(value), float(seconds), int(passes)) for digest, (value, seconds, passes) in state.items()
-        }
+        self.known, self.failures = {}, {}
+        for digest, found in state.items():
+            if isinstance(found, dict):
+                self.failures[digest] = Failed(**found)
+            else:
+                value, seconds, passes = found
+                self.known[digest] = (float(value), float(seconds), int(passes))
 
 
 class EvaluationStream:
@@ -140,24 +180,23 @@ class EvaluationStream:
     """
 
     def __init__(self, fitness: FitnessFunction) -> None:
-        self.known = fitness.known
-        self.results: Stream[Plan, Estimate] = fitness.pool.stream()
+        self.fitness = fitness
+        self.results: Stream[Plan, Estimate | Failed] = fitness.pool.stream()
         self.plans: deque[Plan] = deque()
 
     def put(self, plan: Plan) -> None:
         """Have a plan evaluated, unless it is known or under way."""
-        if plan.digest not in self.known and all(plan.digest != one.digest for one in self.plans):
+        if not self.fitness.knows(plan) and all(plan.digest != one.digest for one in self.plans):
             self.results.put(plan)
         self.plans.append(plan)
 
     def take(self) -> Evaluation:
         """Return the evaluation of the oldest plan that was not taken, once it is there."""
         plan = self.plans.popleft()
-        repeated = plan.digest in self.known
+        repeated = self.fitness.knows(plan)
         if not repeated:
-            estimate = self.results.take()
-            self.known[plan.digest] = (estimate.value, estimate.seconds, estimate.passes)
-        return Evaluation(plan, *self.known[plan.digest], repeated=repeated)
+            self.fitness.remember(plan, self.results.take())
+        return self.fitness.evaluation(plan, repeated=repeated)
 
     def __enter__(self) -> EvaluationStream:
         self.results.__enter__()

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from blendsearch.errors import RunError
 from blendsearch.evolution.claims import alone_in_creation
 from blendsearch.evolution.database import Database, cannot_open
+from blendsearch.evolution.failure import FAILED
 from blendsearch.evolution.optuna_logging import quiet_optuna
 from blendsearch.progress import Progress, silent
 
@@ -28,13 +29,17 @@ NUMBER = "blendsearch:number"
 """The system attribute that holds a trial's number; a trial that was written twice, since a connection broke before
 the server's answer came, has the same one twice."""
 
+WHY = "failed"
+"""The attribute of a failed trial that says why."""
+
 
 @dataclass(frozen=True)
 class Trial:
     """One evaluated genome.
 
     number: from 0, without gaps. params: gene name -> value in [0, 1]. value: fitness. attrs: plain JSON.
-    costs: kept shares, where the study has costs beside the fitness.
+    costs: kept shares, where the study has costs beside the fitness. failure: why there is no fitness; the value is
+    FAILED then, and there are no costs.
     """
 
     number: int
@@ -44,6 +49,7 @@ class Trial:
     seconds: float
     attrs: dict[str, Any] = field(default_factory=dict)
     costs: tuple[float, ...] = ()
+    failure: str | None = None
 
 
 class Ledger:
@@ -129,6 +135,17 @@ class Ledger:
         """
         self._add(number, generation, genome_params, (value, *costs), seconds, attrs or {})
 
+    def record_failure(
+        self,
+        number: int,
+        generation: int,
+        genome_params: Mapping[str, float],
+        reason: str,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record a trial that came to no value as `record` does, failed in Optuna's words; reason: in ours."""
+        self._add(number, generation, genome_params, None, 0.0, {**(attrs or {}), WHY: reason}, state=TrialState.FAIL)
+
     def record_climb(
         self,
         number: int,
@@ -154,18 +171,18 @@ class Ledger:
         number: int,
         generation: int,
         genome_params: Mapping[str, float],
-        values: Sequence[float],
+        values: Sequence[float] | None,
         seconds: float,
         attrs: Mapping[str, Any],
         **more: Any,
     ) -> None:
         if number < self._count:
             return
-        self._check(number, values, attrs)
+        self._check(number, values or (), attrs)
         trial = optuna.create_trial(
             params=dict(genome_params),
             distributions={name: FloatDistribution(0.0, 1.0) for name in genome_params},
-            values=list(values),
+            values=None if values is None else list(values),
             user_attrs={**attrs, "generation": generation, "seconds": seconds},
             system_attrs={NUMBER: number},
             **more,
@@ -207,7 +224,8 @@ class Ledger:
         with self._errors("cannot read the trials"):
             found = self._patiently(self._found)
         for frozen in found:
-            if frozen.values is None or not {"generation", "seconds"} <= set(frozen.user_attrs):
+            known = frozen.values is not None or (frozen.state is TrialState.FAIL and WHY in frozen.user_attrs)
+            if not known or not {"generation", "seconds"} <= set(frozen.user_attrs):
                 raise RunError(f"{self.where}: trial {frozen.number} was not recorded by blendsearch")
         return [_trial(number, frozen) for number, frozen in enumerate(found)]
 
@@ -220,5 +238,8 @@ class Ledger:
 def _trial(number: int, frozen: optuna.trial.FrozenTrial) -> Trial:
     attrs = dict(frozen.user_attrs)
     generation, seconds = int(attrs.pop("generation")), float(attrs.pop("seconds"))
+    if frozen.state is TrialState.FAIL:
+        why = attrs.pop(WHY)
+        return Trial(number, generation, dict(frozen.params), FAILED, seconds, attrs, failure=why)
     value, *costs = frozen.values
     return Trial(number, generation, dict(frozen.params), value, seconds, attrs, tuple(costs))

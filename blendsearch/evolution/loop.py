@@ -10,6 +10,7 @@ import numpy as np
 
 from blendsearch.config import LimitConfig
 from blendsearch.evolution.algorithms import SearchAlgorithm
+from blendsearch.evolution.failure import count_reasons, succeeded, too_many
 from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Ledger
@@ -91,14 +92,21 @@ class Search:
         number = len(self.generations)
         asked = self.algorithm.ask(population)
         best = self.algorithm.best[1] if self.algorithm.best else 0.0
+        failed = 0
 
         def done(count: int, value: float) -> None:
-            nonlocal best
+            nonlocal best, failed
             best = max(best, value)
+            failed += not succeeded(value)
             position = number * population + min(count, population)
-            self.progress("search", position, (last + 1) * population, f"generation {number}, best proxy {best:.4f}")
+            told = f"generation {number}, best proxy {best:.4f}" + (f", {failed} failed" if failed else "")
+            self.progress("search", position, (last + 1) * population, told)
 
-        self._evaluate(asked, number, done)
+        evaluations = self._evaluate(asked, done, most_failed=len(asked) // 2)
+        failures = [one.failure for one in evaluations if one.failure is not None]
+        if len(failures) == len(evaluations):  # also when few different plans were drawn, and all are known to fail
+            raise too_many(len(failures), len(failures), failures[-1])
+        self._record(number, asked, evaluations)
         self.progress("search", (number + 1) * population, (last + 1) * population, f"best proxy {best:.4f}")
         self.save(self.state_dict())
 
@@ -117,7 +125,10 @@ class Search:
         if not highest:
             return
         number = len(self.generations)
-        self._evaluate(highest, number, lambda n, value: self.progress("full budget", n, len(highest), ""))
+        found = self._evaluate(highest, lambda n, value: self.progress("full budget", n, len(highest), ""))
+        if all(evaluation.failure for evaluation in found):
+            return
+        self._record(number, highest, found)
         self.generations[-1] = self.generations[-1].model_copy(update={"refined": True})
         self.save(self.state_dict())
 
@@ -128,11 +139,15 @@ class Search:
             return 0
         return self.generations[-1].evaluations - self.generations[-2].evaluations
 
-    def _evaluate(self, genomes: list[np.ndarray], number: int, done: Callable[[int, float], None]) -> None:
-        """Evaluate the genomes of a generation, let the algorithm learn from them, and record them."""
-        evaluations = self.problem.fitness([self.problem.plan(self.genomes, genome) for genome in genomes], done)
-        self.algorithm.tell(genomes, [self.problem.point(evaluation) for evaluation in evaluations])
-        self._record(number, genomes, evaluations)
+    def _evaluate(
+        self, genomes: list[np.ndarray], done: Callable[[int, float], None], most_failed: int | None = None
+    ) -> list[Evaluation]:
+        """Evaluate the genomes of a generation, and let the algorithm learn from them."""
+        plans = [self.problem.plan(self.genomes, genome) for genome in genomes]
+        evaluations = self.problem.fitness(plans, done, most_failed)
+        points = [None if one.failure else self.problem.point(one) for one in evaluations]
+        self.algorithm.tell(genomes, points)
+        return evaluations
 
     def _record(self, number: int, genomes: list[np.ndarray], evaluations: list[Evaluation]) -> None:
         for offset, (genome, evaluation) in enumerate(zip(genomes, evaluations, strict=True)):
@@ -156,6 +171,10 @@ class Search:
         }
         if number == 0 and offset in named:
             attrs |= [named[offset]]
+        if evaluation.failure is not None:
+            params, told = self.genomes.params(genome), evaluation.failure.told
+            self.ledger.record_failure(self._evaluated + offset, number, params, told, attrs)
+            return
         self.ledger.record(
             self._evaluated + offset,
             number,
@@ -170,11 +189,11 @@ class Search:
         """Return a generation in numbers; the algorithm has learnt from its evaluations already."""
         assert self.algorithm.best is not None
         best_before = self.generations[-1].best_so_far if self.generations else -math.inf
-        values = [evaluation.value for evaluation in evaluations]
+        values = [evaluation.value for evaluation in evaluations if not evaluation.failure]
         return Generation(
             generation=number,
             evaluations=self._evaluated + len(evaluations),
-            distinct=len(self.problem.fitness.known),
+            distinct=self.problem.fitness.tried,
             best=max(values),
             mean=sum(values) / len(values),
             worst=min(values),
@@ -182,4 +201,5 @@ class Search:
             seconds=sum(e.seconds for e in evaluations if not e.repeated),
             unit=self.genomes.clusters.unit,
             passes=sum(e.passes for e in evaluations if not e.repeated),
+            failed=count_reasons(evaluation.failure for evaluation in evaluations),
         )

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import torch
 
 from blendsearch.errors import BlendsearchError, WorkerError
-from blendsearch.evolution.engines.base import ENDED, TRIES, Engine, Lost, Work
+from blendsearch.evolution.engines.base import ENDED, SLOW, TRIES, Engine, Lost, Work
 from blendsearch.evolution.engines.guarded import Guarded
 from blendsearch.evolution.engines.here import HereEngine
 from blendsearch.evolution.engines.local import LocalEngine
@@ -28,6 +28,8 @@ R = TypeVar("R")
 
 BARREN_ROUNDS = 3
 """So often all workers may end before any has begun with an item."""
+ADVICE = "take fewer workers (compute.workers) or smaller batches"
+ADVICE_ON_TIME = "raise compute.trial_seconds or take fewer workers"
 MOST_FAILED = 3
 """After so many failed items the others of a job are not tried: it is not the items, then."""
 
@@ -48,6 +50,11 @@ class Failed:
         """The reason, how often it came, and what is likely behind it."""
         likely = ", most likely since memory ran out" if self.reason == ENDED else ""
         return f"{self.reason} {self.times} times{likely}" + (f" ({self.detail})" if self.detail else "")
+
+    @property
+    def advice(self) -> str:
+        """What helps."""
+        return ADVICE_ON_TIME if self.reason.startswith(SLOW) else ADVICE
 
 
 def resolve_workers(workers: int | str, threads: int, device: str) -> int:

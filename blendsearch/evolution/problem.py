@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from blendsearch.errors import TrialError
 from blendsearch.evolution.fitness import Evaluation, FitnessFunction, Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.pareto import Point
@@ -31,8 +32,24 @@ class SearchProblem:
         return self.at_budget_of(genomes, genome).planner.plan(genomes.decode(genome))
 
     def values(self, plans: Sequence[Plan]) -> list[float]:
-        """Return the proxy of each plan."""
+        """Return the proxy of each plan, FAILED where its trial failed."""
         return [evaluation.value for evaluation in self.fitness(plans)]
+
+    def first_of(self, plans: Sequence[Plan], what: str) -> tuple[int, float]:
+        """Return the position of the plan with the highest proxy, of equal ones the first, and that proxy.
+
+        Raises TrialError, about `what` these are plans of, when all their trials failed.
+        """
+        found = self.fitness(plans)
+        best = max(range(len(found)), key=lambda place: found[place].value)
+        failure = found[best].failure
+        if failure is not None:
+            raise TrialError(f"{what}: its trial failed, a worker process {failure.told}")
+        return best, found[best].value
+
+    def value(self, plan: Plan, what: str) -> float:
+        """Return the proxy of one plan; TrialError, about `what` it is the plan of, when its trial failed."""
+        return self.first_of([plan], what)[1]
 
     def shares(self, plan: Plan) -> tuple[float, ...]:
         """Return the kept share of each cost that is minimised."""

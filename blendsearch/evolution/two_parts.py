@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from blendsearch.evolution.failure import FAILED
 from blendsearch.evolution.fitness import Evaluation, FitnessFunction
+from blendsearch.evolution.parallel import Failed
 from blendsearch.structure import Plan
 
 
@@ -19,21 +21,31 @@ class TwoParts(FitnessFunction):
     def __init__(self, seen: FitnessFunction, fresh: FitnessFunction, share: float) -> None:
         self.seen, self.fresh, self.share = seen, fresh, share
         self.known: dict[str, tuple[float, float, int]] = {}
+        self.failures: dict[str, Failed] = {}
 
     def __call__(
-        self, plans: Sequence[Plan], done: Callable[[int, float], None] = lambda n, v: None
+        self,
+        plans: Sequence[Plan],
+        done: Callable[[int, float], None] = lambda n, v: None,
+        most_failed: int | None = None,
     ) -> list[Evaluation]:
         """Return the evaluations in the order of `plans`; `done(count, value)` is called as fresh ones finish."""
-        pairs = zip(self.seen(plans), self.fresh(plans, done), strict=True)
+        pairs = zip(self.seen(plans, most_failed=most_failed), self.fresh(plans, done, most_failed), strict=True)
         found = [self._both(seen, fresh) for seen, fresh in pairs]
-        self.known |= {one.plan.digest: (one.value, one.seconds, one.passes) for one in found}
+        for one in found:
+            if one.failure is not None:
+                self.failures[one.plan.digest] = one.failure
+            else:
+                self.known[one.plan.digest] = (one.value, one.seconds, one.passes)
         return found
 
     def _both(self, seen: Evaluation, fresh: Evaluation) -> Evaluation:
+        failure = seen.failure or fresh.failure
         return Evaluation(
             plan=seen.plan,
-            value=self.share * seen.value + (1 - self.share) * fresh.value,
+            value=FAILED if failure else self.share * seen.value + (1 - self.share) * fresh.value,
             seconds=seen.seconds + fresh.seconds,
             passes=seen.passes + fresh.passes,
             repeated=seen.repeated and fresh.repeated,
+            failure=failure,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blendsearch.config import LimitConfig
+from blendsearch.evolution.failure import too_many
 from blendsearch.evolution.fitness import Evaluation, EvaluationStream
 from blendsearch.evolution.loop import Search, stopped_by
 
@@ -40,8 +41,11 @@ class WindowedSearch(Search):
         self._fill(stream, to_come)
         while len(evaluations) < size or (self.algorithm.pending and self._ends(number, evaluations, last, limit)):
             genome, evaluation = self.algorithm.pending[0], stream.take()
-            self.algorithm.tell([genome], [self.problem.point(evaluation)])
+            self.algorithm.tell([genome], [None if evaluation.failure else self.problem.point(evaluation)])
             evaluations.append(evaluation)
+            failures = [one.failure for one in evaluations if one.failure is not None]
+            if len(failures) > population // 2:
+                raise too_many(len(failures), population, failures[-1])
             if len(evaluations) < size:
                 self._fill(stream, to_come - len(evaluations))
             self._record_trial(number, len(evaluations) - 1, genome, evaluation)
@@ -63,6 +67,6 @@ class WindowedSearch(Search):
             stream.put(self.problem.plan(self.genomes, genome))
 
     def _show(self, number: int, done: int, population: int, last: int) -> None:
-        assert self.algorithm.best is not None
-        detail = f"generation {number}, best proxy {self.algorithm.best[1]:.4f}"
+        best = f"{self.algorithm.best[1]:.4f}" if self.algorithm.best else "none yet"
+        detail = f"generation {number}, best proxy {best}"
         self.progress("search", number * population + done, (last + 1) * population, detail)

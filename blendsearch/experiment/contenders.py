@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from blendsearch.allocation import Allocation, Budget, Evolved
 from blendsearch.blending import Blend
+from blendsearch.errors import TrialError
 from blendsearch.evolution.fitness import Planner
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.structure import Plan
@@ -45,9 +47,29 @@ def enter_criterion(problem: SearchProblem, name: str, kind: str) -> Contender:
 def enter_without_shares(problem: SearchProblem, blend: Blend, kind: str) -> Contender:
     """Return a blend without shares of its own under the space's allocation, or the start that the proxy prefers."""
     choices = _choices(problem.planner)
-    values = problem.values(_plans(problem.planner, blend, choices))
-    best = max(range(len(values)), key=values.__getitem__)
-    return Contender(blend, choices[best], values[best], kind, problem.planner.budget)
+    plans = _plans(problem.planner, blend, choices)
+    best, value = problem.first_of(plans, "a blend" if blend.single_term is None else f"'{blend.single_term}'")
+    return Contender(blend, choices[best], value, kind, problem.planner.budget)
+
+
+def enter_those_that_can(entries: Mapping[str, Callable[[], Contender]]) -> tuple[Contenders, dict[str, str]]:
+    """Return what is entered under each name, and name -> why of those that fail to be judged."""
+    contenders: Contenders = {}
+    failed: dict[str, str] = {}
+    for name, enter in entries.items():
+        try:
+            contenders[name] = enter()
+        except TrialError as error:
+            failed[name] = str(error)
+    return contenders, failed
+
+
+def enter_criteria(problem: SearchProblem, names: Iterable[str], kind: str) -> tuple[Contenders, dict[str, str]]:
+    """Return criteria under the space's allocation as `enter_criterion` does; TrialError where all of them fail."""
+    contenders, failed = enter_those_that_can({name: partial(enter_criterion, problem, name, kind) for name in names})
+    if not contenders:
+        raise TrialError(next(iter(failed.values())))
+    return contenders, failed
 
 
 def enter_first_criterion(problem: SearchProblem, names: Sequence[str], kind: str) -> tuple[str, Contender]:
@@ -55,7 +77,7 @@ def enter_first_criterion(problem: SearchProblem, names: Sequence[str], kind: st
     choices = _choices(problem.planner)
     # All at once, so that they are judged side by side.
     problem.values([plan for name in names for plan in _plans(problem.planner, Blend.single(name), choices)])
-    contenders = {name: enter_criterion(problem, name, kind) for name in names}
+    contenders, _ = enter_criteria(problem, names, kind)
     first = max(contenders, key=lambda name: contenders[name].proxy)
     return first, contenders[first]
 

@@ -72,6 +72,7 @@ def make_fitness(experiment: Experiment, proxy: NamedSection, search: Split | No
         context if search is None else replace(context, search=search),
         threads=experiment.space.compute.threads,
         engine=experiment.engine,
+        limit_seconds=experiment.space.compute.trial_seconds,
     )
 
 

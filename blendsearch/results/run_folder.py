@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import time
 import uuid
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from blendsearch.config import Space, space_of_run
 from blendsearch.errors import ConfigError, RunError
-from blendsearch.files import atomic, parsed_json
+from blendsearch.files import atomic, parsed_json, sweep
 from blendsearch.plain import State
 from blendsearch.results.folder_lock import folder_locked
 from blendsearch.results.reading import parse
@@ -30,7 +31,7 @@ T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "torch-pruning", "deap", "optuna", "scikit-learn", "numpy", "scipy", "joblib")
 SECONDS = "records/seconds.json"
 TOLD_FILES = 20
-HOW_IT_IS_DONE = ("compute.workers", "data.workers", "execution.", "ledger")
+HOW_IT_IS_DONE = ("compute.workers", "compute.trial_seconds", "data.workers", "execution.", "ledger")
 """Keys of a space that may differ when a run is resumed: where and by how many its work is done,
 and where its trials are kept, changes no result."""
 
@@ -140,8 +141,15 @@ class RunFolder:
         """Append a line to events.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts}, allow_nan=False)
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
+        with (self.path / "events.jsonl").open("ab") as log:
+            before = log.tell()
+            try:
+                log.write(f"{line}\n".encode())
+                log.flush()
+            except OSError:  # a full disk: what comes later is not to stand behind half a line
+                with contextlib.suppress(OSError):
+                    os.truncate(log.fileno(), before)
+                raise
 
     @contextlib.contextmanager
     def locked(self, patience: float = 0.0) -> Iterator[None]:
@@ -152,6 +160,9 @@ class RunFolder:
                 stack.enter_context(folder_locked(self.path, patience))
             except OSError as error:  # read-only, full, a file in the way
                 raise _unusable(self.path, error) from None
+            # Who waits for others shares the folder with them: what processes of other hosts write looks left behind.
+            for part in sweep(self.path) if patience == 0 else ():
+                self.event("swept", file=str(part.relative_to(self.path)))
             yield
 
     def checkpoint(self, name: str) -> Checkpoint:

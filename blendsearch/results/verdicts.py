@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from blendsearch.results.words import duration, part_name
+from blendsearch.results.words import duration, part_name, plural
 
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
     from blendsearch.results.records.search import SearchSummary
@@ -52,6 +52,30 @@ def limits_of_search(summary: SearchSummary) -> list[str]:
     """Return what fresh search images showed, how far the search images flatter, and whether the proxy is blind."""
     found = [summary.choice, summary.optimism]
     return [*(one.sentence for one in found if one is not None), *_blind_proxy(summary)]
+
+
+def failed_trials(summary: SearchSummary) -> list[str]:
+    """Return how many trials failed and why, what helps, and what is missing for it."""
+    cost = summary.search
+    if cost is None:
+        return []
+    drawn = sum(cost.failed_draws.values())
+    found = []
+    if cost.failed:
+        found.append(f"{sum(cost.failed.values())} of {summary.trials} trials failed: {_reasons(cost.failed)}.")
+    if drawn:
+        found.append(f"Of the random search {plural(drawn, 'trial')} failed: {_reasons(cost.failed_draws)}.")
+    slow = any(reason.startswith("took longer") for reason in {**cost.failed, **cost.failed_draws})
+    if found:
+        helps = "a higher compute.trial_seconds, or fewer workers" if slow else "fewer workers or smaller batches"
+        found.append(f"What helps: {helps}.")
+    return [*found, *(f"Left out: {name}: {why}." for name, why in summary.left_out.items() if "trial failed" in why)]
+
+
+def _reasons(failed: Mapping[str, int]) -> str:
+    """Return why worker processes were of no use, how often each where there are several reasons."""
+    several = len(failed) > 1
+    return ", ".join(f"a worker process {why}" + (f" ({count})" if several else "") for why, count in failed.items())
 
 
 def _blind_proxy(summary: SearchSummary) -> list[str]:

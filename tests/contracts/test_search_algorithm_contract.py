@@ -113,6 +113,39 @@ def test_a_restored_algorithm_goes_on_exactly_where_many_are_equally_fit(make):
     assert json.dumps(other.state_dict()) == json.dumps(one.state_dict())
 
 
+def step_with_failures(algorithm):
+    """Tell that every third genome failed, the fittest of all among them."""
+    genomes = algorithm.ask(SIZE)
+    best = max(range(len(genomes)), key=lambda place: fitness(genomes[place]))
+    failed = {place for place in range(len(genomes)) if place % 3 == 1} | {best}
+    algorithm.tell(genomes, [None if n in failed else fitness(genome) for n, genome in enumerate(genomes)])
+    return np.stack(genomes), failed
+
+
+def test_what_failed_is_never_the_best_and_a_restored_algorithm_goes_on_exactly(make):
+    one, told = make(seed=3), []
+    for _ in range(3):
+        genomes, failed = step_with_failures(one)
+        told += [fitness(genome) for place, genome in enumerate(genomes) if place not in failed]
+        assert one.best[1] == max(told)
+        assert [point for _, point in one.front] == [(max(told),)]
+    saved = json.dumps(one.state_dict(), allow_nan=False)
+    other = make(seed=3)
+    other.load_state_dict(json.loads(saved))
+    for _ in range(3):
+        assert np.array_equal(step_with_failures(one)[0], step_with_failures(other)[0])
+    assert json.dumps(other.state_dict()) == json.dumps(one.state_dict())
+
+
+def test_all_of_a_generation_may_fail(make):
+    algorithm = make(seed=3)
+    step(algorithm)
+    before = algorithm.best[1]
+    algorithm.tell(algorithm.ask(SIZE), [None] * SIZE)
+    assert algorithm.best[1] == before
+    step(algorithm)
+
+
 def test_a_state_between_ask_and_tell_goes_on_exactly(make):
     one, other = make(seed=3), make(seed=3)
     step(one)
@@ -327,6 +360,18 @@ def test_with_two_objectives_the_front_is_what_no_other_told_genome_beats(severa
     draws = np.random.default_rng(1).random((5, 15 * 12, SPACE.size))
     assert areas[-1] > np.mean([hypervolume([two(genome) for genome in genomes]) for genomes in draws])
     assert algorithm.best[1] == max(point[0] for point, _ in told)
+
+
+def test_with_two_objectives_what_failed_is_never_on_the_front(several):
+    algorithm = several(seed=0, population=12)
+    failed = []
+    for _ in range(4):
+        genomes = algorithm.ask(12)
+        # Those nearest to the second target, whose cost nobody beats.
+        order = sorted(range(12), key=lambda place: -two(genomes[place])[1])
+        failed += [tuple(genomes[place]) for place in order[:3]]
+        algorithm.tell(genomes, [None if n in order[:3] else two(genome) for n, genome in enumerate(genomes)])
+        assert not {tuple(genome) for genome, _ in algorithm.front} & set(failed)
 
 
 def test_with_two_objectives_a_restored_algorithm_goes_on_exactly(several):

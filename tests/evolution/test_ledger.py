@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from blendsearch.errors import RunError
+from blendsearch.evolution.failure import FAILED
 from blendsearch.evolution.ledger import Ledger, Trial
 
 PARAMS = {"network/cluster0/member": 0.1, "network/cluster0/factor": 1.0}
@@ -68,6 +69,27 @@ def test_climbs_are_optunas_intermediate_values(url):
         Trial(0, 2, PARAMS, 0.75, 3.0, {"stopped": "won"}),
         Trial(1, 1, PARAMS, 0.8, 1.0, {"stopped": "clearly worse"}),
     ]
+
+
+def test_a_failed_trial_is_one_of_optunas_failures_with_its_reason(url):
+    for _ in range(2):  # the second time repeats nothing
+        ledger = Ledger(url, "digits")
+        ledger.record(0, 0, PARAMS, 0.5, 0.1)
+        ledger.record_failure(1, 0, PARAMS, "ran out of memory 2 times", {"plan": "abc"})
+        ledger.record(2, 1, PARAMS, 0.25, 0.1)
+        ledger.close()
+    study = optuna.load_study(study_name="digits", storage=url)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert study.best_trial.number == 0
+    failed = Trial(1, 0, PARAMS, FAILED, 0.0, {"plan": "abc"}, failure="ran out of memory 2 times")
+    assert Ledger(url, "digits").trials()[1] == failed
+
+
+def test_a_failed_trial_of_another_program_is_still_refused(url):
+    Ledger(url, "digits").close()
+    optuna.load_study(study_name="digits", storage=url).add_trial(optuna.create_trial(state=TrialState.FAIL))
+    with pytest.raises(RunError, match="trial 0 was not recorded by blendsearch"):
+        Ledger(url, "digits").trials()
 
 
 def test_studies_of_one_storage_are_apart(url):

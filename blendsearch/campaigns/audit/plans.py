@@ -11,6 +11,7 @@ from blendsearch.compute import child_seed
 from blendsearch.criteria import Scores
 from blendsearch.errors import ConfigError
 from blendsearch.evolution.algorithms import make_algorithm
+from blendsearch.evolution.failure import succeeded
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment import Experiment
@@ -74,9 +75,9 @@ def evolve_plans(
         asked = algorithm.ask(settings.population)
         now = [problem.plan(genomes, genome) for genome in asked]
         values = problem.values(now)
-        algorithm.tell(asked, values)
+        algorithm.tell(asked, [value if succeeded(value) else None for value in values])
         known = {plan.digest: value for plan, value in zip(now, values, strict=True)}
-        new = {plan.digest: plan for plan in now if plan.digest not in plans}
+        new = {plan.digest: plan for plan in now if plan.digest not in plans and succeeded(known[plan.digest])}
         ordered = sorted(new, key=lambda digest: (-known[digest], digest))
         places |= {digest: (place, -generation) for place, digest in enumerate(ordered)}
         plans |= new

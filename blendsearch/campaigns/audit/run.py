@@ -11,6 +11,7 @@ from typing import Any
 from blendsearch.campaigns.audit.plans import draw_plans
 from blendsearch.campaigns.audit.summary import count_passes, judge_proxies
 from blendsearch.config import NamedSection, Space
+from blendsearch.evolution.failure import value_words
 from blendsearch.experiment import Experiment, open_run
 from blendsearch.experiment.problem import make_fitness
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain_all
@@ -101,11 +102,11 @@ def estimate_plans(experiment: Experiment, proxy: NamedSection, plans: Sequence[
     name = name_proxy(proxy)
 
     def done(count: int, value: float) -> None:
-        experiment.progress(name, count, len(plans), f"{value:.4f}")
+        experiment.progress(name, count, len(plans), value_words(value))
 
     def estimate() -> Estimates:
         fitness = make_fitness(experiment, proxy)
-        found = fitness([Plan.from_dict(one.plan) for one in plans], done)
+        found = fitness([Plan.from_dict(one.plan) for one in plans], done, most_failed=0)
         pairs = zip(plans, found, strict=True)
         return {one.name: PlanEstimate(said.value, said.seconds, said.passes) for one, said in pairs}
 

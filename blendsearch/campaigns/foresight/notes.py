@@ -10,7 +10,9 @@ from typing import Any
 from blendsearch.allocation import Evolved
 from blendsearch.campaigns.foresight.forecast import Counts, seconds_of_retraining
 from blendsearch.campaigns.foresight.unit_costs import ProxyCost, Stopwatch, UnitCosts
+from blendsearch.compute import is_out_of_memory
 from blendsearch.data.batches import Split
+from blendsearch.errors import first_line
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.progress import tell
 from blendsearch.results.optimism import interval_of_gap
@@ -35,7 +37,15 @@ def notes_before_search(experiment: Experiment, costs: UnitCosts | None = None) 
     """
     notes = [*_left_out(experiment), *_seen_images(experiment), *_blind_proxy(experiment)]
     if experiment.space.retraining.epochs > 0:
-        costs = costs or _time(experiment)
+        try:
+            costs = costs or _time(experiment)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return [
+                *notes,
+                f"memory ran out as one candidate was timed ({first_line(error)}); smaller batches take less",
+            ]
         notes += [*_chance(experiment, costs.proxy), *_dear_proxy(experiment, costs)]
     return notes
 

@@ -21,11 +21,12 @@ def enter_parts(problem: SearchProblem, blend: Blend) -> Contenders:
     """
     planner = problem.planner
     singles = {name: replace(Blend.single(name), keep=blend.keep) for name in planner.scores}
-    values = dict(zip(singles, problem.values([planner.plan(single) for single in singles.values()]), strict=True))
-    first = max(values, key=values.__getitem__)
+    plans = [planner.plan(single) for single in singles.values()]
+    place, proxy = problem.first_of(plans, "the blend's shares under each criterion")
+    first = list(singles)[place]
     plain = enter_without_shares(problem, replace(blend, keep={}), ABLATION)
     return {
-        f"{first} with blend shares": make_contender(planner, singles[first], proxy=values[first], kind=ABLATION),
+        f"{first} with blend shares": make_contender(planner, singles[first], proxy=proxy, kind=ABLATION),
         f"blend with {plain.allocation.name} shares": plain,
     }
 

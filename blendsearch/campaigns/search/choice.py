@@ -8,9 +8,10 @@ from statistics import fmean
 
 from blendsearch.campaigns.search.finals import Candidate
 from blendsearch.campaigns.search.trials import open_ledger
+from blendsearch.evolution.failure import value_words
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.two_parts import TwoParts
-from blendsearch.experiment.contenders import enter_criterion
+from blendsearch.experiment.contenders import enter_criteria
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.results.records.retraining import CRITERION
 from blendsearch.results.records.search import ChoiceCandidate, ChoiceRecord, ChoiceSummary
@@ -32,8 +33,8 @@ def choose_on_fresh(
         f"records/{name}.json", ChoiceRecord, lambda: _judge(experiment, judged, candidates)
     )
     _note(experiment, name, record)
-    place = next(place for place, one in enumerate(record.candidates) if one.chosen)
-    return replace(candidates[place], proxy=record.candidates[place].proxy)
+    chosen = next(one for one in record.candidates if one.chosen)
+    return replace(next(one for one in candidates if one.plan.digest == chosen.digest), proxy=chosen.proxy)
 
 
 def _judge(experiment: Experiment, judged: SearchProblem, candidates: Sequence[Candidate]) -> ChoiceRecord:
@@ -43,9 +44,10 @@ def _judge(experiment: Experiment, judged: SearchProblem, candidates: Sequence[C
     plans = [one.plan for one in candidates]
 
     def done(count: int, value: float) -> None:
-        experiment.progress("choice", count, len(plans), f"{value:.4f} on fresh images")
+        experiment.progress("choice", count, len(plans), f"{value_words(value)} on fresh images")
 
     whole = fitness(plans, done)
+    judged.first_of(plans, "the choice")  # where all of them fail, that is said
     seen, fresh = fitness.seen(plans), fitness.fresh(plans)
     best = max(range(len(whole)), key=lambda place: (whole[place].value, -place))
     images = [len(part) for part in experiment.search_parts]
@@ -69,6 +71,7 @@ def _judge(experiment: Experiment, judged: SearchProblem, candidates: Sequence[C
                 chosen=place == best,
             )
             for place, one in enumerate(candidates)
+            if not whole[place].failure
         ],
     )
 
@@ -76,7 +79,7 @@ def _judge(experiment: Experiment, judged: SearchProblem, candidates: Sequence[C
 def _plans_of_criteria(judged: SearchProblem) -> list[Plan]:
     """Return the plan of every criterion under the allocation that it is retrained with; judged in any case."""
     planner = judged.planner
-    entered = [enter_criterion(judged, name, CRITERION) for name in planner.scores]
+    entered = enter_criteria(judged, planner.scores, CRITERION)[0].values()
     return [one.allocation.plan(planner.structure, planner.group_scores(one.blend), one.budget) for one in entered]
 
 

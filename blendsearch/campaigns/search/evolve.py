@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.search.ablation import enter_parts
@@ -13,13 +14,20 @@ from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer, ente
 from blendsearch.campaigns.search.pareto import best_at_full_budget, enter_front, save_front_blends
 from blendsearch.campaigns.search.phases import PhasedSearch, plan_phases
 from blendsearch.campaigns.search.random_search import enter_random_search
-from blendsearch.campaigns.search.rivals import enter_rivals
+from blendsearch.campaigns.search.rivals import list_rivals
 from blendsearch.campaigns.search.swaps import enter_swapped_choice, swap_filters
-from blendsearch.campaigns.search.trials import open_ledger, read_trials
+from blendsearch.campaigns.search.trials import note_failed, open_ledger, read_trials
 from blendsearch.campaigns.search.warm_start import encode_given_blends
 from blendsearch.evolution.ledger import Trial
 from blendsearch.evolution.problem import SearchProblem
-from blendsearch.experiment.contenders import Contenders, enter_criterion, make_contender, with_members
+from blendsearch.experiment.contenders import (
+    Contender,
+    Contenders,
+    enter_criteria,
+    enter_those_that_can,
+    make_contender,
+    with_members,
+)
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.members import read_members
 from blendsearch.experiment.problem import make_choice_problems
@@ -39,15 +47,12 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
     search = run_search_phases(experiment, problem, scores, clusters)
     blend, proxy, plan = _choose_blend(experiment, judged, search)
     contenders = {BLEND: make_contender(problem.planner, blend, proxy=proxy, kind=BLEND, plan=plan)}
-    contenders |= {name: enter_criterion(judged, name, CRITERION) for name in scores}
+    criteria, failed = enter_criteria(judged, scores, CRITERION)
+    contenders |= criteria
     if space.search.rivals:
-        contenders |= enter_rivals(experiment, problem, judged, scores)
-        if space.search.layer_by_layer is not None:
-            contenders[LAYER_BY_LAYER] = enter_elimination(experiment, judged)
-        if space.blend.set_aware and len(scores) > 1:
-            contenders[TILTED] = enter_tilted(experiment, problem, judged)
-        if space.search.swaps is not None:
-            contenders[SWAPPED] = enter_swapped_choice(experiment, problem, judged)
+        rivals, failed_rivals = enter_those_that_can(_rivals(experiment, problem, judged, scores))
+        contenders, failed = {**contenders, **rivals}, {**failed, **failed_rivals}
+    note_failed(experiment, failed)
     if space.search.ablation and blend.keep:
         contenders |= enter_parts(judged, blend)
     if space.search.random_search:
@@ -64,6 +69,21 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
         contenders = with_members({**contenders, **front}, members)
         save_front_blends(experiment, contenders, provenance)
     return contenders
+
+
+def _rivals(
+    experiment: Experiment, problem: SearchProblem, judged: SearchProblem, scores: Scores
+) -> dict[str, Callable[[], Contender]]:
+    """Return what enters each rival that the space wants."""
+    space = experiment.space
+    rivals = list_rivals(experiment, problem, judged, scores)
+    if space.search.layer_by_layer is not None:
+        rivals[LAYER_BY_LAYER] = partial(enter_elimination, experiment, judged)
+    if space.blend.set_aware and len(scores) > 1:
+        rivals[TILTED] = partial(enter_tilted, experiment, problem, judged)
+    if space.search.swaps is not None:
+        rivals[SWAPPED] = partial(enter_swapped_choice, experiment, problem, judged)
+    return rivals
 
 
 def run_search_phases(

@@ -15,6 +15,7 @@ from blendsearch.campaigns.search.trials import open_ledger
 from blendsearch.compute import Compute, child_seed
 from blendsearch.config import FinalsConfig, RetrainingConfig
 from blendsearch.data.batches import Split
+from blendsearch.evolution.failure import succeeded
 from blendsearch.evolution.halving import Standing, standings
 from blendsearch.evolution.ledger import Ledger
 from blendsearch.experiment.experiment import Experiment
@@ -121,10 +122,14 @@ class Climber:
 
 
 def best_distinct(values: Sequence[tuple[str, float]], count: int) -> list[int]:
-    """Return the positions of the `count` highest values among (plan digest, value), each plan once, best first."""
+    """Return the positions of the `count` highest values among (plan digest, value), each plan once, best first.
+
+    Those that failed have no place among them.
+    """
     first: dict[str, int] = {}
-    for position, (digest, _) in enumerate(values):
-        first.setdefault(digest, position)
+    for position, (digest, value) in enumerate(values):
+        if succeeded(value):
+            first.setdefault(digest, position)
     return sorted(first.values(), key=lambda position: (-values[position][1], position))[:count]
 
 

@@ -9,13 +9,14 @@ import torch
 
 from blendsearch.blending import Blend
 from blendsearch.campaigns.search.finals import Candidate
+from blendsearch.evolution.failure import succeeded
 from blendsearch.evolution.fitness import Planner
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.sequential import choose_sequentially
 from blendsearch.experiment.contenders import Contender, enter_without_shares
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.problem import TILTS
-from blendsearch.results.records.retraining import RIVAL
+from blendsearch.results.records.retraining import RIVAL, TILTED
 from blendsearch.results.records.search import LayerByLayerRecord
 from blendsearch.schedules import Refit
 from blendsearch.structure import Plan
@@ -39,7 +40,7 @@ def add_layer_by_layer(
     again = [
         replace(one, plan=plan, proxy=value)
         for (one, _), plan, value in zip(aware, plans, values, strict=True)
-        if plan.digest != one.plan.digest
+        if plan.digest != one.plan.digest and succeeded(value)
     ]
     plain = [one for one, _ in candidates]
     return sorted([*plain, *again], key=lambda one: -one.proxy)
@@ -67,7 +68,7 @@ def enter_tilted(experiment: Experiment, seen: SearchProblem, judged: SearchProb
         tried += [(replace(one, plan=plan), value) for one, plan, value in zip(entered, plans, again, strict=True)]
     best = max(tried, key=lambda pair: pair[1])[0]
     plan = best.plan or judged.planner.under(best.allocation).plan(best.blend)
-    return replace(best, proxy=judged.values([plan])[0])
+    return replace(best, proxy=judged.value(plan, TILTED))
 
 
 def _plans(experiment: Experiment, name: str, blends: Sequence[tuple[Planner, Blend]]) -> list[Plan]:

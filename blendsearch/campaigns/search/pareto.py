@@ -9,6 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from blendsearch.campaigns.search.phases import PhasedSearch, genome_of
+from blendsearch.evolution.failure import count_reasons, value_words
 from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Trial
@@ -71,13 +72,14 @@ def _choose(experiment: Experiment, search: PhasedSearch, blend: Contender, tria
         first, _ = enter_first_criterion(problem, list(planner.scores), FRONT_CRITERION)
         points.append(FrontChoice(place=place, ratio=ratio, proxy=proxy, criterion=first, genome=genome.tolist()))
     experiment.progress("front", len(points), len(points))
+    came = [trial for trial in trials if trial.failure is None]
     return FrontRecord(
         costs=list(search.problem.objectives),
         lowest=settings.lowest,
         highest=experiment.budget.ratio,
         points=points,
-        trials=[[trial.value, *trial.costs] for trial in trials],
-        front=non_dominated([(trial.value, *(-share for share in trial.costs)) for trial in trials]),
+        trials=[[trial.value, *trial.costs] for trial in came],
+        front=non_dominated([(trial.value, *(-share for share in trial.costs)) for trial in came]),
     )
 
 
@@ -103,22 +105,28 @@ def judge_at_full_budget(
     genomes = search.finest
     evaluations = _judge(experiment, search, drawn)
     points = [search.problem.point(evaluation) for evaluation in evaluations]
-    front = set(non_dominated(points))
+    came = [number for number, evaluation in enumerate(evaluations) if not evaluation.failure]
+    front = {came[place] for place in non_dominated([points[number] for number in came])}
     full = [np.array_equal(genome, genomes.at_highest(genome)) for genome in drawn]
-    order = sorted(range(len(drawn)), key=lambda number: (number not in front, -points[number][0], number))
+    order = sorted(came, key=lambda number: (number not in front, -points[number][0], number))
     again = [number for number in order if not full[number]][:refined]
     at_highest = _judge(experiment, search, [genomes.at_highest(drawn[number]) for number in again])
     values = {number: evaluation.value for number, evaluation in enumerate(evaluations) if full[number]}
     values |= {number: evaluation.value for number, evaluation in zip(again, at_highest, strict=True)}
     best = max(values, key=lambda number: (values[number], -number))
-    return RandomSearchRecord(number=best, proxy=values[best], evaluations=len(drawn) + len(again))
+    failed = count_reasons(evaluation.failure for evaluation in [*evaluations, *at_highest])
+    return RandomSearchRecord(number=best, proxy=values[best], evaluations=len(drawn) + len(again), failed=failed)
 
 
 def _judge(experiment: Experiment, search: PhasedSearch, drawn: Sequence[np.ndarray]) -> list[Evaluation]:
     fitness = search.problem.fitness
     plans = [search.problem.plan(search.finest, genome) for genome in drawn]
     size = len({plan.digest for plan in plans} - set(fitness.known))
-    return fitness(plans, lambda count, value: experiment.progress("random search", count, size, f"proxy {value:.4f}"))
+
+    def done(count: int, value: float) -> None:
+        experiment.progress("random search", count, size, f"proxy {value_words(value)}")
+
+    return fitness(plans, done, most_failed=len(plans) // 2)
 
 
 def summarise_front(

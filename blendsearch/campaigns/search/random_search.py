@@ -11,6 +11,7 @@ from blendsearch.campaigns.search.choice import choose_on_fresh
 from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
 from blendsearch.campaigns.search.pareto import judge_at_full_budget
 from blendsearch.campaigns.search.phases import PhasedSearch
+from blendsearch.evolution.failure import count_reasons
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, make_contender
@@ -47,6 +48,11 @@ def enter_random_search(experiment: Experiment, search: PhasedSearch, judged: Se
     return make_contender(planner, genomes.decode(drawn[number]), proxy=proxy, kind=RANDOM_SEARCH)
 
 
+def read_random_search(experiment: Experiment) -> RandomSearchRecord:
+    """Return what a finished random search found."""
+    return experiment.folder.read_record(RECORD, RandomSearchRecord)
+
+
 def draw_genomes(experiment: Experiment, search: PhasedSearch, count: int) -> list[np.ndarray]:
     """Return the genomes that a search over the finest unit would start from, then random ones, `count` in all."""
     genomes = search.finest
@@ -81,7 +87,7 @@ def _run(experiment: Experiment, search: PhasedSearch) -> RandomSearchRecord:
         best = max(best, value)
         experiment.progress("random search", position, size, f"best proxy {best:.4f}")
 
-    found = problem.fitness(plans, done)
+    found = problem.fitness(plans, done, most_failed=len(plans) // 2)
     values = [(evaluation.plan.digest, evaluation.value) for evaluation in found]
     number = max(range(len(values)), key=lambda position: values[position][1])
     passes = {evaluation.plan.digest: evaluation.passes for evaluation in found}
@@ -93,4 +99,5 @@ def _run(experiment: Experiment, search: PhasedSearch) -> RandomSearchRecord:
         evaluations=len(values),
         passes=sum(passes.values()),
         finalists=[(place, values[place][1]) for place in finalists],
+        failed=count_reasons(evaluation.failure for evaluation in found),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from blendsearch.allocation import Allocation
 from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.search.finals import best_distinct
 from blendsearch.evolution.problem import SearchProblem
-from blendsearch.experiment.contenders import Contender, Contenders, enter_criterion, enter_without_shares
+from blendsearch.experiment.contenders import Contender, enter_criteria, enter_without_shares
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import cluster_by
 from blendsearch.results.records.retraining import CRITERION, CRITERION_PER_LAYER, HESSO, MEAN_OF_RANKS, RIVAL
@@ -31,15 +32,18 @@ HESSO_PARTS = {
 HESSO_SHARE = 0.2
 
 
-def enter_rivals(experiment: Experiment, seen: SearchProblem, judged: SearchProblem, scores: Scores) -> Contenders:
-    """Return the rivals, each pruned on the terms of the criteria.
+def list_rivals(
+    experiment: Experiment, seen: SearchProblem, judged: SearchProblem, scores: Scores
+) -> dict[str, Callable[[], Contender]]:
+    """Return what enters each rival, pruned on the terms of the criteria.
 
     seen: what the search was judged by, and so what a rival may be chosen by. judged: what all contenders are judged
     by. Writes records/rivals.json, from which a stopped run's choice is read.
     """
     record = experiment.folder.cached(RECORD, RivalsRecord, lambda: _find(experiment, seen, judged, scores))
     return {
-        name: enter_without_shares(judged, Blend.from_dict(one.blend), RIVAL) for name, one in record.rivals.items()
+        name: partial(enter_without_shares, judged, Blend.from_dict(one.blend), RIVAL)
+        for name, one in record.rivals.items()
     }
 
 
@@ -130,10 +134,11 @@ def _choose_by_layer(
     clusters, that with the highest proxy: at most as many evaluations as there are clusters.
     Source: He et al., Learning Filter Pruning Criteria (LFPC), CVPR 2020; here by a proxy, without gradients.
     """
-    criteria = _enter_all(seen)
+    criteria, _ = enter_criteria(seen, seen.planner.scores, CRITERION)
     first = max(criteria, key=lambda name: criteria[name].proxy)
+    proxies = {name: one.proxy for name, one in criteria.items()}
     choices = {
-        layer: [max(members, key=lambda name: criteria[name].proxy) for members in several]
+        layer: [max(able, key=proxies.__getitem__) for able in _those_in(proxies, several)]
         for layer, several in clusters.members.items()
     }
     work = LayerPass(seen, clusters.groups, criteria[first].allocation)
@@ -146,8 +151,10 @@ def _choose_by_layer(
     )
 
 
-def _enter_all(problem: SearchProblem) -> dict[str, Contender]:
-    return {name: enter_criterion(problem, name, CRITERION) for name in problem.planner.scores}
+def _those_in(known: Mapping[str, float], several: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the known members of each cluster that has any."""
+    found = [[name for name in members if name in known] for members in several]
+    return [members for members in found if members]
 
 
 def _best_of(work: LayerPass, judged: SearchProblem, experiment: Experiment) -> Blend:

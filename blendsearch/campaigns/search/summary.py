@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from blendsearch.campaigns.search.ablation import summarise_parts
 from blendsearch.campaigns.search.choice import summarise_choice
 from blendsearch.campaigns.search.pareto import summarise_front
 from blendsearch.campaigns.search.phases import EVOLUTION, summarise_phases
+from blendsearch.campaigns.search.random_search import read_random_search
 from blendsearch.campaigns.search.rivals import describe_rivals
 from blendsearch.campaigns.search.shipping import Winner, summarise_shipped
+from blendsearch.campaigns.search.trials import read_failed
 from blendsearch.evolution.algorithms import name_algorithm
 from blendsearch.evolution.loop import stopped_by
 from blendsearch.experiment.contenders import Contenders
@@ -58,7 +61,8 @@ def summarise(
     outcomes = [one for one in outcomes if one.kind not in (FRONT, FRONT_CRITERION)]
     _write_outcomes(experiment, contenders, outcomes)
     blend = _outcome(contenders, outcomes, BLEND)
-    criteria = {name: _outcome(contenders, outcomes, name) for name in scored.criteria}
+    failed = read_failed(experiment)
+    criteria = {name: _outcome(contenders, outcomes, name) for name in scored.criteria if name in contenders}
     drawn = _outcome(contenders, outcomes, RANDOM_SEARCH_NAME) if RANDOM_SEARCH_NAME in contenders else None
     truths = {name: outcome.test_accuracy for name, outcome in criteria.items()}
     if not same_filters(outcomes):  # else it would count twice
@@ -82,9 +86,9 @@ def summarise(
         criteria=criteria,
         random_search=drawn,
         rivals=_rivals(experiment, contenders, outcomes),
-        rivals_left_out=describe_rivals(experiment).left_out,
+        rivals_left_out={**describe_rivals(experiment).left_out, **_others(failed, scored)},
         ablation=summarise_parts(contenders, judge),
-        left_out=scored.left_out,
+        left_out={**scored.left_out, **{name: why for name, why in failed.items() if name in scored.criteria}},
         refused=experiment.structure.refused,
         comparison=compare(judge, first),
         fidelity=measure_fidelity({name: one.proxy for name, one in contenders.items()}, truths),
@@ -110,7 +114,13 @@ def summarise_cost(experiment: Experiment, generations: Sequence[Generation]) ->
         seconds=round(sum(generation.seconds for generation in generations), 3),
         passes=sum(generation.passes for generation in generations),
         phases=summarise_phases(generations),
+        failed_draws=read_random_search(experiment).failed if search.random_search else {},
+        failed=dict(sum((Counter(generation.failed) for generation in generations), Counter()).most_common()),
     )
+
+
+def _others(failed: Mapping[str, str], scored: ScoresRecord) -> dict[str, str]:
+    return {name: why for name, why in failed.items() if name not in scored.criteria}
 
 
 def _outcome(contenders: Contenders, outcomes: Outcomes, name: str) -> Outcome:

@@ -12,7 +12,7 @@ from blendsearch.campaigns.search.finals import Candidate
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, enter_first_criterion
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.results.records.retraining import CRITERION, RIVAL
+from blendsearch.results.records.retraining import CRITERION, RIVAL, SWAPPED
 from blendsearch.results.records.search import SwapsRecord
 from blendsearch.structure import Plan
 
@@ -48,7 +48,7 @@ def enter_swapped_choice(experiment: Experiment, seen: SearchProblem, judged: Se
     plan = chosen.allocation.plan(planner.structure, scores, chosen.budget)
     start = Candidate(number=-1, genome={}, plan=plan, proxy=chosen.proxy)
     swapped = swap_filters(experiment, "criterion", seen, start, scores)
-    (value,) = judged.values([swapped.plan])
+    value = judged.value(swapped.plan, SWAPPED)
     return replace(chosen, plan=swapped.plan, proxy=value, kind=RIVAL)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from blendsearch.config import Space
 from blendsearch.errors import RunError
@@ -15,6 +15,8 @@ from blendsearch.experiment.experiment import Experiment
 from blendsearch.results.records.search import Generation
 
 AT_WORK = "search"
+
+FAILED = "records/failed.json"
 
 
 def open_ledger(experiment: Experiment, *part: str) -> Ledger:
@@ -87,3 +89,15 @@ def held_study(experiment: Experiment) -> Iterator[Experiment]:
 def _database(experiment: Experiment) -> Database:
     address = experiment.space.ledger
     return Database.of_file((experiment.folder / "trials.db").resolve()) if address is None else Database.at(address)
+
+
+def note_failed(experiment: Experiment, failed: Mapping[str, str]) -> None:
+    """Write down which contenders could not be judged, and why; nothing where there are none, and never were."""
+    if failed or experiment.folder.has(FAILED):
+        experiment.folder.write_json(FAILED, dict(failed))
+
+
+def read_failed(experiment: Experiment) -> dict[str, str]:
+    """Return contender -> why it could not be judged."""
+    folder = experiment.folder
+    return folder.read_record(FAILED, dict[str, str]) if folder.has(FAILED) else {}

@@ -231,7 +231,7 @@ def _enter(target: Target, experiment: Experiment, scores: Scores, criteria: Seq
     """Return the blend, and the criteria named, each with its proxy."""
     blend = target.adapted.blend
     problem = make_problem(experiment, scores, [blend])
-    proxy = problem.values([problem.planner.plan(blend)])[0]
+    proxy = problem.value(problem.planner.plan(blend), "the blend")
     transferred = make_contender(problem.planner, blend, proxy=proxy, kind=TRANSFERRED)
     return {TRANSFERRED: transferred, **{name: enter_criterion(problem, name, CRITERION) for name in criteria}}
 

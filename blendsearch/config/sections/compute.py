@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from blendsearch.config.sections.types import Allowed, Count, Section
+from blendsearch.config.sections.types import Allowed, Count, Positive, Section
 
 Device = Annotated[
     str,
@@ -25,6 +25,8 @@ class ComputeConfig(Section):
     workers: processes that evaluate and retrain candidates; auto starts one a core divided by threads, on CUDA one a
     GPU, each on its own. Their number changes no result. For execution.engine local alone.
     threads: of each process; workers times threads may not exceed the cores.
+    trial_seconds: what judging one candidate of a search may take; one that takes longer twice is marked as failed, and
+    the search goes on. Null for as long as it likes.
     """
 
     device: Device = "auto"
@@ -32,3 +34,4 @@ class ComputeConfig(Section):
     channels_last: bool = False
     workers: Count | Literal["auto"] = "auto"
     threads: Count = 1
+    trial_seconds: Positive | None = None

@@ -132,24 +132,36 @@ class SearchAlgorithm(ABC):
         self.pending += [genome.copy() for genome in genomes]
         return genomes
 
-    def tell(self, genomes: Sequence[np.ndarray], fitnesses: Sequence[float | Sequence[float]]) -> None:
+    def tell(self, genomes: Sequence[np.ndarray], fitnesses: Sequence[float | Sequence[float] | None]) -> None:
         """Learn the fitness of genomes, asked or not, one number or one for each objective, all maximised.
 
+        None for one whose trial failed: it is never the best nor on the front, and is learnt from as the worst of those
+        told with it, or as accuracy 0 at the cost of the whole network, whichever is less.
         Raises BlendsearchError unless each has as many finite numbers as there are objectives.
         """
         if len(genomes) != len(fitnesses):
             raise BlendsearchError(f"search: {len(genomes)} genomes told with {len(fitnesses)} fitnesses")
         copies = [self.space.check(genome) for genome in genomes]
-        points = [as_point(fitness) for fitness in fitnesses]
-        for point in points:
+        told = [
+            (genome, as_point(fitness))
+            for genome, fitness in zip(copies, fitnesses, strict=True)
+            if fitness is not None
+        ]
+        for _, point in told:
             self._check_point(point)
-        for genome, point in zip(copies, points, strict=True):
+        for genome, point in told:
             if self.best is None or point[0] > self.best[1]:
                 self.best = (genome.copy(), point[0])
-        met = [*self.front, *((genome.copy(), point) for genome, point in zip(copies, points, strict=True))]
+        met = [*self.front, *((genome.copy(), point) for genome, point in told)]
         self.front = [met[position] for position in non_dominated([point for _, point in met])]
         self._no_longer_pending(copies)
-        self.learn(copies, points)
+        worst = self._worst([point for _, point in told])
+        self.learn(copies, [worst if fitness is None else as_point(fitness) for fitness in fitnesses])
+
+    def _worst(self, points: Sequence[Point]) -> Point:
+        """Return a point that is as low as any of those, and as accuracy 0 at the cost of the whole network."""
+        lowest = (0.0, *[-1.0 for _ in self.settings.objectives])
+        return tuple(min(values) for values in zip(lowest, *points, strict=True))
 
     def _no_longer_pending(self, genomes: Sequence[np.ndarray]) -> None:
         """Take the first pending one equal to each genome from the list; genomes that were never asked have none."""

@@ -10,6 +10,8 @@ TRIES = 3
 """After so many losses an item has failed."""
 ENDED = "was ended from outside"
 """The reason of a loss of which nothing more is known than that a worker is gone."""
+SLOW = "took longer than"
+"""What the reason of a loss begins with that is due to a limit of time."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 
 from blendsearch.compute import is_out_of_memory
 from blendsearch.errors import first_line
-from blendsearch.evolution.engines.base import Lost
+from blendsearch.evolution.engines.base import SLOW, Lost
 
 TRIES_OF_A_SLOW_ONE = 2
 """What took too long once may have met a busy machine; the second time it runs alone."""
@@ -47,7 +47,7 @@ class Guarded:
 
 def took_too_long(seconds: float) -> Lost:
     """Return the loss of an item that was ended by its limit."""
-    return Lost(f"took longer than {seconds:g} s", tries=TRIES_OF_A_SLOW_ONE)
+    return Lost(f"{SLOW} {seconds:g} s", tries=TRIES_OF_A_SLOW_ONE)
 
 
 @contextlib.contextmanager

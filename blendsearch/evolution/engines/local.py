@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.backend.utils import kill_process_tree
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, ShutdownExecutorError
 
 from blendsearch.evolution.engines.base import ENDED, Lost, Work
@@ -152,9 +154,17 @@ class _Round:
 
 
 def end_workers() -> None:
-    """End all workers of this process now, whatever they are at; the next work starts new ones."""
+    """End all workers of this process now, whatever they are at; the next work starts new ones.
+
+    loky's own way to that (kill_workers) stumbles over work that was handed in a moment before, and hangs. An executor
+    whose workers are gone is shut down safely, as after any death.
+    """
     while _EXECUTORS:
-        _EXECUTORS.pop().shutdown(wait=True, kill_workers=True)
+        executor = _EXECUTORS.pop()
+        for worker in list(executor._processes.values()):
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                kill_process_tree(worker)
+        executor.shutdown(wait=True)
 
 
 def _executor(workers: int, threads: int) -> ProcessPoolExecutor:

@@ -103,7 +103,8 @@ class PhaseCost(Record):
 class SearchCost(Record):
     """What ended a search and what it cost: different plans, seconds and passes of their evaluations.
 
-    stopped_by: "generations" or the kind of a limit. Seconds and passes are added up over the workers.
+    stopped_by: "generations" or the kind of a limit. Seconds and passes are added up over the workers. failed: reason
+    -> how many trials failed for it; failed_draws: of the random search that stands against it.
     """
 
     stopped_by: str | None = None
@@ -111,6 +112,8 @@ class SearchCost(Record):
     seconds: Number = None
     passes: int | None = None
     phases: list[PhaseCost] = Field(default_factory=list)
+    failed: dict[str, int] = Field(default_factory=dict)
+    failed_draws: dict[str, int] = Field(default_factory=dict)
 
 
 class FinalsSummary(Record):
@@ -265,7 +268,8 @@ class Generation(Record):
 
     distinct: different plans so far. passes: images run through pruned networks; one that a network was trained on
     counts three. unit: of the blends it searched; None in records of older versions. refined: whether it is the one
-    that closes a search for a front, see `Search.refine_front`.
+    that closes a search for a front, see `Search.refine_front`. failed: reason -> how many trials failed for it; best,
+    mean and worst are of the others.
     """
 
     generation: int
@@ -279,6 +283,7 @@ class Generation(Record):
     unit: str | None = None
     passes: int = 0
     refined: bool = Field(False, alias="lifted")
+    failed: dict[str, int] = Field(default_factory=dict)
 
 
 class ClustersRecord(Record):
@@ -301,6 +306,7 @@ class RandomSearchRecord(Record):
     """records/control.json: what a random search of equal cost found.
 
     number: of the best genome it drew, from 0. finalists: number and proxy of those that stand in finals or a choice.
+    failed: reason -> how many of the draws failed for it; none of them can be the best.
     """
 
     number: int
@@ -308,6 +314,7 @@ class RandomSearchRecord(Record):
     evaluations: int
     passes: int | None = None
     finalists: list[tuple[int, float]] = Field(default_factory=list)
+    failed: dict[str, int] = Field(default_factory=dict)
 
 
 class StartRecord(Record):
