@@ -129,7 +129,7 @@ def test_other_errors_stay_errors():
 class Scripted:
     """An engine of two workers that loses what its script says, one list a run."""
 
-    workers = 2
+    nearby, workers = True, 2
 
     def __init__(self, script):
         self.script, self.runs = script, []

@@ -41,7 +41,7 @@ def test_results_are_those_of_one_process_and_each_worker_opens_the_state_once(e
     assert in_order(pool, []) == []
     assert marks(tmp_path / "done") == sorted(map(str, [*items, 0]))  # nothing twice
     opened = processes(tmp_path / "opened")
-    assert len(opened) == len(set(opened)) == 2
+    assert 1 <= len(opened) == len(set(opened)) <= 2  # a busy machine may give all to the first
 
 
 def test_only_what_a_killed_worker_was_at_is_done_again(engine, tmp_path):
