@@ -212,13 +212,13 @@ def save(algorithm: SearchAlgorithm, state: dict[str, Any], place: Path) -> None
         file.write_text(json.dumps({**state, "backend": algorithm.state_dict()}, indent=1, allow_nan=False) + "\n")
 
 
-def measure_saving(population: int) -> dict[str, dict[str, float]]:
+def measure_saving(trials: int, population: int) -> dict[str, dict[str, float]]:
     """Return seconds and bytes of writing a search's state after so many trials, which a generation ends with."""
     genomes = genomes_of(Structure.of(network_of("conv4"), torch.zeros(2, 1, 8, 8)), set_aware=False)
     rng = np.random.default_rng(0)
     result: dict[str, dict[str, float]] = {}
     for name in ("generational", "tpe"):
-        for mark in MARKS:
+        for mark in (mark for mark in MARKS if mark <= trials):
             algorithm = ALGORITHMS.get(name)(genomes, seed=0, settings=Settings(population=population))
             algorithm.tell([genomes.random(rng) for _ in range(mark)], rng.random(mark).tolist())
             state = {"known": {f"{number:064d}": [0.5, 1.0, 1000] for number in range(mark)}}
@@ -249,7 +249,7 @@ def main() -> None:
         print(name, json.dumps(found[name]), flush=True)
     found["ask_and_tell"] = measure_algorithms(given.trials, 24)
     print("ask and tell", json.dumps(found["ask_and_tell"]), flush=True)
-    found["saving"] = measure_saving(24)
+    found["saving"] = measure_saving(given.trials, 24)
     print("saving", json.dumps(found["saving"]), flush=True)
     found["record"] = measure_ledger(given.trials)
     print("record", json.dumps(found["record"]), flush=True)

@@ -58,10 +58,10 @@ def test_sensitiveness_early_and_late_is_compared(monkeypatch, tmp_path, capsys)
 
 def test_search_algorithms_are_compared_at_equal_cost_and_nothing_is_done_twice(monkeypatch, tmp_path, capsys):
     arguments = ["search_spaces/digits.yaml", "--evaluations", "8", "--seeds", "2", "--out", str(tmp_path)]
-    arguments += ["--only", "cma_es,random", "criteria=[l1, taylor, random]", "search.population=4"]
+    arguments += ["--only", "cma_es,random", "--windows", "2", "criteria=[l1, taylor, random]", "search.population=4"]
     run(monkeypatch, "compare_algorithms.py", *arguments, "compute.workers=1")
     result = json.loads((tmp_path / "result.json").read_text())
-    assert set(result["summary"]) == {"deap-cma_es", "optuna-random"}
+    assert set(result["summary"]) == {"deap-cma_es", "optuna-random", "optuna-random-window2"}
     for rows in result["records"].values():
         assert [len(row["best"]) for row in rows] == [8, 8]
         assert all(row["best"] == sorted(row["best"]) for row in rows)

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "simulate_workers.py"
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def simulation():
-    spec = importlib.util.spec_from_file_location("simulate_workers", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["simulate_workers"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return loaded("simulate_workers")
 
 
 @pytest.fixture
@@ -110,3 +114,18 @@ def test_all_ways_are_compared_in_a_table(simulation, monkeypatch, tmp_path, cap
     rows = json.loads((tmp_path / "out.json").read_text())["8"]
     assert list(rows) == ["generations", "window 12", "window 24", "window 48", "unordered"]
     assert all(0 < row["utilisation"] <= 1 for row in rows.values())
+
+
+def test_what_the_simulation_assumes_is_measured_with_the_code_that_runs(monkeypatch, tmp_path):
+    place = tmp_path / "costs.json"
+    arguments = ["--networks", "conv4", "--trials", "10", "--turns", "1", "--out", str(place)]
+    monkeypatch.setattr(sys, "argv", ["measure_search_costs.py", *arguments])
+    loaded("measure_search_costs").main()
+    found = json.loads(place.read_text())
+    assert 0 < found["conv4"]["plan_rank"] < found["conv4"]["plan_set_aware"]
+    state = found["conv4"]["state"]
+    parts = ("networks", "search_images", "calibration_images", "targets")
+    assert state["bytes"] == pytest.approx(sum(state[part] for part in parts))
+    assert state["search_images"] >= 1000 * 8 * 8  # uint8, and once more where they are chosen from
+    assert found["record"]["10"] > 0
+    assert set(found["ask_and_tell"]) == {"generational", "mu_plus_lambda", "tpe"}
