@@ -97,7 +97,7 @@ def test_a_module_that_workers_do_not_have_is_told_in_one_line(engine, tmp_path,
     state = importlib.import_module("only_here").Net()
     (tmp_path / "only_here.py").unlink()
     try:
-        with pytest.raises(WorkerError, match="cannot unpack the work .*only_here.*PYTHONPATH") as found:
+        with pytest.raises(WorkerError, match=r"cannot unpack the work .*only_here.*PYTHONPATH") as found:
             list(WorkerPool(fail, state, engine=engine).map([0, 1]))
         assert "\n" not in str(found.value)
     finally:
