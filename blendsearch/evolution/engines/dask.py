@@ -70,8 +70,9 @@ class DaskEngine:
 
         terms = {
             "distributed.scheduler.allowed-failures": 0,
-            "distributed.worker.daemon": False,  # they may have processes of their own, which load images
         }
+        # Workers may have processes of their own, which load images; read whenever one is started, also much later.
+        dask.config.set({"distributed.worker.daemon": False})
         limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         with dask.config.set({**terms, **{f"distributed.nanny.pre-spawn-environ.{k}": v for k, v in limits.items()}}):
             cluster = distributed.LocalCluster(

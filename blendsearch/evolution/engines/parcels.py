@@ -152,7 +152,12 @@ def _check_versions(parcel: Parcel, worker: str) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return the error, or what it says where it cannot be pickled."""
+    """Return the error, or what it says where it cannot be pickled; what is due to how workers run says how they do."""
+    if isinstance(error, AssertionError) and "daemonic processes" in str(error):
+        return WorkerError(
+            "data.workers: Dask's workers may not start the processes that load images; start them with "
+            "DASK_DISTRIBUTED__WORKER__DAEMON=False, or set data.workers: 0"
+        )
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
