@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 import time
@@ -89,7 +88,7 @@ class Database:
         if self.url.get_driver_name() != "psycopg":
             raise cannot_open(self.shown, f"unknown driver '{self.url.get_driver_name()}', allowed psycopg")
         try:
-            importlib.import_module("psycopg")
+            import psycopg  # noqa: F401
         except ImportError as error:
             raise RunError(f"ledger: PostgreSQL needs psycopg ({error}); install blendsearch[postgresql]") from None
 
