@@ -21,8 +21,8 @@ class BlendsearchError(Exception):
     Whatever it quotes, the message is one line of printable text of at most LONGEST_LINE characters.
     """
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(self.plain(message))
+    def __init__(self, *lines: str) -> None:
+        super().__init__(self.plain("\n".join(lines)))
 
     @staticmethod
     def plain(message: str) -> str:

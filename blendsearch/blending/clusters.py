@@ -11,7 +11,7 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.metrics import silhouette_score
 
 from blendsearch.blending.ranks import Scores, spearman
-from blendsearch.errors import BlendsearchError, unknown_name
+from blendsearch.errors import BlendsearchError, quoted, unknown_name
 from blendsearch.plain import State, Unchecked
 
 SAME = 1e-9
@@ -155,7 +155,9 @@ def _check_count(count: int | str, max_count: int, criteria: int) -> None:
         if max_count < 1:
             raise BlendsearchError(f"clusters.max_count: {max_count} given, at least 1 expected")
     elif not isinstance(count, int) or not 1 <= count <= criteria:
-        raise BlendsearchError(f"clusters.count: {count!r} given, 'auto' or 1 to {criteria} (the criteria) allowed")
+        raise BlendsearchError(
+            f"clusters.count: {quoted(count)} given, 'auto' or 1 to {criteria} (the criteria) allowed"
+        )
 
 
 def _check_groups(ranked: Scores, units: Mapping[str, tuple[str, ...]]) -> None:

@@ -20,7 +20,7 @@ from blendsearch.campaigns.search.run import Campaign, run_search
 from blendsearch.config import Space
 from blendsearch.criteria import names, score_applicable
 from blendsearch.data.loaders import Loaders, Metric
-from blendsearch.errors import BudgetError, DataError, unknown_name
+from blendsearch.errors import BudgetError, DataError, quoted, unknown_name
 from blendsearch.experiment.given import Given, TrainFunction
 from blendsearch.experiment.saved import save_pruned
 from blendsearch.progress import Reporting
@@ -216,7 +216,7 @@ def steps(
     if ladder not in LADDERS:
         raise unknown_name("ladder", ladder, LADDERS, "ladder")
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise BudgetError(f"steps: {steps!r} given, allowed: a whole number of at least 1")
+        raise BudgetError(f"steps: {quoted(steps)} given, allowed: a whole number of at least 1")
     limits = read_budget(budget, keep, round_to)
     terms = Terms(
         scope=scope, device=device, seed=seed, ratings=ratings, group_rule=group_rule,

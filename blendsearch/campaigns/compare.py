@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blendsearch.config import Space, space_of_run
+from blendsearch.config import Space
 from blendsearch.errors import RunError
 from blendsearch.evolution.algorithms import name_algorithm
 from blendsearch.reports.pages.compare import build_compare_page
@@ -107,8 +107,10 @@ def _read(folder: Path) -> _Finished:
     summary = run.read_record(SUMMARY, SearchSummary)
     retrained = run.read_record(RETRAINED, list[RetrainedEntry])
     blend = {one.seed: one.test_accuracy for one in retrained if one.kind == BLEND}
+    if not blend:
+        raise RunError(f"{folder / RETRAINED}: no retraining of kind '{BLEND}', which campaigns are compared by")
     # As a space, so that keys which an older version did not have are there with their defaults.
-    return _Finished(summary.name, folder, summary, space_of_run(run.read_json("space.json")), blend)
+    return _Finished(summary.name, folder, summary, run.space, blend)
 
 
 def _describe(campaign: _Finished) -> CampaignRow:

@@ -120,7 +120,7 @@ def _checked(space: Space, progress: Progress) -> Experiment:
     except DataError as error:
         mistakes.append(str(error))
     if mistakes:
-        raise ConfigError("\n".join(mistakes))
+        raise ConfigError(*mistakes)
     check_before_work(experiment)
     return experiment
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ from blendsearch.experiment.scoring import (
 from blendsearch.experiment.unpruned import prepare_allocation, read_test_accuracy, train_unpruned
 from blendsearch.files import content_digest
 from blendsearch.progress import Progress, silent
-from blendsearch.results.records.common import AgreementRecord, Averages, Record
+from blendsearch.results.records.common import AgreementRecord, Averages, JobRecord, Record
 from blendsearch.results.records.retraining import BLEND, CRITERION
 from blendsearch.results.records.scoring import RatersRecord, ScoresRecord
 from blendsearch.results.records.single import (
@@ -79,11 +79,14 @@ def open_job(
     files = {name: content_digest(path) for name, path in paths.items() if path.is_file()}
 
     def check(folder: RunFolder) -> None:
-        before: dict[str, Any] = folder.read_json("job.json") if folder.has("job.json") else {"by": by}
-        earlier = before.get("by")
-        if earlier != by:
-            raise RunError(f"{folder.path}: was made with --by {earlier}; continue with it or choose another --run-dir")
-        changed = [name for name, content in before.get("files", {}).items() if files.get(name) != content]
+        if not folder.has("job.json"):
+            return
+        before = folder.read_record("job.json", JobRecord)
+        if before.by != by:
+            raise RunError(
+                f"{folder.path}: was made with --by {before.by}; continue with it or choose another --run-dir"
+            )
+        changed = [name for name, content in before.files.items() if files.get(name) != content]
         if changed:
             raise RunError(f"{folder.path}: the file of {changed[0]} has changed since; choose another --run-dir")
 

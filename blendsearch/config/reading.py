@@ -207,7 +207,7 @@ class _Draft(Generic[M]):
             ordered = sorted(self.found, key=lambda one: one[0])
             lines = [self._line(place, mistake) for _, place, mistake in ordered[:MOST_TOLD]]
             more = len(ordered) - len(lines)
-            raise ConfigError("\n".join([*lines, *([f"{self.source}: {more} more mistakes"] if more else [])]))
+            raise ConfigError(*lines, *([f"{self.source}: {more} more mistakes"] if more else []))
         return result
 
     def _note(self, order: float, place: str, path: KeyPath, what: str) -> None:

@@ -16,6 +16,7 @@ from blendsearch.data.splits import Splits
 from blendsearch.errors import ConfigError, DataError, RunError, first_line
 from blendsearch.models.loading import GIVEN
 from blendsearch.progress import Progress
+from blendsearch.results.records.common import JobRecord
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.statistics.task import Loss, Task
 from blendsearch.structure.given import check_network, float_copy
@@ -132,7 +133,7 @@ class Given:
         """Raise RunError when a folder was begun with another network or other images."""
         if not folder.has("job.json"):
             return
-        before = folder.read_json("job.json").get(FACT)
+        before = folder.read_record("job.json", JobRecord).given
         if before is None:
             raise RunError(f"{folder.path}: was made from a space file; go on with that, or choose another run_dir")
         now = self.facts(splits)[FACT]

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blendsearch.errors import RunError, nearest
+from blendsearch.results.reading import taken_from
+from blendsearch.results.records.common import Averages, Record
 from blendsearch.results.records.retraining import RetrainingOutcome, TestRecord
+from blendsearch.results.records.search import Shipped
 from blendsearch.results.records.shipping import Figures
+from blendsearch.results.records.single import PruneSummary
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.structure import Plan
 
@@ -14,6 +18,13 @@ NETWORK, PLAN = "network.safetensors", "plan.json"
 UNPRUNED, UNPRUNED_FILE = "unpruned", "baseline.safetensors"
 JOBS = ("search", "prune", "train", "review")
 """Those that leave a network."""
+
+
+class _Summary(Record):
+    """Of any job's summary.json: whose network it ships, where it chose one."""
+
+    name: str
+    shipped: Shipped | None = None
 
 
 @dataclass(frozen=True)
@@ -43,11 +54,12 @@ def find_kept(folder: RunFolder, contender: str | None = None) -> Kept:
         return _contender(folder, contender)
     if not (folder.has(NETWORK) and folder.has(PLAN)):
         raise RunError(f"{folder.path}: has no {NETWORK} with {PLAN} yet; continue the run with --resume")
-    plan = Plan.from_dict(folder.read_json(PLAN))
+    with taken_from(folder / PLAN):
+        plan = Plan.from_dict(folder.read_json(PLAN))
     own = [record for record in _retrained(folder).values() if record.plan == plan.to_dict()]
-    shipped = folder.read_json("summary.json").get("shipped") if folder.has("summary.json") else None
-    if shipped:
-        wanted = (shipped["kind"], shipped["name"], shipped["seed"])
+    shipped = folder.read_record("summary.json", _Summary).shipped if folder.has("summary.json") else None
+    if shipped is not None:
+        wanted = (shipped.kind, shipped.name, shipped.seed)
         own = [record for record in own if (record.kind, record.name, record.seed) == wanted]
     # The same plan may be that of several: of these the first is as good as any for what is told of it.
     return Kept(own[0].name if own else "network", NETWORK, plan, _figures(folder, own[0] if own else None))
@@ -91,10 +103,10 @@ def _place(key: str) -> tuple[int, str]:
 def _figures(folder: RunFolder, record: RetrainingOutcome | None) -> Figures:
     unpruned = _unpruned_accuracy(folder)
     if record is None and folder.job == "prune" and folder.has("summary.json"):
-        found = folder.read_json("summary.json").get("pruned", {})
+        found: Averages | RetrainingOutcome | None = folder.read_record("summary.json", PruneSummary).pruned
     else:
-        found = {} if record is None else record.to_dict()
-    known = {name: found.get(name) for name in ("test_accuracy", "flops_ratio", "params_ratio")}
+        found = record
+    known = {name: getattr(found, name, None) for name in ("test_accuracy", "flops_ratio", "params_ratio")}
     return Figures(**known, unpruned_test_accuracy=unpruned)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.results.reading import taken_from
 from blendsearch.results.records.common import LatencyRecord
 from blendsearch.results.records.search import LatencyPair
 from blendsearch.results.words import plural
@@ -29,7 +30,8 @@ def price_structure(experiment: Experiment) -> None:
     if not needed or structure.cost.latency_table is not None:
         return
     if folder.has(TABLE):
-        structure.cost.latency_table = LatencyTable.from_dict(folder.read_json(TABLE))
+        with taken_from(folder / TABLE):
+            structure.cost.latency_table = LatencyTable.from_dict(folder.read_json(TABLE))
     else:
         table = structure.measure_latencies(
             experiment.network,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from blendsearch.config import ModelConfig, Space, space_of_run
+from blendsearch.config import ModelConfig, Space
 from blendsearch.errors import BlendsearchError, RunError, StructureError, WeightsError, first_line
 from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.experiment import Experiment
@@ -93,7 +93,7 @@ def _from_file(saved: Saved, model: nn.Module | None) -> Opened:
 
 def _from_run(folder: RunFolder, model: nn.Module | None, contender: str | None) -> Opened:
     kept = find_kept(folder, contender)
-    space = _space(folder)
+    space = folder.space
     about = _about(folder, space, needed=model is None)
     whole = _built(about, folder.path, trusted=True) if model is None else model
     network = whole
@@ -107,10 +107,6 @@ def _from_run(folder: RunFolder, model: nn.Module | None, contender: str | None)
         figures=kept.figures,
         name=contender or "network",
     )
-
-
-def _space(folder: RunFolder) -> Space:
-    return space_of_run(folder.read_json("space.json"))
 
 
 def _about(folder: RunFolder, space: Space, *, needed: bool) -> NetworkRecord:

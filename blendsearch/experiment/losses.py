@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
 
 from blendsearch.blending import Blend
 from blendsearch.blending.blend import NO_LOSSES
 from blendsearch.criteria import DropLoss, DropLosses, Reader, score_applicable
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.results.reading import taken_from
 from blendsearch.results.run_folder import RunFolder
 
 LOSSES = "losses.safetensors"
@@ -42,7 +45,11 @@ def write_losses(folder: RunFolder, losses: DropLosses) -> None:
 
 def read_losses(folder: RunFolder) -> dict[str, DropLoss]:
     """Read what `write_losses` wrote."""
-    tensors = folder.read_tensors(LOSSES)
+    with taken_from(folder / LOSSES):
+        return _put_together(folder.read_tensors(LOSSES))
+
+
+def _put_together(tensors: Mapping[str, Tensor]) -> dict[str, DropLoss]:
     readers: dict[str, dict[int, Reader]] = {}
     widths: dict[str, int] = {}
     for key in tensors:

@@ -12,6 +12,7 @@ from blendsearch.blending.blend import NO_LOSSES
 from blendsearch.criteria import DropLosses, ScoringSetup, score_applicable
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.progress import Progress, silent
+from blendsearch.results.reading import taken_from
 from blendsearch.results.records.scoring import MemberRecord
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.statistics import Batches
@@ -82,7 +83,8 @@ def keep_members(experiment: Experiment) -> dict[str, AdaptedBlend]:
         }
 
     records = experiment.folder.cached(RECORD, dict[str, MemberRecord], describe)
-    return {name: AdaptedBlend(Blend.from_dict(one.blend), one.rule) for name, one in records.items()}
+    with taken_from(experiment.folder / RECORD):
+        return {name: AdaptedBlend(Blend.from_dict(one.blend), one.rule) for name, one in records.items()}
 
 
 def criteria_of(members: Mapping[str, AdaptedBlend]) -> list[str]:
@@ -98,4 +100,5 @@ def score_members(members: Mapping[str, AdaptedBlend], scores: Scores, losses: D
 def read_members(folder: RunFolder) -> dict[str, Blend]:
     """Return the blends that a run has among its criteria, as they were adapted to its network."""
     records = folder.read_record(RECORD, dict[str, MemberRecord]) if folder.has(RECORD) else {}
-    return {name: Blend.from_dict(record.blend) for name, record in records.items()}
+    with taken_from(folder / RECORD):
+        return {name: Blend.from_dict(record.blend) for name, record in records.items()}

@@ -190,7 +190,7 @@ def read_saved(path: Path) -> Saved | None:
     except (ValueError, AttributeError, RecursionError):
         raise WeightsError(f"{path}: its metadata '{METADATA}' is damaged (not a JSON object)") from None
     if schema != SAVED_SCHEMA:
-        raise WeightsError(f"{path}: schema {schema!r} given, {SAVED_SCHEMA} allowed; a later version wrote it")
+        raise WeightsError(f"{path}: schema {quoted(schema)} given, {SAVED_SCHEMA} allowed; a later version wrote it")
     saved = Saved(path, tensors, parse(path, text, SavedRecord))
     _ = saved.plan  # a damaged plan is told here
     return saved

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ from blendsearch.criteria import (
     score_applicable,
 )
 from blendsearch.data.batches import Split
-from blendsearch.errors import BlendsearchError
+from blendsearch.errors import BlendsearchError, RunError
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.losses import losses_for, write_losses
 from blendsearch.experiment.members import (
@@ -84,7 +85,9 @@ def score_criteria(experiment: Experiment) -> tuple[Scores, ScoresRecord]:
     folder, name = experiment.folder, "records/scores.json"
     if folder.has(name):
         record = folder.read_record(name, ScoresRecord)
-        return read_scores(folder, SCORES, record.criteria), record
+        scores = read_scores(folder, SCORES, record.criteria)
+        _check_scores(scores, experiment.structure.widths, folder / SCORES)
+        return scores, record
     start = time.perf_counter()
     members = keep_members(experiment)
     set_aware = experiment.space.blend.set_aware or any(one.blend.set_aware for one in members.values())
@@ -151,7 +154,7 @@ def refuse_left_out(experiment: Experiment, members: Mapping[str, AdaptedBlend],
     for label, adapted in members.items():
         lines += [f"blends: '{label}': '{n}': {left_out[n]}" for n in adapted.blend.criteria if n in left_out]
     if lines:
-        raise BlendsearchError("\n".join(lines))
+        raise BlendsearchError(*lines)
 
 
 def wanted_criteria(experiment: Experiment) -> list[str]:
@@ -191,6 +194,14 @@ def read_scores(folder: RunFolder, name: str, criteria: Sequence[str]) -> Scores
         }
         for criterion in criteria
     }
+
+
+def _check_scores(scores: Scores, widths: Mapping[str, int], path: Path) -> None:
+    """Raise RunError where a file's scores are not one number for every filter of this network."""
+    for name, groups in scores.items():
+        odd = [group for group, width in widths.items() if group not in groups or groups[group].shape != (width,)]
+        if odd:
+            raise RunError(f"{path}: {name}/{odd[0]}: scores of {widths[odd[0]]} filters are needed, one number each")
 
 
 def measure_agreement(scores: Scores) -> AgreementRecord:

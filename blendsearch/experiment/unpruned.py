@@ -8,9 +8,12 @@ from typing import Any
 
 from blendsearch.allocation import Allocation
 from blendsearch.data.batches import Relabelled
+from blendsearch.errors import WeightsError
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.latency import price_structure
-from blendsearch.results.records.common import UnprunedRecord
+from blendsearch.models.weights import misfits, shapes_of
+from blendsearch.results.reading import taken_from
+from blendsearch.results.records.common import TrainedRecord
 from blendsearch.results.records.retraining import CorrectImages, TestRecord
 from blendsearch.results.run_folder import Checkpoint
 from blendsearch.schedules import SCHEDULES, TrainingJob, TrainingSchedule
@@ -25,7 +28,7 @@ LABELS = "predicted_labels.safetensors"
 RELABELLED = ("calibration", "search", "train")
 
 
-def train_unpruned(experiment: Experiment) -> UnprunedRecord:
+def train_unpruned(experiment: Experiment) -> TrainedRecord:
     """Train (or adapt) the network in place, or read what a stopped run trained; return its record.
 
     A training schedule of the space trains it in its way. The test split is not read here, see `read_test_accuracy`.
@@ -34,9 +37,14 @@ def train_unpruned(experiment: Experiment) -> UnprunedRecord:
     price_structure(experiment)  # an impossible budget shows before hours of training
     folder, network = experiment.folder, experiment.network
     if folder.has(RECORD):
-        network.load_state_dict(folder.read_tensors(WEIGHTS))
+        record = folder.read_record(RECORD, TrainedRecord)
+        tensors = folder.read_tensors(WEIGHTS)
+        faults = misfits(shapes_of(network.state_dict()), shapes_of(tensors))
+        if faults:
+            raise WeightsError(f"{folder / WEIGHTS}: does not fit the {type(network).__name__}: {faults}")
+        network.load_state_dict(tensors)
         use_predicted_labels(experiment)
-        return folder.read_record(RECORD, UnprunedRecord)
+        return record
     start = time.perf_counter()
     checkpoint = folder.checkpoint("baseline")
     history = _train(experiment, checkpoint)
@@ -44,7 +52,7 @@ def train_unpruned(experiment: Experiment) -> UnprunedRecord:
     network = experiment.compute.place(network)
     accuracy = float(score_images(network, experiment.splits.search, experiment.compute).mean())
     structure = experiment.structure
-    record = UnprunedRecord(
+    record = TrainedRecord(
         seconds=round(time.perf_counter() - start, 3),
         steps=history.steps,
         search_accuracy=accuracy,
@@ -73,8 +81,9 @@ def use_predicted_labels(experiment: Experiment) -> None:
         found = {name: predict(network, part.batches(500), compute) for name, part in parts.items() if len(part)}
         folder.write_tensors(LABELS, found)
     labels = folder.read_tensors(LABELS)
-    relabelled: dict[str, Any] = {name: Relabelled(getattr(splits, name), own) for name, own in labels.items()}
-    experiment.splits = replace(splits, **relabelled)
+    with taken_from(folder / LABELS):
+        relabelled: dict[str, Any] = {name: Relabelled(getattr(splits, name), own) for name, own in labels.items()}
+        experiment.splits = replace(splits, **relabelled)
 
 
 def _train(experiment: Experiment, checkpoint: Checkpoint) -> History:
@@ -127,7 +136,8 @@ def prepare_allocation(experiment: Experiment) -> Allocation:
     """Let the allocation measure what it needs on the trained network, or read what a stopped run measured."""
     folder, name = experiment.folder, "records/allocation.json"
     if folder.has(name):
-        experiment.allocation.load_state_dict(folder.read_json(name))
+        with taken_from(folder / name):
+            experiment.allocation.load_state_dict(folder.read_json(name))
         return experiment.allocation
     measure_allocation(experiment, experiment.allocation)
     folder.write_json(name, experiment.allocation.state_dict())

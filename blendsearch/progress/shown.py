@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from rich.console import Console
 
-from blendsearch.errors import BlendsearchError
+from blendsearch.errors import BlendsearchError, quoted
 from blendsearch.progress import Progress, Reporting, silent
 from blendsearch.progress.bars import Bars, NotebookBars
 from blendsearch.progress.heartbeat import Heartbeat
@@ -52,7 +52,7 @@ def reporting(given: Reporting) -> Iterator[Progress]:
         yield given
     else:
         raise BlendsearchError(
-            f"progress: {given!r} given, allowed: 'auto', None, or a function that takes (task, done, total, detail)"
+            f"progress: {quoted(given)} given, allowed: 'auto', None, or a function of (task, done, total, detail)"
         )
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from blendsearch.errors import RunError
+from blendsearch.config.yaml_text import YamlSyntaxError
+from blendsearch.config.yaml_text import read_yaml as read_document
+from blendsearch.errors import BlendsearchError, RunError, first_line, quoted
+from blendsearch.files import parsed_json
+from blendsearch.plain import State
 
 S = TypeVar("S", bound=BaseModel)
+MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What is raised where plain data of another form are taken up."""
 
 
 def read_finished(
@@ -40,26 +47,55 @@ def read_text(folder: Path, name: str) -> str:
 def read_yaml(path: Path, text: str) -> dict[str, Any]:
     """Return the mapping that a YAML text holds; RunError names the file."""
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RunError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: expected a mapping of keys, got {type(content).__name__}")
-    return content
+        document = read_document(text)
+    except YamlSyntaxError as error:
+        place = f"{path}:{error.line}" if error.line else str(path)
+        raise RunError(f"{place}: not valid YAML ({error.problem})") from error
+    for keys, line, what in document.bad_keys:
+        raise RunError(f"{path}:{line}: {'.'.join(map(str, keys)) or 'top level'}: {what}")
+    return checked_mapping(path, document.data)
+
+
+def checked_mapping(path: Path, data: Any) -> State:
+    """Return data as a mapping of keys; RunError names the file where it is something else."""
+    if not isinstance(data, dict):
+        raise RunError(f"{path}: top level: {quoted(data)} given, a mapping of keys expected")
+    return data
 
 
 def parse(path: Path, text: str, kind: Any) -> Any:
     """Return a JSON text as an object of `kind`; RunError names file, place and what was given."""
     try:
-        return TypeAdapter(kind).validate_python(json.loads(text))
+        return TypeAdapter(kind).validate_python(parsed_json(text))
     except json.JSONDecodeError as error:
         raise RunError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
     except ValidationError as error:
         raise RunError(f"{path}: {first_mistake(error)}") from error
+    except ValueError as error:  # nested too deeply, a number of thousands of digits
+        raise RunError(f"{path}: not valid JSON ({first_line(error)})") from error
 
 
 def first_mistake(error: ValidationError) -> str:
     """Return the place of the first thing that is wrong, what is wrong with it, and what was given."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"]) or "top level"
-    return f"{place}: {first['msg'].lower()} (given {first['input']!r:.60})"
+    return f"{place}: {first['msg'].lower()} (given {quoted(first['input']):.60})"
+
+
+@contextlib.contextmanager
+def taken_from(path: Path) -> Iterator[None]:
+    """Name a file in every error that its content causes in the block, whatever takes the content up.
+
+    For states and plans, whose form the parts that take them up know alone. The block does nothing else.
+    """
+    try:
+        yield
+    except BlendsearchError as error:
+        more = len(error.args) - 1
+        raise type(error)(
+            f"{path}: {first_line(error)}" + (f" (and {more} more mistakes)" if more > 0 else "")
+        ) from error
+    except KeyError as error:
+        raise RunError(f"{path}: key {error} is missing") from error
+    except MISFITS as error:
+        raise RunError(f"{path}: does not hold what is needed ({type(error).__name__}: {first_line(error)})") from error

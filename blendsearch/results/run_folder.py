@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from blendsearch.config import Space, space_of_run
-from blendsearch.errors import ConfigError, RunError
-from blendsearch.files import atomic, parsed_json, sweep
+from blendsearch.errors import ConfigError, RunError, first_line
+from blendsearch.files import atomic, sweep
 from blendsearch.plain import State
 from blendsearch.results.folder_lock import folder_locked
-from blendsearch.results.reading import parse
+from blendsearch.results.reading import checked_mapping, parse, taken_from
+from blendsearch.results.records.common import JobRecord
 from blendsearch.version import __version__
 
 T = TypeVar("T")
@@ -57,7 +58,14 @@ class RunFolder:
     @property
     def job(self) -> str:
         """The job that made the folder; a search of an earlier version left no note of it."""
-        return str(self.read_json("job.json")["job"]) if self.has("job.json") else "search"
+        return self.read_record("job.json", JobRecord).job if self.has("job.json") else "search"
+
+    @property
+    def space(self) -> Space:
+        """The space that the folder was made from, with today's keys; RunError where it is none by now."""
+        data = self.read_json("space.json")
+        with taken_from(self / "space.json"):
+            return space_of_run(data)
 
     @property
     def identity(self) -> str:
@@ -74,12 +82,9 @@ class RunFolder:
         """Write a JSON file."""
         return self.write_text(name, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
-    def read_json(self, name: str) -> Any:
-        """Read a JSON file; RunError when it is missing or damaged."""
-        try:
-            return parsed_json(self._read_text(name))
-        except ValueError as error:
-            raise RunError(f"{self.path / name}: cannot be read ({error})") from None
+    def read_json(self, name: str) -> State:
+        """Read a JSON file that holds a mapping; RunError when it is missing, damaged or something else."""
+        return checked_mapping(self / name, parse(self / name, self._read_text(name), Any))
 
     def write_record(self, name: str, record: Any, kind: Any = None) -> Path:
         """Write a record, or a list or mapping of records of the type `kind`, as JSON."""
@@ -135,7 +140,7 @@ class RunFolder:
         try:
             return load_file(self.path / name)
         except Exception as error:
-            raise RunError(f"{self.path / name}: cannot be read ({error})") from None
+            raise RunError(f"{self.path / name}: cannot be read ({first_line(error)})") from None
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append a line to events.jsonl."""
@@ -186,10 +191,11 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            state: State = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise RunError(f"{self.path}: cannot be read ({error}); delete it to train from the start") from None
-        return state
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise RunError(f"{self.path}: cannot be read ({reason}); delete it to train from the start") from None
+        return checked_mapping(self.path, state)
 
     def save(self, state: State) -> None:
         """Write the state in place of the last one."""
@@ -247,8 +253,8 @@ def note_space(folder: RunFolder, job: str, space: Space, facts: Mapping[str, An
 
 def note_job(folder: RunFolder, job: str, facts: Mapping[str, Any] | None = None) -> None:
     """Write down which job works in a folder, what decides it, and where it was first started: paths go from there."""
-    before: State = folder.read_json("job.json") if folder.has("job.json") else {}
-    started_in = before.get("started_in") if before else str(Path.cwd())
+    begun = folder.has("job.json")
+    started_in = folder.read_record("job.json", JobRecord).started_in if begun else str(Path.cwd())
     place = {"started_in": started_in} if started_in else {}  # a folder of an earlier version does not say
     folder.write_json("job.json", {"job": job, **(facts or {}), **place})
 
@@ -306,9 +312,8 @@ def join_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
 
 
 def _unusable(path: Path, error: OSError) -> RunError:
-    shown = str(path) if len(str(path)) <= 200 else f"{str(path)[:197]}..."
     return RunError(
-        f"{shown}: the run folder cannot be made or read ({error.strerror or error}); choose another --run-dir"
+        f"{path}: the run folder cannot be made or read ({error.strerror or error}); choose another --run-dir"
     )
 
 

@@ -17,6 +17,7 @@ from blendsearch.experiment.members import adapt_members
 from blendsearch.experiment.scoring import needed_criteria, pick_scores, score_criteria
 from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import Progress, silent
+from blendsearch.results.reading import taken_from
 from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space
 from blendsearch.review.decision import Decision
 from blendsearch.review.inspector import Inspector
@@ -116,7 +117,9 @@ def open_loop(space: Space, options: ReviewOptions, progress: Progress = silent)
 def open_decision(run_dir: Path, progress: Progress = silent) -> Review:
     """Open what a finished search campaign chose; nothing is written."""
     folder = RunFolder(run_dir)
-    space = checked_from_dict(migrate_space(folder.read_json("space.json")), resumed=True)
+    data = folder.read_json("space.json")
+    with taken_from(folder / "space.json"):
+        space = checked_from_dict(migrate_space(data), resumed=True)
     if folder.job != "search":
         raise RunError(f"{run_dir}: was made by 'blendsearch {folder.job}'; only a search has a choice to explain")
     plan = "blend-plan.json" if folder.has("blend-plan.json") else "plan.json"  # that of earlier versions
@@ -127,7 +130,9 @@ def open_decision(run_dir: Path, progress: Progress = silent) -> Review:
     experiment = Experiment(space, progress, folder)
     train_unpruned(experiment)
     scores, _ = score_criteria(experiment)
-    decision = Decision(Blend.load(folder / "blend.json"), Plan.from_dict(folder.read_json(plan)))
+    with taken_from(folder / plan):
+        kept = Plan.from_dict(folder.read_json(plan))
+    decision = Decision(Blend.load(folder / "blend.json"), kept)
     return Review(
         title=space.name,
         data=experiment.data_name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from blendsearch.config import TrainingConfig
 from blendsearch.criteria import CRITERIA, applicable
 from blendsearch.errors import ConfigError, TrainingError, unknown_name
 from blendsearch.plain import State
+from blendsearch.results.reading import taken_from
 from blendsearch.schedules.base import TrainingJob, TrainingSchedule, register_schedule
 from blendsearch.schedules.restoring import bring_back
 from blendsearch.statistics import Statistics
@@ -185,8 +187,12 @@ class Stages:
     def resume(self, network: nn.Module) -> History:
         """Set the network back to the start of the phase under way and return the history before it."""
         state = self.store.load() if self.store is not None else None
-        if state is None:
+        if state is None or self.store is None:
             return History()
+        with taken_from(Path(self.store.where)):
+            return self._take_up(state, network)
+
+    def _take_up(self, state: State, network: nn.Module) -> History:
         if state.get("total") != self.total or state.get("options") != self.options:
             raise TrainingError(
                 f"checkpoint: it is of another training (schedule or length) than this one of repr, {self.total} steps"

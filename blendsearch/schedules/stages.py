@@ -7,12 +7,14 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from blendsearch.compute import child_seed
 from blendsearch.plain import State
+from blendsearch.results.reading import taken_from
 from blendsearch.schedules.base import Job, Outcome, Schedule
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.loop import CheckpointStore, History, steps_per_epoch
@@ -158,13 +160,15 @@ def _start(network: nn.Module, job: Job) -> Place:
     state = job.checkpoint.load() if job.checkpoint is not None else None
     if state is None:
         return Place(job, network, Plan.full(job.structure.widths))
-    plan, parts = Plan.from_dict(state["plan"]), [History(**part) for part in state["history"]]
-    resumed = job.compute.place(job.structure.slice(network, plan))
-    within = "training" in state
-    if not within:
-        resumed.load_state_dict(state["network"])
-        resumed.eval()
-    return Place(job, resumed, plan, state["stage"], parts, cut=within)
+    assert job.checkpoint is not None
+    with taken_from(Path(job.checkpoint.where)):
+        plan, parts = Plan.from_dict(state["plan"]), [History(**part) for part in state["history"]]
+        resumed = job.compute.place(job.structure.slice(network, plan))
+        within = "training" in state
+        if not within:
+            resumed.load_state_dict(state["network"])
+            resumed.eval()
+        return Place(job, resumed, plan, state["stage"], parts, cut=within)
 
 
 def _plain(network: nn.Module) -> State:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +20,7 @@ from blendsearch.data.batches import Split
 from blendsearch.errors import ConfigError, DataError, TrainingError
 from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
+from blendsearch.results.reading import taken_from
 from blendsearch.training.early_stop import EarlyStop, weights_of
 from blendsearch.training.evaluation import Batches, score_images
 from blendsearch.training.losses import Objective, make_objective
@@ -244,8 +246,12 @@ class _Run:
     def restore(self) -> int:
         """Go on from the checkpoint, if there is one of this training; return the epoch to go on with."""
         state = self.checkpoint.load() if self.checkpoint is not None else None
-        if state is None:
+        if state is None or self.checkpoint is None:
             return 0
+        with taken_from(Path(self.checkpoint.where)):
+            return self._take_up(state)
+
+    def _take_up(self, state: State) -> int:
         if state["total"] != self.total:
             raise TrainingError(f"checkpoint: it is of a training of {state['total']} steps, this one has {self.total}")
         if ("early_stop" in state) != (self.early_stop is not None):

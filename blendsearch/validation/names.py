@@ -94,4 +94,4 @@ def refuse(mistakes: Mistakes) -> None:
     """Raise one ConfigError with a line for every mistake, if there is any."""
     lines = [printable(f"{shortened('.'.join(map(str, path)))}: {what}") for path, what in mistakes]
     if lines:
-        raise ConfigError("\n".join(lines))
+        raise ConfigError(*lines)

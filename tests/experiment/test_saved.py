@@ -126,7 +126,7 @@ def forged(tmp_path, text):
         ("[1]", "is damaged"),
         ('{"schema": 7}', "schema 7 given, 1 allowed"),
         ('{"schema": 1, "sizes": 3}', "sizes"),
-        ('{"schema": 1, "plan": {"schema": 9}}', "plan: schema 9 given"),
+        ('{"schema": 1, "plan": {"schema": 9}}', "plan.schema: input should be 1 (given 9)"),
     ],
 )
 def test_damaged_metadata_are_told(tmp_path, text, told):

@@ -49,7 +49,7 @@ def test_damaged_files_are_one_clear_line(tmp_path):
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "t.safetensors").write_bytes(b"123")
     folder = RunFolder(tmp_path)
-    with pytest.raises(RunError, match=r"a\.json: cannot be read"):
+    with pytest.raises(RunError, match=r"a\.json:1: not valid JSON"):
         folder.read_json("a.json")
     with pytest.raises(RunError, match=r"t\.safetensors: cannot be read"):
         folder.read_tensors("t.safetensors")

@@ -31,7 +31,7 @@ from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.report import write_report
 from blendsearch.results.records.common import UnprunedRecord
-from blendsearch.results.records.curves import CurvesBudget, CurvesCriteria, CurvesSummary, DrawRecord
+from blendsearch.results.records.curves import CurvesBudget, CurvesCriteria, CurvesSummary, DrawRecord, UnprunedAccuracy
 from blendsearch.results.run_folder import versions
 from blendsearch.structure import Plan
 
@@ -163,11 +163,11 @@ def _set_up(experiment: Experiment, members: Mapping[str, AdaptedBlend]) -> Curv
 def _measure_unpruned(experiment: Experiment, setup: CurvesSetup) -> float:
     """Return the unpruned network's accuracy on the test images of the curves."""
 
-    def measure() -> dict[str, float]:
+    def measure() -> UnprunedAccuracy:
         with threads(experiment.space.compute.threads):
-            return {"test_accuracy": measure_accuracy(setup, Plan.full(setup.structure.widths))}
+            return UnprunedAccuracy(test_accuracy=measure_accuracy(setup, Plan.full(setup.structure.widths)))
 
-    return experiment.folder.cached("records/unpruned.json", dict[str, float], measure)["test_accuracy"]
+    return experiment.folder.cached("records/unpruned.json", UnprunedAccuracy, measure).test_accuracy
 
 
 def measure_draws(experiment: Experiment, setup: CurvesSetup, draws: Sequence[CurveDraw]) -> list[DrawRecord]:

@@ -20,6 +20,7 @@ from blendsearch.experiment.members import blend_scores
 from blendsearch.experiment.scoring import measure_agreement
 from blendsearch.experiment.unpruned import RECORD, measure_allocation, read_test_accuracy, train_unpruned
 from blendsearch.progress import Progress
+from blendsearch.results.reading import taken_from
 from blendsearch.results.records.common import AgreementRecord, UnprunedRecord
 from blendsearch.results.records.leaderboard import BoardNetworkRecord, CriterionScored
 from blendsearch.results.run_folder import RunFolder
@@ -148,7 +149,8 @@ class BoardNetwork:
         folder, file = self.experiment.folder, f"allocations/{section.name}-{digest(allocation_key(section))}.json"
         allocation: Allocation = make(ALLOCATIONS, section)
         if folder.has(file):
-            allocation.load_state_dict(folder.read_json(file))
+            with taken_from(folder / file):
+                allocation.load_state_dict(folder.read_json(file))
         else:
             measure_allocation(self.experiment, allocation)
             folder.write_json(file, allocation.state_dict())

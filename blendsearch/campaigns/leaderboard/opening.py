@@ -16,6 +16,7 @@ from blendsearch.campaigns.leaderboard.sharing import (
 from blendsearch.config import Board
 from blendsearch.errors import RunError
 from blendsearch.progress import Progress
+from blendsearch.results.records.leaderboard import BoardName
 from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder, join_folder, note_job
 
 JOB = "leaderboard"
@@ -47,7 +48,7 @@ def note_board(folder: RunFolder, board: Board, progress: Progress) -> None:
     if visible and not folder.has("job.json"):
         raise RunError(f"{folder.path}: holds files of something else; choose another --run-dir")
     check_not_shared_otherwise(folder, board, progress)
-    before = folder.read_json("board.json")["name"] if folder.has("board.json") else board.name
+    before = folder.read_record("board.json", BoardName).name if folder.has("board.json") else board.name
     if before != board.name:
         raise RunError(f"{folder.path}: holds the board '{before}', not '{board.name}'; choose another --run-dir")
     event = "resumed" if folder.has("board.json") else "started"

@@ -14,6 +14,7 @@ from blendsearch.campaigns.search.finals import best_distinct
 from blendsearch.campaigns.search.trials import check_trials
 from blendsearch.compute import child_seed
 from blendsearch.config import LimitConfig
+from blendsearch.errors import RunError
 from blendsearch.evolution.algorithms import make_algorithm
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Ledger, Trial
@@ -26,7 +27,9 @@ from blendsearch.experiment.problem import searched_groups, starting_genomes
 from blendsearch.experiment.scoring import cluster_by
 from blendsearch.plain import State
 from blendsearch.progress import Progress
+from blendsearch.results.reading import taken_from
 from blendsearch.results.records.search import Generation, PhaseCost
+from blendsearch.results.run_folder import RunFolder
 
 EVOLUTION = "records/evolution.json"
 STATE = "records/search.json"
@@ -88,6 +91,14 @@ def share_limit(limit: LimitConfig | None, part: int, parts: int) -> LimitConfig
     return limit.model_copy(update={name: value or 1 for name, value in shares.items()})
 
 
+def read_generations(folder: RunFolder) -> list[Generation]:
+    """Return the generations that a search wrote down; RunError where there is none."""
+    found = folder.read_record(EVOLUTION, list[Generation])
+    if not found:
+        raise RunError(f"{folder / EVOLUTION}: holds no generation")
+    return found
+
+
 @dataclass
 class PhasedSearch:
     """A search over all phases, at work or finished.
@@ -114,9 +125,9 @@ class PhasedSearch:
         """
         folder = self.experiment.folder
         state: State = folder.read_json(STATE) if folder.has(STATE) else {}
-        order = [phase.unit for phase in self.phases]
-        at = order.index(state.get("unit", order[-1])) if state else -1
-        self.best = {unit: (np.array(genome), value) for unit, (genome, value) in state.get("best", {}).items()}
+        with taken_from(folder / STATE):
+            at = self._phase_of(state) if folder.has(STATE) else -1
+            self.best = {unit: (np.array(genome), value) for unit, (genome, value) in state.get("best", {}).items()}
         for number, phase in enumerate(self.phases[max(at, 0) :], start=max(at, 0)):
             resumed = number == at
             if not resumed and self.generations and stopped_by(self.generations, phase.last, phase.limit):
@@ -124,12 +135,18 @@ class PhasedSearch:
             # A resumed algorithm has asked for its first genomes already.
             search = self._search_of(phase, refined=not resumed)
             if resumed:
-                search.load_state_dict(state)
+                with taken_from(folder / STATE):
+                    search.load_state_dict(state)
                 check_trials(self.ledger, search.generations)
             search.run(phase.last, self.experiment.space.search.population, phase.limit)
             self.search = search
             assert search.algorithm.best is not None
             self.best[phase.unit], self.generations = search.algorithm.best, search.generations
+
+    def _phase_of(self, state: State) -> int:
+        """Return the number of the phase in which a search was stopped; the last one where its state does not say."""
+        order = [phase.unit for phase in self.phases]
+        return order.index(state.get("unit", order[-1]))
 
     @property
     def last(self) -> Search:

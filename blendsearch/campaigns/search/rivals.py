@@ -13,6 +13,7 @@ from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, enter_criteria, enter_without_shares
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import cluster_by
+from blendsearch.results.reading import taken_from
 from blendsearch.results.records.retraining import CRITERION, CRITERION_PER_LAYER, HESSO, MEAN_OF_RANKS, RIVAL
 from blendsearch.results.records.search import RivalRecord, RivalsRecord
 from blendsearch.results.words import join_words
@@ -41,10 +42,9 @@ def list_rivals(
     by. Writes records/rivals.json, from which a stopped run's choice is read.
     """
     record = experiment.folder.cached(RECORD, RivalsRecord, lambda: _find(experiment, seen, judged, scores))
-    return {
-        name: partial(enter_without_shares, judged, Blend.from_dict(one.blend), RIVAL)
-        for name, one in record.rivals.items()
-    }
+    with taken_from(experiment.folder / RECORD):
+        blends = {name: Blend.from_dict(one.blend) for name, one in record.rivals.items()}
+    return {name: partial(enter_without_shares, judged, blend, RIVAL) for name, blend in blends.items()}
 
 
 def _find(experiment: Experiment, seen: SearchProblem, judged: SearchProblem, scores: Scores) -> RivalsRecord:

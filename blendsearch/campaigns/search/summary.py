@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from blendsearch.campaigns.search.ablation import summarise_parts
 from blendsearch.campaigns.search.choice import summarise_choice
 from blendsearch.campaigns.search.pareto import summarise_front
-from blendsearch.campaigns.search.phases import EVOLUTION, summarise_phases
+from blendsearch.campaigns.search.phases import read_generations, summarise_phases
 from blendsearch.campaigns.search.random_search import read_random_search
 from blendsearch.campaigns.search.rivals import describe_rivals
 from blendsearch.campaigns.search.shipping import Winner, summarise_shipped
@@ -67,7 +67,7 @@ def summarise(
     truths = {name: outcome.test_accuracy for name, outcome in criteria.items()}
     if not same_filters(outcomes):  # else it would count twice
         truths[BLEND] = blend.test_accuracy
-    generations = folder.read_record(EVOLUTION, list[Generation])
+    generations = read_generations(folder)
     judge, data = Judge.of_outcomes(outcomes), experiment.data_record
     first = max(criteria, key=lambda name: contenders[name].proxy)
     return SearchSummary(

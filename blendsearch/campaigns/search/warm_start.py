@@ -10,6 +10,7 @@ from blendsearch.campaigns.search.phases import Phase, Starts
 from blendsearch.config import BLEND_UNITS
 from blendsearch.evolution.refine import check_known, refine_blend
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.results.reading import taken_from
 from blendsearch.results.records.search import StartRecord
 
 RECORD = "records/start_from.json"
@@ -31,7 +32,8 @@ def encode_given_blends(experiment: Experiment, phases: Sequence[Phase], criteri
         if folder.has(RECORD)
         else [_read(experiment, path, criteria) for path in given]
     )
-    noted = [_encode(experiment, phases, record, starts) for record in records]
+    with taken_from(folder / RECORD):
+        noted = [_encode(experiment, phases, record, starts) for record in records]
     folder.write_record(RECORD, noted, list[StartRecord])
     return starts
 

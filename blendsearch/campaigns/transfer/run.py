@@ -25,7 +25,7 @@ from blendsearch.progress.shown import AUTO, reporting
 from blendsearch.reports.markdown.tables import format_csv
 from blendsearch.reports.markdown.transfer import flatten_space, format_transfer
 from blendsearch.reports.report import write_report
-from blendsearch.results.records.common import Number
+from blendsearch.results.records.common import JobRecord, Number
 from blendsearch.results.records.provenance import Provenance, read_provenance
 from blendsearch.results.records.retraining import BLEND, CRITERION, TRANSFERRED, RetrainingOutcome
 from blendsearch.results.records.search import RetrainedEntry, SearchSummary
@@ -169,7 +169,7 @@ def _note_blend(folder: RunFolder, blend: Blend, searches: bool) -> None:
     if folder.has("job.json"):
         if Blend.load(folder / "blend.json") != blend:
             raise RunError(f"{folder.path}: was made with another blend; choose another --run-dir")
-        if folder.read_json("job.json")["searches"] != searches:
+        if folder.read_record("job.json", JobRecord).searches != searches:
             how = "with --no-search" if searches else "without --no-search"
             raise RunError(f"{folder.path}: was made {how}; continue so or choose another --run-dir")
     blend.save(folder / "blend.json")

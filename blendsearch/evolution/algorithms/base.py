@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from blendsearch.config import SearchConfig
-from blendsearch.errors import BlendsearchError
+from blendsearch.errors import BlendsearchError, quoted
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.pareto import Point, non_dominated
 from blendsearch.plain import State
@@ -194,7 +194,9 @@ class SearchAlgorithm(ABC):
         expected = [(data, key, value) for key, value in self._identity().items()]
         for holder, key, value in [*expected, (own, self.state_key, self.name)]:
             if holder.get(key) != value:
-                raise BlendsearchError(f"search state: {key}: {holder.get(key)!r} given, {value!r} expected")
+                raise BlendsearchError(
+                    f"search state: {key}: {quoted(holder.get(key))} given, {quoted(value)} expected"
+                )
         self.asked = int(data["asked"])
         self.pending = [self.space.check(genome) for genome in data.get("pending", [])]
         best = data["best"]

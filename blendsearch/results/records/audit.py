@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from blendsearch.results.records.common import (
     BudgetRecord,
     DataRecord,
     Number,
+    PlanData,
     Record,
     Seconds,
     UnprunedRecord,
@@ -26,7 +27,7 @@ class DrawnPlan(Record):
 
     name: str
     kind: str
-    plan: dict[str, Any]
+    plan: PlanData
 
 
 class PlanEstimate(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -21,17 +21,53 @@ Bounds = tuple[float, float]
 """Both ends of an interval."""
 
 
+class _PlanGroup(BaseModel):
+    width: Annotated[int, Field(strict=True)]
+    keep: Annotated[list[Annotated[int, Field(strict=True)]], Field(min_length=1)]
+
+
+class _Plan(BaseModel):
+    schema_: Literal[1] = Field(alias="schema")
+    groups: dict[str, _PlanGroup]
+
+
+def _checked_plan(given: Any) -> Any:
+    """Return a plan as it is where it has the form of one; `Plan` itself looks at what else must hold."""
+    _Plan.model_validate(given)
+    return given
+
+
+PlanData = Annotated[dict[str, Any], BeforeValidator(_checked_plan)]
+"""A plan as it stands in a file, see `blendsearch.structure.Plan`: group -> its width and the filters that stay."""
+
+
 class Record(BaseModel):
     """Base of what a job returns, writes into its folder, and reports read; keys of later versions are passed over.
 
     Where a file's key has another name than the attribute, both are read and the file's is written.
     """
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, allow_inf_nan=False)
 
     def to_dict(self) -> State:
         """Return the record as it stands in its file: plain JSON values."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+class JobRecord(Record):
+    """job.json: which job works in a folder, where it was first started, and what else decides it.
+
+    started_in: None in folders of earlier versions. by, files: of a pruning, its --by and the digests of the files that
+    it reads. searches: of a transfer, whether a blend is searched in each space. given: of a search in Python, what its
+    network and loaders are known by.
+    """
+
+    job: str
+    started_in: str | None = None
+    by: str | None = None
+    files: dict[str, str] = Field(default_factory=dict)
+    searches: bool = True
+    given: dict[str, str] | None = None
 
 
 class BudgetRecord(Record):
@@ -70,6 +106,16 @@ class UnprunedRecord(Record):
     latency_ms: Number = None
     seconds: Number = None
     steps: Number = None
+
+
+class TrainedRecord(UnprunedRecord):
+    """records/baseline.json: the network once it was trained; what a resumed run needs of it is there."""
+
+    search_accuracy: float
+    flops: int
+    params: int
+    steps: int
+    seconds: float
 
 
 class Averages(Record):

@@ -18,6 +18,12 @@ class CurvesCriteria(Record):
     left_out: dict[str, str] = Field(default_factory=dict)
 
 
+class UnprunedAccuracy(Record):
+    """records/unpruned.json: the unpruned network's accuracy on the test images of the curves, in [0, 1]."""
+
+    test_accuracy: float
+
+
 class DrawRecord(Record):
     """One draw of images, scored and measured; accuracy: criterion or blend -> one a share removed, in [0, 1].
 

@@ -21,6 +21,12 @@ from blendsearch.results.records.retraining import RetrainingOutcome
 SUMMARY = "leaderboard.json"
 
 
+class BoardName(Record):
+    """Of board.json, that by which a folder is known."""
+
+    name: str
+
+
 class CriterionScored(Record):
     """networks/NAME/scores/CRITERION-KEY.json: the seconds that scoring by it alone took, or why it cannot score."""
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from blendsearch.results.records.common import Number, Record
+from blendsearch.results.records.common import Number, PlanData, Record
 
 BLEND = "blend"
 CRITERION = "criterion"
@@ -108,5 +107,5 @@ class RetrainingOutcome(Retraining):
     """
 
     kept: dict[str, int] = Field(default_factory=dict)
-    plan: dict[str, Any] | None = None
+    plan: PlanData | None = None
     correct: CorrectImages | None = None

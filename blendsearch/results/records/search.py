@@ -15,6 +15,7 @@ from blendsearch.results.records.common import (
     FidelityRecord,
     LatencyRecord,
     Number,
+    PlanData,
     Record,
     Seconds,
     UnprunedRecord,
@@ -360,7 +361,7 @@ class Finalist(Record):
     seconds: Number = None
     stopped: str | None = None
     digest: str | None = None
-    plan: dict[str, Any] | None = None
+    plan: PlanData | None = None
     genome: dict[str, float] = Field(default_factory=dict)
 
 
@@ -381,7 +382,7 @@ class ChoiceCandidate(Record):
     fresh: float
     proxy: float
     digest: str
-    plan: dict[str, Any]
+    plan: PlanData
     genome: dict[str, float] = Field(default_factory=dict)
     chosen: bool = False
 
@@ -405,7 +406,7 @@ class ChoiceRecord(Record):
 class LayerByLayerRecord(Record):
     """records/layer_by_layer-NAME.json: plans whose sets were chosen on what the already pruned network gives."""
 
-    plans: list[dict[str, Any]]
+    plans: list[PlanData]
 
 
 class SwapsRecord(Record):
@@ -416,7 +417,7 @@ class SwapsRecord(Record):
 
     start: float
     proxy: float
-    plan: dict[str, Any]
+    plan: PlanData
     evaluations: int
     made: int
 

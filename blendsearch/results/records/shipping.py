@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from blendsearch.results.records.common import Number, Record
+from blendsearch.results.records.common import Number, PlanData, Record
 
 SAVED_SCHEMA = 1
 """Of the metadata in a saved network's file."""
@@ -51,7 +51,7 @@ class SavedRecord(Record):
     """
 
     schema_: int = Field(SAVED_SCHEMA, alias="schema")
-    plan: dict[str, Any] | None = None
+    plan: PlanData | None = None
     sizes: dict[str, dict[str, int | list[int]]] = Field(default_factory=dict)
     buffers: dict[str, BufferRecord] = Field(default_factory=dict)
     shapes: dict[str, list[int]] | None = None
