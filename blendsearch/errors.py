@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
+import sysconfig
+import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 LONGEST_LINE, LONGEST_WORD, LONGEST_QUOTE = 800, 300, 200
 """Characters of a message's line, of a run without spaces in it, such as a path, and of what it quotes."""
@@ -13,6 +16,13 @@ NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What moves a terminal's cursor, begins a line or cannot be printed."""
 LISTED = 540
 """Characters of a list of allowed names."""
+
+
+LIBRARIES = (
+    f"{Path(__file__).parent}/",
+    *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
+"""Folders of code that is not the user's own."""
 
 
 class BlendsearchError(Exception):
@@ -103,6 +113,19 @@ def quoted(value: object, most: int = LONGEST_QUOTE) -> str:
 def first_line(error: Exception) -> str:
     """Return the first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def blame(error: BaseException) -> str:
+    """Return in a line what somebody's code raised, and where in that code, since no traceback is shown with it."""
+    text, place = " ".join(str(error).split()), own_place(error)
+    return type(error).__name__ + (f": {text}" if text else "") + (f" ({place})" if place else "")
+
+
+def own_place(error: BaseException) -> str | None:
+    """Return FILE:LINE of the innermost place of an error outside of this package, Python and what is installed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*LIBRARIES, "<"))]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else None
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str | None:

@@ -98,7 +98,13 @@ class FeatureMapCriterion(Criterion):
 
 
 def per_filter(scores: Tensor, group: Group) -> Tensor:
-    """Return [width] from the scores of channels: their mean, where a group's filters are blocks of channels."""
+    """Return [width] from the scores of channels: their mean, where a group's filters are blocks of channels.
+
+    Raises BlendsearchError for what is no tensor of one number a channel.
+    """
+    if not isinstance(scores, Tensor) or scores.dim() != 1 or not len(scores) or len(scores) % group.width:
+        given = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"type {type(scores).__name__}"
+        raise BlendsearchError(f"got scores of {given}, allowed: a torch tensor ({group.width},)")
     return scores if len(scores) == group.width else scores.unflatten(0, (group.width, -1)).mean(1)
 
 

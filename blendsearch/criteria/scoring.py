@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,8 @@ from blendsearch.criteria.base import CRITERIA, Criterion, check_group_rule
 from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
 from blendsearch.criteria.elimination import DropLoss, drop_losses
 from blendsearch.criteria.parts import Parts, scale_of
-from blendsearch.errors import BlendsearchError
+from blendsearch.criteria.unchanged import Unchanged
+from blendsearch.errors import BlendsearchError, blame
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics import Batches, Ratings, Statistics, gather
 from blendsearch.statistics.relevance import PER_CLASS
@@ -157,16 +160,44 @@ class Work:
 
 
 def _steps(criterion: Criterion, group: Group) -> int:
-    return max(1, criterion.steps(group))
+    with _blamed(type(criterion), criterion.name):
+        return max(1, criterion.steps(group))
 
 
 def _asked(criteria: Iterable[str], group_rule: str) -> dict[str, Criterion]:
     """Return the criteria by name, each to be used once."""
     found = {}
     for name in criteria:
-        found[name] = CRITERIA.get(name, "criteria")()
+        found[name] = _made(name)
         found[name].group_rule = group_rule
     return found
+
+
+def _made(name: str) -> Criterion:
+    kind = CRITERIA.get(name, "criteria")
+    with _blamed(kind, name):
+        return kind()
+
+
+@contextlib.contextmanager
+def _blamed(kind: type[Criterion], what: str) -> Iterator[None]:
+    """Name a criterion in what its code raises; what our own raise is a bug of ours, and stays as it is."""
+    try:
+        yield
+    except Exception as error:
+        if _is_ours(kind):
+            raise
+        told = str(error) if isinstance(error, BlendsearchError) else blame(error)
+        raise BlendsearchError(f"criterion '{what}': {told}") from error
+
+
+def _objection(criterion: Criterion, group: Group, statistics: Statistics) -> str:
+    with _blamed(type(criterion), criterion.name):
+        return criterion.objection(group, statistics)
+
+
+def _is_ours(kind: type[Criterion]) -> bool:
+    return kind.__module__.startswith("blendsearch.")
 
 
 def _losses(structure: Structure, statistics: Statistics) -> dict[str, DropLoss]:
@@ -196,8 +227,8 @@ def applicable(criteria: Sequence[str], structure: Structure, statistics: Statis
     """Return the criteria that cannot score some group of this network, each with the reason."""
     reasons = {}
     for name in criteria:
-        criterion = CRITERIA.get(name, "criteria")()
-        found = (criterion.objection(group, statistics) for group in structure.groups)
+        criterion = _made(name)
+        found = (_objection(criterion, group, statistics) for group in structure.groups)
         reason = next((text for text in found if text), "")
         if reason:
             reasons[name] = reason
@@ -228,25 +259,32 @@ def _score_groups(
 ) -> tuple[dict[str, Tensor], dict[str, Parts]]:
     scores: dict[str, Tensor] = {}
     parts: dict[str, Parts] = {}
+    shared = Unchanged(statistics, closely=not _is_ours(type(criterion)))
     for group in structure.groups:
-        reason = criterion.objection(group, statistics)
+        reason = _objection(criterion, group, statistics)
         if reason:
             raise BlendsearchError(f"criterion '{criterion.name}': {reason}")
         work.begin(criterion, group)
         criterion.parts = None
-        scores[group.name] = _checked(criterion, group.name, group.width, criterion.score(group, statistics))
+        with _blamed(type(criterion), f"{criterion.name}': group '{group.name}"):
+            score = criterion.score(group, statistics)
+        scores[group.name] = _checked(criterion, group.name, group.width, score)
         if criterion.parts is not None:
             parts[group.name] = criterion.parts
         work.end(criterion, group)
+    shared.check(criterion.name)
     return scores, parts
 
 
-def _checked(criterion: Criterion, group: str, width: int, score: Tensor) -> Tensor:
+def _checked(criterion: Criterion, group: str, width: int, score: Any) -> Tensor:
+    """Return a criterion's answer as a score, whatever it may be; BlendsearchError where it is none."""
+    told = f"criterion '{criterion.name}': group '{group}' got"
+    if not isinstance(score, Tensor):
+        raise BlendsearchError(f"{told} {type(score).__name__}, allowed: a torch tensor ({width},)")
     if tuple(score.shape) != (width,):
-        raise BlendsearchError(
-            f"criterion '{criterion.name}': group '{group}' got scores of shape {tuple(score.shape)}, "
-            f"allowed ({width},)"
-        )
+        raise BlendsearchError(f"{told} scores of shape {tuple(score.shape)}, allowed ({width},)")
+    if score.is_complex():
+        raise BlendsearchError(f"{told} complex scores ({score.dtype}), allowed: real numbers")
     return score.detach().float().cpu()
 
 
