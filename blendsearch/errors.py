@@ -117,7 +117,7 @@ def first_line(error: Exception) -> str:
 
 def blame(error: BaseException) -> str:
     """Return in a line what somebody's code raised, and where in that code, since no traceback is shown with it."""
-    text, place = " ".join(str(error).split()), own_place(error)
+    text, place = shortened(" ".join(str(error).split())), own_place(error)
     return type(error).__name__ + (f": {text}" if text else "") + (f" ({place})" if place else "")
 
 

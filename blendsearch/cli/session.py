@@ -14,7 +14,7 @@ import typer
 
 from blendsearch.cli.display import no_progress, output_console, shown_loading
 from blendsearch.cli.signals import Ended, ended_like_an_interrupt
-from blendsearch.errors import BlendsearchError, first_line
+from blendsearch.errors import BlendsearchError, blame, first_line, own_place, printable
 from blendsearch.progress import Progress
 from blendsearch.progress.shown import showing
 
@@ -100,7 +100,8 @@ def run_session(
 def plain_errors(after_interrupt: Callable[[], str] = lambda: "stopped") -> Iterator[None]:
     """Turn wrong input into its message and exit code 2, Ctrl-C into a line and 130; the rest is our bug.
 
-    SIGTERM and SIGHUP end as cleanly, with 128 and their number, as shells have it.
+    What the user's own code raises, such as a network in an odd batch, is told with its line in that code. SIGTERM and
+    SIGHUP end as cleanly, with 128 and their number, as shells have it.
     """
     try:
         with ended_like_an_interrupt():
@@ -109,18 +110,18 @@ def plain_errors(after_interrupt: Callable[[], str] = lambda: "stopped") -> Iter
         print(error, file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in UNWRITABLE and own_place(error) is None:
             raise
-        print(
-            f"{error.filename or 'the run folder'}: cannot be written ({error.strerror}); what is there is whole: make "
-            "room and continue with --resume",
-            file=sys.stderr,
-        )
+        print(_told(error), file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+    except (Exception, SystemExit) as error:
+        if isinstance(error, Exception) and _out_of_memory(error):
+            told = f"memory ran out ({first_line(error)[:200]}); take fewer workers or smaller batches"
+        elif own_place(error) is not None:
+            told = f"own code raised {blame(error)}"
+        else:
             raise
-        print(f"memory ran out ({first_line(error)[:200]}); take fewer workers or smaller batches", file=sys.stderr)
+        print(printable(told), file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt as interrupt:
         _end_workers()
@@ -140,6 +141,15 @@ def _end_workers() -> None:
     engine = sys.modules.get("blendsearch.evolution.engines.local")
     if engine is not None:
         engine.end_workers()
+
+
+def _told(error: OSError) -> str:
+    if error.errno not in UNWRITABLE:
+        return printable(f"own code raised {blame(error)}")
+    return printable(
+        f"{error.filename or 'the run folder'}: cannot be written ({error.strerror}); what is there is whole: make "
+        "room and continue with --resume"
+    )
 
 
 def how_to_go_on(line: Sequence[str], run_dir: Path | None, *, begun: bool) -> str:

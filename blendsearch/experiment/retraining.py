@@ -16,6 +16,7 @@ from blendsearch.compute import Compute, child_seed
 from blendsearch.config import RetrainingConfig
 from blendsearch.data.batches import Split
 from blendsearch.data.splits import Splits
+from blendsearch.errors import RunError, quoted
 from blendsearch.experiment.contenders import Contender
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.given import TrainFunction
@@ -194,7 +195,19 @@ def retrain_all(
         finished += 1
         told = f"{result.name} {100 * result.test_accuracy:.2f} %"
         experiment.progress("retraining", finished, len(repetitions), told)
-    return [folder.read_record(repetition.record, RetrainingOutcome) for repetition in repetitions]
+    return [read_outcome(folder, repetition) for repetition in repetitions]
+
+
+def read_outcome(folder: RunFolder, repetition: Repetition) -> RetrainingOutcome:
+    """Return what a retraining came to; RunError where its file is of another one."""
+    found = folder.read_record(repetition.record, RetrainingOutcome)
+    of = {"name": repetition.name, "kind": repetition.kind, "seed": repetition.seed}
+    for key, value in of.items():
+        if getattr(found, key) != value:
+            raise RunError(
+                f"{folder / repetition.record}: {key}: {quoted(getattr(found, key))} given, {value!r} expected"
+            )
+    return found
 
 
 def better(one: RetrainingOutcome) -> tuple[float, int]:

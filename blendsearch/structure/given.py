@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from blendsearch.errors import StructureError, first_line
+from blendsearch.errors import StructureError, blame
 from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.operators import WEIGHTED
 from blendsearch.structure.slicing import copy_with
@@ -34,6 +34,9 @@ def check_network(network: Any) -> None:
         raise StructureError("network: a compiled module given; give the one that torch.compile was called with")
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise StructureError(f"network: a {kind} given; give the network in it, its attribute 'module'")
+    for mode in ("eval", "train"):
+        if getattr(type(network), mode) is not getattr(nn.Module, mode) and not _gives_itself(network, mode):
+            raise StructureError(f"network: {kind}.{mode}() gives something else than the network itself")
     for name, module in network.named_modules():
         for attribute, remedy in COMPUTED.items():
             if attribute in module._parameters:
@@ -49,6 +52,18 @@ def check_network(network: Any) -> None:
             raise StructureError(f"network: '{name}' holds values that are not finite (nan or infinity)")
 
 
+def _gives_itself(network: nn.Module, mode: str) -> bool:
+    """Tell whether a network's own eval() or train() gives the network, as torch's do; it is left as it was."""
+    flags = {module: module.training for module in network.modules()}
+    try:
+        return getattr(network, mode)() is network
+    except Exception as error:
+        raise StructureError(f"network: {type(network).__name__}.{mode}() raised {blame(error)}") from error
+    finally:
+        for module, training in flags.items():
+            module.training = training
+
+
 def float_copy(network: nn.Module) -> nn.Module:
     """Return a copy on the CPU in float32, in evaluation mode; raise StructureError when there can be none."""
 
@@ -56,12 +71,14 @@ def float_copy(network: nn.Module) -> nn.Module:
         return tensor.to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
     try:
-        return copy_with(network, plain).eval()
-    except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
+        copied = copy_with(network, plain)
+        copied.eval()
+    except Exception as error:
         raise StructureError(
-            f"{type(network).__name__}: the network cannot be copied ({first_line(error)[:150]}); an attribute that "
+            f"{type(network).__name__}: the network cannot be copied ({blame(error)}); an attribute that "
             "copy.deepcopy does not take can be left out by its own __deepcopy__ or kept outside the network"
         ) from error
+    return copied
 
 
 def detached(example: Example) -> Example:

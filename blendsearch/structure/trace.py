@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from blendsearch.errors import BlendsearchError, StructureError, blame
 from blendsearch.structure.example import Example
 from blendsearch.structure.operators import Operator, OperatorCounter, composed_attention
 
@@ -251,6 +252,12 @@ def trace(network: nn.Module, example: Example | Tensor) -> Trace:
     try:
         with torch.no_grad(), operators, tracer, composed_attention():
             example.outputs(network)
+    except BlendsearchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise StructureError(
+            f"{type(network).__name__}: the network cannot run on the example ({blame(error)})"
+        ) from error
     finally:
         tracer.close()
     result = tracer.trace

@@ -8,6 +8,7 @@ from small_networks import AddInPlace, Mixed, NormWithActivation, OptionA, Tail,
 from torch import nn
 from torch.nn import functional as F
 
+from blendsearch.errors import StructureError
 from blendsearch.structure.trace import CallCounter, Join, Site, trace
 
 
@@ -192,7 +193,7 @@ def test_paused_calls_are_not_counted():
 
 def test_no_hook_stays_after_a_failure():
     network = OptionA()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(StructureError):
         trace(network, images(channels=5))
     assert not any(module._forward_hooks for module in network.modules())
     assert torch.overrides._len_torch_function_stack() == 0

@@ -11,6 +11,7 @@ from typing import Any
 from blendsearch.campaigns.audit.plans import draw_plans
 from blendsearch.campaigns.audit.summary import count_passes, judge_proxies
 from blendsearch.config import NamedSection, Space
+from blendsearch.errors import RunError
 from blendsearch.evolution.failure import value_words
 from blendsearch.experiment import Experiment, open_run
 from blendsearch.experiment.problem import make_fitness
@@ -25,7 +26,7 @@ from blendsearch.results.run_folder import versions
 from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Plan
 
-JOB = "audit"
+JOB, PLANS = "audit", "records/plans.json"
 ADDED_LATER = ("audit.proxies", "audit.seeds")
 """What a finished audit may get more of: the plans and retrainings that are there are kept."""
 
@@ -61,7 +62,9 @@ def _run(experiment: Experiment) -> AuditSummary:
         scores, _ = score_criteria(experiment)
         prepare_allocation(experiment)
         with folder.stopwatch("draw"):
-            plans = folder.cached("records/plans.json", list[DrawnPlan], lambda: draw_plans(experiment, scores))
+            plans = folder.cached(PLANS, list[DrawnPlan], lambda: draw_plans(experiment, scores))
+            if not plans:
+                raise RunError(f"{folder / PLANS}: holds no plan")
         with folder.stopwatch("estimate"):
             estimates = {name_proxy(one): estimate_plans(experiment, one, plans) for one in space.audit.proxies}
         with folder.stopwatch("retrain"):
@@ -111,7 +114,11 @@ def estimate_plans(experiment: Experiment, proxy: NamedSection, plans: Sequence[
         return {one.name: PlanEstimate(said.value, said.seconds, said.passes) for one, said in pairs}
 
     file = f"records/estimates/{name.replace(' ', '_').replace('/', '_')}.json"
-    return experiment.folder.cached(file, Estimates, estimate)
+    found = experiment.folder.cached(file, Estimates, estimate)
+    missing = [one.name for one in plans if one.name not in found]
+    if missing:
+        raise RunError(f"{experiment.folder / file}: key '{missing[0]}' is missing, a plan of {PLANS}")
+    return found
 
 
 def retrain_plans(experiment: Experiment, plans: Sequence[DrawnPlan]) -> list[RetrainingOutcome]:
