@@ -142,7 +142,7 @@ def _counted(data: DataConfig) -> DataConfig:
 
 def _sizes(data: DataConfig) -> dict[tuple[int, int], str]:
     """Return the sizes (width, height) of images, each with a file that has it; of many files of some, evenly."""
-    files = image_files(Path(str(data.root)).expanduser())
+    files = image_files(Path(str(data.root)).expanduser(), None if data.on_error == "stop" else [])
     step = max(1, len(files) // LOOKED_AT)
     sizes: dict[tuple[int, int], str] = {}
     for file in files[::step]:

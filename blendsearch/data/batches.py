@@ -219,7 +219,8 @@ def in_one_line(loader: Iterable[Any]) -> Iterator[Any]:
     try:
         yield from loader
     except DataError as error:
-        raise DataError(str(error).strip().splitlines()[-1].removeprefix("blendsearch.errors.DataError: ")) from None
+        told = str(error.args[0]).strip().splitlines()[-1]
+        raise DataError(told.removeprefix("blendsearch.errors.DataError: ")) from None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blendsearch.data.walking import walk
 from blendsearch.errors import DataError
 
 TRAIN = ("train", "training")
@@ -164,22 +165,38 @@ def _listed(names: list[str]) -> str:
 
 
 def _holds_image(folder: Path) -> bool:
-    return any(_is_image(name) for name in _files(folder))
+    return any(_is_image(name) for _, names in walk(folder, []) for name in names)
 
 
-def image_files(root: Path) -> list[str]:
-    """Return the paths of all files below a folder that are named as images, in alphabetical order."""
+def image_files(root: Path, skipped: list[str] | None = None) -> list[str]:
+    """Return the paths of all files below a folder that are named as images, in alphabetical order.
+
+    skipped: see `walk`.
+    """
     return sorted(
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(root, followlinks=True)
-        for name in names
-        if _is_image(name)
+        os.path.join(folder, name) for folder, names in walk(root, skipped) for name in names if _is_image(name)
     )
 
 
-def _files(folder: Path) -> Iterator[str]:
-    for _, _, names in os.walk(folder, followlinks=True):  # links, as torchvision follows them
-        yield from names
+def class_files(root: Path, skipped: list[str] | None = None) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
+    """Return the image files of a tree of class folders, each with its class's number, and the classes' names.
+
+    In the order of torchvision's ImageFolder. skipped: see `walk`. Raises DataError for no class, and for one without
+    an image.
+    """
+    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    samples: list[tuple[str, int]] = []
+    empty = []
+    for number, name in enumerate(classes):
+        inside = sorted(walk(root / name, skipped), key=lambda found: found[0])
+        files = [os.path.join(folder, one) for folder, names in inside for one in names if _is_image(one)]
+        samples += [(file, number) for file in files]
+        if not files:
+            empty.append(name)
+    if not classes or empty:
+        what = f"no image in {_listed(empty)}" if classes else "no folder in it"
+        raise DataError(f"data.root: '{root}' is not a tree of class folders with images ({what})")
+    return samples, tuple(classes)
 
 
 def _is_image(name: str) -> bool:

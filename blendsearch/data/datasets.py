@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from blendsearch.config import DataConfig
-from blendsearch.data.class_folders import find_layout
+from blendsearch.data.class_folders import class_files, find_layout
 from blendsearch.data.decoding import ImageFiles, decoded, readable
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress
@@ -237,14 +237,8 @@ class _Reading:
 
     def tree(self, root: Path, name: str) -> tuple[Part, tuple[str, ...]]:
         """Return a part of class folders, and its classes."""
-        import torchvision
-
-        try:
-            tree = torchvision.datasets.ImageFolder(str(root))
-        except FileNotFoundError as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"data.root: '{root}' is not a tree of class folders with images ({reason})") from None
-        return self._part(tree.samples, name), tuple(tree.classes)
+        samples, classes = class_files(root, self.skipped if self.config.on_error == "skip" else None)
+        return self._part(samples, name), classes
 
     def unlabelled(self, root: Path) -> Part:
         """Return the images of a folder and of those in it; 0 stands for every label."""

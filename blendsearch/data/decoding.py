@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,13 +15,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from blendsearch.errors import DataError
+from blendsearch.errors import DataError, first_line
 from blendsearch.progress import Progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow goes by the content, whatever a file is called: of EPS it would have another program run what is in it."""
+PIXELS_PER_BYTE = 100
+"""More than this no picture has, however it is compressed; a surface of one colour has a thousand."""
+ADVICE = "data.on_error: skip leaves such images out"
 WIDENED = ("PNG", "PPM")
 """Formats whose grey values of 16 bits some versions of Pillow give as mode I, of 32 bits."""
 
@@ -104,19 +112,44 @@ class Head:
 
 def read_head(path: str) -> Head:
     """Read the head of an image file, no pixel; DataError where that cannot be done."""
-    from PIL import Image, UnidentifiedImageError
+    with _opened(path) as image:
+        return Head(*image.size, grey=image.mode in ("1", "L", "LA", "I", "F", *SIXTEEN_BITS))
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[Image]:
+    """Open an image file of a format that holds pictures; DataError names it for whatever goes wrong in the block.
+
+    A pipe or a device is not opened at all, since that might never end, and nothing is decoded of a picture that a
+    small file makes enormous.
+    """
+    from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            return Head(*image.size, grey=image.mode in ("1", "L", "LA", "I", "F", *SIXTEEN_BITS))
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise _unreadable(path, error) from None
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DataError(f"data.root: '{path}' is no file but a pipe, a device or the like; {ADVICE}")
+        with Image.open(path, formats=FORMATS) as image:
+            _check_density(image, path)
+            yield image
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise DataError(f"data.root: '{path}' cannot be read as an image ({first_line(error)}); {ADVICE}") from None
 
 
-def _unreadable(path: str, error: Exception) -> DataError:
-    return DataError(
-        f"data.root: '{path}' cannot be read as an image ({error}); data.on_error: skip leaves such images out"
-    )
+def _check_density(image: Image, path: str) -> None:
+    """Raise DataError for a picture larger than Pillow warns of that a file of next to no bytes says it holds.
+
+    What is twice as large Pillow refuses by itself, whatever the file's size.
+    """
+    from PIL import Image
+
+    pixels, most, size = image.width * image.height, Image.MAX_IMAGE_PIXELS, os.stat(path).st_size
+    if most is not None and pixels > most and size * PIXELS_PER_BYTE < pixels:
+        raise DataError(
+            f"data.root: '{path}' unfolds {size:,} bytes to {image.width}x{image.height} pixels, as decompression "
+            f"bombs do; {ADVICE}"
+        )
 
 
 def pixels(path: str, mode: str) -> np.ndarray:
@@ -126,14 +159,8 @@ def pixels(path: str, mode: str) -> np.ndarray:
     taken for 0..1. Transparency is dropped, as torchvision does. Raises DataError for a file that cannot be read,
     and for one of whose numbers it cannot be known what stands for white.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return np.array(_eight_bits(image, path).convert(mode))
-    # SyntaxError: Pillow's word for a broken PNG; ValueError: for a colour space that it cannot convert.
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise _unreadable(path, error) from None
+    with _opened(path) as image:
+        return np.array(_eight_bits(image, path).convert(mode))
 
 
 def _eight_bits(image: Image, path: str) -> Image:
