@@ -10,10 +10,8 @@ import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-LONGEST_LINE, LONGEST_WORD, LONGEST_QUOTE = 800, 300, 200
+LONGEST_LINE, LONGEST_WORD, LONGEST_QUOTE = 800, 200, 200
 """Characters of a message's line, of a run without spaces in it, such as a path, and of what it quotes."""
-NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""What moves a terminal's cursor, begins a line or cannot be printed."""
 LISTED = 540
 """Characters of a list of allowed names."""
 
@@ -91,7 +89,7 @@ class TrialError(WorkerError):
 
 def printable(line: str) -> str:
     """Return a line with escapes for what is no text, and without the middle of what is too long."""
-    escaped = NO_TEXT.sub(lambda found: found[0].encode("unicode_escape").decode(), line)
+    escaped = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
     words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda found: shortened(found[0], LONGEST_WORD), escaped)
     return shortened(words, LONGEST_LINE)
 

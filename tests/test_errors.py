@@ -5,14 +5,18 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from typer.testing import CliRunner
 
+from blendsearch.cli import app
 from blendsearch.errors import (
     LONGEST_LINE,
     LONGEST_WORD,
     BlendsearchError,
     ConfigError,
     DataError,
+    blame,
     listed,
+    own_place,
     quoted,
     shortened,
     unknown_name,
@@ -27,6 +31,8 @@ from blendsearch.errors import (
             "colour \x1b[31m, line \u2028, half \ud800, bell \x07",
             r"colour \x1b[31m, line \u2028, half \ud800, bell \x07",
         ),
+        ("a\u202etxt.exe", "a\\u202etxt.exe"),  # from here on from right to left
+        ("\udcff", "\\udcff"),  # a byte of a file's name that is no UTF-8
         ("two words, é and 日本", "two words, é and 日本"),
         ("", ""),
     ],
@@ -64,3 +70,37 @@ def test_of_very_many_names_the_first_are_listed():
     assert told.endswith(" more")
     assert len(told) < 600
     assert len(str(unknown_name("thing", "y" * 1000, ["a"]))) < 300
+
+
+def test_the_place_of_an_error_is_that_in_the_users_code(tmp_path):
+    code = compile("def fail():\n    import json\n    json.loads('{')\n", str(tmp_path / "mine.py"), "exec")
+    space: dict = {}
+    exec(code, space)
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        space["fail"]()
+    assert own_place(caught.value) == f"{tmp_path / 'mine.py'}:3"
+    assert blame(caught.value).startswith("JSONDecodeError: Expecting property name")
+
+
+@pytest.mark.timeout(30)
+def test_the_command_line_shows_one_line_of_what_it_was_given(tmp_path):
+    hostile = "\x1b[31m" + "x" * 50_000
+    space = tmp_path / "space.yaml"
+    space.write_text("data: {name: digits}\nmodel: {name: conv4}\n")
+    for words in (
+        ["list", hostile],
+        ["report", hostile[:2000]],
+        ["search", str(space), f"model.name={hostile}"],
+        ["search", str(space), f"model.arguments={{'{hostile[5:]}': 3}}", "model.name=conv4"],
+        ["search", str(space), f"criteria=['{hostile[5:]}']"],
+        ["search", str(space), f"{hostile[5:]}=3"],
+        ["search", str(space), f"model={{name: conv4, {hostile[5:]}: 3}}"],
+        ["search", str(space), "seed=0x" + "f" * 5000],
+        ["prune", str(space), "--by", hostile],
+        ["export", str(tmp_path), "--to", hostile],
+    ):
+        found = CliRunner().invoke(app, words)
+        assert found.exit_code == 2, (words[0], found.exception)
+        (line,) = found.stderr.strip().splitlines()
+        assert len(line) < 1500, line
+        assert line.isprintable()

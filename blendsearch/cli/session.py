@@ -25,6 +25,8 @@ R = TypeVar("R")
 WRONG_INPUT = 2
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a full or read-only file system answers."""
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
+"""What it answers to a text that can be no path here."""
 INTERRUPTED = 130
 
 
@@ -110,7 +112,7 @@ def plain_errors(after_interrupt: Callable[[], str] = lambda: "stopped") -> Iter
         print(error, file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
     except OSError as error:
-        if error.errno not in UNWRITABLE and own_place(error) is None:
+        if error.errno not in UNWRITABLE + NO_PATH and own_place(error) is None:
             raise
         print(_told(error), file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
@@ -144,6 +146,8 @@ def _end_workers() -> None:
 
 
 def _told(error: OSError) -> str:
+    if error.errno in NO_PATH:
+        return printable(f"{error.filename}: no path of this system ({error.strerror})")
     if error.errno not in UNWRITABLE:
         return printable(f"own code raised {blame(error)}")
     return printable(

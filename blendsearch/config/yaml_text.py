@@ -20,6 +20,9 @@ _FLOAT = "tag:yaml.org,2002:float"
 MOST_CHARACTERS, MOST_VALUES, DEEPEST, MOST_BITS = 1_000_000, 20_000, 50, 64
 """What a text may have at most; values that aliases repeat count as often as they are repeated."""
 
+MOST_DIGITS = 1000
+"""Of a whole number; Python writes none of more than 4,300."""
+
 
 class SpaceLoader(yaml.SafeLoader):
     """SafeLoader that reads 1e-3 as a number, as YAML 1.2 and everybody else does, and no numbers beyond 64 bits."""
@@ -121,6 +124,8 @@ def _check_size(node: yaml.Node, depth: int, before: int) -> int:
         raise YamlSyntaxError(
             f"more than {MOST_VALUES:,} values (those that an alias repeats counted as often)", node.start_mark.line + 1
         )
+    if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MOST_DIGITS:
+        raise YamlSyntaxError(f"a number of more than {MOST_DIGITS} digits", node.start_mark.line + 1)
     if isinstance(node, yaml.CollectionNode):
         for child in node.value:
             for part in child if isinstance(child, tuple) else (child,):
