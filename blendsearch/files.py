@@ -17,6 +17,8 @@ DEEPEST = 50
 PART, STAGED = ".part", ".export-"
 WRITERS = re.compile(rf"\..*\.(?:(?P<file>\d+)-)?[^.]*{re.escape(PART)}|{re.escape(STAGED)}(?:(?P<folder>\d+)-)?.*")
 """Names of what `atomic` and `staged` write into, with the number of the process that does (not of older versions)."""
+SHARED = Path("/dev/shm")
+"""Where Linux keeps the semaphores of processes that share them by name."""
 PROBE = 1 << 20
 """Bytes that a place which is not full takes."""
 
@@ -84,6 +86,14 @@ def sweep(folder: Path) -> list[Path]:
                 continue
             gone.append(path)
     return gone
+
+
+def sweep_shared(process: int) -> None:
+    """Delete the semaphores that a process and its workers shared, if it was killed together with what clears them."""
+    if not _alive(str(process)):
+        for name in SHARED.glob(f"sem.loky-{process}-*"):
+            with contextlib.suppress(OSError):  # another user's process had that number
+                name.unlink()
 
 
 def _alive(process: str | None) -> bool:

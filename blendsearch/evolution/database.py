@@ -94,8 +94,10 @@ class Database:
 
     def reason(self, error: Exception) -> str:
         """Return the first line of what a driver says, without the password."""
-        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
-        told = first_line(cause if isinstance(cause, Exception) else error)
+        if isinstance(error, StorageInternalError):  # Optuna tells that a commit failed, and guesses why
+            while isinstance(error.__cause__, Exception):
+                error = error.__cause__
+        told = first_line(error)
         secret = self.url.password
         for word in (str(secret), quote(str(secret), safe="")) if secret else ():
             told = told.replace(word, "***")

@@ -200,7 +200,7 @@ class Ledger:
                 self._study.add_trial(trial)
 
         self.guard()
-        with self._errors(f"cannot record trial {number}"):
+        with self._errors(f"cannot record trial {number}, continue with --resume when it can be written"):
             self._patiently(write)
         self._count += 1
 

@@ -38,7 +38,7 @@ def folder_locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
     try:
         lock.acquire(timeout=patience)
     except Timeout:
-        raise _held(folder, _read_holder(folder)) from None
+        raise _held(folder, read_holder(folder)) from None
     try:
         _wait_for_other_hosts(folder)
         with _signs_of_life(folder):
@@ -49,7 +49,7 @@ def folder_locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 def _wait_for_other_hosts(folder: Path) -> None:
     """Return once no process of another host is at work; RunError when one is."""
-    first = found = _read_holder(folder)
+    first = found = read_holder(folder)
     if first is None or first.get("host") == socket.gethostname():  # of this host, where the lock is free: it is dead
         return
     end = time.monotonic() + LOOK
@@ -57,7 +57,7 @@ def _wait_for_other_hosts(folder: Path) -> None:
         if found != first:
             raise _held(folder, found)
         time.sleep(min(1.0, LOOK / 10))
-        found = _read_holder(folder)
+        found = read_holder(folder)
 
 
 @contextlib.contextmanager
@@ -90,7 +90,8 @@ def _signs_of_life(folder: Path) -> Iterator[None]:
             (folder / HOLDER).unlink(missing_ok=True)
 
 
-def _read_holder(folder: Path) -> State | None:
+def read_holder(folder: Path) -> State | None:
+    """Return who works in a folder, or was killed there: host, pid, since when; None where nobody is noted."""
     try:
         found = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
     except (OSError, ValueError):

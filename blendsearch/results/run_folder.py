@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +22,9 @@ from torch import Tensor
 
 from blendsearch.config import Space, space_of_run
 from blendsearch.errors import ConfigError, RunError, first_line
-from blendsearch.files import atomic, sweep
+from blendsearch.files import atomic, sweep, sweep_shared
 from blendsearch.plain import State
-from blendsearch.results.folder_lock import folder_locked
+from blendsearch.results.folder_lock import folder_locked, read_holder
 from blendsearch.results.reading import checked_mapping, parse, taken_from
 from blendsearch.results.records.common import JobRecord
 from blendsearch.version import __version__
@@ -162,13 +163,22 @@ class RunFolder:
         with contextlib.ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
+                before = read_holder(self.path)
                 stack.enter_context(folder_locked(self.path, patience))
             except OSError as error:  # read-only, full, a file in the way
                 raise _unusable(self.path, error) from None
-            # Who waits for others shares the folder with them: what processes of other hosts write looks left behind.
-            for part in sweep(self.path) if patience == 0 else ():
-                self.event("swept", file=str(part.relative_to(self.path)))
+            if patience == 0:  # else others share the folder, and what those of other hosts write looks left behind
+                self._sweep(before)
+                stack.callback(sweep, self.path)  # of workers that were ended
             yield
+
+    def _sweep(self, holder: State | None) -> None:
+        """Clear away what a killed process left that held the folder before us."""
+        if holder is not None and holder.get("host") == socket.gethostname():
+            with contextlib.suppress(ValueError):
+                sweep_shared(int(holder.get("pid", "")))
+        for part in sweep(self.path):
+            self.event("swept", file=str(part.relative_to(self.path)))
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return the store of a training run's last epoch."""

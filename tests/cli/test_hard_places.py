@@ -68,3 +68,26 @@ def test_other_errors_of_the_system_stay_our_bugs(monkeypatch):
     monkeypatch.setattr("blendsearch.cli.session.own_place", lambda error: None)  # as of code of ours alone
     with pytest.raises(FileNotFoundError), plain_errors():
         raise FileNotFoundError(errno.ENOENT, "No such file", "x")
+
+
+def oom() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def no_memory() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("work", [oom, no_memory])
+def test_memory_that_runs_out_where_no_candidate_is_tried_ends_in_one_line(capsys, work):
+    with pytest.raises(typer.Exit) as found, plain_errors():
+        work()
+    assert found.value.exit_code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("memory ran out (")
+    assert "smaller batches" in line
+
+
+def test_other_errors_of_running_stay_our_bugs():
+    with pytest.raises(RuntimeError), plain_errors():
+        raise RuntimeError("shapes do not match")

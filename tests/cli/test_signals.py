@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,8 @@ def test_what_was_ignored_before_stays_ignored():
 WORK = """
 import os, sys, time
 from pathlib import Path
+import typer
+from blendsearch.cli.session import plain_errors
 from blendsearch.evolution.parallel import WorkerPool
 
 def work(folder, item):
@@ -45,22 +49,59 @@ def work(folder, item):
     time.sleep(60)
 
 if __name__ == "__main__":
-    list(WorkerPool(work, Path(sys.argv[1]), workers=2).map(range(4)))
+    try:
+        with plain_errors(lambda: "stopped; continue with: this"):
+            list(WorkerPool(work, Path(sys.argv[1]), workers=2).map(range(4)))
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
 """
 
 
-def test_workers_end_soon_after_their_parent_is_killed(tmp_path):
+@pytest.fixture
+def working(tmp_path):
+    """A process in a session of its own, whose two workers are at work, and these."""
     script, marks = tmp_path / "work.py", tmp_path / "marks"
     script.write_text(WORK)
     marks.mkdir()
-    process = subprocess.Popen([sys.executable, str(script), str(marks)])
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen([sys.executable, str(script), str(marks)], stderr=said, start_new_session=True)
     try:
-        _wait(lambda: len(list(marks.iterdir())) == 2, 60)
+        _wait(lambda: len(list(marks.iterdir())) == 2, 120)
+        yield process, [int(mark.name) for mark in marks.iterdir()]
     finally:
         process.kill()
         process.wait()
-    workers = [int(mark.name) for mark in marks.iterdir()]
+
+
+def test_workers_end_soon_after_their_parent_is_killed_and_nothing_stays_shared(working, tmp_path):
+    process, workers = working
+    assert _shared(process)
+    process.kill()
+    process.wait()
     _wait(lambda: not any(_alive(worker) for worker in workers), 15)
+    _wait(lambda: not _shared(process), 15)
+    assert (tmp_path / "said").read_text() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("reach", [os.kill, os.killpg], ids=["process", "group"])
+def test_a_signal_ends_the_workers_too_and_nothing_stays_nor_is_said_of_it(working, tmp_path, number, reach):
+    process, workers = working
+    reach(process.pid, number)
+    assert process.wait(60) == 128 + number
+    assert not any(_alive(worker) for worker in workers)
+    _wait(lambda: not _shared(process), 15)
+    assert (tmp_path / "said").read_text() == "stopped; continue with: this\n"
+
+
+def _shared(process):
+    """Return what a process shares by name: semaphores and joblib's folders of arrays."""
+    return [path for place in (Path("/dev/shm"), Path(tempfile.gettempdir())) for path in _of(place, process.pid)]
+
+
+def _of(place, number):
+    names = (f"sem.loky-{number}-*", f"joblib_memmapping_folder_{number}_*")
+    return [path for name in names for path in place.glob(name)]
 
 
 def _wait(come, seconds):

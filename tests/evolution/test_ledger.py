@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy.event import listen
 
 from blendsearch.errors import RunError
 from blendsearch.evolution.failure import FAILED
@@ -90,6 +92,31 @@ def test_a_failed_trial_of_another_program_is_still_refused(url):
     optuna.load_study(study_name="digits", storage=url).add_trial(optuna.create_trial(state=TrialState.FAIL))
     with pytest.raises(RunError, match="trial 0 was not recorded by blendsearch"):
         Ledger(url, "digits").trials()
+
+
+def test_a_full_disk_is_told_in_the_words_of_the_database(url):
+    ledger = Ledger(url, "digits")
+    ledger.record(0, 0, PARAMS, 0.5, 0.1)
+    engine = ledger._storage.engine
+    listen(engine, "connect", lambda connection, record: connection.execute("PRAGMA max_page_count = 1"))
+    engine.dispose()
+    with pytest.raises(
+        RunError, match=r"cannot record trial 1, continue with --resume .*database or disk is full"
+    ) as told:
+        ledger.record(1, 0, {**PARAMS, "x" * 20_000: 0.5}, 0.5, 0.1)
+    assert "\n" not in str(told.value)
+    assert [trial.number for trial in Ledger(url, "digits").trials()] == [0]
+
+
+@pytest.mark.slow
+def test_a_locked_database_is_told_in_one_line(url, tmp_path):
+    ledger = Ledger(url, "digits")
+    other = sqlite3.connect(tmp_path / "trials.db")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(RunError, match="database is locked") as told:
+        ledger.record(0, 0, PARAMS, 0.5, 0.1)
+    other.close()
+    assert "\n" not in str(told.value)
 
 
 def test_studies_of_one_storage_are_apart(url):

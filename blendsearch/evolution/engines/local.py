@@ -19,6 +19,7 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor, Shutdown
 from blendsearch.evolution.engines.base import ENDED, Lost, Work
 from blendsearch.evolution.engines.guarded import took_too_long
 from blendsearch.evolution.engines.parcels import Parcel, holds, pack, perform
+from blendsearch.evolution.engines.tracker import start_tracker
 
 # The process that this one, a worker, ends with; at most one.
 _WATCHED: set[int] = set()
@@ -168,6 +169,7 @@ def end_workers() -> None:
 
 
 def _executor(workers: int, threads: int) -> ProcessPoolExecutor:
+    start_tracker()
     env = {name: str(threads) for name in THREAD_VARIABLES}
     executor: ProcessPoolExecutor = get_reusable_executor(max_workers=workers, timeout=IDLE_SECONDS, env=env)
     _EXECUTORS[:] = [executor]
