@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,14 @@ from blendsearch.config import DataConfig, TrainingConfig
 from blendsearch.data.splits import Splits, load_splits
 from blendsearch.models.zoo import MODELS
 from blendsearch.training import train
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory) -> Iterator[None]:
+    """Keep the key of whoever runs the tests out of them, see `blendsearch.results.trust`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

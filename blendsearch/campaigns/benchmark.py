@@ -56,13 +56,14 @@ def benchmark(
     batches: Sequence[int] = BATCHES,
     threads: int = 1,
     device: str = "auto",
+    trust_code: bool = False,
     progress: Progress = silent,
 ) -> Benchmark:
     """Measure the latency of the unpruned and of the pruned network side by side, as medians of rounds by turns.
 
-    network_or_run, model, contender, example: as in `blendsearch.export`; without a run folder, model is the unpruned
-    network. runtimes: of "torch", "torch.compile" and "onnxruntime"; None takes those that are installed and can run
-    the network. threads: of a CPU. What was measured on a run folder is kept there and shown by its report.
+    network_or_run, model, contender, example, trust_code: as in `blendsearch.export`; without a run folder, model is
+    the unpruned network. runtimes: of "torch", "torch.compile" and "onnxruntime"; None takes those that are installed
+    and can run the network. threads: of a CPU. What was measured on a run folder is kept there and shown by its report.
     Raises ConfigError for an unknown runtime or wrong numbers, and ExportError for one that was asked for and cannot
     run the network.
     """
@@ -72,7 +73,7 @@ def benchmark(
             raise unknown_name("runtime", name, RUNTIMES, "runtimes")
     if threads < 1 or not batches or min(batches) < 1:
         raise ConfigError(f"threads, batches: {threads} and {list(batches)} given, allowed: whole numbers from 1")
-    subject = read_subject(network_or_run, example, model, contender, True)
+    subject = read_subject(network_or_run, example, model, contender, dynamic=True, trust_code=trust_code)
     if subject.whole is None:
         raise BlendsearchError("model: not given; the unpruned network is timed beside the pruned one")
     pairs: list[LatencyPair] = []

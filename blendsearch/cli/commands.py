@@ -19,6 +19,7 @@ from blendsearch.cli.session import (
     read_board,
     read_space,
     run_session,
+    trusted,
 )
 from blendsearch.errors import unknown_name
 from blendsearch.results.words import percent
@@ -48,6 +49,9 @@ RunDir = Annotated[
     Path | None, typer.Option("--run-dir", metavar="DIR", help="Folder of the run; default a new one in runs/.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the code that somebody's run folder names as its network.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
@@ -70,15 +74,20 @@ def common(
 
 @app.command(epilog="Example: blendsearch search search_spaces/digits.yaml search.population=12 seed=3")
 def search(
-    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Search a blend and compare it with every criterion.
 
     A campaign trains the network, scores its filters by all criteria, clusters the criteria by rank, evolves
     a blend, retrains the best blend and every criterion on the same terms, and writes a report.
     """
-    with run_session("search", space, overrides, run_dir, resume, quiet) as session:
-        settings = read_space(space, overrides, resume)
+    with run_session("search", space, overrides, run_dir, resume, quiet, trusted(trust_code)) as session:
+        settings = read_space(space, overrides, trust_code, resumed=resume)
         from blendsearch.campaigns.search.run import run_search
 
         campaign = session.run(run_search, settings)
@@ -91,11 +100,16 @@ def search(
 
 @app.command(epilog="Example: blendsearch train search_spaces/digits.yaml training.epochs=5")
 def train(
-    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train the network of a space, without pruning."""
-    with run_session("train", space, overrides, run_dir, resume, quiet) as session:
-        settings = read_space(space, overrides)
+    with run_session("train", space, overrides, run_dir, resume, quiet, trusted(trust_code)) as session:
+        settings = read_space(space, overrides, trust_code)
         from blendsearch.campaigns.single import run_train
 
         result = session.run(run_train, settings)
@@ -104,15 +118,20 @@ def train(
 
 @app.command(epilog="Example: blendsearch score search_spaces/digits.yaml criteria='[l1, fpgm, taylor]'")
 def score(
-    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score filters by each criterion; show which rank alike.
 
     Shows the filters that stand out in each group, too; scores.csv in the run folder has the score and rank of every
     filter under every criterion.
     """
-    with run_session("score", space, overrides, run_dir, resume, quiet) as session:
-        settings = read_space(space, overrides)
+    with run_session("score", space, overrides, run_dir, resume, quiet, trusted(trust_code)) as session:
+        settings = read_space(space, overrides, trust_code)
         from blendsearch.campaigns.single import run_score
 
         result = session.run(run_score, settings)
@@ -138,11 +157,12 @@ def prune(
     overrides: Overrides = None,
     run_dir: RunDir = None,
     resume: Resume = False,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Prune by one criterion or a found blend, and retrain."""
-    with run_session("prune", space, overrides, run_dir, resume, quiet, ["--by", by]) as session:
-        settings = read_space(space, overrides)
+    with run_session("prune", space, overrides, run_dir, resume, quiet, ["--by", by, *trusted(trust_code)]) as session:
+        settings = read_space(space, overrides, trust_code)
         from blendsearch.campaigns.single import run_prune
 
         result = session.run(run_prune, settings, by)
@@ -154,14 +174,19 @@ def prune(
 
 @app.command(epilog="Example: blendsearch sensitivity search_spaces/sbpf_digits.yaml seed=3")
 def sensitivity(
-    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure how much accuracy each layer costs under damage.
 
     Options are those of the space's allocation where that is `sensitivity`; nothing is pruned.
     """
-    with run_session("sensitivity", space, overrides, run_dir, resume, quiet) as session:
-        settings = read_space(space, overrides)
+    with run_session("sensitivity", space, overrides, run_dir, resume, quiet, trusted(trust_code)) as session:
+        settings = read_space(space, overrides, trust_code)
         from blendsearch.campaigns.sensitivity import run_sensitivity
 
         result = session.run(run_sensitivity, settings)
@@ -173,15 +198,20 @@ def sensitivity(
 
 @app.command(epilog="Example: blendsearch curves search_spaces/scarce_data_digits.yaml curves.draws=3")
 def curves(
-    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure accuracy against the share removed.
 
     Nothing is retrained, and the criteria score from few images of each class: which of them can be trusted where
     data are scarce? Each number of images is drawn several times; the report shows the curves with their range.
     """
-    with run_session("curves", space, overrides, run_dir, resume, quiet) as session:
-        settings = read_space(space, overrides)
+    with run_session("curves", space, overrides, run_dir, resume, quiet, trusted(trust_code)) as session:
+        settings = read_space(space, overrides, trust_code)
         from blendsearch.campaigns.curves.run import run_curves
 
         result = session.run(run_curves, settings)
@@ -191,15 +221,20 @@ def curves(
 
 @app.command(epilog="Example: blendsearch audit search_spaces/digits.yaml audit.plans=12")
 def audit(
-    space: SpaceFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
+    space: SpaceFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure how well each proxy predicts retraining.
 
     Different plans are estimated by every proxy and retrained on equal terms with several seeds; the report gives
     Kendall's tau of each proxy with an interval, what noise allows, and what an estimate costs.
     """
-    with run_session("audit", space, overrides, run_dir, resume, quiet) as session:
-        settings = read_space(space, overrides)
+    with run_session("audit", space, overrides, run_dir, resume, quiet, trusted(trust_code)) as session:
+        settings = read_space(space, overrides, trust_code)
         from blendsearch.campaigns.audit.run import run_audit
 
         result = session.run(run_audit, settings)
@@ -208,15 +243,20 @@ def audit(
 
 @app.command(epilog="Example: blendsearch leaderboard search_spaces/leaderboard_digits.yaml retraining.seeds=5")
 def leaderboard(
-    board: BoardFile, overrides: Overrides = None, run_dir: RunDir = None, resume: Resume = False, quiet: Quiet = False
+    board: BoardFile,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare criteria, blends, allocations and schedules.
 
     Everything in a board is retrained on equal terms with the same seeds. A finished board can grow: with --resume
     and a further criterion, seed, budget or network in the file only the new cells are run.
     """
-    with run_session("leaderboard", board, overrides, run_dir, resume, quiet) as session:
-        settings = read_board(board, overrides)
+    with run_session("leaderboard", board, overrides, run_dir, resume, quiet, trusted(trust_code)) as session:
+        settings = read_board(board, overrides, trust_code)
         from blendsearch.campaigns.leaderboard.run import run_leaderboard
 
         result = session.run(run_leaderboard, settings)
@@ -235,6 +275,7 @@ def transfer(
     run_dir: RunDir = None,
     resume: Resume = False,
     no_search: Annotated[bool, typer.Option("--no-search", help="Search no blend in the spaces.")] = False,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Apply a found blend elsewhere and compare it there.
@@ -242,10 +283,10 @@ def transfer(
     In each space the blend, every criterion and a blend that is searched there are retrained on the same terms. A
     finished transfer can grow: with --resume and a further space only that is run.
     """
-    option = ["--no-search"] if no_search else []
+    option = [*(["--no-search"] if no_search else []), *trusted(trust_code)]
     with run_session("transfer", blend, given, run_dir, resume, quiet, option) as session:
         files, overrides = files_and_overrides(given)
-        settings = [read_space(file, overrides) for file in files]
+        settings = [read_space(file, overrides, trust_code) for file in files]
         from blendsearch.campaigns.transfer.run import run_transfer
 
         result = session.run(run_transfer, blend, settings, searches=not no_search)

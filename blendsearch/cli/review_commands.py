@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blendsearch.cli.commands import Overrides, Quiet, Resume, RunDir, SpaceFile, app
-from blendsearch.cli.session import Session, plain_errors, read_space, run_session
+from blendsearch.cli.commands import Overrides, Quiet, Resume, RunDir, SpaceFile, TrustCode, app
+from blendsearch.cli.session import Session, plain_errors, read_space, run_session, trusted
 
 if TYPE_CHECKING:
     from blendsearch.review.review import Review
@@ -33,6 +33,7 @@ def review(
     ] = False,
     run_dir: RunDir = None,
     resume: Resume = False,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge filters in a web page.
@@ -41,11 +42,11 @@ def review(
     how the criteria rank them. Marks are saved as you go in ratings.json of the run folder, which
     `prune --by subjective ratings=FILE` reads. The page is for this machine alone; Ctrl-C ends it.
     """
-    options = ["--progressive"] if progressive else []
+    options = [*(["--progressive"] if progressive else []), *trusted(trust_code)]
     wanted = {"--rater": rater, "--layer": layer, "--blend": blend, "--port": None if port == PORT else str(port)}
     options += [word for option, value in wanted.items() if value is not None for word in (option, value)]
     with run_session("review", space, overrides, run_dir, resume, quiet, options) as session:
-        settings = read_space(space, overrides)
+        settings = read_space(space, overrides, trust_code)
         from blendsearch.review.sessions import ReviewOptions, open_loop, open_review
 
         chosen = ReviewOptions(rater=rater, layer=layer, by=blend, run_dir=run_dir, resume=resume)
@@ -61,6 +62,7 @@ def review(
 def explain(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a finished search.")],
     port: Port = PORT,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Show what a search's blend kept, and why.
@@ -73,7 +75,7 @@ def explain(
 
         session = Session(quiet)
         with session.progress() as progress:
-            found = open_decision(run_dir, progress)
+            found = open_decision(run_dir, progress, trust_code=trust_code)
         _serve(found, port)
 
 

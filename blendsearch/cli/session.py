@@ -172,18 +172,29 @@ def _run_folders(run_dir: Path | None) -> list[str]:
     return []
 
 
-def read_space(file: Path, overrides: list[str] | None, resumed: bool = False) -> Space:
-    """Read a space file with its overrides; every mistake at once."""
+def trusted(trust_code: bool) -> list[str]:
+    """Return the option of a command line that says so."""
+    return ["--trust-code"] if trust_code else []
+
+
+def read_space(file: Path, overrides: list[str] | None, trust_code: bool, *, resumed: bool = False) -> Space:
+    """Read a space file with its overrides; every mistake at once. One in somebody's run folder is not trusted."""
+    from blendsearch.results.trust import check_file
     from blendsearch.validation.space import load_checked
 
-    return load_checked(file, overrides or [], resumed=resumed)
+    settings = load_checked(file, overrides or [], resumed=resumed)
+    check_file(file, settings, lambda: load_checked(file, resumed=True), trust_code)
+    return settings
 
 
-def read_board(file: Path, overrides: list[str] | None) -> Board:
-    """Read a board file with its overrides; every mistake at once."""
+def read_board(file: Path, overrides: list[str] | None, trust_code: bool) -> Board:
+    """Read a board file with its overrides as `read_space` does a space file."""
+    from blendsearch.results.trust import check_file
     from blendsearch.validation.board import load_checked_board
 
-    return load_checked_board(file, overrides or [])
+    settings = load_checked_board(file, overrides or [])
+    check_file(file, settings, lambda: load_checked_board(file), trust_code)
+    return settings
 
 
 def files_and_overrides(given: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blendsearch.cli.commands import Quiet, app
+from blendsearch.cli.commands import Quiet, TrustCode, app
 from blendsearch.cli.session import Session, plain_errors
 from blendsearch.cli.tables import duration, plain_table
 from blendsearch.errors import unknown_name
@@ -36,6 +36,7 @@ def export(
         str | None, typer.Option("--contender", metavar="NAME", help="A search's network of that name; or unpruned.")
     ] = None,
     batch: Annotated[str, typer.Option("--batch", metavar="KIND", help="dynamic, or fixed to one image.")] = "dynamic",
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a run's network in a form to ship.
@@ -52,7 +53,15 @@ def export(
         session = Session(quiet)
         dynamic = batch == "dynamic"
         with session.progress() as progress:
-            done = write(source, out, to=to, contender=contender, dynamic_batch=dynamic, progress=progress)
+            done = write(
+                source,
+                out,
+                to=to,
+                contender=contender,
+                dynamic_batch=dynamic,
+                trust_code=trust_code,
+                progress=progress,
+            )
         session.print(*export_lines(done))
 
 
@@ -85,6 +94,7 @@ def benchmark(
     contender: Annotated[
         str | None, typer.Option("--contender", metavar="NAME", help="A search's network of that name.")
     ] = None,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Time the pruned network beside the unpruned one.
@@ -106,6 +116,7 @@ def benchmark(
                 batches=batch or (1, 32),
                 threads=threads,
                 device=device,
+                trust_code=trust_code,
                 progress=progress,
             )
         table = plain_table(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from blendsearch.cli.commands import Overrides, Quiet, app
+from blendsearch.cli.commands import Overrides, Quiet, TrustCode, app
 from blendsearch.cli.completion import complete_example, complete_model
 from blendsearch.cli.session import Session, plain_errors
 
@@ -21,6 +21,7 @@ def validate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Look at keys, values and names alone, in less than a second.")
     ] = False,
+    trust_code: TrustCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Find what a campaign would refuse; estimate its time.
@@ -39,9 +40,11 @@ def validate(
         session.shows_progress = session.shows_progress and session.on_terminal  # the file alone goes into a pipe
         with session.loading():
             from blendsearch.campaigns.inspection import inspect
+            from blendsearch.results.trust import check_file
             from blendsearch.validation.board import load_checked_space_or_board, told_defaults
 
             settings = load_checked_space_or_board(space, overrides or [])
+            check_file(space, settings, lambda: load_checked_space_or_board(space), trust_code)
         with session.progress() as progress:
             found = inspect(settings, progress)
         session.print(settings.to_yaml().rstrip(), "")

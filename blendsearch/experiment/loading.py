@@ -17,10 +17,11 @@ from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.kept_networks import Kept, find_kept
 from blendsearch.experiment.saved import Saved, read_saved
-from blendsearch.models.loading import build
+from blendsearch.models.loading import build, is_own_code
 from blendsearch.models.weights import misfits, shapes_of
 from blendsearch.results.records.shipping import Figures, NetworkRecord
 from blendsearch.results.run_folder import RunFolder
+from blendsearch.results.trust import check_code
 from blendsearch.structure import Plan, Structure
 from blendsearch.structure.example import FAILURES
 from blendsearch.structure.slicing import copy_with
@@ -48,24 +49,32 @@ class Opened:
     name: str
 
 
-def load(run_dir_or_file: str | Path, model: nn.Module | None = None, contender: str | None = None) -> nn.Module:
+def load(
+    run_dir_or_file: str | Path,
+    model: nn.Module | None = None,
+    contender: str | None = None,
+    trust_code: bool = False,
+) -> nn.Module:
     """Return the network of a run or of a saved file, on the CPU in evaluation mode.
 
     run_dir_or_file: the folder of a `search`, `prune` or `train`, a folder made by `export`, or a file written by
     `save`. model: an instance of the unpruned network, which is left untouched; None builds it as the run's space, or
     the file, says. contender: of a search, another network than the one to ship, by its name ("l1"), or "unpruned".
+    trust_code: whether to run code that the folder or file names, where you did not make it here yourself.
     Raises RunError, WeightsError or StructureError, in one line, for what is missing or does not fit.
     """
-    return open_network(run_dir_or_file, model, contender).network
+    return open_network(run_dir_or_file, model, contender, trust_code).network
 
 
-def open_network(source: str | Path, model: nn.Module | None = None, contender: str | None = None) -> Opened:
+def open_network(
+    source: str | Path, model: nn.Module | None = None, contender: str | None = None, trust_code: bool = False
+) -> Opened:
     """Do as `load` does, and return what else is known of the network."""
     path = Path(source).expanduser()
     if path.is_dir() and (path / WEIGHTS_FILE).is_file() and not (path / "job.json").is_file():
         path = path / WEIGHTS_FILE
     if path.is_dir():
-        return _from_run(RunFolder(path), model, contender)
+        return _from_run(RunFolder(path), model, contender, trust_code)
     if not path.exists():
         raise RunError(f"{path}: there is no such run folder or file (looked in '{Path.cwd()}')")
     if contender is not None:
@@ -75,12 +84,14 @@ def open_network(source: str | Path, model: nn.Module | None = None, contender: 
         raise WeightsError(
             f"{path}: carries no plan; give the folder of its run, or a file that `save` or `blendsearch export` wrote"
         )
-    return _from_file(saved, model)
+    return _from_file(saved, model, trust_code)
 
 
-def _from_file(saved: Saved, model: nn.Module | None) -> Opened:
+def _from_file(saved: Saved, model: nn.Module | None, trust_code: bool) -> Opened:
     about = saved.record.network or NetworkRecord()
-    whole = _built(about, saved.path, trusted=False) if model is None else model
+    if model is None and not trust_code:
+        _check_own_code(about.name, saved.path)
+    whole = _built(about, saved.path) if model is None else model
     return Opened(
         network=saved.put_into(whole),
         plan=saved.plan,
@@ -91,11 +102,13 @@ def _from_file(saved: Saved, model: nn.Module | None) -> Opened:
     )
 
 
-def _from_run(folder: RunFolder, model: nn.Module | None, contender: str | None) -> Opened:
+def _from_run(folder: RunFolder, model: nn.Module | None, contender: str | None, trust_code: bool) -> Opened:
     kept = find_kept(folder, contender)
     space = folder.space
     about = _about(folder, space, needed=model is None)
-    whole = _built(about, folder.path, trusted=True) if model is None else model
+    if model is None and is_own_code(about.name):
+        check_code(folder.path, [ModelConfig(name=about.name, arguments=about.arguments)], trust_code)
+    whole = _built(about, folder.path) if model is None else model
     network = whole
     if kept.plan is not None:
         network = _sliced(whole, kept.plan, space, about, folder.path)
@@ -121,31 +134,28 @@ def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in FETCHED}
 
 
-def _built(about: NetworkRecord, source: Path, *, trusted: bool) -> nn.Module:
-    """Build the unpruned network; the state of torch's generator is left as it was.
-
-    trusted: whether own code that is named may be imported from anywhere; otherwise from the working folder alone, so
-    that nobody's file can have an installed package run something.
-    """
+def _built(about: NetworkRecord, source: Path) -> nn.Module:
+    """Build the unpruned network; the state of torch's generator is left as it was."""
     if not about.name or about.shape is None:
         raise WeightsError(f"{source}: does not say how its network is built; give model=, an unpruned instance")
-    if not trusted:
-        _check_own_code(about.name, source)
     config = ModelConfig(name=about.name, arguments=plain_arguments(about.arguments))
     with torch.random.fork_rng(devices=[]):
         return build(config, num_classes=len(about.classes), shape=about.shape).eval()
 
 
 def _check_own_code(name: str, source: Path) -> None:
-    """Raise WeightsError for code that does not lie in the working folder itself."""
-    library, _, rest = name.partition(":")
-    if not rest or library in ("torchvision", "timm"):
+    """Raise WeightsError for code that does not lie in the working folder itself.
+
+    So that nobody's file can have an installed package run something.
+    """
+    if not is_own_code(name):
         return
-    root, here = library.partition(".")[0], Path.cwd().resolve()
+    root, here = name.partition(":")[0].partition(".")[0], Path.cwd().resolve()
     allowed = [here / f"{root}.py", here / root / "__init__.py", here / root]
     if not any(place.exists() for place in allowed) or _found_elsewhere(root, allowed):
         raise WeightsError(
-            f"{source}: its network is {name}, code that is not in '{here}'; give model=, an unpruned instance of it"
+            f"{source}: its network is {name}, code that is not in '{here}'; give model=, an unpruned instance of it, "
+            "or, once you trust it, --trust-code (in Python trust_code=True)"
         )
 
 

@@ -27,6 +27,7 @@ from blendsearch.plain import State
 from blendsearch.results.folder_lock import folder_locked, read_holder
 from blendsearch.results.reading import checked_mapping, parse, taken_from
 from blendsearch.results.records.common import JobRecord
+from blendsearch.results.trust import mark_facts
 from blendsearch.version import __version__
 
 T = TypeVar("T")
@@ -255,7 +256,7 @@ def _first_event(path: Path) -> str:
 def note_space(folder: RunFolder, job: str, space: Space, facts: Mapping[str, Any] | None = None) -> None:
     """Write down which job works in a folder, on which space, and what else decides it (facts: plain JSON)."""
     event = "resumed" if folder.has("space.json") else "started"
-    note_job(folder, job, facts)
+    note_job(folder, job, {**(facts or {}), **mark_facts(space)})
     folder.write_text("space.yaml", space.to_yaml())
     folder.write_json("space.json", space.to_dict())
     folder.event(event, seed=space.seed)

@@ -19,6 +19,7 @@ from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.results.reading import taken_from
 from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space
+from blendsearch.results.trust import check_code, own_networks
 from blendsearch.review.decision import Decision
 from blendsearch.review.inspector import Inspector
 from blendsearch.review.marks import Marks
@@ -114,8 +115,11 @@ def open_loop(space: Space, options: ReviewOptions, progress: Progress = silent)
         )
 
 
-def open_decision(run_dir: Path, progress: Progress = silent) -> Review:
-    """Open what a finished search campaign chose; nothing is written."""
+def open_decision(run_dir: Path, progress: Progress = silent, *, trust_code: bool = False) -> Review:
+    """Open what a finished search campaign chose; nothing is written.
+
+    trust_code: whether to run own code that the folder names, where it was not made here by this user.
+    """
     folder = RunFolder(run_dir)
     data = folder.read_json("space.json")
     with taken_from(folder / "space.json"):
@@ -127,6 +131,7 @@ def open_decision(run_dir: Path, progress: Progress = silent) -> Review:
     missing = [name for name in needed if not folder.has(name)]
     if missing:
         raise RunError(f"{run_dir}: no {missing[0]}; is the campaign finished?")
+    check_code(folder.path, own_networks(space), trust_code)
     experiment = Experiment(space, progress, folder)
     train_unpruned(experiment)
     scores, _ = score_criteria(experiment)

@@ -47,6 +47,7 @@ def export(
     dynamic_batch: bool = True,
     model: nn.Module | None = None,
     contender: str | None = None,
+    trust_code: bool = False,
     progress: Progress = silent,
 ) -> ExportRecord:
     """Write a network in a form to ship, try it there, and return what came of it.
@@ -55,8 +56,8 @@ def export(
     path: the file (onnx, torch_export) or folder (state_dict, huggingface); None puts it into `exported` in the run
     folder, or beside the file. example: a batch [N, C, H, W] as the network takes them, on which it is tried too;
     needed where the size of the images is not known. dynamic_batch: whether any number of images goes in, or the
-    example's (without one: 1). model, contender: as in `load`; for a network alone, the unpruned instance on which
-    apply_plan.py is tried. progress: called with (task, done, total, detail) as the work goes on.
+    example's (without one: 1). model, contender, trust_code: as in `load`; for a network alone, model is the unpruned
+    instance on which apply_plan.py is tried. progress: called with (task, done, total, detail) as the work goes on.
     Raises ExportError where the outputs differ by more than 0.1 % of the largest, and other BlendsearchError subclasses
     in one line for what cannot be exported or is not installed.
     """
@@ -64,7 +65,7 @@ def export(
         raise unknown_name("format", to, FORMATS, "to")
     begun, form = time.perf_counter(), FORMATS[to]
     progress("export", 0, 2, "reading the network")
-    subject = read_subject(network_or_run, example, model, contender, dynamic_batch)
+    subject = read_subject(network_or_run, example, model, contender, dynamic=dynamic_batch, trust_code=trust_code)
     target = _target(network_or_run, path, to, subject.name)
     progress("export", 1, 2, f"writing and trying {to}")
     written = form.write(subject, target)

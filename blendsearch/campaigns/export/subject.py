@@ -60,12 +60,15 @@ class Subject:
         return found
 
 
-def read_subject(given: Any, example: Any, model: nn.Module | None, contender: str | None, dynamic: bool) -> Subject:
+def read_subject(
+    given: Any, example: Any, model: nn.Module | None, contender: str | None, *, dynamic: bool, trust_code: bool
+) -> Subject:
     """Return what a user names for export; BlendsearchError in one line for what cannot be.
 
-    given: a network, what `prune` or `search` returned, a run folder, or a file of a saved network.
+    given: a network, what `prune` or `search` returned, a run folder, or a file of a saved network. trust_code: see
+    `load`.
     """
-    opened = _opened(given, model, contender)
+    opened = _opened(given, model, contender, trust_code)
     return Subject(
         network=opened.network,
         plan=opened.plan,
@@ -78,10 +81,10 @@ def read_subject(given: Any, example: Any, model: nn.Module | None, contender: s
     )
 
 
-def _opened(given: Any, model: nn.Module | None, contender: str | None) -> Opened:
+def _opened(given: Any, model: nn.Module | None, contender: str | None, trust_code: bool) -> Opened:
     source = getattr(given, "run_dir", given)  # a finished campaign has its folder
     if isinstance(source, str | Path):
-        return open_network(source, model or getattr(given, "unpruned", None), contender)
+        return open_network(source, model or getattr(given, "unpruned", None), contender, trust_code)
     if contender is not None:
         raise BlendsearchError(f"contender: '{contender}' given, which only a run folder has")
     network = getattr(given, "network", None) if not isinstance(given, nn.Module) else given

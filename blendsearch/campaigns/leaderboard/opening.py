@@ -18,6 +18,7 @@ from blendsearch.errors import RunError
 from blendsearch.progress import Progress
 from blendsearch.results.records.leaderboard import BoardName
 from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder, join_folder, note_job
+from blendsearch.results.trust import mark_facts
 
 JOB = "leaderboard"
 
@@ -52,7 +53,7 @@ def note_board(folder: RunFolder, board: Board, progress: Progress) -> None:
     if before != board.name:
         raise RunError(f"{folder.path}: holds the board '{before}', not '{board.name}'; choose another --run-dir")
     event = "resumed" if folder.has("board.json") else "started"
-    note_job(folder, JOB)
+    note_job(folder, JOB, mark_facts(board))
     folder.write_text("board.yaml", board.to_yaml())
     folder.write_json("board.json", board.to_dict())
     folder.event(event, seed=board.seed)

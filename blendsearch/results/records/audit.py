@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from blendsearch.results.records.common import (
     Bounds,
@@ -33,8 +33,8 @@ class DrawnPlan(Record):
 class PlanEstimate(NamedTuple):
     """What a proxy says of a plan, and what it cost in seconds and image passes (None: of an older version)."""
 
-    value: float
-    seconds: float
+    value: FiniteFloat
+    seconds: FiniteFloat
     passes: int | None = None
 
 
