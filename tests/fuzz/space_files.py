@@ -71,7 +71,9 @@ def values_of(annotation: Any, notes: tuple[Any, ...] = ()) -> Values:
     if origin in (list, tuple):
         return _lists(values_of(arguments[0]), notes)
     if origin is dict:
-        return st.dictionaries(NAMES, st.one_of(st.integers(), NAMES, st.lists(st.booleans())), max_size=2)
+        return st.dictionaries(
+            NAMES, st.one_of(st.integers(-(2**63), 2**63), NAMES, st.lists(st.booleans())), max_size=2
+        )
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return section_of(annotation)
     return _plain(annotation, notes)
