@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import pickle
 import platform
-import socket
 import sys
 import threading
 import traceback
@@ -19,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from blendsearch.errors import BlendsearchError, WorkerError, first_line
 from blendsearch.evolution.engines.base import Work
-from blendsearch.evolution.engines.devices import settle_on_device
+from blendsearch.evolution.engines.processes import name_of_worker, prepare_process
 from blendsearch.version import __version__
 
 # What this process, a worker, holds: token -> (function, state, threads). One at a time; a new one replaces the old.
@@ -117,9 +116,9 @@ def answer(given: Parcel | str, item: bytes) -> Answer:
 
 def _open(parcel: Parcel) -> tuple[Any, Any, int]:
     """Make this process fit for the work and unpickle it; WorkerError, one line, where it cannot be."""
-    worker = f"the worker on {socket.gethostname()} (process {os.getpid()})"
+    worker = name_of_worker()
     _check_versions(parcel, worker)
-    settle_on_device(parcel.device, worker)
+    prepare_process(parcel.device)
     if os.path.isdir(parcel.folder):
         os.chdir(parcel.folder)  # what the space names by a relative path, images above all, is found from there
     sys.path += [place for place in parcel.path if place not in sys.path and os.path.exists(place)]

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import torch
+from torch.utils.data import Dataset
 
+from blendsearch.data.batches import StreamedImages
 from blendsearch.errors import TrainingError
 
 
@@ -23,6 +25,23 @@ class Counted:
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         mark(self.folder / "opened")
+
+
+class Pictures(Dataset):
+    """Sixteen images, each of one brightness."""
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
+        return torch.full((1, 4, 4), number, dtype=torch.uint8), 0
+
+
+def streamed() -> StreamedImages:
+    """Return the pictures as a split of which one process loads images."""
+    return StreamedImages(
+        Pictures(), torch.zeros(16, dtype=torch.long), torch.arange(16), (1, 4, 4), (0.5,), (0.25,), workers=1
+    )
 
 
 def mark(folder: Path, name: object = "") -> None:
@@ -40,6 +59,14 @@ def processes(folder: Path) -> list[str]:
     return [file.name.rsplit("-", 2)[1] for file in folder.iterdir()]
 
 
+def meet(state: Counted, item: int) -> None:
+    """Wait until two workers have opened the state."""
+    end = time.monotonic() + 100
+    while len(set(processes(state.folder / "opened"))) < 2:
+        assert time.monotonic() < end, "no second worker comes"
+        time.sleep(0.02)
+
+
 def multiply(state: Counted, item: int) -> tuple[float, int]:
     """Return a sum that depends on the order of additions, and the number of threads."""
     mark(state.folder / "done", item)
@@ -55,6 +82,11 @@ def dies_once(state: Counted, item: int) -> int:
         mark(state.folder / "died")
         os.kill(os.getpid(), signal.SIGKILL)
     return item * item
+
+
+def load(split: object, item: int) -> float:
+    """Read images that processes of the worker load."""
+    return float(sum(images.sum() for images, _ in split.batches(8, seed=item)))
 
 
 def fail(state: None, item: int) -> int:

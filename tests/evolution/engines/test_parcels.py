@@ -34,6 +34,7 @@ def as_a_worker(monkeypatch, tmp_path):
     """Give this process back its threads, folder and path."""
     monkeypatch.setattr(parcels, "_HELD", {})
     monkeypatch.setattr(parcels, "threadpool_limits", lambda threads: None)
+    monkeypatch.setattr(parcels, "prepare_process", lambda device: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from remote_work import Counted, dies_once, fail, marks, multiply, processes
+from remote_work import Counted, dies_once, fail, load, marks, meet, multiply, processes, streamed
 
 from blendsearch.errors import TrainingError, WorkerError
 from blendsearch.evolution.engines import parcels
@@ -29,13 +29,18 @@ def in_order(pool, items):
     return [results[position] for position in range(len(items))]
 
 
+def meet_or_multiply(state, item):
+    return meet(state, item) if item is None else multiply(state, item)
+
+
 def test_results_are_those_of_one_process_and_each_worker_opens_the_state_once(engine, tmp_path):
     state, items = Counted(tmp_path), list(range(12))
     alone = in_order(WorkerPool(multiply, state), items)
     assert engine.workers == 2
     for file in (tmp_path / "done").iterdir():
         file.unlink()
-    pool = WorkerPool(multiply, state, engine=engine)
+    pool = WorkerPool(meet_or_multiply, state, engine=engine)
+    in_order(pool, [None, None])  # now both are there
     assert in_order(pool, items) == alone
     assert in_order(pool, items[:1]) == alone[:1]  # one alone is done there, too
     assert in_order(pool, []) == []
@@ -68,6 +73,11 @@ def test_what_is_given_up_is_not_begun(engine, tmp_path):
     results.close()  # as Ctrl-C does
     assert len(marks(tmp_path / "done")) <= 6
     assert in_order(WorkerPool(fail, None, engine=engine), [0, 1]) == [3, 4]
+
+
+def test_workers_may_have_processes_that_load_images(engine):
+    split = streamed()
+    assert in_order(WorkerPool(load, split, engine=engine), [0, 1]) == [load(split, 0), load(split, 1)]
 
 
 def test_several_threads_may_hand_over_items(engine, tmp_path):
