@@ -12,8 +12,6 @@ from PIL import Image
 from blendsearch.data.decoding import pixels, read_head
 
 MODES = ("RGB", "L", "RGBA", "P", "1", "LA")
-HEAD = 40
-"""Bytes that are left as they are: what says how large an image is."""
 
 
 def as_file(mode: str, form: str) -> bytes:
@@ -32,8 +30,10 @@ def test_any_image_is_read_or_told_in_a_line(cases, tmp_path):
     def check(content, mode):
         file = tmp_path / "image.png"
         file.write_bytes(content)
-        outcome(lambda: read_head(str(file)), tmp_path)
+        head = outcome(lambda: read_head(str(file)), tmp_path)
         found = outcome(lambda: pixels(str(file), mode), tmp_path)
-        assert found is None or (found.dtype == np.uint8 and found.shape[:2] == (9, 7))
+        if found is not None:
+            assert found.dtype == np.uint8
+            assert found.shape[:2] == (head.height, head.width)
 
-    for_all(cases, check, damaged_bytes(IMAGES, first=HEAD), st.sampled_from(["RGB", "L"]))
+    for_all(cases, check, damaged_bytes(IMAGES), st.sampled_from(["RGB", "L"]))
