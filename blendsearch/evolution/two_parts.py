@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from blendsearch.evolution.failure import FAILED
+from blendsearch.evolution.failure import FAILED, too_many
 from blendsearch.evolution.fitness import Evaluation, FitnessFunction
 from blendsearch.evolution.parallel import Failed
 from blendsearch.structure import Plan
@@ -30,8 +30,11 @@ class TwoParts(FitnessFunction):
         most_failed: int | None = None,
     ) -> list[Evaluation]:
         """Return the evaluations in the order of `plans`; `done(count, value)` is called as fresh ones finish."""
-        pairs = zip(self.seen(plans, most_failed=most_failed), self.fresh(plans, done, most_failed), strict=True)
+        pairs = zip(self.seen(plans), self.fresh(plans, done), strict=True)
         found = [self._both(seen, fresh) for seen, fresh in pairs]
+        failures = [one.failure for one in found if one.failure is not None]
+        if most_failed is not None and len(failures) > most_failed:
+            raise too_many(len(failures), len(plans), failures[-1])
         for one in found:
             if one.failure is not None:
                 self.failures[one.plan.digest] = one.failure
