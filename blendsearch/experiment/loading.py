@@ -108,7 +108,7 @@ def _from_run(folder: RunFolder, model: nn.Module | None, contender: str | None,
     about = _about(folder, space, needed=model is None)
     if model is None and is_own_code(about.name):
         check_code(folder.path, [ModelConfig(name=about.name, arguments=about.arguments)], trust_code)
-    whole = _built(about, folder.path) if model is None else model
+    whole = _built(about, folder / MODEL if folder.has(MODEL) else folder.path) if model is None else model
     network = whole
     if kept.plan is not None:
         network = _sliced(whole, kept.plan, space, about, folder.path)

@@ -56,7 +56,7 @@ def test_arguments_arrive_and_the_difference_is_told(calls, tmp_path):
     ((source, out), named), *_ = calls
     assert (str(source), str(out)) == (str(tmp_path), "net.onnx")
     assert callable(named.pop("progress"))
-    assert named == {"to": "onnx", "contender": "l1", "dynamic_batch": False}
+    assert named == {"to": "onnx", "contender": "l1", "dynamic_batch": False, "trust_code": False}
     assert "onnx: runs/a/exported/network.onnx (2.35 MB, opset 20, 3.21 s)" in done.output
     assert "largest difference 1.2e-07, largest output 12.3 (allowed: 0.1 % of that); batches of 1, 2, 3" in done.output
     assert "take care" in done.output
