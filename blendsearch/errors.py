@@ -27,10 +27,12 @@ class BlendsearchError(Exception):
     """Base of every error that is the input's fault; the command line prints it and exits with code 2.
 
     Whatever it quotes, the message is one line of printable text of at most LONGEST_LINE characters.
+    given: the message before that.
     """
 
     def __init__(self, *lines: str) -> None:
-        super().__init__(self.plain("\n".join(lines)))
+        self.given = "\n".join(lines)
+        super().__init__(self.plain(self.given))
 
     @staticmethod
     def plain(message: str) -> str:

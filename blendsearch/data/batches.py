@@ -219,7 +219,7 @@ def in_one_line(loader: Iterable[Any]) -> Iterator[Any]:
     try:
         yield from loader
     except DataError as error:
-        told = str(error.args[0]).strip().splitlines()[-1]
+        told = error.given.strip().splitlines()[-1]
         raise DataError(told.removeprefix("blendsearch.errors.DataError: ")) from None
 
 

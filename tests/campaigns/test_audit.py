@@ -92,7 +92,7 @@ def retrained(name, seed, test_accuracy):
 
 
 def test_cost_and_regret_worked_by_hand():
-    plans = [DrawnPlan(name=name, kind="random", plan={}) for name in "abcd"]
+    plans = [DrawnPlan(name=name, kind="random", plan=Plan({}, {}).to_dict()) for name in "abcd"]
     tests = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
     outcomes = [retrained(name, seed, test) for seed in (0, 1) for name, test in tests.items()]
     good = {"a": (0.5, 1.0, 60), "b": (0.4, 2.0, 60), "c": (0.3, 3.0, 90), "d": (0.2, 4.0, 90)}

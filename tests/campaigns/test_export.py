@@ -78,7 +78,7 @@ def test_a_program_runs_where_this_package_is_out_of_reach(pruned, tmp_path):
 
 def test_the_barrier_keeps_the_package_out(saved, tmp_path):
     """Otherwise the check of the formats would show nothing: here what is to be built is in the package itself."""
-    subject = read_subject(saved, None, None, None, True)
+    subject = read_subject(saved, None, None, None, dynamic=True, trust_code=False)
     put_files(subject, tmp_path)
     build = {"library": "blendsearch.models.zoo", "name": "conv4", "arguments": {}}
     with pytest.raises(ExportError, match=checking.KEPT_OUT):

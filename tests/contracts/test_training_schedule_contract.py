@@ -33,6 +33,8 @@ TRAINING = TrainingConfig(epochs=100.5, batch_size=9, lr=0.02, warmup_epochs=2) 
 class Memory:
     """Keeps every state that was saved; loads the last one it is given."""
 
+    where = "memory"
+
     def __init__(self, state=None):
         self.state, self.saved = state, []
 

@@ -181,7 +181,13 @@ def _board(data: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:
     """Name nothing twice: networks have their numbers for names, of all else there is one."""
     networks = [{**network, "name": f"n{number}"} for number, network in enumerate(data["networks"])]
     lists = {key: data[key][:1] for key in ("blends", "allocations", "budgets", "schedules") if key in data}
-    return {**data, "networks": networks, **lists}
+    return _ledger({**data, "networks": networks, **lists}, draw)
+
+
+def _ledger(data: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:
+    """Give a ledger that is there an address of a database."""
+    addresses = st.sampled_from([None, "sqlite:////tmp/trials.db", "postgresql://user@host:5432/trials", "${LEDGER}"])
+    return {**data, "ledger": draw(addresses)} if "ledger" in data else data
 
 
 RULES: dict[type[Section], Callable[[dict[str, Any], st.DrawFn], dict[str, Any]]] = {
@@ -193,6 +199,7 @@ RULES: dict[type[Section], Callable[[dict[str, Any], st.DrawFn], dict[str, Any]]
     ReconstructionConfig: _reconstruction,
     DataConfig: _data,
     Board: _board,
+    Space: _ledger,
 }
 assert not issubclass(Kinds, BudgetConfig)
 

@@ -157,6 +157,7 @@ def test_a_criterion_that_cannot_score_is_refused_before_training(job):
 def test_a_checkpoint_of_another_training_is_refused(job):
     class Store:
         state = None
+        where = "the store"
 
         def load(self):
             return self.state

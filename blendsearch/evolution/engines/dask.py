@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.errors import BlendsearchError, WorkerError, first_line
-from blendsearch.evolution.engines.base import Lost, Work
+from blendsearch.evolution.engines.base import ENDED, Lost, Work
+from blendsearch.evolution.engines.guarded import late
 from blendsearch.evolution.engines.parcels import answer, pack, pack_item
 from blendsearch.files import parsed_json
 
 SECONDS_TO_ANSWER = 8
 SECONDS_BETWEEN_LOOKS = 1.0
-LOST = "was ended from outside"
 
 
 class DaskEngine:
@@ -108,7 +108,7 @@ class DaskEngine:
     def run(self, work: Work, items: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
         """Yield (position, result) as results come in; an error of the work is raised, and the rest given up."""
         waiting = deque(items.items())
-        running: dict[Any, int] = {}
+        running: dict[Any, tuple[int, float]] = {}
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         at_once, looked = 0, 0.0
         try:
@@ -118,7 +118,7 @@ class DaskEngine:
                 while waiting and len(running) < at_once:
                     position, item = waiting.popleft()
                     future = self._submit(work, item)
-                    running[future] = position
+                    running[future] = position, time.monotonic()
                     self._under_way.add(future)
                     future.add_done_callback(done.put)
                 try:
@@ -127,7 +127,8 @@ class DaskEngine:
                     self._check_connected()
                     continue
                 self._under_way.discard(future)
-                yield running.pop(future), self._result(future)
+                position, begun = running.pop(future)
+                yield position, late(work, begun, self._result(future))
         finally:
             self._under_way.difference_update(running)
             self.client.cancel(list(running))
@@ -175,10 +176,10 @@ class DaskEngine:
         distributed = _distributed()
         if future.status in ("cancelled", "lost"):  # with all workers that held the state, or with the scheduler
             self._check_connected()
-            return Lost(LOST)
+            return Lost(ENDED)
         error = future.exception()
         if isinstance(error, distributed.KilledWorker):
-            return Lost(LOST)
+            return Lost(ENDED)
         if error is not None:  # before any code of ours: what carries it is not there, or another
             raise WorkerError(
                 f"execution: a worker of {self.place} cannot do its work ({type(error).__name__}: {first_line(error)})"

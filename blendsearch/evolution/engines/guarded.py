@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from blendsearch.compute import is_out_of_memory
 from blendsearch.errors import first_line
-from blendsearch.evolution.engines.base import SLOW, Lost
+from blendsearch.evolution.engines.base import SLOW, Lost, Work
 
 TRIES_OF_A_SLOW_ONE = 2
 """What took too long once may have met a busy machine; the second time it runs alone."""
@@ -48,6 +49,13 @@ class Guarded:
 def took_too_long(seconds: float) -> Lost:
     """Return the loss of an item that was ended by its limit."""
     return Lost(f"{SLOW} {seconds:g} s", tries=TRIES_OF_A_SLOW_ONE)
+
+
+def late(work: Work, begun: float, result: Any) -> Any:
+    """Return a result, or a loss that its limit is the reason of; begun: when a worker was given the item."""
+    limit = work.limit_seconds
+    over = limit is not None and time.monotonic() - begun >= limit
+    return took_too_long(limit) if over and limit is not None and isinstance(result, Lost) else result
 
 
 @contextlib.contextmanager

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blendsearch.errors import BlendsearchError, WorkerError, first_line
-from blendsearch.evolution.engines.base import Lost, Work
+from blendsearch.evolution.engines.base import ENDED, Lost, Work
+from blendsearch.evolution.engines.guarded import late
 from blendsearch.evolution.engines.parcels import Answer, Parcel, answer, holds, pack, pack_item
 
 SECONDS_TO_ANSWER = 8
 SECONDS_BETWEEN_LOOKS = 1.0
-LOST = "was ended from outside"
 FALSE_STARTS = 3
 """How many workers in a row may die before they have begun."""
 
@@ -104,7 +104,7 @@ class RayEngine:
     def run(self, work: Work, items: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
         """Yield (position, result) as results come in; an error of the work is raised, and the rest ended."""
         waiting: deque[tuple[int, Any]] = deque(items.items())
-        running: dict[Any, tuple[Any, int]] = {}
+        running: dict[Any, tuple[Any, int, float]] = {}
         parcel = self._place(work)
         try:
             while waiting or running:
@@ -113,12 +113,12 @@ class RayEngine:
                     if self._holds.get(worker) != work.token:
                         worker.hold.remote(parcel)
                         self._holds[worker] = work.token
-                    running[worker.perform.remote(pack_item(item))] = (worker, position)
+                    running[worker.perform.remote(pack_item(item))] = (worker, position, time.monotonic())
                 for future in self._first_done(list(running)):
-                    worker, position = running.pop(future)
-                    yield position, self._result(future, worker)
+                    worker, position, begun = running.pop(future)
+                    yield position, late(work, begun, self._result(future, worker))
         finally:
-            for worker, _ in running.values():
+            for worker, *_ in running.values():
                 self._end(worker)
 
     def abandon(self) -> None:
@@ -191,7 +191,7 @@ class RayEngine:
             ) from None
         except errors.RayError:
             self._end(worker)
-            return Lost(LOST)
+            return Lost(ENDED)
         with self._lock:
             self._busy.discard(worker)
             self._idle.append(worker)

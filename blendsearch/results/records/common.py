@@ -115,7 +115,6 @@ class TrainedRecord(UnprunedRecord):
     search_accuracy: float
     flops: int
     params: int
-    steps: int
     seconds: float
 
 

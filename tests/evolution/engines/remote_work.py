@@ -84,6 +84,13 @@ def dies_once(state: Counted, item: int) -> int:
     return item * item
 
 
+def hang_at_1(state: None, item: int) -> int:
+    """Come to no end at item 1."""
+    if item == 1:
+        time.sleep(600)
+    return item
+
+
 def load(split: object, item: int) -> float:
     """Read images that processes of the worker load."""
     return float(sum(images.sum() for images, _ in split.batches(8, seed=item)))

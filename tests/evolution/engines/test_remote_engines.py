@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from remote_work import Counted, dies_once, fail, load, marks, meet, multiply, processes, streamed
+from remote_work import Counted, dies_once, fail, hang_at_1, load, marks, meet, multiply, processes, streamed
 
 from blendsearch.errors import TrainingError, WorkerError
 from blendsearch.evolution.engines import parcels
@@ -54,6 +54,13 @@ def test_only_what_a_killed_worker_was_at_is_done_again(engine, tmp_path):
     assert in_order(pool, list(range(10))) == [item * item for item in range(10)]
     assert len(marks(tmp_path / "died")) == 1
     assert marks(tmp_path / "done") == sorted(map(str, [*range(10), 3]))
+
+
+def test_an_item_that_hangs_is_ended_by_its_limit_and_the_others_come(engine):
+    pool = WorkerPool(hang_at_1, None, engine=engine, limit_seconds=1.0)
+    found = dict(pool.outcomes([0, 1, 2]))
+    assert (found[0], found[2]) == (0, 2)
+    assert found[1].reason == "took longer than 1 s"
 
 
 def test_an_error_of_the_work_is_raised_here_with_its_type(engine):
