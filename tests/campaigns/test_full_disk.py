@@ -31,7 +31,7 @@ def disk(tmp_path):
     try:
         yield mount
     finally:
-        subprocess.run(["umount", str(place)], capture_output=True)
+        subprocess.run(["umount", "--lazy", str(place)], capture_output=True)
 
 
 @pytest.fixture(scope="module")

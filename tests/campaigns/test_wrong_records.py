@@ -27,7 +27,14 @@ from blendsearch.validation.space import checked_from_dict
 WRONG = ({}, [], None, "x", 3)
 SPACE = checked_from_dict({**TINIER, "allocation": "sensitivity", "retraining": {"epochs": 0.2, "seeds": 2}})
 LATENCY = checked_from_dict({**TINIER, "budget": {"latency": 0.9}})
-AUDIT = checked_from_dict({**TINIER, "audit": {"plans": 6, "proxies": ["zero_shot", "bn_recalibrated"], "seeds": 2}})
+AUDIT = checked_from_dict(
+    {
+        **TINIER,
+        "model": {"name": "conv4", "arguments": {"width": 16}},
+        "criteria": ["l1", "taylor", "random"],
+        "audit": {"plans": 6, "proxies": ["zero_shot", "bn_recalibrated"], "seeds": 2},
+    }
+)
 CURVES = checked_from_dict({**TINIER, "curves": {"draws": 1, "samples_per_class": [2, 5]}})
 BOARD = checked_board_from_dict(
     {
