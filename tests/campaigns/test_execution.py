@@ -44,7 +44,7 @@ class Noting:
         self.functions = set()
 
     def run(self, work, items):
-        self.functions.add(work.function.__name__)
+        self.functions.add(work.function.function.__name__)  # what is guarded
         for position, item in items.items():
             yield position, work.function(work.state, item)
 
