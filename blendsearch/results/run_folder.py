@@ -359,7 +359,7 @@ def check_same_space(folder: RunFolder, space: State, free: Sequence[str] = ()) 
     if differing:
         raise RunError(
             f"{folder.path}: was made with another space; differing: {', '.join(differing[:6])}; "
-            "resume with the same settings or choose another --run-dir"
+            "resume with the settings of its space.json or choose another --run-dir"
         )
 
 
