@@ -26,13 +26,16 @@ LIBRARIES = (
 class BlendsearchError(Exception):
     """Base of every error that is the input's fault; the command line prints it and exits with code 2.
 
-    Whatever it quotes, the message is one line of printable text of at most LONGEST_LINE characters.
-    given: the message before that.
+    lines: of the message, mostly one. Whatever it quotes, each is one line of printable text of at most LONGEST_LINE
+    characters. given: the message before that.
     """
 
     def __init__(self, *lines: str) -> None:
         self.given = "\n".join(lines)
-        super().__init__(self.plain(self.given))
+        super().__init__(*map(self.plain, lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
     @staticmethod
     def plain(message: str) -> str:

@@ -42,6 +42,13 @@ def test_an_error_is_one_line_of_text(message, said):
     assert str(pickle.loads(pickle.dumps(DataError(message)))) == said
 
 
+def test_lines_that_were_given_apart_stay_apart():
+    error = DataError("a\nb", "c\x07")
+    assert str(error) == "a b\nc\\x07"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(DataError()) == ""
+
+
 def test_a_spaces_error_keeps_its_lines_and_cleans_each():
     assert str(ConfigError("a\x00\nb\rc")) == "a\\x00\nb\\rc"
 
