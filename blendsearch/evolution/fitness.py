@@ -93,7 +93,6 @@ class FitnessFunction:
         proxy: Proxy,
         context: ProxyContext,
         *,
-        workers: int = 1,
         threads: int = 1,
         engine: Engine | None = None,
         limit_seconds: float | None = None,
@@ -102,7 +101,7 @@ class FitnessFunction:
         self.failures: dict[str, Failed] = {}
         proxy.prepare(context)
         self.pool: WorkerPool[Proxy, Plan, Estimate] = WorkerPool(
-            _estimate, proxy, workers=workers, threads=threads, engine=engine, limit_seconds=limit_seconds
+            _estimate, proxy, threads=threads, engine=engine, limit_seconds=limit_seconds
         )
 
     def __call__(

@@ -38,11 +38,6 @@ class Moments:
     mean_in: Tensor
     mean_out: Tensor
 
-    @classmethod
-    def of(cls, rows: Tensor, wanted: Tensor, offset: bool) -> Moments:
-        """Return the moments of inputs [P, D] and targets [P, C_out]."""
-        return RowSquares(rows, wanted, offset).moments
-
     def solve(self, start: Tensor, ridge: float, among: Tensor | None = None) -> Solution:
         """Return the weights [D, C_out], pulled towards `start` by the ridge; zero for rows that are not `among` those.
 
@@ -66,11 +61,12 @@ class Moments:
 class LeastSquares(ABC):
     """One layer's inputs [P, D] and targets [P, C_out]; with an offset, both without their means.
 
-    wanted: the targets. Subclasses know the inputs, and need not form them.
+    wanted: the targets. Subclasses know the inputs, and need not form them. has_kernel: whether `kernel` is worth it.
     """
 
     positions: int
     inputs: int
+    has_kernel = True
 
     def __init__(self, wanted: Tensor, offset: bool) -> None:
         self.wanted, self.offset = wanted, offset
@@ -119,8 +115,6 @@ class LeastSquares(ABC):
         # What is left of the targets is the ridge's doing: no second pass over the inputs.
         answers = wanted - strength * missing
         return Solution(weights, answers.square().mean(0))
-
-    has_kernel = True
 
     @abstractmethod
     def mean(self) -> Tensor:

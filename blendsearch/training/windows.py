@@ -98,6 +98,7 @@ class WindowSquares(LeastSquares):
         self.taps = list(itertools.product(range(self.kernel_size[0]), range(self.kernel_size[1])))
         self.positions = self.size[0] * self.size[1] * self.pixels.shape[2]
         self.inputs = len(self.taps) * self.pixels.shape[3]
+        self.has_kernel = self.size[0] * self.size[1] <= SMALL
 
     def gram(self) -> Tensor:
         """Return the mean over positions of the products of any two inputs: [D, D]."""
@@ -118,10 +119,6 @@ class WindowSquares(LeastSquares):
             # Taps are in order, so the pair was met as (i, j) above.
             blocks[j, i] = blocks[i, j].T
         return blocks.permute(0, 2, 1, 3).reshape(self.inputs, self.inputs) / self.positions
-
-    @property
-    def has_kernel(self) -> bool:  # type: ignore[override]
-        return self.size[0] * self.size[1] <= SMALL
 
     def kernel(self) -> Tensor:
         """Return the products of any two positions [P, P]; those of any two pixels are made once."""

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from living import alive
 
 from blendsearch.cli.session import plain_errors
 from blendsearch.cli.signals import ended_like_an_interrupt
@@ -78,7 +79,7 @@ def test_workers_end_soon_after_their_parent_is_killed_and_nothing_stays_shared(
     assert _shared(process)
     process.kill()
     process.wait()
-    _wait(lambda: not any(_alive(worker) for worker in workers), 15)
+    _wait(lambda: not any(alive(worker) for worker in workers), 15)
     _wait(lambda: not _shared(process), 15)
     assert (tmp_path / "said").read_text() == ""
 
@@ -89,7 +90,7 @@ def test_a_signal_ends_the_workers_too_and_nothing_stays_nor_is_said_of_it(worki
     process, workers = working
     reach(process.pid, number)
     assert process.wait(60) == 128 + number
-    assert not any(_alive(worker) for worker in workers)
+    assert not any(alive(worker) for worker in workers)
     _wait(lambda: not _shared(process), 15)
     assert (tmp_path / "said").read_text() == "stopped; continue with: this\n"
 
@@ -109,12 +110,3 @@ def _wait(come, seconds):
     while not come():
         assert time.monotonic() < end, "it does not come"
         time.sleep(0.1)
-
-
-def _alive(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{process}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] != "Z"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_trees import class_tree, load_tree
 
 from blendsearch.config import DataConfig
 from blendsearch.data.splits import load_splits
@@ -52,18 +53,7 @@ def test_a_damaged_mnist_file_is_one_line(mnist, name, content):
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    draws = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        for number in range(5):
-            array = draws.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-            Image.fromarray(array).save(tmp_path / name / f"{number}.png")
-    return tmp_path
-
-
-def load_tree(root: Path, **keys):
-    config = DataConfig(name="folder", root=str(root), calibration=2, search=2, test=2, workers=0, **keys)
-    return load_splits(config, 0)
+    return class_tree(tmp_path, 5)
 
 
 def test_a_png_with_any_byte_cut_off_or_turned_is_read_or_named(tree):

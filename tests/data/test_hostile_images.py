@@ -10,41 +10,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_trees import class_tree, load_tree
 
-from blendsearch.config import DataConfig
 from blendsearch.data.class_folders import class_files, image_files
 from blendsearch.data.decoding import pixels, read_head
-from blendsearch.data.splits import load_splits
 from blendsearch.data.walking import MOST_VISITS, walk
 from blendsearch.errors import DataError
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    draws = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        for number in range(8):
-            array = draws.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-            Image.fromarray(array).save(tmp_path / name / f"{number}.png")
-    return tmp_path
-
-
-def load(root: Path, **keys):
-    config = DataConfig(name="folder", root=str(root), calibration=2, search=2, test=2, workers=0, **keys)
-    return load_splits(config, 0)
+    return class_tree(tmp_path, 8)
 
 
 def refused(root: Path) -> str:
     with pytest.raises(DataError) as caught:
-        load(root)
+        load_tree(root)
     (line,) = str(caught.value).splitlines()
     assert "data.on_error: skip leaves" in line
     return line
 
 
 def skipped(root: Path) -> tuple[str, ...]:
-    return load(root, on_error="skip").skipped
+    return load_tree(root, on_error="skip").skipped
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

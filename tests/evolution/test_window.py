@@ -13,11 +13,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from living import alive
 
 from blendsearch.blending import Clusters
 from blendsearch.config import LimitConfig, SearchConfig
 from blendsearch.errors import BlendsearchError
 from blendsearch.evolution.algorithms import ALGORITHMS, SearchAlgorithm, Settings, make_algorithm
+from blendsearch.evolution.engines.local import LocalEngine
 from blendsearch.evolution.fitness import FitnessFunction
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.ledger import Ledger
@@ -62,7 +64,7 @@ class FakeProblem:
 
     def __init__(self, workers=1):
         context = SimpleNamespace(network=None, structure=FakeStructure())
-        self.fitness = FitnessFunction(FakeProxy(), context, workers=workers)
+        self.fitness = FitnessFunction(FakeProxy(), context, engine=LocalEngine(workers) if workers > 1 else None)
 
     def plan(self, genomes, genome):
         rounded = np.round(genome, 1)
@@ -309,15 +311,7 @@ def test_workers_end_with_a_stream_that_is_left_early(tmp_path):
             time.sleep(0.01)
     (pid,) = (int(name) for name in os.listdir(tmp_path))
     for _ in range(1000):
-        if not _alive(pid):
+        if not alive(pid):
             break
         time.sleep(0.01)
-    assert not _alive(pid)
-
-
-def _alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    assert not alive(pid)

@@ -37,26 +37,26 @@ def reads_again(found, file, load):
     assert load(file) == found
 
 
-@amounts("valid spaces")
-def test_a_valid_space_reads_again_as_the_same(cases, file):
+def survives(cases, file, values, load, from_dict):
+    """Read drawn settings, and what was read once more, from YAML and from JSON."""
+
     def check(data):
         file.write_text(to_yaml(data))
-        space = load_space(file)
-        reads_again(space, file, load_space)
-        assert space_from_dict(json.loads(json.dumps(space.to_dict()))) == space
+        found = load(file)
+        reads_again(found, file, load)
+        assert from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
-    for_all(cases, check, VALID_SPACES)
+    for_all(cases, check, values)
+
+
+@amounts("valid spaces")
+def test_a_valid_space_reads_again_as_the_same(cases, file):
+    survives(cases, file, VALID_SPACES, load_space, space_from_dict)
 
 
 @amounts("valid boards")
 def test_a_valid_board_reads_again_as_the_same(cases, file):
-    def check(data):
-        file.write_text(to_yaml(data))
-        board = load_board(file)
-        reads_again(board, file, load_board)
-        assert board_from_dict(json.loads(json.dumps(board.to_dict()))) == board
-
-    for_all(cases, check, VALID_BOARDS)
+    survives(cases, file, VALID_BOARDS, load_board, board_from_dict)
 
 
 @amounts("damaged spaces")

@@ -28,7 +28,7 @@ def by_numpy(rows: np.ndarray, ridge: float, offset: bool) -> np.ndarray:
 @pytest.mark.parametrize("ridge", [1e-3, 1e-6])
 @pytest.mark.parametrize("offset", [True, False])
 def test_the_solution_and_its_spread_are_numpys(ridge, offset):
-    found = Moments.of(ROWS, WANTED, offset).solve(START, ridge)
+    found = RowSquares(ROWS, WANTED, offset).moments.solve(START, ridge)
     expected = by_numpy(ROWS.double().numpy(), ridge, offset)
     answers = ROWS.double().numpy() @ expected
     np.testing.assert_allclose(ROWS.double() @ found.weights.double(), answers, atol=2e-3 * answers.std())
@@ -38,15 +38,15 @@ def test_the_solution_and_its_spread_are_numpys(ridge, offset):
 
 def test_rows_left_out_get_no_weight_and_the_others_what_they_get_alone():
     among = torch.tensor([0, 2, 3, 7, 11, 20])
-    part = Moments.of(ROWS, WANTED, True).solve(START, 1e-3, among)
-    alone = Moments.of(ROWS[:, among], WANTED, True).solve(START[among], 1e-3)
+    part = RowSquares(ROWS, WANTED, True).moments.solve(START, 1e-3, among)
+    alone = RowSquares(ROWS[:, among], WANTED, True).moments.solve(START[among], 1e-3)
     torch.testing.assert_close(part.weights[among], alone.weights)
     torch.testing.assert_close(part.variance, alone.variance)
     assert part.weights.count_nonzero() == alone.weights.numel()
 
 
 def test_single_precision_gives_what_double_precision_gives(monkeypatch):
-    moments = Moments.of(ROWS, WANTED, True)
+    moments = RowSquares(ROWS, WANTED, True).moments
     single = moments.solve(START, SINGLE_PRECISION_RIDGE)
     monkeypatch.setattr("blendsearch.training.moments.SINGLE_PRECISION_RIDGE", 1.0)
     double = moments.solve(START, SINGLE_PRECISION_RIDGE)

@@ -45,6 +45,23 @@ class Lost:
     detail: str = ""
 
 
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+"""What tells the libraries below torch and NumPy how many threads to start."""
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Return what a worker process on `threads` threads has in its environment."""
+    return {name: str(threads) for name in THREAD_VARIABLES}
+
+
 class Engine(Protocol):
     """Runs work on several workers.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.errors import BlendsearchError, WorkerError, first_line
-from blendsearch.evolution.engines.base import ENDED, Lost, Work
+from blendsearch.evolution.engines.base import ENDED, Lost, Work, thread_variables
 from blendsearch.evolution.engines.guarded import late
 from blendsearch.evolution.engines.parcels import answer, pack, pack_item
 from blendsearch.files import parsed_json
@@ -68,13 +68,10 @@ class DaskEngine:
         distributed = _distributed()
         import dask
 
-        terms = {
-            "distributed.scheduler.allowed-failures": 0,
-        }
         # Workers may have processes of their own, which load images; read whenever one is started, also much later.
         dask.config.set({"distributed.worker.daemon": False})
-        limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        with dask.config.set({**terms, **{f"distributed.nanny.pre-spawn-environ.{k}": v for k, v in limits.items()}}):
+        limits = {f"distributed.nanny.pre-spawn-environ.{k}": v for k, v in thread_variables(threads).items()}
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0, **limits}):
             cluster = distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,

@@ -16,7 +16,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend.utils import kill_process_tree
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, ShutdownExecutorError
 
-from blendsearch.evolution.engines.base import ENDED, Lost, Work
+from blendsearch.evolution.engines.base import ENDED, Lost, Work, thread_variables
 from blendsearch.evolution.engines.guarded import took_too_long
 from blendsearch.evolution.engines.parcels import Parcel, holds, pack, perform
 from blendsearch.evolution.engines.tracker import start_tracker
@@ -27,17 +27,6 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 IDLE_SECONDS = 300
 """A worker without work ends after so long."""
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
-"""What tells the libraries below torch and NumPy how many threads to start."""
 
 DOWN = (BrokenExecutor, ShutdownExecutorError)
 
@@ -170,8 +159,9 @@ def end_workers() -> None:
 
 def _executor(workers: int, threads: int) -> ProcessPoolExecutor:
     start_tracker()
-    env = {name: str(threads) for name in THREAD_VARIABLES}
-    executor: ProcessPoolExecutor = get_reusable_executor(max_workers=workers, timeout=IDLE_SECONDS, env=env)
+    executor: ProcessPoolExecutor = get_reusable_executor(
+        max_workers=workers, timeout=IDLE_SECONDS, env=thread_variables(threads)
+    )
     _EXECUTORS[:] = [executor]
     return executor
 
