@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from blendsearch.results.verdicts import difference_sentences, failed_trials, limits_of_search
+from blendsearch.results.verdicts import difference_sentences, failed_trials, limits_of_search, stopped_candidates
 from blendsearch.results.words import (
     in_percent,
     percent,
@@ -106,7 +106,12 @@ def result_table(summary: SearchSummary) -> Table:
 
 def verdicts(summary: SearchSummary) -> list[str]:
     """Return what follows from each difference and from fresh images, how far images flatter, and what failed."""
-    return [*difference_sentences(summary), *limits_of_search(summary), *failed_trials(summary)]
+    return [
+        *difference_sentences(summary),
+        *limits_of_search(summary),
+        *failed_trials(summary),
+        *stopped_candidates(summary),
+    ]
 
 
 def _beside_unpruned(

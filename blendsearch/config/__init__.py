@@ -13,7 +13,7 @@ from blendsearch.config.sections.data import AugmentationConfig, DataConfig
 from blendsearch.config.sections.execution import ExecutionConfig
 from blendsearch.config.sections.jobs import AuditConfig, CurvesConfig
 from blendsearch.config.sections.network import ModelConfig, StructureConfig
-from blendsearch.config.sections.search import ChoiceConfig, FinalsConfig, LimitConfig, SearchConfig
+from blendsearch.config.sections.search import ChoiceConfig, FinalsConfig, LimitConfig, RacingConfig, SearchConfig
 from blendsearch.config.sections.training import (
     CompensationConfig,
     DistillationConfig,
@@ -52,6 +52,7 @@ __all__ = [
     "Named",
     "NamedSection",
     "NetworkConfig",
+    "RacingConfig",
     "RatingsConfig",
     "ReconstructionConfig",
     "RetrainingConfig",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 
+import numpy as np
 from torch import Tensor
 
 from blendsearch.allocation import Allocation, Budget, own_allocation
@@ -16,6 +17,7 @@ from blendsearch.blending.blend import NO_LOSSES
 from blendsearch.criteria import DropLosses
 from blendsearch.evolution.engines.base import Engine
 from blendsearch.evolution.failure import FAILED, too_many
+from blendsearch.evolution.leaders import Leaders
 from blendsearch.evolution.parallel import Failed, WorkerPool
 from blendsearch.evolution.stream import Stream
 from blendsearch.plain import State
@@ -28,6 +30,7 @@ class Evaluation:
     """A plan's fitness, what it cost, and whether it was known from an earlier candidate.
 
     passes: images run through its network, see `Estimate`. failure: why there is no fitness; the value is FAILED then.
+    stopped: whether it was read on a part of the search images, being clearly worse than others.
     """
 
     plan: Plan
@@ -36,6 +39,15 @@ class Evaluation:
     passes: int
     repeated: bool
     failure: Failed | None = None
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """A plan to estimate; rival: scores to race against, None to read all search images."""
+
+    plan: Plan
+    rival: np.ndarray | None = None
 
 
 class Planner:
@@ -86,6 +98,8 @@ class FitnessFunction:
 
     known: plan digest -> (value, seconds, passes); put into and taken from the run folder, so that a resumed search
     repeats nothing. failures: plan digest -> why there is no value; kept with them. limit_seconds: for each plan.
+    stopped: digests of those whose value is of a part of the search images. leaders: against whom `race` goes; None
+    reads every plan on all images.
     """
 
     def __init__(
@@ -96,11 +110,14 @@ class FitnessFunction:
         threads: int = 1,
         engine: Engine | None = None,
         limit_seconds: float | None = None,
+        leaders: Leaders | None = None,
     ) -> None:
         self.known: dict[str, tuple[float, float, int]] = {}
         self.failures: dict[str, Failed] = {}
+        self.stopped: set[str] = set()
+        self.leaders = leaders
         proxy.prepare(context)
-        self.pool: WorkerPool[Proxy, Plan, Estimate] = WorkerPool(
+        self.pool: WorkerPool[Proxy, Task, Estimate] = WorkerPool(
             _estimate, proxy, threads=threads, engine=engine, limit_seconds=limit_seconds
         )
 
@@ -114,18 +131,46 @@ class FitnessFunction:
 
         most_failed: raise TrialError as soon as more different ones of the plans have failed.
         """
+        return self._evaluate(plans, {*self.known, *self.failures} - self.stopped, None, done, most_failed)
+
+    def race(
+        self,
+        plans: Sequence[Plan],
+        done: Callable[[int, float], None] = lambda n, v: None,
+        most_failed: int | None = None,
+    ) -> list[Evaluation]:
+        """Do as a call does, but read plans on part of the images that are clearly worse than all leaders so far.
+
+        The value of such a plan is an estimate, and below that of any leader.
+        """
+        rival = None if self.leaders is None else self.leaders.rival
+        return self._evaluate(plans, {*self.known, *self.failures}, rival, done, most_failed)
+
+    def _evaluate(
+        self,
+        plans: Sequence[Plan],
+        settled: set[str],
+        rival: np.ndarray | None,
+        done: Callable[[int, float], None],
+        most_failed: int | None,
+    ) -> list[Evaluation]:
+        """Evaluate plans whose digest is not settled."""
         first: dict[str, int] = {}
         for position, plan in enumerate(plans):
-            if not self.knows(plan):
+            if plan.digest not in settled:
                 first.setdefault(plan.digest, position)
         fresh = [plans[position] for position in first.values()]
-        for count, (place, found) in enumerate(self.pool.outcomes(fresh), start=1):
-            self.remember(fresh[place], found)
+        estimates: dict[int, Estimate | Failed] = {}
+        for place, found in self.pool.outcomes([Task(plan, rival) for plan in fresh]):
+            estimates[place] = found
             if isinstance(found, Failed):
+                self.remember(fresh[place], found)
                 failed = {plan.digest for plan in plans} & set(self.failures)
                 if most_failed is not None and len(failed) > most_failed:
                     raise too_many(len(failed), len(plans), found)
-            done(count, FAILED if isinstance(found, Failed) else found.value)
+            done(len(estimates), FAILED if isinstance(found, Failed) else found.value)
+        for place in sorted(estimates):  # not in the order in which workers are done: of equal plans the first leads
+            self.remember(fresh[place], estimates[place])
         return [
             self.evaluation(plan, repeated=first.get(plan.digest) != position) for position, plan in enumerate(plans)
         ]
@@ -138,7 +183,7 @@ class FitnessFunction:
         """Return what is known of a plan that was tried."""
         if plan.digest in self.failures:
             return Evaluation(plan, FAILED, 0.0, 0, repeated, self.failures[plan.digest])
-        return Evaluation(plan, *self.known[plan.digest], repeated=repeated)
+        return Evaluation(plan, *self.known[plan.digest], repeated, stopped=plan.digest in self.stopped)
 
     def knows(self, plan: Plan) -> bool:
         """Return whether a plan was tried."""
@@ -148,8 +193,11 @@ class FitnessFunction:
         """Keep what came of a plan."""
         if isinstance(found, Failed):
             self.failures[plan.digest] = found
-        else:
-            self.known[plan.digest] = (found.value, found.seconds, found.passes)
+            return
+        self.known[plan.digest] = (found.value, found.seconds, found.passes)
+        self.stopped = self.stopped | {plan.digest} if found.stopped else self.stopped - {plan.digest}
+        if self.leaders is not None and found.scores is not None:
+            self.leaders.enter(plan.digest, found.value, found.scores)
 
     @property
     def tried(self) -> int:
@@ -157,19 +205,20 @@ class FitnessFunction:
         return len(self.known) + len(self.failures)
 
     def state_dict(self) -> State:
-        """Return the known values as plain JSON."""
-        known = {digest: list(found) for digest, found in self.known.items()}
+        """Return the known values as plain JSON; a fourth entry tells those that were stopped."""
+        known = {digest: [*found, *([1] if digest in self.stopped else [])] for digest, found in self.known.items()}
         return {**known, **{digest: asdict(failed) for digest, failed in self.failures.items()}}
 
     def load_state_dict(self, state: State) -> None:
         """Take up what `state_dict` returned."""
-        self.known, self.failures = {}, {}
+        self.known, self.failures, self.stopped = {}, {}, set()
         for digest, found in state.items():
             if isinstance(found, dict):
                 self.failures[digest] = Failed(**found)
             else:
-                value, seconds, passes = found
+                value, seconds, passes, *stopped = found
                 self.known[digest] = (float(value), float(seconds), int(passes))
+                self.stopped |= {digest} if stopped else set()
 
 
 class EvaluationStream:
@@ -180,13 +229,13 @@ class EvaluationStream:
 
     def __init__(self, fitness: FitnessFunction) -> None:
         self.fitness = fitness
-        self.results: Stream[Plan, Estimate | Failed] = fitness.pool.stream()
+        self.results: Stream[Task, Estimate | Failed] = fitness.pool.stream()
         self.plans: deque[Plan] = deque()
 
     def put(self, plan: Plan) -> None:
         """Have a plan evaluated, unless it is known or under way."""
         if not self.fitness.knows(plan) and all(plan.digest != one.digest for one in self.plans):
-            self.results.put(plan)
+            self.results.put(Task(plan))
         self.plans.append(plan)
 
     def take(self) -> Evaluation:
@@ -207,6 +256,9 @@ class EvaluationStream:
         self.results.__exit__(kind, error, trace)
 
 
-def _estimate(proxy: Proxy, plan: Plan) -> Estimate:
+def _estimate(proxy: Proxy, task: Task) -> Estimate:
     context = proxy.context
-    return proxy.estimate(context.structure.slice(context.network, plan), plan)
+    sliced = context.structure.slice(context.network, task.plan)
+    if context.racing is None:
+        return proxy.estimate(sliced, task.plan)
+    return proxy.race(sliced, task.plan, task.rival)

@@ -13,6 +13,7 @@ from blendsearch.evolution.algorithms import SearchAlgorithm
 from blendsearch.evolution.failure import count_reasons, succeeded, too_many
 from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.genome import GenomeSpace
+from blendsearch.evolution.leaders import Leaders
 from blendsearch.evolution.ledger import Ledger
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.plain import State
@@ -68,12 +69,20 @@ class Search:
             "backend": self.algorithm.state_dict(),
             "known": self.problem.fitness.state_dict(),
             "generations": [generation.to_dict() for generation in self.generations],
+            **({} if self.leaders is None else {"leaders": self.leaders.state_dict()}),
         }
+
+    @property
+    def leaders(self) -> Leaders | None:
+        """Against whom candidates race; None where they do not."""
+        return self.problem.fitness.leaders
 
     def load_state_dict(self, state: State) -> None:
         """Take up what `state_dict` returned."""
         self.algorithm.load_state_dict(state["backend"])
         self.problem.fitness.load_state_dict(state["known"])
+        if self.leaders is not None:
+            self.leaders.load_state_dict(state["leaders"])
         self.generations = [Generation.model_validate(generation) for generation in state["generations"]]
 
     def run(self, generations: int, population: int, limit: LimitConfig | None = None) -> None:
@@ -144,7 +153,7 @@ class Search:
     ) -> list[Evaluation]:
         """Evaluate the genomes of a generation, and let the algorithm learn from them."""
         plans = [self.problem.plan(self.genomes, genome) for genome in genomes]
-        evaluations = self.problem.fitness(plans, done, most_failed)
+        evaluations = self.problem.fitness.race(plans, done, most_failed)
         points = [None if one.failure else self.problem.point(one) for one in evaluations]
         self.algorithm.tell(genomes, points)
         return evaluations
@@ -168,6 +177,7 @@ class Search:
             "repeated": evaluation.repeated,
             "passes": 0 if evaluation.repeated else evaluation.passes,
             "unit": self.genomes.clusters.unit,
+            **({"stopped": True} if evaluation.stopped else {}),
         }
         if number == 0 and offset in named:
             attrs |= [named[offset]]
@@ -202,4 +212,5 @@ class Search:
             unit=self.genomes.clusters.unit,
             passes=sum(e.passes for e in evaluations if not e.repeated),
             failed=count_reasons(evaluation.failure for evaluation in evaluations),
+            stopped=sum(e.stopped and not e.repeated for e in evaluations),
         )

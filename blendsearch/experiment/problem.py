@@ -9,16 +9,18 @@ import numpy as np
 
 from blendsearch.allocation import Evolved, weights_of
 from blendsearch.blending import Blend
-from blendsearch.config import NamedSection
+from blendsearch.config import NamedSection, SearchConfig
 from blendsearch.criteria import Scores
 from blendsearch.data.batches import Split
 from blendsearch.evolution.fitness import FitnessFunction, Planner
 from blendsearch.evolution.genome import GenomeSpace
+from blendsearch.evolution.leaders import Leaders
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.two_parts import TwoParts
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.losses import losses_for, read_losses
 from blendsearch.proxies import PROXIES
+from blendsearch.proxies.racing import Racing
 from blendsearch.validation.space import make
 
 ELIMINATION = "drop losses alone"
@@ -55,25 +57,53 @@ def make_choice_problems(experiment: Experiment, scores: Scores) -> tuple[Search
     They are the same, except where the space has a choice: then the search sees a part of the search images, and all
     of them judge what comes of it, of chance and of the criteria alike.
     """
+    space, leaders = experiment.space, make_leaders(experiment.space.search)
     if experiment.search_parts is None:
-        problem = make_problem(experiment, scores)
+        fitness = make_fitness(experiment, space.proxy, leaders=leaders)
+        problem = SearchProblem(make_planner(experiment, scores), fitness, tuple(space.search.objectives))
         return problem, problem
-    seen, fresh = (make_fitness(experiment, experiment.space.proxy, part) for part in experiment.search_parts)
+    parts = experiment.search_parts
+    seen, fresh = (
+        make_fitness(experiment, space.proxy, parts[0], leaders),
+        make_fitness(experiment, space.proxy, parts[1]),
+    )
     images = [len(part) for part in experiment.search_parts]
     planner = make_planner(experiment, scores)
     return SearchProblem(planner, seen), SearchProblem(planner, TwoParts(seen, fresh, images[0] / sum(images)))
 
 
-def make_fitness(experiment: Experiment, proxy: NamedSection, search: Split | None = None) -> FitnessFunction:
-    """Return what judges plans by a proxy on the search images, or on a part of them, with the workers of the space."""
+def make_fitness(
+    experiment: Experiment, proxy: NamedSection, search: Split | None = None, leaders: Leaders | None = None
+) -> FitnessFunction:
+    """Return what judges plans by a proxy on the search images, or on a part of them, with the workers of the space.
+
+    leaders: against whom candidates race, if they do.
+    """
     context = experiment.proxy_context
     return FitnessFunction(
         make(PROXIES, proxy),
-        context if search is None else replace(context, search=search),
+        replace(
+            context,
+            search=context.search if search is None else search,
+            racing=None if leaders is None else leaders.racing,
+        ),
         threads=experiment.space.compute.threads,
         engine=experiment.engine,
         limit_seconds=experiment.space.compute.trial_seconds,
+        leaders=leaders,
     )
+
+
+def make_leaders(search: SearchConfig) -> Leaders | None:
+    """Return the leaders of a search, none yet; None where candidates do not race.
+
+    So many that those which survive and those which are looked at again after the search are all read in full.
+    """
+    if search.racing is None:
+        return None
+    looked_at = [one.candidates for one in (search.finals, search.choice) if one is not None]
+    size = max(1, search.elite, search.layer_by_layer or 1, *looked_at)
+    return Leaders(size, Racing(search.racing.first, search.racing.error))
 
 
 def searched_groups(experiment: Experiment) -> list[str]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from blendsearch.data.batches import Split
 from blendsearch.proxies.base import ProxyContext, register_proxy
 from blendsearch.proxies.compensated import Compensated
 from blendsearch.training.evaluation import evaluating
@@ -30,29 +31,36 @@ class Agreement(Compensated):
         "temperature as in Guo et al., On Calibration of Modern Neural Networks, ICML 2017"
     )
     adapts_as = Compensated
+    raced = True
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)
-        network = context.compute.place(context.network)
-        self.wanted = torch.cat(self._log_probabilities(network))
+        self.wanted = self.answers(context.compute.place(context.network), self.search)
 
     def value(self, network: nn.Module) -> float:
-        return math.exp(-least_divergence(torch.cat(self._log_probabilities(network)), self.wanted))
+        return math.exp(-least_divergence(self.answers(network, self.search), self.wanted)[0])
 
-    def _log_probabilities(self, network: nn.Module) -> list[Tensor]:
-        """Return the log-probabilities [B, classes] of each batch of search images."""
+    def answers(self, network: nn.Module, images: Split) -> Tensor:
+        """Return the log-probabilities of a split's images, float32 [N, classes]."""
         compute = self.context.compute
         with evaluating(network), torch.no_grad(), compute.autocast():
-            return [
-                network(compute.images(images)).float().log_softmax(1).cpu() for images, _ in self.search.batches(500)
-            ]
+            batches = (batch for batch, _ in images.batches(500))
+            return torch.cat([network(compute.images(batch)).float().log_softmax(1).cpu() for batch in batches])
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        wanted = self.wanted[: len(answers)]
+        inverse = least_divergence(answers, wanted)[1]
+        return -F.kl_div((answers * inverse).log_softmax(1), wanted, log_target=True, reduction="none").sum(1)
+
+    def value_of(self, mean: float) -> float:
+        return math.exp(min(mean, 0.0))  # a few images may suggest a mean that no network has
 
 
-def least_divergence(given: Tensor, wanted: Tensor, steps: int = 40) -> float:
-    """Return the least mean KL (nats) of `wanted` from `given` over the temperatures 1/8 to 8 of what is given.
+def least_divergence(given: Tensor, wanted: Tensor, steps: int = 40) -> tuple[float, float]:
+    """Return the least mean KL (nats) of `wanted` from `given` over the temperatures of what is given, 1/8 to 8.
 
-    given, wanted: log-probabilities [N, classes]. The divergence is convex in the inverse temperature, so that a
-    golden-section search finds its minimum.
+    given, wanted: log-probabilities [N, classes]. Also returns the inverse temperature at which it is least; the
+    divergence is convex in that, so that a golden-section search finds the minimum.
     """
 
     def divergence(inverse: float) -> float:
@@ -69,4 +77,4 @@ def least_divergence(given: Tensor, wanted: Tensor, steps: int = 40) -> float:
         else:
             low, left, right = left, right, left + golden * (high - left)
             values = values[1], divergence(right)
-    return min(values)
+    return min((values[0], left), (values[1], right))

@@ -6,13 +6,16 @@ import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import Split
 from blendsearch.errors import ConfigError
 from blendsearch.proxies.passes import counted
+from blendsearch.proxies.racing import Course, Racing, estimated_mean
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.evaluation import score_images
@@ -23,7 +26,7 @@ class ProxyContext:
     """What proxies work with: the unpruned network, its structure, and the splits they may look at.
 
     calibration: images whose labels no proxy uses. search: accuracy is read here. train: for proxies that train.
-    Never the test split.
+    Never the test split. racing: how candidates are raced, where they are; search images then come by chance.
     """
 
     network: nn.Module
@@ -34,18 +37,23 @@ class ProxyContext:
     training: TrainingConfig
     compute: Compute = field(default_factory=Compute)
     seed: int = 0
+    racing: Racing | None = None
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A proxy's answer: accuracy in [0, 1], and what it cost in seconds and in passes.
 
-    passes: images run through the candidate's network; one that it was trained on counts three.
+    passes: images run through the candidate's network; one that it was trained on counts three. scores: of a raced
+    candidate that was read on all search images, float32 [N] in the order of the race. stopped: whether it was read on
+    a part of them alone.
     """
 
     value: float
     seconds: float
     passes: int = 0
+    scores: np.ndarray | None = None
+    stopped: bool = False
 
 
 class Proxy:
@@ -58,6 +66,8 @@ class Proxy:
     source: ClassVar[str]
     adapts_as: ClassVar[type[Proxy] | None] = None
     """The proxy whose `adapt`, and what it prepares for that, this class takes over unchanged; None: its own."""
+    raced: ClassVar[bool] = False
+    """Whether the class's estimate is that of `value_of` from the scores of single images; not inherited."""
 
     def __init__(self, search_images: int | None = None) -> None:
         positive(search_images=search_images)
@@ -67,6 +77,9 @@ class Proxy:
         """Do once per campaign what does not depend on the candidate."""
         self.context = context
         self.search = context.search.take(min(self.search_images or len(context.search), len(context.search)))
+        if context.racing is not None:
+            self.course = Course(context.racing, self.search, context.seed)
+            self.search = self.course.images
 
     def same_as(self, other: Proxy) -> bool:
         """Return whether another one has the same class and options, before either is prepared."""
@@ -95,6 +108,43 @@ class Proxy:
     def value(self, network: nn.Module) -> float:
         """Return the estimate in [0, 1] from the adapted network: accuracy (or metric) on the search split."""
         return float(score_images(network, self.search, self.context.compute).mean())
+
+    @classmethod
+    def can_race(cls) -> bool:
+        """Return whether candidates can be raced by this proxy."""
+        return bool(vars(cls).get("raced", False))
+
+    def race(self, network: nn.Module, plan: Plan, rival: np.ndarray | None) -> Estimate:
+        """Estimate as `estimate` does, but stop as soon as the scores are clearly below the rival's.
+
+        rival: scores of a candidate that was read on all images, float32 [N]; None reads them all.
+        """
+        start = time.perf_counter()
+        network = self.context.compute.place(network)
+        with counted(network) as passes:
+            self.adapt(network, plan)
+            answers: list[Tensor] = []
+            for part in self.course.parts:
+                answers.append(self.answers(network, part))
+                scores = self.scores_of(torch.cat(answers))
+                if rival is not None and len(scores) < len(rival) and self.course.lost(scores, rival):
+                    value = self.value_of(estimated_mean(scores, rival))
+                    return Estimate(value, time.perf_counter() - start, passes(), stopped=True)
+        whole = scores.numpy().astype(np.float32)
+        value = self.value_of(float(whole.mean(dtype=np.float64)))
+        return Estimate(value, time.perf_counter() - start, passes(), whole)
+
+    def answers(self, network: nn.Module, images: Split) -> Tensor:
+        """Return what is read of each image of a split, [N, ...] on the CPU; for racing."""
+        return score_images(network, images, self.context.compute)
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        """Return the score of each of the first images of a race, float [n], from their answers."""
+        return answers
+
+    def value_of(self, mean: float) -> float:
+        """Return the estimate in [0, 1] that a mean score, or what it is likely to be, stands for."""
+        return min(max(mean, 0.0), 1.0)
 
 
 def _same(value: object, other: object) -> bool:

@@ -21,6 +21,7 @@ class Compensated(Proxy):
 
     name = "compensated"
     source = "He et al., Channel Pruning, ICCV 2017, section 3.1 (least-squares reconstruction)"
+    raced = True
 
     def __init__(
         self, images: int = 512, positions: int = 20_000, ridge: float = 1e-3, search_images: int | None = None

@@ -21,6 +21,7 @@ class CompensatedFinetune(Compensated):
 
     name = "compensated_finetune"
     source = "He et al., Channel Pruning, ICCV 2017, section 3.1; Li et al., Hyperband, JMLR 2018 (early accuracy)"
+    raced = True
 
     def __init__(
         self,

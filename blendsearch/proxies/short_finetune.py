@@ -22,6 +22,7 @@ class ShortFinetune(Proxy):
 
     name = "short_finetune"
     source = "early accuracy as in multi-fidelity search (Li et al., Hyperband, JMLR 2018); batch norm as in EagleEye"
+    raced = True
 
     def __init__(
         self, steps: int = 80, images: int = 500, lr_share: float = 1.0, search_images: int | None = None

@@ -11,3 +11,4 @@ class ZeroShot(Proxy):
 
     name = "zero_shot"
     source = "the pruned network as it is"
+    raced = True

@@ -72,6 +72,15 @@ def failed_trials(summary: SearchSummary) -> list[str]:
     return [*found, *(f"Left out: {name}: {why}." for name, why in summary.left_out.items() if "trial failed" in why)]
 
 
+def stopped_candidates(summary: SearchSummary) -> list[str]:
+    """Return how many candidates were read on a part of the search images, where they raced."""
+    cost = summary.search
+    if cost is None or not cost.stopped:
+        return []
+    of = f"{cost.stopped} of {plural(cost.evaluations, 'candidate')}"
+    return [f"{of}, clearly worse than the best, were read on part of the search images (search.racing)."]
+
+
 def _reasons(failed: Mapping[str, int]) -> str:
     """Return why worker processes were of no use, how often each where there are several reasons."""
     several = len(failed) > 1

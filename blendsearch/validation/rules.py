@@ -10,6 +10,7 @@ from blendsearch.config import BUDGET_KINDS, SearchConfig
 from blendsearch.evolution.engines.connecting import ADDRESSES, check_address, check_package
 from blendsearch.evolution.parallel import resolve_workers
 from blendsearch.plain import Unchecked
+from blendsearch.proxies import PROXIES
 from blendsearch.schedules import SCHEDULES, Schedule
 from blendsearch.validation.blend_files import labels
 from blendsearch.validation.names import Mistakes, catch_mistake
@@ -23,6 +24,7 @@ def broken_rules(data: Unchecked) -> Mistakes:
     yield from _kept_weights(data)
     yield from _finals(data)
     yield from _fixed_plans(data)
+    yield from _racing(data)
     yield from _phases(data)
     yield from _lowest(data)
     yield from _workers(data.get("compute"))
@@ -56,6 +58,18 @@ def _finals(data: Unchecked) -> Mistakes:
     if wanted and isinstance(retraining, Mapping) and retraining.get("epochs") == 0:
         what = "a rung is a share of retraining.epochs, which is 0; set finals: null or train for longer"
         yield ("search", "finals"), what
+
+
+def _racing(data: Unchecked) -> Mistakes:
+    """Yield what is wrong with a race by a proxy whose estimate is not made of scores of single images."""
+    search, proxy = data.get("search"), data.get("proxy")
+    if not isinstance(search, Mapping) or search.get("racing") is None:
+        return
+    name = proxy.get("name") if isinstance(proxy, Mapping) else proxy
+    if isinstance(name, str) and name in PROXIES.names() and not PROXIES.get(name).can_race():
+        able = ", ".join(one for one in PROXIES.names() if PROXIES.get(one).can_race())
+        what = f"proxy '{name}' reads no image by itself; set racing: null, or proxy to one of {able}"
+        yield ("search", "racing"), what
 
 
 def _fixed_plans(data: Unchecked) -> Mistakes:

@@ -155,8 +155,15 @@ class Kill(Exception):
     """Stands for the process being killed."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_report")
-@pytest.mark.parametrize(("algorithm", "share"), [("generational", 3), ("cma_es", 5), ("tpe", 3), ("cmaes", 5)])
+@pytest.mark.parametrize(
+    ("algorithm", "share"),
+    [
+        ("generational", 3),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("cma_es", 5), ("tpe", 3), ("cmaes", 5))),
+    ],
+)
 def test_stopped_and_resumed_it_is_the_same_and_repeats_no_failure(tmp_path, algorithm, share):
     (tmp_path / "tried").mkdir()
     search = {"algorithm": {"name": algorithm}, "random_search": False, "rivals": False}
@@ -179,6 +186,7 @@ def test_stopped_and_resumed_it_is_the_same_and_repeats_no_failure(tmp_path, alg
     assert not tried & failed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_report")
 def test_several_objectives_have_no_failed_trial_on_their_front(tmp_path):
     search = {"objectives": ["flops"], "lowest": 0.15, "front": 2}
@@ -189,6 +197,7 @@ def test_several_objectives_have_no_failed_trial_on_their_front(tmp_path):
     assert min(front["trials"][number][0] for number in front["front"]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize(
     "search",

@@ -65,6 +65,7 @@ def test_the_rival_of_a_few_settings_is_the_one_that_the_proxy_prefers(finished)
     assert rival.proxy == max(problem.values(plans))
 
 
+@pytest.mark.slow
 def test_the_same_with_two_workers_and_when_stopped_in_the_middle(finished, tmp_path, monkeypatch):
     other = run_search(space(compute={"device": "cpu", "workers": 2}), tmp_path / "two")
     assert other.blend.weights == finished.blend.weights

@@ -71,6 +71,7 @@ def hangs_below_python(state, item):
     return item
 
 
+@pytest.mark.slow
 def test_what_hangs_below_python_is_ended_too():
     pool = WorkerPool(hangs_below_python, None, workers=1, limit_seconds=1)
     assert dict(pool.outcomes([0, 1, 2])) == {0: 0, 1: Failed("took longer than 1 s", 2), 2: 2}

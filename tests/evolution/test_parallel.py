@@ -136,6 +136,7 @@ def test_what_a_killed_worker_was_at_is_done_again(tmp_path):
     assert (tmp_path / "died").exists()
 
 
+@pytest.mark.slow
 def test_workers_that_die_again_and_again_end_in_one_line_with_what_helps(tmp_path):
     with pytest.raises(WorkerError, match=r"a worker process was ended from outside 3 times.* fewer workers") as found:
         list(WorkerPool(dies, tmp_path, workers=2).map(list(range(8))))

@@ -63,7 +63,7 @@ class FakeProblem:
     """Genomes near 0.7 are good; to one decimal, so that some plans come again."""
 
     def __init__(self, workers=1):
-        context = SimpleNamespace(network=None, structure=FakeStructure())
+        context = SimpleNamespace(network=None, structure=FakeStructure(), racing=None)
         self.fitness = FitnessFunction(FakeProxy(), context, engine=LocalEngine(workers) if workers > 1 else None)
 
     def plan(self, genomes, genome):

@@ -114,6 +114,7 @@ def summarise_cost(experiment: Experiment, generations: Sequence[Generation]) ->
         seconds=round(sum(generation.seconds for generation in generations), 3),
         passes=sum(generation.passes for generation in generations),
         phases=summarise_phases(generations),
+        stopped=sum(generation.stopped for generation in generations),
         failed_draws=read_random_search(experiment).failed if search.random_search else {},
         failed=dict(sum((Counter(generation.failed) for generation in generations), Counter()).most_common()),
     )

@@ -71,6 +71,18 @@ class ChoiceConfig(Section):
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
+class RacingConfig(Section):
+    """Candidates that are clearly worse than the best are read on a part of the search images alone.
+
+    first: images before a candidate is first compared with the best so far; at each further comparison there are twice
+    as many.
+    error: how probable it may be that a candidate is stopped which all images would show to be among the best.
+    """
+
+    first: Annotated[int, Field(ge=30)] = 500
+    error: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+
+
 class LimitConfig(Section):
     """What a search may cost, in exactly one kind.
 
@@ -115,6 +127,7 @@ class SearchConfig(Section):
     rivals: also retrain fixed blends that need no search, or hardly any.
     limit: the search ends with the generation that reaches it; null for all generations.
     finals: short retrainings that choose among the proxy's best; null takes the proxy's best.
+    racing: stop reading candidates that are clearly worse than the best few; null reads all of them in full.
     choice: hold back search images, on which the best few are judged again; null shows all of them to the search.
     layer_by_layer: so many of the best set-aware blends choose their filters once more, each layer on what the already
     pruned network gives, and the better of both ways stands; null for none.
@@ -141,6 +154,7 @@ class SearchConfig(Section):
     rivals: bool = True
     limit: Annotated[LimitConfig | None, Allowed(f"a mapping with one of {', '.join(LIMIT_KINDS)}, or null")] = None
     finals: FinalsConfig | None = None
+    racing: RacingConfig | None = None
     choice: ChoiceConfig | None = None
     layer_by_layer: Count | None = None
     swaps: Count | None = None
@@ -182,6 +196,14 @@ class SearchConfig(Section):
             other = next(name for name, given in others.items() if given)
             rest = "null" if other == "finals" else "[]"
             raise broken_rule(f"choice and {other} both decide what is found; set choice: null or {other}: {rest}")
+        return self
+
+    @model_validator(mode="after")
+    def _races_go_by_generations(self) -> SearchConfig:
+        if self.racing is not None and self.objectives:
+            raise broken_rule("racing goes by accuracy alone; set racing: null or objectives: []")
+        if self.racing is not None and self.window is not None:
+            raise broken_rule("racing goes by the best of whole generations; set racing: null or window: null")
         return self
 
     @model_validator(mode="after")

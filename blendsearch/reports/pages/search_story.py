@@ -10,7 +10,7 @@ from blendsearch.results.outcomes import Result
 from blendsearch.results.records.retraining import BLEND
 from blendsearch.results.records.search import Comparison
 from blendsearch.results.runs import SearchRun
-from blendsearch.results.verdicts import failed_trials
+from blendsearch.results.verdicts import failed_trials, stopped_candidates
 from blendsearch.results.words import (
     budget_words,
     count,
@@ -81,7 +81,7 @@ def key_numbers(run: SearchRun, ranked: Sequence[Result]) -> list[KeyNumber]:
 def find_gaps(run: SearchRun, ranked: Sequence[Result]) -> list[str]:
     """Return what the report cannot say, a sentence each."""
     found = [f"{name} is not there; what comes from it is left out." for name in run.absent]
-    found += failed_trials(run.summary)
+    found += [*failed_trials(run.summary), *stopped_candidates(run.summary)]
     if run.summary.metric is not None:
         found.append(f"Accuracy, on this page, is the metric {run.summary.metric}: the mean over the images.")
     most = max(item.seeds for item in ranked)

@@ -105,7 +105,8 @@ class SearchCost(Record):
     """What ended a search and what it cost: different plans, seconds and passes of their evaluations.
 
     stopped_by: "generations" or the kind of a limit. Seconds and passes are added up over the workers. failed: reason
-    -> how many trials failed for it; failed_draws: of the random search that stands against it.
+    -> how many trials failed for it; failed_draws: of the random search that stands against it. stopped: how many plans
+    were read on a part of the search images alone.
     """
 
     stopped_by: str | None = None
@@ -115,6 +116,7 @@ class SearchCost(Record):
     phases: list[PhaseCost] = Field(default_factory=list)
     failed: dict[str, int] = Field(default_factory=dict)
     failed_draws: dict[str, int] = Field(default_factory=dict)
+    stopped: int = 0
 
 
 class FinalsSummary(Record):
@@ -270,7 +272,7 @@ class Generation(Record):
     distinct: different plans so far. passes: images run through pruned networks; one that a network was trained on
     counts three. unit: of the blends it searched; None in records of older versions. refined: whether it is the one
     that closes a search for a front, see `Search.refine_front`. failed: reason -> how many trials failed for it; best,
-    mean and worst are of the others.
+    mean and worst are of the others. stopped: how many were read on a part of the search images alone.
     """
 
     generation: int
@@ -285,6 +287,7 @@ class Generation(Record):
     passes: int = 0
     refined: bool = Field(False, alias="lifted")
     failed: dict[str, int] = Field(default_factory=dict)
+    stopped: int = 0
 
 
 class ClustersRecord(Record):

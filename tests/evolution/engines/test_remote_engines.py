@@ -14,7 +14,7 @@ from blendsearch.evolution.engines import parcels
 from blendsearch.evolution.parallel import WorkerPool
 
 
-@pytest.fixture(scope="module", params=["dask", "ray"])
+@pytest.fixture(scope="module", params=["dask", pytest.param("ray", marks=pytest.mark.slow)])
 def engine(request):
     pytest.importorskip({"dask": "distributed", "ray": "ray"}[request.param])
     module = importlib.import_module(f"blendsearch.evolution.engines.{request.param}")

@@ -1,0 +1,42 @@
+"""The best plans that a search has read on all search images: what the next candidates race against."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+
+from blendsearch.plain import State
+from blendsearch.proxies.racing import Racing
+
+
+class Leaders:
+    """The `size` best plans so far, each with its scores image by image, float32 [N]; racing: how others are raced."""
+
+    def __init__(self, size: int, racing: Racing) -> None:
+        self.size, self.racing = size, racing
+        self.best: list[tuple[float, str, np.ndarray]] = []
+
+    @property
+    def rival(self) -> np.ndarray | None:
+        """Scores of the last of them, whom a candidate must not be clearly worse than; None while there are fewer."""
+        return self.best[-1][2] if len(self.best) == self.size else None
+
+    def enter(self, digest: str, value: float, scores: np.ndarray) -> None:
+        """Take in a plan; of equal ones, that which was there first is better."""
+        others = [one for one in self.best if one[1] != digest]
+        self.best = sorted([*others, (value, digest, scores)], key=lambda one: -one[0])[: self.size]
+
+    def state_dict(self) -> State:
+        """Return the leaders as plain JSON."""
+        return {
+            digest: [value, base64.b64encode(scores.astype("<f4").tobytes()).decode()]
+            for value, digest, scores in self.best
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Take up what `state_dict` returned."""
+        self.best = [
+            (float(value), digest, np.frombuffer(base64.b64decode(scores), "<f4"))
+            for digest, (value, scores) in state.items()
+        ]
