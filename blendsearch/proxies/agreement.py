@@ -33,7 +33,7 @@ class Agreement(Compensated):
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)
-        network = context.compute.place(context.network)
+        network = context.compute.place(self.context.network)
         self.wanted = torch.cat(self._log_probabilities(network))
 
     def value(self, network: nn.Module) -> float:
@@ -43,9 +43,7 @@ class Agreement(Compensated):
         """Return the log-probabilities [B, classes] of each batch of search images."""
         compute = self.context.compute
         with evaluating(network), torch.no_grad(), compute.autocast():
-            return [
-                network(compute.images(images)).float().log_softmax(1).cpu() for images, _ in self.search.batches(500)
-            ]
+            return [network(compute.images(images)).float().log_softmax(1) for images, _ in self.search.batches(500)]
 
 
 def least_divergence(given: Tensor, wanted: Tensor, steps: int = 40) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import Split
+from blendsearch.data.resident import resident
 from blendsearch.errors import ConfigError
 from blendsearch.proxies.passes import counted
 from blendsearch.registry import Registry
@@ -65,8 +67,11 @@ class Proxy:
 
     def prepare(self, context: ProxyContext) -> None:
         """Do once per campaign what does not depend on the candidate."""
+        if context.compute.kind != "cpu":  # candidates are cut where they run; the caller's network stays where it is
+            context = replace(context, network=context.compute.place(copy.deepcopy(context.network)))
         self.context = context
-        self.search = context.search.take(min(self.search_images or len(context.search), len(context.search)))
+        search = context.search.take(min(self.search_images or len(context.search), len(context.search)))
+        self.search = resident(search, context.compute)
 
     def same_as(self, other: Proxy) -> bool:
         """Return whether another one has the same class and options, before either is prepared."""
