@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from blendsearch.compute import Compute
+from blendsearch.compute import Compute, without_autocast
 from blendsearch.data.batches import Split
 from blendsearch.errors import DataError
 
@@ -50,10 +50,9 @@ def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = Non
     compute = compute or Compute()
     hits, losses = [], []  # on the device: read once, since whoever reads waits for all that was begun there
     count = 0
-    with evaluating(network), torch.no_grad():
-        for images, labels in batches:
-            with compute.autocast():
-                logits = network(compute.images(images)).float()
+    with evaluating(network), torch.no_grad(), compute.autocast():  # around all: weights are cast once
+        for images, labels in _drawn(batches):
+            logits = network(compute.images(images)).float()
             labels = labels.to(logits.device)
             hits.append((logits.argmax(1) == labels).sum())
             losses.append(F.cross_entropy(logits, labels, reduction="sum"))
@@ -61,6 +60,17 @@ def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = Non
     if count == 0:
         raise DataError("evaluation: no image given, at least one expected")
     return Evaluation(_total(hits) / count, _total(losses) / count, count)
+
+
+def _drawn(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches, each made without autocast: what a loader of the user's computes is not the network's."""
+    iterator = iter(batches)
+    while True:
+        with without_autocast():
+            batch = next(iterator, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _total(values: list[Tensor]) -> float:
@@ -138,10 +148,9 @@ def _each(
     """Return what is read from each batch's predicted classes and labels, put together on the CPU."""
     compute = compute or Compute()
     found = []
-    with evaluating(network), torch.no_grad():
-        for images, labels in batches:
-            with compute.autocast():
-                logits = network(compute.images(images)).float()
+    with evaluating(network), torch.no_grad(), compute.autocast():
+        for images, labels in _drawn(batches):
+            logits = network(compute.images(images)).float()
             found.append(read(logits.argmax(1), labels))
     if not found:
         raise DataError(f"{task}: no image given, at least one expected")
@@ -167,7 +176,7 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = 
                 norm.reset_running_stats()
                 norm.momentum = None  # cumulative average
                 handles.append(norm.register_forward_pre_hook(_weight_of_next_batch()))
-            for images, _ in batches:
+            for images, _ in _drawn(batches):
                 network(compute.images(images))
                 count += len(images)
     finally:

@@ -9,6 +9,7 @@ import torch
 from pretended_device import pretended_device
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from blendsearch.compute import Compute
 from blendsearch.errors import DataError
@@ -161,3 +162,30 @@ def test_a_device_is_waited_for_once_however_many_batches_there_are():
             assert (device.reads, device.copies) == (4, 0)
         assert found == expected[0]
         assert all(torch.equal(one, other) for one, other in zip(masks, expected[1:], strict=True))
+
+
+@pytest.mark.parametrize("read", [evaluate, predict, correct_mask, recalibrate])
+def test_batches_are_made_outside_the_networks_precision_and_weights_are_cast_once(read):
+    kinds = set()
+
+    def made():
+        for images, labels in batches():
+            kinds.add((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+            yield images, labels
+
+    compute = Compute(precision="bfloat16")
+    with CountingCasts() as casts:
+        read(compute.place(net()), made(), compute)
+    assert kinds == {torch.float32}
+    assert casts.of_weights == 2  # of the convolution and the linear layer
+
+
+class CountingCasts(TorchDispatchMode):
+    """Counts how often a weight is cast to bfloat16."""
+
+    of_weights = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._to_copy.default and isinstance(args[0], nn.Parameter) and args[0].dim() > 1:
+            self.of_weights += 1
+        return func(*args, **(kwargs or {}))
