@@ -6,7 +6,7 @@ import contextlib
 import copy
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +92,13 @@ class Compute:
     def scales_gradients(self) -> bool:
         """Whether gradients must be scaled while training: those of float16 fall below its smallest number."""
         return self.precision == "float16"
+
+
+def moved(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Return vectors of one number type on a device, copied there in one go: each copy would be waited for."""
+    if not tensors or all(tensor.device == device for tensor in tensors):
+        return list(tensors)
+    return list(torch.cat(list(tensors)).to(device).split([len(tensor) for tensor in tensors]))
 
 
 def in_float32(network: nn.Module) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -51,14 +52,21 @@ def balanced(labels: Tensor, count: int) -> Tensor:
 
 def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return uint8 images [B, C, H, W] as float32, scaled to [0, 1], less `mean`, over `std` of each channel."""
-    offset = torch.tensor(mean).view(1, -1, 1, 1) * 255
-    scale = torch.tensor(std).view(1, -1, 1, 1) * 255
+    offset, scale = (_of_channels(tuple(one), images.device) for one in (mean, std))
     return (images.float() - offset) / scale
 
 
-def order_of(count: int, seed: int | None) -> Tensor:
-    """Return the order of a pass, int64 [count]: as stored, or shuffled by a seed."""
-    return torch.arange(count) if seed is None else torch.randperm(count, generator=seeded(seed, "order"))
+@functools.lru_cache(maxsize=32)
+def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return a number a channel, of pixels from 0 to 255 [1, C, 1, 1]; kept, as copies to a device are waited for."""
+    return (torch.tensor(values).view(1, -1, 1, 1) * 255).to(device)
+
+
+def order_of(count: int, seed: int | None, device: torch.device | str = "cpu") -> Tensor:
+    """Return the order of a pass, int64 [count]: as stored, or shuffled by a seed, the same on every device."""
+    if seed is None:
+        return torch.arange(count, device=device)
+    return torch.randperm(count, generator=seeded(seed, "order")).to(device)
 
 
 def _in_memory(
@@ -66,7 +74,7 @@ def _in_memory(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches of one pass over images that a split keeps, as it keeps them; see Split."""
     draws = seeded(seed or 0, "augmentation")
-    for index in order_of(len(split), seed).split(batch_size):
+    for index in order_of(len(split), seed, split.images.device).split(batch_size):
         images = split.images[index]
         yield split.augmentation(images, draws) if augment else images, split.labels[index]
 
@@ -117,7 +125,7 @@ class Relabelled:
         self, batch_size: int, *, seed: int | None = None, augment: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split."""
-        places = order_of(len(self), seed).split(batch_size)
+        places = order_of(len(self), seed, self.labels.device).split(batch_size)
         for (images, _), index in zip(self.split.batches(batch_size, seed=seed, augment=augment), places, strict=True):
             yield images, self.labels[index]
 
@@ -191,6 +199,14 @@ class StreamedImages:
         self, batch_size: int, *, seed: int | None = None, augment: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split."""
+        draws = seeded(seed or 0, "augmentation")
+        for images, labels in self._decoded(batch_size, seed):
+            if augment:
+                images = self.augmentation(images, draws)
+            yield normalised(images, self.mean, self.std), labels
+
+    def _decoded(self, batch_size: int, seed: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one pass as they are read, uint8."""
         chosen: Sequence[int] = self.index[order_of(len(self), seed)].tolist()
         # A generator of its own, since a DataLoader otherwise draws from the global one.
         loader: DataLoader[Any] = DataLoader(
@@ -199,11 +215,12 @@ class StreamedImages:
             num_workers=self.workers,
             generator=seeded(seed or 0, "loader"),
         )
-        draws = seeded(seed or 0, "augmentation")
-        for images, labels in in_one_line(loader):
-            if augment:
-                images = self.augmentation(images, draws)
-            yield normalised(images, self.mean, self.std), labels
+        yield from in_one_line(loader)
+
+    def held(self) -> ImageTensors:
+        """Return the images as one pass gives them, kept in memory: what is read a thousand times."""
+        images = torch.cat([batch for batch, _ in self._decoded(100, None)])
+        return ImageTensors(images, self.labels, self.mean, self.std, self.augmentation)
 
     def take(self, count: int) -> StreamedImages:
         """Return `count` class-balanced images."""
@@ -233,7 +250,7 @@ class UnlabelledImages:
     @property
     def labels(self) -> Tensor:
         """Zeros, int64 [N]."""
-        return torch.zeros(len(self), dtype=torch.long)
+        return torch.zeros(len(self), dtype=torch.long, device=self.images.device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -280,7 +297,7 @@ class GivenBatches:
         self, batch_size: int, *, seed: int | None = None, augment: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split. There is nothing to augment with."""
-        for index in order_of(len(self), seed).split(batch_size):
+        for index in order_of(len(self), seed, self.images.device).split(batch_size):
             yield self.images[index], self.labels[index]
 
     def take(self, count: int) -> GivenBatches:

@@ -137,7 +137,7 @@ class KeptPairs:
         self, batch_size: int, *, seed: int | None = None, augment: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one pass; see Split. There is nothing to augment with."""
-        for index in order_of(len(self), seed).split(batch_size):
+        for index in order_of(len(self), seed, self.images.device).split(batch_size):
             yield self.images[index], self.targets[index]
 
     def take(self, count: int) -> KeptPairs:

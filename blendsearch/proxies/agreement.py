@@ -35,17 +35,17 @@ class Agreement(Compensated):
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)
-        self.wanted = self.answers(context.compute.place(context.network), self.search)
+        self.wanted = self.answers(context.compute.place(self.context.network), self.search)
 
     def value(self, network: nn.Module) -> float:
         return math.exp(-least_divergence(self.answers(network, self.search), self.wanted)[0])
 
     def answers(self, network: nn.Module, images: Split) -> Tensor:
-        """Return the log-probabilities of a split's images, float32 [N, classes]."""
+        """Return the log-probabilities of a split's images, float32 [N, classes], where the network is."""
         compute = self.context.compute
         with evaluating(network), torch.no_grad(), compute.autocast():
             batches = (batch for batch, _ in images.batches(500))
-            return torch.cat([network(compute.images(batch)).float().log_softmax(1).cpu() for batch in batches])
+            return torch.cat([network(compute.images(batch)).float().log_softmax(1) for batch in batches])
 
     def scores_of(self, answers: Tensor) -> Tensor:
         wanted = self.wanted[: len(answers)]

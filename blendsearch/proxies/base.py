@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import Split
+from blendsearch.data.resident import resident
 from blendsearch.errors import ConfigError
 from blendsearch.proxies.passes import counted
 from blendsearch.proxies.racing import Course, Racing, estimated_mean
@@ -75,11 +77,15 @@ class Proxy:
 
     def prepare(self, context: ProxyContext) -> None:
         """Do once per campaign what does not depend on the candidate."""
+        if context.compute.kind != "cpu":  # candidates are cut where they run; the caller's network stays where it is
+            context = replace(context, network=context.compute.place(copy.deepcopy(context.network)))
         self.context = context
-        self.search = context.search.take(min(self.search_images or len(context.search), len(context.search)))
+        search = context.search.take(min(self.search_images or len(context.search), len(context.search)))
         if context.racing is not None:
-            self.course = Course(context.racing, self.search, context.seed)
-            self.search = self.course.images
+            self.course = Course(context.racing, search, context.seed)
+            self.parts = [resident(part, context.compute) for part in self.course.parts]
+            search = self.course.images
+        self.search = resident(search, context.compute)
 
     def same_as(self, other: Proxy) -> bool:
         """Return whether another one has the same class and options, before either is prepared."""
@@ -124,9 +130,9 @@ class Proxy:
         with counted(network) as passes:
             self.adapt(network, plan)
             answers: list[Tensor] = []
-            for part in self.course.parts:
+            for part in self.parts:
                 answers.append(self.answers(network, part))
-                scores = self.scores_of(torch.cat(answers))
+                scores = self.scores_of(torch.cat(answers)).cpu()
                 if rival is not None and len(scores) < len(rival) and self.course.lost(scores, rival):
                     value = self.value_of(estimated_mean(scores, rival))
                     return Estimate(value, time.perf_counter() - start, passes(), stopped=True)
@@ -135,7 +141,7 @@ class Proxy:
         return Estimate(value, time.perf_counter() - start, passes(), whole)
 
     def answers(self, network: nn.Module, images: Split) -> Tensor:
-        """Return what is read of each image of a split, [N, ...] on the CPU; for racing."""
+        """Return what is read of each image of a split, [N, ...]; for racing."""
         return score_images(network, images, self.context.compute)
 
     def scores_of(self, answers: Tensor) -> Tensor:

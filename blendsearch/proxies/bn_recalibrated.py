@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from blendsearch.data.resident import resident
 from blendsearch.proxies.base import Proxy, ProxyContext, positive, register_proxy
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import recalibrate
@@ -28,7 +29,8 @@ class BatchNormRecalibrated(Proxy):
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)
-        self.calibration = context.calibration.take(min(self.images, len(context.calibration)))
+        calibration = context.calibration.take(min(self.images, len(context.calibration)))
+        self.calibration = resident(calibration, context.compute)
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:
         recalibrate(network, self.calibration.batches(250), self.context.compute)

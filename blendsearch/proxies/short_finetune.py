@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from blendsearch.compute import child_seed
+from blendsearch.data.resident import resident
 from blendsearch.proxies.base import Proxy, ProxyContext, positive, register_proxy
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import recalibrate
@@ -33,7 +34,9 @@ class ShortFinetune(Proxy):
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)
-        self.calibration = context.calibration.take(min(self.images, len(context.calibration)))
+        calibration = context.calibration.take(min(self.images, len(context.calibration)))
+        self.calibration = resident(calibration, context.compute)
+        self.train = resident(context.train, context.compute)
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:
         context = self.context
@@ -48,5 +51,5 @@ class ShortFinetune(Proxy):
         training = context.training.model_copy(update=changes)
         # The same images in the same order for every candidate: a paired comparison.
         seed = child_seed(context.seed, "short_finetune")
-        train(network, context.train, training, seed=seed, compute=context.compute, teacher=context.network)
+        train(network, self.train, training, seed=seed, compute=context.compute, teacher=context.network)
         recalibrate(network, self.calibration.batches(250), context.compute)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from blendsearch.compute import moved
 from blendsearch.models.shortcuts import ZeroPadShortcut
 
 Sides = Mapping[str, Tensor]
@@ -141,10 +142,11 @@ def _slice_shortcut(module: ZeroPadShortcut, sides: Sides) -> Tensor:
     """Return the new source table: rows of kept outputs, renumbered to kept inputs, -1 for inputs that left."""
     source = module.source
     if "out" in sides:
-        source = source[sides["out"]]
+        source = source[sides["out"].to(source.device)]
     if "in" in sides:
-        position = torch.full((module.in_channels + 1,), -1, dtype=torch.long)  # the last entry serves -1
-        position[sides["in"]] = torch.arange(len(sides["in"]))
+        # The last entry serves -1.
+        position = torch.full((module.in_channels + 1,), -1, dtype=torch.long, device=source.device)
+        position[sides["in"].to(source.device)] = torch.arange(len(sides["in"]), device=source.device)
         source = position[source]
     return source
 
@@ -156,6 +158,8 @@ def sliced_copy(
 
     parameters: free-standing parameters, path -> (dimension, kept indices). Gradients are not copied.
     """
+
+    kept = _beside(network, kept)
 
     def change(path: str, name: str, tensor: Tensor, module: nn.Module) -> Tensor:
         sides = kept.get(path, {})
@@ -176,6 +180,16 @@ def sliced_copy(
     for path, sides in kept.items():
         _set_sizes(modules[path], sides)
     return result
+
+
+def _beside(network: nn.Module, kept: Mapping[str, Sides]) -> Mapping[str, Sides]:
+    """Return the table with its indices on the device of the network, where that has one device."""
+    places = [(path, side) for path, sides in kept.items() for side in sides]
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    found: dict[str, dict[str, Tensor]] = {path: {} for path in kept}
+    for (path, side), index in zip(places, moved([kept[path][side] for path, side in places], device), strict=True):
+        found[path][side] = index
+    return found
 
 
 def copy_with(network: nn.Module, change: Callable[[str, str, Tensor, nn.Module], Tensor]) -> nn.Module:

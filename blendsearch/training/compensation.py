@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blendsearch.compute import Compute, generator
+from blendsearch.compute import Compute, generator, moved
 from blendsearch.structure import Plan, Structure
 from blendsearch.structure.trace import CallCounter, Join
 from blendsearch.training.evaluation import evaluating
@@ -96,6 +96,7 @@ class _Recorder(WatchingPass):
             height, width = output.shape[2:]
             windows = windows_for(layer, len(output), (height, width), self.count, draws)
         if windows is not None:
+            windows = windows.to(output.device)
             index = windows.index(height, width)
         else:
             index = torch.arange(len(rows))
@@ -159,9 +160,14 @@ class RefittingPass(WatchingPass):
 class _Refitter(RefittingPass):
     """Refits the watched layers of a network that was sliced by the plan."""
 
+    def __init__(self, outer: Compensation, network: nn.Module, watched: list[str], plan: Plan) -> None:
+        super().__init__(outer, network, watched, plan)
+        kept = {name: outer.structure.kept_outputs(name, plan) for name in watched}
+        left = {name: index for name, index in kept.items() if index is not None}
+        self.kept = dict(zip(left, moved(list(left.values()), outer.images.device), strict=True))
+
     def refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
-        kept = self.outer.structure.kept_outputs(name, self.plan)
-        reached = self.outer.reach(self.network, name, x, other, kept)
+        reached = self.outer.reach(self.network, name, x, other, self.kept.get(name))
         reached.put(reached.squares.solve(reached.start, self.outer.ridge))
 
 
@@ -185,7 +191,7 @@ class Compensation:
     ) -> None:
         self.structure, self.ridge = structure, ridge
         self.compute = compute or Compute()
-        self.images = images
+        self.images = self.compute.images(images)
         self.norms = structure.trace.norm
         self.joins = {join.convolution: join for join in structure.trace.joins}
         readers = {m.module for g in structure.groups for m in g.members if m.side == "in"}
@@ -228,7 +234,7 @@ class Compensation:
         """Run a pass's network on the images once, and take its hooks away."""
         try:
             with torch.no_grad(), run, self.compute.autocast(cache=False):
-                run.network(self.compute.images(self.images))
+                run.network(self.images)
         finally:
             for handle in run.handles:
                 handle.remove()
@@ -238,12 +244,12 @@ class Compensation:
         layer = network.get_submodule(name)
         norm = network.get_submodule(self.norms[name]) if name in self.norms else None
         target = self.targets[name]
-        wanted = target.values if kept is None else target.values[:, kept.to(target.values.device)]
+        wanted = target.values if kept is None else target.values[:, kept]
         if other is not None:
             wanted = wanted - feature_rows(layer, other)[target.index].float()
         offset = has_offset(layer, norm)
         squares: LeastSquares
-        if target.windows is None:
+        if target.windows is None or x.device.type != "cpu":  # elsewhere many small products cost more than a large one
             squares = RowSquares(patches(layer, x, target.index).float(), wanted, offset)
         else:
             squares = WindowSquares(layer, x, target.windows, wanted, offset)

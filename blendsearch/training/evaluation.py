@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
-from blendsearch.compute import Compute
+from blendsearch.compute import Compute, without_autocast
 from blendsearch.data.batches import Split
 from blendsearch.errors import DataError
 
@@ -44,20 +48,34 @@ def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = Non
     The network must be on the compute's device. Raises DataError when there is no batch.
     """
     compute = compute or Compute()
-    hits = torch.zeros((), dtype=torch.float64)
-    loss = torch.zeros((), dtype=torch.float64)
+    hits, losses = [], []  # on the device: read once, since whoever reads waits for all that was begun there
     count = 0
-    with evaluating(network), torch.no_grad():
-        for images, labels in batches:
-            with compute.autocast():
-                logits = network(compute.images(images)).float()
+    with evaluating(network), torch.no_grad(), compute.autocast():  # around all: weights are cast once
+        for images, labels in _drawn(batches):
+            logits = network(compute.images(images)).float()
             labels = labels.to(logits.device)
-            hits += (logits.argmax(1) == labels).sum().double().cpu()
-            loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
+            hits.append((logits.argmax(1) == labels).sum())
+            losses.append(F.cross_entropy(logits, labels, reduction="sum"))
             count += len(labels)
     if count == 0:
         raise DataError("evaluation: no image given, at least one expected")
-    return Evaluation(float(hits / count), float(loss / count), count)
+    return Evaluation(_total(hits) / count, _total(losses) / count, count)
+
+
+def _drawn(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches, each made without autocast: what a loader of the user's computes is not the network's."""
+    iterator = iter(batches)
+    while True:
+        with without_autocast():
+            batch = next(iterator, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _total(values: list[Tensor]) -> float:
+    """Return the sum of single numbers, float64, in their order: `sum` rounds otherwise from Python 3.12 on."""
+    return functools.reduce(operator.add, torch.stack(values).tolist(), 0.0)
 
 
 def correct_mask(network: nn.Module, batches: Batches, compute: Compute | None = None) -> Tensor:
@@ -130,14 +148,13 @@ def _each(
     """Return what is read from each batch's predicted classes and labels, put together on the CPU."""
     compute = compute or Compute()
     found = []
-    with evaluating(network), torch.no_grad():
-        for images, labels in batches:
-            with compute.autocast():
-                logits = network(compute.images(images)).float()
-            found.append(read(logits.argmax(1), labels).cpu())
+    with evaluating(network), torch.no_grad(), compute.autocast():
+        for images, labels in _drawn(batches):
+            logits = network(compute.images(images)).float()
+            found.append(read(logits.argmax(1), labels))
     if not found:
         raise DataError(f"{task}: no image given, at least one expected")
-    return torch.cat(found)
+    return torch.cat(found).cpu()  # once: whoever reads waits for all that was begun on the device
 
 
 def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = None) -> None:
@@ -150,6 +167,7 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = 
     compute = compute or Compute()
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
+    handles: list[RemovableHandle] = []
     count = 0
     try:
         with evaluating(network), torch.no_grad(), compute.autocast():
@@ -157,11 +175,29 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = 
                 norm.train()
                 norm.reset_running_stats()
                 norm.momentum = None  # cumulative average
-            for images, _ in batches:
+                handles.append(norm.register_forward_pre_hook(_weight_of_next_batch()))
+            for images, _ in _drawn(batches):
                 network(compute.images(images))
                 count += len(images)
     finally:
+        for handle in handles:
+            handle.remove()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     if count == 0:
         raise DataError("recalibration: no image given, at least one expected")
+
+
+def _weight_of_next_batch() -> Callable[[Any, object], None]:
+    """Return a hook that sets the momentum of a cumulative average before each call of a norm.
+
+    The norm would do so itself, but read the number of calls from the device each time, and wait for it.
+    """
+    calls = 0
+
+    def hook(norm: Any, inputs: object) -> None:
+        nonlocal calls
+        calls += 1
+        norm.momentum = 1.0 / calls
+
+    return hook

@@ -103,7 +103,7 @@ class LeastSquares(ABC):
             system -= system.mean(1, keepdim=True)
             given = given - given.mean(0)
         system /= self.positions
-        strength = float(ridge * (system.diagonal().double().sum() / self.inputs).clamp(min=1e-12))
+        strength = (ridge * (system.diagonal().double().sum() / self.inputs).clamp(min=1e-12)).to(system.dtype)
         system.diagonal().add_(strength)
         factor, failed = torch.linalg.cholesky_ex(system)
         if bool(failed):
@@ -168,8 +168,10 @@ def _ridge_solution(gram: Tensor, cross: Tensor, start: Tensor, strength: Tensor
         system = gram.clone()
         system.diagonal().add_(strength)
         factor, failed = torch.linalg.cholesky_ex(system)
-        if not bool(failed):
-            return torch.cholesky_solve(torch.add(cross, start, alpha=float(strength)), factor)
+        # Read together: whoever reads waits for all that was begun on the device.
+        pull, wrong = torch.stack([strength, failed.to(strength.dtype)]).tolist()
+        if not wrong:
+            return torch.cholesky_solve(torch.add(cross, start, alpha=pull), factor)
     # As a step away from the start, which is exact where the cut lost nothing.
     system = gram.double()
     missing = cross.double() - system @ start.double()

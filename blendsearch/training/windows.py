@@ -47,10 +47,15 @@ class Windows:
     left: Tensor
     whole: bool
 
+    def to(self, device: torch.device) -> Windows:
+        """Return the same windows with their numbers on a device."""
+        sample, top, left = (one.to(device) for one in (self.sample, self.top, self.left))
+        return Windows(self.height, self.width, sample, top, left, self.whole)
+
     def index(self, out_height: int, out_width: int) -> Tensor:
         """Return the output positions, flat over N, H, W, in the order row, column, window."""
-        down = torch.arange(self.height)[:, None, None] + self.top
-        right = torch.arange(self.width)[None, :, None] + self.left
+        down = torch.arange(self.height, device=self.top.device)[:, None, None] + self.top
+        right = torch.arange(self.width, device=self.top.device)[None, :, None] + self.left
         return ((self.sample * out_height + down) * out_width + right).flatten()
 
 
@@ -201,13 +206,13 @@ def _pixels(layer: Any, x: Tensor, windows: Windows) -> tuple[Tensor, Span]:
     left, _, top, _ = pad = layer._reversed_padding_repeated_twice
     zeros = layer.padding_mode == "zeros"
     if windows.whole and zeros:
-        taken = x if len(windows.sample) == len(x) else x[windows.sample.to(x.device)]
+        taken = x if len(windows.sample) == len(x) else x[windows.sample]
         return taken.permute(2, 3, 0, 1).float().contiguous(), (top, left)
     image = F.pad(x, pad, mode="constant" if zeros else layer.padding_mode) if any(pad) else x
     high, wide = image.shape[2:]
-    down = torch.arange(windows.height + layer.kernel_size[0] - 1)[:, None, None] + windows.top
-    right = torch.arange(windows.width + layer.kernel_size[1] - 1)[None, :, None] + windows.left
-    places = ((windows.sample * high + down) * wide + right).to(x.device)
+    down = torch.arange(windows.height + layer.kernel_size[0] - 1, device=x.device)[:, None, None] + windows.top
+    right = torch.arange(windows.width + layer.kernel_size[1] - 1, device=x.device)[None, :, None] + windows.left
+    places = (windows.sample * high + down) * wide + right
     flat = image.permute(0, 2, 3, 1).reshape(-1, image.shape[1])
     return flat[places.flatten()].float().view(*places.shape, -1), (0, 0)
 

@@ -8,6 +8,7 @@ import random
 
 import pytest
 import torch
+from pretended_device import pretended_device
 from small_networks import AddInPlace, Dense, Mixed, OptionA, Tail, conv4, images, mobilenet, randomised, resnet20
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -191,3 +192,18 @@ def test_pruned_inputs_and_kept_outputs():
     assert structure.kept_outputs("branch", plan).tolist() == [0, 3]
     assert structure.kept_outputs("depthwise", plan).tolist() == [0, 1, 2, 3, 4, 5, 6, 9]
     assert structure.kept_outputs("head", plan) is None
+
+
+def test_a_network_on_a_device_is_cut_there_as_on_the_host(case):
+    network, structure, _ = case
+    plan = random_plan(structure, 5)
+    expected = structure.slice(network, plan).state_dict()
+    with pretended_device() as device:
+        placed = copy.deepcopy(network).to("cuda:0")
+        device.copies = device.reads = 0
+        found = structure.slice(placed, plan)
+        assert (device.copies, device.reads) == (1, 0)  # all indices at once
+        assert all(parameter.device.type == "cuda" for parameter in found.parameters())
+        state = {key: value.cpu() for key, value in found.state_dict().items()}
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[key], value) for key, value in expected.items())

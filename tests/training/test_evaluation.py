@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from pretended_device import pretended_device
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from blendsearch.compute import Compute
 from blendsearch.errors import DataError
@@ -110,3 +114,78 @@ def test_predictions_are_the_largest_logits_in_evaluation_mode():
     assert torch.equal(found, logits.argmax(1))
     with pytest.raises(DataError, match="no image given"):
         predict(network, [])
+
+
+class Shared(nn.Module):
+    """One norm for two layers: it is called twice in each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.bn = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.bn(self.second(self.bn(self.first(x)))).mean((2, 3))
+
+
+@pytest.mark.parametrize("build", [Net, Shared])
+def test_recalibrated_statistics_are_torchs_own_cumulative_averages(build):
+    torch.manual_seed(1)
+    network = build()
+    plain = copy.deepcopy(network).eval()
+    plain.bn.reset_running_stats()
+    plain.bn.momentum = None
+    plain.bn.train()
+    with torch.no_grad():
+        for images, _ in batches():
+            plain(images)
+    momentum = network.bn.momentum
+    recalibrate(network, batches())
+    for name, found in network.bn.state_dict().items():
+        assert torch.equal(found, plain.bn.state_dict()[name]), name
+    assert network.bn.momentum == momentum
+    assert not network.bn._forward_pre_hooks
+
+
+def test_a_device_is_waited_for_once_however_many_batches_there_are():
+    for data in (batches((8, 8)), batches((4,) * 9)):
+        expected = evaluate(net(), data), correct_mask(net(), data), predict(net(), data)
+        with pretended_device() as device:
+            compute = Compute("cuda:0")
+            network = compute.place(net())
+            placed = [(images.to("cuda:0"), labels.to("cuda:0")) for images, labels in data]
+            device.reads = device.copies = 0
+            found = evaluate(network, placed, compute)
+            assert (device.reads, device.copies) == (2, 0)  # hits and losses
+            masks = correct_mask(network, placed, compute), predict(network, placed, compute)
+            assert device.reads == 4
+            recalibrate(network, placed, compute)
+            assert (device.reads, device.copies) == (4, 0)
+        assert found == expected[0]
+        assert all(torch.equal(one, other) for one, other in zip(masks, expected[1:], strict=True))
+
+
+@pytest.mark.parametrize("read", [evaluate, predict, correct_mask, recalibrate])
+def test_batches_are_made_outside_the_networks_precision_and_weights_are_cast_once(read):
+    kinds = set()
+
+    def made():
+        for images, labels in batches():
+            kinds.add((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+            yield images, labels
+
+    compute = Compute(precision="bfloat16")
+    with CountingCasts() as casts:
+        read(compute.place(net()), made(), compute)
+    assert kinds == {torch.float32}
+    assert casts.of_weights == 2  # of the convolution and the linear layer
+
+
+class CountingCasts(TorchDispatchMode):
+    """Counts how often a weight is cast to bfloat16."""
+
+    of_weights = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._to_copy.default and isinstance(args[0], nn.Parameter) and args[0].dim() > 1:
+            self.of_weights += 1
+        return func(*args, **(kwargs or {}))
