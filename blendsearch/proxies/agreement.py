@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from blendsearch.data.batches import Split
 from blendsearch.proxies.base import ProxyContext, register_proxy
 from blendsearch.proxies.compensated import Compensated
-from blendsearch.training.evaluation import evaluating
+from blendsearch.training.evaluation import answer, evaluating
 
 
 @register_proxy
@@ -35,17 +35,18 @@ class Agreement(Compensated):
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)
-        self.wanted = self.answers(context.compute.place(self.context.network), self.search)
+        self.wanted = self.answers(self.context.compute.place(self.context.network), self.search)
 
     def value(self, network: nn.Module) -> float:
-        return math.exp(-least_divergence(self.answers(network, self.search), self.wanted)[0])
+        answers = self.answers(self.folded(network), self.search)
+        return math.exp(-least_divergence(answers, self.wanted)[0])
 
     def answers(self, network: nn.Module, images: Split) -> Tensor:
         """Return the log-probabilities of a split's images, float32 [N, classes], where the network is."""
         compute = self.context.compute
         with evaluating(network), torch.no_grad(), compute.autocast():
             batches = (batch for batch, _ in images.batches(500))
-            return torch.cat([network(compute.images(batch)).float().log_softmax(1) for batch in batches])
+            return torch.cat([answer(network, batch, compute).log_softmax(1) for batch in batches])
 
     def scores_of(self, answers: Tensor) -> Tensor:
         wanted = self.wanted[: len(answers)]

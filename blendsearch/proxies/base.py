@@ -21,6 +21,7 @@ from blendsearch.proxies.racing import Course, Racing, estimated_mean
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.evaluation import score_images
+from blendsearch.training.folding import fold_norms, foldable_norms
 
 
 @dataclass
@@ -86,6 +87,7 @@ class Proxy:
             self.parts = [resident(part, context.compute) for part in self.course.parts]
             search = self.course.images
         self.search = resident(search, context.compute)
+        self.foldable = foldable_norms(context.network, context.structure.trace, next(search.batches(2))[0])
 
     def same_as(self, other: Proxy) -> bool:
         """Return whether another one has the same class and options, before either is prepared."""
@@ -113,7 +115,12 @@ class Proxy:
 
     def value(self, network: nn.Module) -> float:
         """Return the estimate in [0, 1] from the adapted network: accuracy (or metric) on the search split."""
-        return float(score_images(network, self.search, self.context.compute).mean())
+        return float(score_images(self.folded(network), self.search, self.context.compute).mean())
+
+    def folded(self, network: nn.Module) -> nn.Module:
+        """Return the adapted network with its batch norms folded into what they follow, in place: quicker to read."""
+        fold_norms(network, self.foldable)
+        return network
 
     @classmethod
     def can_race(cls) -> bool:
@@ -129,6 +136,7 @@ class Proxy:
         network = self.context.compute.place(network)
         with counted(network) as passes:
             self.adapt(network, plan)
+            self.folded(network)
             answers: list[Tensor] = []
             for part in self.parts:
                 answers.append(self.answers(network, part))

@@ -52,7 +52,7 @@ def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = Non
     count = 0
     with evaluating(network), torch.no_grad(), compute.autocast():  # around all: weights are cast once
         for images, labels in _drawn(batches):
-            logits = network(compute.images(images)).float()
+            logits = answer(network, images, compute)
             labels = labels.to(logits.device)
             hits.append((logits.argmax(1) == labels).sum())
             losses.append(F.cross_entropy(logits, labels, reduction="sum"))
@@ -60,6 +60,14 @@ def evaluate(network: nn.Module, batches: Batches, compute: Compute | None = Non
     if count == 0:
         raise DataError("evaluation: no image given, at least one expected")
     return Evaluation(_total(hits) / count, _total(losses) / count, count)
+
+
+def answer(network: nn.Module, images: Tensor, compute: Compute) -> Tensor:
+    """Return what a network gives for images, float32 [N, ...], a few of them at once.
+
+    Inside of `evaluating`, without gradients, under the compute's autocast.
+    """
+    return torch.cat([network(few).float() for few in compute.few(compute.images(images))])
 
 
 def _drawn(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
@@ -150,7 +158,7 @@ def _each(
     found = []
     with evaluating(network), torch.no_grad(), compute.autocast():
         for images, labels in _drawn(batches):
-            logits = network(compute.images(images)).float()
+            logits = answer(network, images, compute)
             found.append(read(logits.argmax(1), labels))
     if not found:
         raise DataError(f"{task}: no image given, at least one expected")
