@@ -1,8 +1,8 @@
 """Candidates per second on one GPU: the usual loop, this engine, and several in flight; in less than ten minutes.
 
-    python scripts/gpu_engine.py --out runs/gpu_engine                           # random JPEG files
-    python scripts/gpu_engine.py --data cifar10-jpeg.tar.xz --out runs/gpu_engine # or a folder of class folders
-    python scripts/gpu_engine.py --device cpu --small --out runs/tried           # the same on few images, to try it
+    python scripts/gpu_engine.py --out runs/gpu_engine      # random JPEG files
+    python scripts/gpu_engine.py --data cifar10-jpeg.tar.xz --out runs/gpu_engine   # or a folder of class folders
+    python scripts/gpu_engine.py --small --out runs/tried   # on few images in a minute, also with --device cpu
 
 ResNet-56 with random weights, half of its FLOPs, batch norm on 1,000 images, accuracy on 2,000. Its shortcuts are 1 x 1
 convolutions (option B), since Torch-Pruning does not know those without parameters; a row tells what these cost. Every

@@ -251,6 +251,7 @@ def test_what_cannot_be_measured_is_told_in_a_line(engine, monkeypatch, capsys, 
 
 @pytest.mark.slow
 def test_everything_runs_small_on_a_cpu(engine, monkeypatch, capsys, tmp_path):
+    monkeypatch.syspath_prepend(str(SCRIPTS))  # workers unpack what is defined there
     arguments = ["--out", str(tmp_path), "--device", "cpu", "--small", "--seconds", "200"]
     monkeypatch.setattr(sys, "argv", ["gpu_engine.py", *arguments])
     engine.main()
