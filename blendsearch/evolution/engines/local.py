@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -13,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
-from joblib.externals.loky import get_reusable_executor, process_executor
+from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend.utils import kill_process_tree
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, ShutdownExecutorError
 
@@ -170,9 +169,6 @@ def _executor(workers: int, threads: int) -> ProcessPoolExecutor:
 def _run(given: Parcel | str, item: Any, parent: int) -> Any:
     """Do an item of the parcel that comes along, or of the one whose token does."""
     _end_with(parent)
-    # loky takes what a worker has after its first answer, when it holds no state yet, as what it needs, and ends it
-    # for a leak once it has 300 MB more: the state of a wide network, or what a CUDA device takes of the host.
-    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
     if isinstance(given, str) and not holds(given):
         return _Missing()
     return perform(given, item)
