@@ -138,6 +138,16 @@ def _set_sizes(module: Any, sides: Sides) -> None:
         module.in_channels = len(sides["in"]) if "in" in sides else module.in_channels
 
 
+def beside(network: nn.Module, kept: Mapping[str, Sides]) -> Mapping[str, Sides]:
+    """Return a table of kept indices on the device of the network; all are copied at once."""
+    places = [(path, side) for path, sides in kept.items() for side in sides]
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    found: dict[str, dict[str, Tensor]] = {path: {} for path in kept}
+    for (path, side), index in zip(places, moved([kept[path][side] for path, side in places], device), strict=True):
+        found[path][side] = index
+    return found
+
+
 def _slice_shortcut(module: ZeroPadShortcut, sides: Sides) -> Tensor:
     """Return the new source table: rows of kept outputs, renumbered to kept inputs, -1 for inputs that left."""
     source = module.source
@@ -159,8 +169,6 @@ def sliced_copy(
     parameters: free-standing parameters, path -> (dimension, kept indices). Gradients are not copied.
     """
 
-    kept = _beside(network, kept)
-
     def change(path: str, name: str, tensor: Tensor, module: nn.Module) -> Tensor:
         sides = kept.get(path, {})
         if isinstance(module, ZeroPadShortcut):
@@ -180,16 +188,6 @@ def sliced_copy(
     for path, sides in kept.items():
         _set_sizes(modules[path], sides)
     return result
-
-
-def _beside(network: nn.Module, kept: Mapping[str, Sides]) -> Mapping[str, Sides]:
-    """Return the table with its indices on the device of the network, where that has one device."""
-    places = [(path, side) for path, sides in kept.items() for side in sides]
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    found: dict[str, dict[str, Tensor]] = {path: {} for path in kept}
-    for (path, side), index in zip(places, moved([kept[path][side] for path, side in places], device), strict=True):
-        found[path][side] = index
-    return found
 
 
 def copy_with(network: nn.Module, change: Callable[[str, str, Tensor, nn.Module], Tensor]) -> nn.Module:

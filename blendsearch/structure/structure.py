@@ -23,7 +23,7 @@ from blendsearch.structure.latency import LatencyTable, measure_table
 from blendsearch.structure.leaving import leave_out
 from blendsearch.structure.merging import merge_into
 from blendsearch.structure.plan import Plan
-from blendsearch.structure.slicing import sliced_copy
+from blendsearch.structure.slicing import beside, sliced_copy
 from blendsearch.structure.trace import Trace, trace
 from blendsearch.structure.unowned import unowned_terms
 
@@ -181,7 +181,8 @@ class Structure:
 
     def slice(self, network: nn.Module, plan: Plan) -> nn.Module:
         """Return a pruned copy of `network` (of this structure, any weights); milliseconds, no tracing."""
-        return sliced_copy(network, *self.kept_channels(network, plan))
+        kept, parameters = self.kept_channels(network, plan)
+        return sliced_copy(network, beside(network, kept), parameters)
 
     def merge(self, network: nn.Module, sliced: nn.Module, plan: Plan) -> None:
         """Write a pruned copy's tensors back into `network`, in place; what the copy lacks stays as it is.
