@@ -25,7 +25,7 @@ from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSet
 from blendsearch.experiment.unpruned import train_unpruned
 from blendsearch.results.paired import Judge, average, compare
 from blendsearch.results.records.common import Difference
-from blendsearch.results.records.retraining import BLEND, CRITERION, RANDOM_SEARCH, RIVAL, RetrainingOutcome
+from blendsearch.results.records.retraining import ABLATION, BLEND, CRITERION, RANDOM_SEARCH, RIVAL, RetrainingOutcome
 from blendsearch.results.records.search import Comparison, SearchSummary
 from blendsearch.results.run_folder import RunFolder, versions
 from blendsearch.results.words import percent, plain_points, plain_range
@@ -36,6 +36,9 @@ from blendsearch.validation.space import load_checked
 
 CHOSEN = "proxy's choice"
 """The criterion that the proxy puts first in each draw: what one would take without a search."""
+SHARES, BLEND_ALONE = "a criterion with the blend's shares", "the blend without its shares"
+"""Where shares evolve with the blend: the criterion that the proxy puts first under them, and the blend under the given
+allocation that the proxy prefers for it. Draws may differ in which these are."""
 TRAINED = 3
 """So many of the criteria that are best in hindsight without training are trained beside the blend."""
 
@@ -47,7 +50,19 @@ def search_draw(space: Space, folder: Path) -> tuple[SearchSummary, list[Retrain
     found = [RetrainingOutcome.model_validate_json(file.read_text()) for file in files]
     chosen = summary.comparison.without_search
     twins = [one for one in found if chosen is not None and (one.kind, one.name) == (CRITERION, chosen.name)]
-    return summary, [*found, *(one.model_copy(update={"name": CHOSEN, "kind": RIVAL}) for one in twins)]
+    return summary, [*map(part_as_rival, found), *(as_rival(one, CHOSEN) for one in twins)]
+
+
+def as_rival(outcome: RetrainingOutcome, name: str) -> RetrainingOutcome:
+    """Return an outcome as that of a rival with another name."""
+    return outcome.model_copy(update={"name": name, "kind": RIVAL})
+
+
+def part_as_rival(outcome: RetrainingOutcome) -> RetrainingOutcome:
+    """Return a part of the blend under the name that it has in every draw; other outcomes as they are."""
+    if outcome.kind != ABLATION:
+        return outcome
+    return as_rival(outcome, BLEND_ALONE if outcome.name.startswith("blend with ") else SHARES)
 
 
 def of_draw(outcomes: Sequence[RetrainingOutcome], draw: int) -> list[RetrainingOutcome]:
