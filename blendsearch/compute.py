@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -138,6 +139,11 @@ def child_seed(seed: int, *path: object) -> int:
 def generator(seed: int, *path: object, device: str = "cpu") -> torch.Generator:
     """Return a fresh torch generator for a child seed."""
     return torch.Generator(device=device).manual_seed(child_seed(seed, *path))
+
+
+def cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -168,7 +168,7 @@ def _run_folders(run_dir: Path | None) -> list[str]:
     """Return what lies where the run's folder is made: in the folder itself where one is given, else in runs/."""
     place = run_dir or Path("runs")
     with contextlib.suppress(OSError):  # told where the folder is opened
-        return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+        return sorted(one.name for one in place.iterdir() if one.name != ".cache") if place.is_dir() else []
     return []
 
 

@@ -35,8 +35,24 @@ class Unchanged:
                     f"criterion '{criterion}': changed {place} in place, which all criteria share; work on a clone"
                 )
 
-    def _marks(self) -> dict[str, Mark]:
-        return {place: _mark(value, self.closely) for place, value in _leaves(self.statistics, "statistics")}
+    def _marks(self) -> dict[str | int, Mark]:
+        if self.closely:
+            return {place: _mark(value, True) for place, value in _leaves(self.statistics, "statistics")}
+        # By numbers: of the thousands there are, the names of places would take longer than all else.
+        return {number: _mark(value, False) for number, value in enumerate(_values(self.statistics))}
+
+
+def _values(value: Any) -> list[Any]:
+    """Return what `_leaves` yields, in its order, without the places."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [leaf for inner in value.values() for leaf in _values(inner)]
+    if isinstance(value, list | tuple):
+        return [leaf for inner in value for leaf in _values(inner)]
+    if is_dataclass(value):
+        return [leaf for field in fields(value) for leaf in _values(getattr(value, field.name))]
+    return [value]
 
 
 def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,9 @@ from torch.utils.data import Dataset
 
 from blendsearch.config import DataConfig
 from blendsearch.data.class_folders import class_files, find_layout
-from blendsearch.data.decoding import ImageFiles, decoded, readable
+from blendsearch.data.decoding import ImageFiles
+from blendsearch.data.image_cache import ImageCache
+from blendsearch.data.whole_parts import Decoded, decoded, readable
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress
 from blendsearch.registry import Registry
@@ -238,7 +240,7 @@ class _Reading:
     def tree(self, root: Path, name: str) -> tuple[Part, tuple[str, ...]]:
         """Return a part of class folders, and its classes."""
         samples, classes = class_files(root, self.skipped if self.config.on_error == "skip" else None)
-        return self._part(samples, name), classes
+        return self._part(samples, root, name), classes
 
     def unlabelled(self, root: Path) -> Part:
         """Return the images of a folder and of those in it; 0 stands for every label."""
@@ -247,23 +249,51 @@ class _Reading:
         found = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
         if not found:
             raise DataError(f"data.root: '{root}' holds no image (allowed: {', '.join(IMG_EXTENSIONS)})")
-        return self._part([(str(path), 0) for path in found], "unlabelled")
+        return self._part([(str(path), 0) for path in found], root, "unlabelled")
 
-    def _part(self, samples: Sequence[tuple[str, int]], name: str) -> Part:
+    def _part(self, samples: Sequence[tuple[str, int]], root: Path, name: str) -> Part:
         """Return files with their labels as a part, decoded or to be streamed."""
-        config = self.config
-        files = ImageFiles(samples, config.image_size, "L" if _is_grey(config) else "RGB")
-        if config.on_error == "skip":
-            files, unread = readable(files, name, self.progress)
+        files = ImageFiles(samples, self.config.image_size, "L" if _is_grey(self.config) else "RGB")
+        if not self._are_held(files):
+            return self._streamed(files, name)
+        found = self._decoded(files, root, name)
+        self.skipped += found.unread
+        return Part(torch.tensor([samples[number][1] for number in found.good], dtype=torch.long), found.images)
+
+    def _are_held(self, files: ImageFiles) -> bool:
+        """Tell whether images are to be kept in memory, by the size of the first that can be read."""
+        if self.config.in_memory != "auto":
+            return self.config.in_memory
+        mistake: DataError | None = None
+        for number in range(len(files)):
+            image = files.tried(number)
+            if not isinstance(image, DataError):
+                return image.nbytes * len(files) < IN_MEMORY_LIMIT
+            mistake = mistake or image
+            if self.config.on_error == "stop":
+                break
+        assert mistake is not None
+        raise mistake
+
+    def _streamed(self, files: ImageFiles, name: str) -> Part:
+        if self.config.on_error == "skip":
+            files, unread = readable(files, name, self.progress, workers=self.config.workers)
             self.skipped += unread
-        labels = torch.tensor([label for _, label in files.files], dtype=torch.long)
-        size = files[0][0].numel() * len(files)
-        held = size < IN_MEMORY_LIMIT if config.in_memory == "auto" else config.in_memory
-        if not held:
-            if config.image_size is None:
-                raise DataError("data.image_size: not given; images that are streamed need one size")
-            return Part(labels, dataset=files, names=[path for path, _ in files.files])
-        return Part(labels, decoded(files, name, self.progress))
+        if self.config.image_size is None:
+            raise DataError("data.image_size: not given; images that are streamed need one size")
+        paths, labels = zip(*files.files, strict=True)
+        return Part(torch.tensor(labels, dtype=torch.long), dataset=files, names=paths)
+
+    def _decoded(self, files: ImageFiles, root: Path, name: str) -> Decoded:
+        """Return the images of files, kept from an earlier run or decoded now."""
+        skip = self.config.on_error == "skip"
+        cache = ImageCache.of(files, root, self.config, self.progress)
+        kept = cache.load(skip=skip)
+        if kept is not None:
+            return kept
+        with cache.filling() as made:
+            made.append(decoded(files, name, self.progress, workers=self.config.workers, skip=skip))
+        return made[0]
 
 
 def _shape(part: Part) -> tuple[int, int, int]:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from blendsearch.errors import DataError, first_line
-from blendsearch.progress import Progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,6 +27,21 @@ PIXELS_PER_BYTE = 100
 ADVICE = "data.on_error: skip leaves such images out"
 WIDENED = ("PNG", "PPM")
 """Formats whose grey values of 16 bits some versions of Pillow give as mode I, of 32 bits."""
+
+
+DECODING = 1
+"""Goes up when files come out as other pixels than before."""
+
+
+def decoding_version() -> tuple[object, ...]:
+    """Return what decides which pixels a file comes out as, besides the file: this module, and libraries."""
+    import PIL
+    import torchvision
+    from PIL import features
+
+    codecs = [features.version(name) for name in ("jpg", "jpg_2000", "zlib", "libtiff", "webp")]
+    resizing = torch.__version__, torchvision.__version__
+    return DECODING, PIL.__version__, *codecs, features.check("libjpeg_turbo"), *resizing
 
 
 class ImageFiles(Dataset[Any]):
@@ -45,14 +58,30 @@ class ImageFiles(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Return an image and its label."""
+        return torch.from_numpy(self.picture(index).copy()), self.files[index][1]
+
+    def picture(self, index: int) -> np.ndarray:
+        """Return an image, uint8 [C, H, W], which may be a view and not to be written to."""
+        array = pixels(self.files[index][0], self.mode)
+        array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+        if self.size is None or array.shape[1:] == (self.size, self.size):
+            return array
+        return self._fitted(array)
+
+    def _fitted(self, array: np.ndarray) -> np.ndarray:
         from torchvision.transforms.v2 import functional as T
 
-        path, label = self.files[index]
-        array = pixels(path, self.mode)
-        image = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
-        if self.size is not None and tuple(image.shape[1:]) != (self.size, self.size):
-            image = T.center_crop(T.resize(image, [self.size], antialias=True), [self.size, self.size])
-        return image.contiguous(), label
+        assert self.size is not None
+        image = torch.from_numpy(array.copy(order="K"))  # as it lies: by that torch chooses how to resize
+        fitted = T.center_crop(T.resize(image, [self.size], antialias=True), [self.size, self.size])
+        return np.asarray(fitted.numpy())
+
+    def tried(self, index: int) -> np.ndarray | DataError:
+        """Return an image as `picture` does, or what is wrong with its file."""
+        try:
+            return self.picture(index)
+        except DataError as error:
+            return error
 
     def mistake(self, index: int) -> DataError | None:
         """Return what is wrong with a file, None where it can be read."""
@@ -61,44 +90,6 @@ class ImageFiles(Dataset[Any]):
         except DataError as error:
             return error
         return None
-
-
-def readable(files: ImageFiles, name: str, progress: Progress) -> tuple[ImageFiles, list[str]]:
-    """Return those files that can be read, and the paths of the others, by decoding each once.
-
-    Raises DataError, with what is amiss with the first, when none can be read.
-    """
-    good, unread, first = [], [], None
-    with ThreadPoolExecutor(4) as pool:
-        for number, error in enumerate(pool.map(files.mistake, range(len(files)), chunksize=64)):
-            if error is None:
-                good.append(files.files[number])
-            else:
-                unread.append(files.files[number][0])
-                first = first or error
-            if number % 500 == 499 or number == len(files) - 1:
-                told = f"{len(unread)} unreadable" if unread else ""
-                progress(f"checking {name}", number + 1, len(files), told)
-    if not good and first is not None:
-        raise first
-    return ImageFiles(good, files.size, files.mode), unread
-
-
-def decoded(files: ImageFiles, name: str, progress: Progress) -> Tensor:
-    """Decode all files with a few threads (decoding releases Python's lock), uint8 [N, C, H, W]."""
-    first = files[0][0]
-    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
-    with ThreadPoolExecutor(4) as pool:
-        for number, (image, _) in enumerate(pool.map(files.__getitem__, range(len(files)), chunksize=64)):
-            if image.shape != first.shape:
-                raise DataError(
-                    f"data.image_size: not given, but images differ in size: '{files.files[number][0]}' is "
-                    f"{image.shape[2]}x{image.shape[1]}, the first is {first.shape[2]}x{first.shape[1]}"
-                )
-            images[number] = image
-            if number % 500 == 499 or number == len(files) - 1:
-                progress(f"reading {name}", number + 1, len(files), "")
-    return images
 
 
 @dataclass(frozen=True)
@@ -126,10 +117,11 @@ def _opened(path: str) -> Iterator[Image]:
     from PIL import Image
 
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
             raise DataError(f"data.root: '{path}' is no file but a pipe, a device or the like; {ADVICE}")
         with Image.open(path, formats=FORMATS) as image:
-            _check_density(image, path)
+            _check_density(image, path, found.st_size)
             yield image
     except DataError:
         raise
@@ -137,14 +129,14 @@ def _opened(path: str) -> Iterator[Image]:
         raise DataError(f"data.root: '{path}' cannot be read as an image ({first_line(error)}); {ADVICE}") from None
 
 
-def _check_density(image: Image, path: str) -> None:
+def _check_density(image: Image, path: str, size: int) -> None:
     """Raise DataError for a picture larger than Pillow warns of that a file of next to no bytes says it holds.
 
     What is twice as large Pillow refuses by itself, whatever the file's size.
     """
     from PIL import Image
 
-    pixels, most, size = image.width * image.height, Image.MAX_IMAGE_PIXELS, os.stat(path).st_size
+    pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
     if most is not None and pixels > most and size * PIXELS_PER_BYTE < pixels:
         raise DataError(
             f"data.root: '{path}' unfolds {size:,} bytes to {image.width}x{image.height} pixels, as decompression "
@@ -153,14 +145,15 @@ def _check_density(image: Image, path: str) -> None:
 
 
 def pixels(path: str, mode: str) -> np.ndarray:
-    """Read a file as uint8 [H, W, 3] (mode "RGB") or [H, W] (mode "L").
+    """Read a file as uint8 [H, W, 3] (mode "RGB") or [H, W] (mode "L"), not to be written to.
 
     Grey values of 16 bits lose their lower byte, as Pillow does with colours of 16 bits; floating-point ones are
     taken for 0..1. Transparency is dropped, as torchvision does. Raises DataError for a file that cannot be read,
     and for one of whose numbers it cannot be known what stands for white.
     """
     with _opened(path) as image:
-        return np.array(_eight_bits(image, path).convert(mode))
+        plain = _eight_bits(image, path)
+        return np.asarray(plain if plain.mode == mode else plain.convert(mode))
 
 
 def _eight_bits(image: Image, path: str) -> Image:

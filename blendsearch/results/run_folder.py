@@ -34,7 +34,7 @@ T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "torch-pruning", "deap", "optuna", "scikit-learn", "numpy", "scipy", "joblib")
 SECONDS = "records/seconds.json"
 TOLD_FILES = 20
-HOW_IT_IS_DONE = ("compute.workers", "compute.trial_seconds", "data.workers", "execution.", "ledger")
+HOW_IT_IS_DONE = ("compute.workers", "compute.trial_seconds", "data.workers", "data.cache", "execution.", "ledger")
 """Keys of a space that may differ when a run is resumed: where and by how many its work is done,
 and where its trials are kept, changes no result."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +11,33 @@ from torch.nn import functional as F
 
 NOISE = 1e-6
 """A filter whose variance is below this share of the mean over its layer is taken for constant: it is rounding."""
+
+
+class Shared:
+    """A function of one batch of maps that keeps its last result: measures of one site are fed one after the other."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+        self._last: tuple[tuple[weakref.ref[Tensor], ...], Tensor] | None = None
+
+    def __call__(self, *maps: Tensor) -> Tensor:
+        """Return the function's result, which is not to be written to."""
+        last = self._last
+        if last is None or not _are(maps, last[0]):
+            last = self._last = tuple(map(weakref.ref, maps)), self.function(*maps)
+        return last[1]
+
+
+def _are(maps: Sequence[Tensor], those: Sequence[weakref.ref[Tensor]]) -> bool:
+    return len(maps) == len(those) and all(one() is given for one, given in zip(those, maps, strict=True))
+
+
+pooled = Shared(lambda a: a.mean((2, 3)))
+"""Means over positions: [N, C, H, W] -> [N, C]."""
+lengths = Shared(lambda a: torch.linalg.vector_norm(a, dim=(2, 3)))
+"""Euclidean norms over positions: [N, C, H, W] -> [N, C]."""
+products = Shared(lambda a, g: (a * g).sum((2, 3)))
+"""Inner products over positions of maps and gradients: twice [N, C, H, W] -> [N, C]."""
 
 
 class Accumulator:
@@ -58,18 +86,19 @@ class Histogram(Accumulator):
         self.exponent: Tensor | None = None
 
     def add(self, a: Tensor, g: Tensor, labels: Tensor) -> None:
-        pooled = a.mean((2, 3)).double()
-        largest = pooled.abs().amax(0)
+        responses = pooled(a).double()
+        largest = responses.abs().amax(0)
         needed = torch.where(largest > 0, torch.frexp(largest).exponent, self.LEAST).clamp(min=self.LEAST)
         if self.counts is None or self.exponent is None:
-            self.counts, self.exponent = pooled.new_zeros(pooled.shape[1], self.BINS), needed
+            self.counts, self.exponent = responses.new_zeros(responses.shape[1], self.BINS), needed
         while bool((needed > self.exponent).any()):
             narrow = needed > self.exponent
             self.counts[narrow] = self._merged(self.counts[narrow])
             self.exponent = self.exponent + narrow
-        scaled = torch.ldexp(pooled, -self.exponent)  # in (-1, 1)
+        scaled = torch.ldexp(responses, -self.exponent)  # in (-1, 1)
         bins = ((scaled + 1) * (self.BINS // 2)).floor().long()
-        self.counts += F.one_hot(bins, self.BINS).sum(0)
+        bins += torch.arange(len(self.counts), device=bins.device) * self.BINS
+        self.counts += bins.flatten().bincount(minlength=self.counts.numel()).view_as(self.counts)
 
     def _merged(self, counts: Tensor) -> Tensor:
         pairs = counts.unflatten(1, (self.BINS // 2, 2)).sum(2)
@@ -89,9 +118,9 @@ class Correlation(Accumulator):
         self.count = 0
 
     def add(self, a: Tensor, g: Tensor, labels: Tensor) -> None:
-        pooled = a.mean((2, 3)).double()
-        self.total = self.total + pooled.sum(0)
-        self.products = self.products + pooled.T @ pooled
+        responses = pooled(a).double()
+        self.total = self.total + responses.sum(0)
+        self.products = self.products + responses.T @ responses
         self.count += len(a)
 
     def value(self) -> Tensor:
@@ -111,8 +140,8 @@ class ClassMoments(Accumulator):
         self.sums: Tensor | None = None
 
     def add(self, a: Tensor, g: Tensor, labels: Tensor) -> None:
-        pooled = a.mean((2, 3)).double()
-        moments = torch.stack([torch.ones_like(pooled), pooled, pooled.square()], dim=2)  # [N, C, 3]
+        responses = pooled(a).double()
+        moments = torch.stack([torch.ones_like(responses), responses, responses.square()], dim=2)  # [N, C, 3]
         classes = int(labels.max()) + 1
         if self.sums is None:
             self.sums = moments.new_zeros(classes, *moments.shape[1:])

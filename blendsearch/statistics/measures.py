@@ -14,7 +14,16 @@ from typing import Protocol
 from torch import Tensor
 
 from blendsearch.registry import Registry
-from blendsearch.statistics.accumulators import Accumulator, Average, ClassMoments, Correlation, Histogram
+from blendsearch.statistics.accumulators import (
+    Accumulator,
+    Average,
+    ClassMoments,
+    Correlation,
+    Histogram,
+    lengths,
+    pooled,
+    products,
+)
 from blendsearch.statistics.spectra import matrix_rank, nuclear_norm_shares
 
 
@@ -69,19 +78,19 @@ def accumulated(name: str, accumulator: Callable[[], Accumulator], limit: int | 
 @measure("activations.mean")
 def mean(a: Tensor, g: Tensor) -> Tensor:
     """Mean over positions."""
-    return a.mean((2, 3))
+    return pooled(a)
 
 
 @measure("activations.square")
 def square(a: Tensor, g: Tensor) -> Tensor:
     """Mean square over positions."""
-    return a.square().mean((2, 3))
+    return lengths(a).square() / a[0, 0].numel()
 
 
 @measure("activations.norm")
 def activation_norm(a: Tensor, g: Tensor) -> Tensor:
     """Euclidean norm over positions."""
-    return a.flatten(2).norm(dim=2)
+    return lengths(a)
 
 
 @measure("activations.zeros")
@@ -110,16 +119,16 @@ accumulated("activations.class_moments", ClassMoments)
 @measure("gradients.taylor")
 def taylor(a: Tensor, g: Tensor) -> Tensor:
     """Absolute mean over positions of activation times gradient: first-order change of the loss."""
-    return (a * g).mean((2, 3)).abs()
+    return products(a, g).abs() / a[0, 0].numel()
 
 
 @measure("gradients.taylor_square")
 def taylor_square(a: Tensor, g: Tensor) -> Tensor:
     """Square of the sum over positions of activation times gradient."""
-    return (a * g).sum((2, 3)).square()
+    return products(a, g).square()
 
 
 @measure("gradients.norm")
 def norm(a: Tensor, g: Tensor) -> Tensor:
     """Euclidean norm over positions of the gradient."""
-    return g.square().sum((2, 3)).sqrt()
+    return lengths(g)

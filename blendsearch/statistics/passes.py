@@ -57,23 +57,30 @@ def own_pass(name: str, limit: int) -> Callable[[Callable[[nn.Module, Structure,
 def hessian_gradient(network: nn.Module, structure: Structure, batches: Held) -> dict[str, Tensor]:
     """Hessian of the mean loss times its gradient, over all weights of convolutions and linear layers.
 
-    Two sweeps, so that memory is that of one batch: the gradient first, then the gradient of its product with
-    itself held fixed. Source: Wang et al., Picking Winning Tickets Before Training (GraSP), ICLR 2020.
+    The gradient first, then the gradient of its product with itself held fixed; two sweeps, so that memory is that of
+    one batch. Source: Wang et al., Picking Winning Tickets Before Training (GraSP), ICLR 2020.
     """
     layers = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)}
     weights = [module.get_parameter("weight") for module in layers.values()]
     count = sum(len(labels) for _, labels in batches)
-    total = [torch.zeros_like(weight) for weight in weights]
-    for loss in _losses(network, batches):
-        _add(total, torch.autograd.grad(loss / count, weights, materialize_grads=True))
+    # Of one batch both sweeps can take one graph; of several, each batch's must be gone before the next.
+    total = None if len(batches) == 1 else _gradient(network, batches, weights, count)
     result = [torch.zeros_like(weight) for weight in weights]
     for loss in _losses(network, batches):
         gradients = torch.autograd.grad(loss / count, weights, create_graph=True, materialize_grads=True)
-        product = sum(((g * t).sum() for g, t in zip(gradients, total, strict=True)), loss.new_zeros(()))
+        fixed = [gradient.detach() for gradient in gradients] if total is None else total
+        product = sum(((g * t).sum() for g, t in zip(gradients, fixed, strict=True)), loss.new_zeros(()))
         if product.requires_grad:
             _add(result, torch.autograd.grad(product, weights, materialize_grads=True))
     found = dict(zip(layers, result, strict=True))
     return {conv: channels_first(layers[conv], found[conv], "out") for conv in convolutions(structure)}
+
+
+def _gradient(network: nn.Module, batches: Held, weights: Sequence[Tensor], count: int) -> list[Tensor]:
+    total = [torch.zeros_like(weight) for weight in weights]
+    for loss in _losses(network, batches):
+        _add(total, torch.autograd.grad(loss / count, weights, materialize_grads=True))
+    return total
 
 
 def _losses(network: nn.Module, batches: Held) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,9 @@ from torch.overrides import TorchFunctionMode
 from blendsearch.statistics.contributions import FUNCTIONS
 from blendsearch.structure.groups import Member
 from blendsearch.structure.slicing import channels_first
+
+WIDE, BANDS = 64, 4
+"""Rows from which a Gram matrix is worked out in so many bands, each up to its diagonal: 5/8 of the products."""
 
 
 class _Seen(TorchFunctionMode):
@@ -58,25 +62,49 @@ def weight_gradients(module: Any, given: Tensor, gradient: Tensor, at_most: int 
         image, other, groups = F.pad(gradient, border), given, 1
     else:
         image, other, groups = padded(module, given), gradient, module.groups
-    size = max(module.weight.numel(), image[0].numel() * module.weight[0, 0].numel())
+    taps = module.weight[0, 0].numel()
+    dense = isinstance(module, nn.ConvTranspose2d) or tuple(module.stride) != (1, 1)
+    size = max(module.weight.numel(), image[0].numel() * (taps if dense else 1))
+    of_some = _by_columns if dense else _by_shifts
     for part, out in zip(*(t.split(max(at_most // size, 1)) for t in (image, other)), strict=True):
-        columns = F.unfold(part, module.kernel_size, dilation=module.dilation, stride=module.stride)
-        columns = columns.unflatten(1, (groups, -1))
-        rows = out.flatten(2).unflatten(1, (groups, -1))
-        yield (rows @ columns.mT).reshape(len(part), *module.weight.shape)
+        yield of_some(module, part, out, groups).reshape(len(part), *module.weight.shape)
+
+
+def _by_columns(module: Any, image: Tensor, out: Tensor, groups: int) -> Tensor:
+    """Return what each sample's weights of each tap get, from all patches laid out."""
+    columns = F.unfold(image, module.kernel_size, dilation=module.dilation, stride=module.stride)
+    columns = columns.unflatten(1, (groups, -1))
+    rows = out.flatten(2).unflatten(1, (groups, -1))
+    return rows @ columns.mT
+
+
+def _by_shifts(module: Any, image: Tensor, out: Tensor, groups: int) -> Tensor:
+    """Do as `_by_columns` does where the stride is one: each tap then sees the image from another pixel on.
+
+    On rows as long as the image's, with zeros at their ends, the outputs lie as the pixels do, and nothing is copied.
+    """
+    wide = image.shape[3]
+    rows = F.pad(out, (0, wide - out.shape[3])).flatten(2)[:, :, : (out.shape[2] - 1) * wide + out.shape[3]]
+    rows = rows.unflatten(1, (groups, -1)).flatten(0, 1)  # [N x groups, outputs, pixels]
+    pixels = image.flatten(2).unflatten(1, (groups, -1)).flatten(0, 1)
+    starts = [
+        down * module.dilation[0] * wide + right * module.dilation[1]
+        for down in range(module.kernel_size[0])
+        for right in range(module.kernel_size[1])
+    ]
+    return torch.stack([rows @ pixels[:, :, start : start + rows.shape[2]].mT for start in starts], dim=3)
 
 
 def at_positions(module: nn.Module, given: Tensor, places: Callable[[int], Tensor]) -> tuple[Tensor, Tensor]:
     """Return a layer's weights [C_in, kernel, outputs] and the patches [C_in, kernel, samples] they meet.
 
     places: how many output positions an image has -> the ones to take, row by row. A linear layer has a kernel of one
-    and as many positions as its input has vectors per image. Samples: the positions of the first image, then of the
-    next.
+    and as many positions as its input has vectors per image. Samples: the first position of all images, then the next.
     """
     if isinstance(module, nn.Linear):
         vectors = given.flatten(1, -2) if given.dim() > 2 else given[:, None]
         taken = vectors[:, places(vectors.shape[1]).to(given.device)]
-        return input_weights(module), taken.flatten(0, 1).T[:, None]
+        return input_weights(module), taken.transpose(0, 1).flatten(0, 1).T[:, None]
     transposed = isinstance(module, nn.ConvTranspose2d)
     assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
     image = _spread(module, given) if isinstance(module, nn.ConvTranspose2d) else padded(module, given)
@@ -86,8 +114,32 @@ def at_positions(module: nn.Module, given: Tensor, places: Callable[[int], Tenso
     chosen = places(high * wide).to(given.device)
     rows = _reach(chosen // wide, stride[0], module.kernel_size[0], module.dilation[0])[:, :, None]  # [P, k, 1]
     columns = _reach(chosen % wide, stride[1], module.kernel_size[1], module.dilation[1])[:, None, :]
-    patches = image[:, :, rows, columns].flatten(3)  # [N, C_in, P, kernel]
-    return input_weights(module), patches.permute(1, 3, 0, 2).flatten(2)
+    pixels = (rows * image.shape[3] + columns).flatten(1).T  # [kernel, P]
+    return input_weights(module), _picked(image, pixels)
+
+
+def _picked(image: Tensor, pixels: Tensor) -> Tensor:
+    """Return pixels [kernel, P], counted row by row, of images [N, C, H, W]: [C, kernel, P x N].
+
+    Whole rows of numbers are moved, several times as fast as number by number: of all pixels with the images beside
+    each other, where that is less than what is picked.
+    """
+    flat, kernel = image.flatten(2), len(pixels)
+    if pixels.numel() < flat.shape[2]:
+        picked = flat.index_select(2, pixels.flatten()).permute(1, 2, 0)
+    else:
+        picked = flat.permute(1, 2, 0).contiguous().index_select(1, pixels.flatten())
+    return picked.reshape(len(picked), kernel, -1)
+
+
+def gram(rows: Tensor) -> Tensor:
+    """Return the inner products [D, D] of rows [D, samples], of which one half is the other's mirror image."""
+    edges = [len(rows) * part // BANDS for part in range(BANDS + 1)] if len(rows) >= WIDE else [0, len(rows)]
+    found = rows.new_empty(len(rows), len(rows))
+    for start, stop in itertools.pairwise(edges):
+        found[start:stop, :stop] = rows[start:stop] @ rows[:stop].T
+        found[:start, start:stop] = found[start:stop, :start].T
+    return found
 
 
 def input_weights(module: nn.Module) -> Tensor:

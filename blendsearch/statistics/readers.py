@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from blendsearch.compute import generator
 from blendsearch.statistics.layers import Paused, Recorder, recorded
 from blendsearch.statistics.passes import Held, own_pass
-from blendsearch.statistics.patches import at_positions, filter_rows, input_weights
+from blendsearch.statistics.patches import at_positions, filter_rows, gram, input_weights
 from blendsearch.structure import Group, Structure
 from blendsearch.structure.groups import Member
 from blendsearch.structure.slicing import channels_first
@@ -96,7 +96,7 @@ class ReaderGram(Recorder):
         apart = taps_apart(rows[..., 0].numel())
         # Where taps are apart, each is one more sample of its filter.
         rows = rows.flatten(1) if apart else rows.flatten(0, 2)
-        product, total = (rows @ rows.T).double(), rows.sum(1, dtype=torch.double)
+        product, total = gram(rows).double(), rows.sum(1, dtype=torch.double)
         self.products[key] = self.products[key] + product if key in self.products else product
         self.sums[key] = self.sums[key] + total if key in self.sums else total
         self.samples[key] += rows.shape[1]
@@ -150,8 +150,9 @@ class ReaderOutputGradient(Recorder):
 
     def _add(self, path: str, module: nn.Module, gradient: Tensor) -> None:
         last = isinstance(module, nn.Linear)
-        squares = gradient.double().square()
-        self.totals[path] += squares.flatten(0, -2).sum(0) if last else squares.sum((0, 2, 3))
+        squares = gradient.float().square()  # of one sample in float32, over the samples in float64
+        of_samples = squares.flatten(1, -2).sum(1) if last and squares.dim() > 2 else squares
+        self.totals[path] += (of_samples if last else squares.sum((2, 3))).sum(0, dtype=torch.double)
 
     def end_batch(self, samples: int) -> None:
         self.count += samples

@@ -168,6 +168,16 @@ def test_interrupt_says_how_to_continue(space, stand_in):
     assert result.stderr == "stopped; continue with: blendsearch train space.yaml --resume\n"
 
 
+def test_images_kept_beside_the_runs_are_nothing_to_continue(space, stand_in):
+    def stopped(*given):
+        Path("runs/.cache").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    stand_in("campaigns.single", run_train=stopped)
+    told = run("train", space).stderr
+    assert told == "stopped before anything was written; start again with: blendsearch train space.yaml\n"
+
+
 def test_other_exceptions_propagate(space, stand_in, monkeypatch):
     monkeypatch.setattr("blendsearch.cli.session.own_place", lambda error: None)  # as of code of ours alone
     stand_in("campaigns.search.run", run_search=fails_with(ZeroDivisionError()))

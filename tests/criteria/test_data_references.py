@@ -18,7 +18,7 @@ from blendsearch.criteria import measures_of, score_groups
 from blendsearch.criteria.reconstruction import greedy_elimination
 from blendsearch.statistics import gather
 from blendsearch.statistics.accumulators import ClassMoments, Histogram
-from blendsearch.statistics.patches import at_positions, weight_gradients
+from blendsearch.statistics.patches import at_positions, gram, weight_gradients
 from blendsearch.statistics.spectra import matrix_rank, nuclear_norm_shares
 from blendsearch.structure import Structure
 
@@ -235,7 +235,24 @@ def test_patches_are_what_a_convolution_sees_that_pads_in_its_forward():
     conv, x = PaddedBySize(4, 6, 3, stride=2), images(2, channels=4)
     weights, patches = at_positions(conv, x, torch.arange)
     made = torch.einsum("cko,cks->so", weights, patches) + conv.bias
-    torch.testing.assert_close(made, conv(x).permute(0, 2, 3, 1).flatten(0, 2))
+    torch.testing.assert_close(made, conv(x).permute(2, 3, 0, 1).flatten(0, 2))
+
+
+@pytest.mark.parametrize("count", [3, 16, 49])
+def test_few_and_many_positions_give_the_pixels_that_lie_there(count):
+    conv, x = nn.Conv2d(5, 4, 3, padding=1, stride=(1, 2), dilation=(2, 1), bias=False), images(3, channels=5)
+    chosen = torch.randperm(conv(x)[0, 0].numel(), generator=torch.Generator().manual_seed(0))[:count]
+    weights, patches = at_positions(conv, x, lambda positions: chosen)
+    made = torch.einsum("cko,cks->so", weights, patches).unflatten(0, (len(chosen), 3))
+    torch.testing.assert_close(made, conv(x).flatten(2).permute(2, 0, 1)[chosen])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 131])
+def test_a_gram_matrix_by_bands_is_the_plain_product(rows):
+    given = torch.randn(rows, 50, generator=torch.Generator().manual_seed(0))
+    found = gram(given)
+    torch.testing.assert_close(found, given @ given.T, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(found, found.T)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,12 @@ def test_resuming_with_another_space_names_what_differs(tmp_path):
         check_same_space(folder, {"seed": 1, "search": {"population": 9}, "compute": {"workers": 1}})
 
 
+def test_where_decoded_images_are_kept_may_differ(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_json("space.json", {"seed": 0, "data": {"root": "here"}})
+    check_same_space(folder, {"seed": 0, "data": {"root": "here", "cache": "/elsewhere"}})
+
+
 @pytest.mark.parametrize(
     ("earlier", "today"),
     [

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from blendsearch.compute import Compute
 from blendsearch.errors import DataError, UnknownNameError
 from blendsearch.statistics import MEASURES, gather
+from blendsearch.statistics.accumulators import Shared
 from blendsearch.structure import Structure
 
 COUNT = 10
@@ -62,6 +63,37 @@ def test_batch_size_and_order_do_not_matter(case):
     shuffled = torch.randperm(COUNT, generator=torch.Generator().manual_seed(5)).tolist()
     for size, order in ((1, None), (3, None), (4, shuffled)):
         assert_same(gather(network, structure, batches(size, side=side, order=order), EVERYTHING), reference)
+
+
+def test_what_measures_share_is_of_the_maps_they_were_given():
+    shared, calls = Shared(lambda *maps: calls.append(1) or sum(maps)), []
+    one, other = torch.ones(2), torch.ones(2)
+    assert shared(one).equal(shared(one))
+    assert len(calls) == 1
+    assert shared(one, other).equal(one + other)
+    assert shared(one, one.clone()).equal(one + one)
+    shared(one)
+    del one
+    assert shared(3 * torch.ones(2)).equal(3 * torch.ones(2))
+    assert len(calls) == 5
+
+
+LAYER_MEASURES = (
+    "activations.contributions",
+    "activations.reader_gram",
+    "gradients.hessian_gradient",
+    "gradients.reader_outputs",
+    "gradients.weight_square",
+)
+
+
+def test_what_is_measured_at_layers_does_not_depend_on_batches_either(case):
+    network, structure, side = case
+    whole, apart = (gather(network, structure, batches(n, side=side), LAYER_MEASURES) for n in (COUNT, 3))
+    for name in LAYER_MEASURES:
+        for key, expected in whole.layers[name].items():
+            scale = float(expected.abs().max())
+            torch.testing.assert_close(apart.layers[name][key], expected, rtol=2e-4, atol=1e-5 * scale, msg=name)
 
 
 def stored_maps(network, structure, x, y):

@@ -318,6 +318,18 @@ def test_integrated_gradients_are_those_of_a_plain_loop():
         torch.testing.assert_close(observed, expected.detach() / COUNT, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("need", [GRADIENT_X_INPUT, INTEGRATED_GRADIENTS, "relevance.lrp_epsilon_plus"])
+def test_how_many_images_a_pass_takes_at_a_time_changes_nothing(need, monkeypatch):
+    network, x = randomised(conv4()), images(COUNT, seed=3)
+    structure = Structure.of(network, images())
+    whole, apart = (
+        [one[need] for one in gather(network, structure, [(x, LABELS)], [need]).averages.values()]
+        for part in (COUNT, 2)
+        if monkeypatch.setattr("blendsearch.statistics.relevance.PART", part) is None
+    )
+    torch.testing.assert_close(apart, whole)
+
+
 def test_integrated_gradients_sum_to_the_difference_of_the_logits():
     network, x = randomised(conv4()), images(COUNT, seed=3)
     expected = (true_logits(network, x) - true_logits(network, torch.zeros_like(x))).mean()

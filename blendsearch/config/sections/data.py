@@ -44,10 +44,12 @@ class DataConfig(Section):
     takes them out of training; a number takes so many images of the test part, which the test then leaves out.
     on_error: skip leaves out images of class folders that cannot be read, and counts them; stop ends with the first.
     in_memory: decode images once and keep them; false reads files in every pass. auto keeps up to 1 GiB a part.
+    cache: where decoded images of class folders that are kept in memory are also kept for the next run, until a file
+    changes: true in runs/.cache, if decoding takes over two seconds; a folder always there; false nowhere.
     limit: use only so many class-balanced training images, for quick trials.
     labels: predicted replaces the labels of all images but the test part by what the unpruned network says of them,
     once it stands: criteria, proxies and retraining then see no other.
-    workers: processes that decode images while they are streamed, that is, where they are not in memory.
+    workers: processes that decode images, at most one a core where they are read into memory; 0 or 1 decodes in one.
     """
 
     name: Text = "folder"
@@ -63,6 +65,7 @@ class DataConfig(Section):
     test: Count | None = None
     validation: Literal["auto", "part", "none"] | Count = "auto"
     in_memory: bool | Literal["auto"] = "auto"
+    cache: bool | Text = True
     limit: Count | None = None
     labels: Literal["given", "predicted"] = "given"
     on_error: Literal["stop", "skip"] = "stop"
