@@ -102,7 +102,8 @@ class Problem:
         scores, _ = score_criteria(experiment)
         prepare_allocation(experiment)
         self.folder = experiment.folder
-        self.genomes = GenomeSpace(cluster_criteria(experiment, scores), searched_groups(experiment))
+        clusters, set_aware = cluster_criteria(experiment, scores), experiment.space.blend.set_aware
+        self.genomes = GenomeSpace(clusters, searched_groups(experiment), set_aware=set_aware)
         self.initial = [self.genomes.base(name) for name in scores]
         self.problem = make_problem(experiment, scores)
         if self.folder.has("records/known.json"):
