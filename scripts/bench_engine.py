@@ -5,8 +5,8 @@
 (a) the usual loop: deepcopy, Torch-Pruning's pruner, a DataLoader over image files, float32, batch norm recalibrated on
 1,000 images, accuracy on 2,000; (b) the same with the images as tensors in memory; (c) the floor: the forward passes
 alone of a network that is sliced already. Beside them whole evaluations of this engine: genome, blend, plan, slice,
-proxy, ledger. Random weights, half of the FLOPs; images are random too where no folder is given. One thread: candidates
-are what is worth doing side by side.
+proxy, ledger. Random weights, half of the FLOPs; images are random too where no folder is given. CPU seconds of one
+thread: candidates are what is worth doing side by side.
 """
 
 from __future__ import annotations
@@ -184,10 +184,10 @@ def bench(name: str, size: int, images: Path, turns: int) -> None:
         taken: dict[str, list[float]] = {key: [] for key in contenders}
         for turn in range(turns + 1):
             for key, action in contenders.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 action()
                 if turn:  # the first one warms up
-                    taken[key].append(time.perf_counter() - start)
+                    taken[key].append(time.process_time() - start)
         ledger.close()
     seconds = {key: median(times) for key, times in taken.items()}
     floor, accuracy = (seconds[f"{key} alone, bfloat16"] for key in ("(c) forward passes", "accuracy pass"))

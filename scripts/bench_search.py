@@ -5,8 +5,8 @@
 The usual loop: DEAP's eaSimple over one weight a criterion; a candidate is a deepcopy cut by Torch-Pruning's pruner by
 the weighted sum of scaled scores, batch norm recalibrated and accuracy read through a DataLoader over image files.
 This engine searches blends of the same scores with the same proxy (bn_recalibrated), shares and images, as the space
-says (of layers, set-aware), until its best is as good as the loop's last best. Both have the trained network and the scores
-given; seconds are of one core.
+says (of layers, set-aware), until its best is as good as the loop's last best. Both have the trained network and the
+scores given; seconds are of one core.
 """
 
 from __future__ import annotations
