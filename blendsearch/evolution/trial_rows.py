@@ -39,7 +39,7 @@ def write_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial) -> None:
         )
         session.add(row)
         session.flush()
-        for table, rows in _rows(row.trial_id, trial):
+        for table, rows in _rows(int(row.trial_id), trial):
             if rows:
                 session.execute(insert(table), rows)
 
