@@ -26,6 +26,8 @@ class Allocation:
 
     name: ClassVar[str]
     source: ClassVar[str]
+    by_scores: ClassVar[bool] = True
+    """Whether the counts depend on the scores; where not, `counts` may be given none."""
 
     def prepare(
         self,

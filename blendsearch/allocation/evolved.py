@@ -27,6 +27,7 @@ class Evolved(Allocation):
 
     name = "evolved"
     source = "Chin et al., LeGR, CVPR 2020 (evolving how layers share the budget); He et al., 2021 (the blend)"
+    by_scores = False
 
     def __init__(self, start: Sequence[str] = ("uniform", "global_threshold")) -> None:
         others = [name for name in ALLOCATIONS.names() if name != self.name]

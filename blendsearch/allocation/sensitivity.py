@@ -49,6 +49,7 @@ class Sensitivity(Allocation):
 
     name = "sensitivity"
     source = "Lu et al., SBPF: Sensitiveness Based Pruning Framework, arXiv 2208.04588, 2022"
+    by_scores = False
 
     def __init__(
         self,

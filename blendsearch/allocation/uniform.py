@@ -18,6 +18,7 @@ class Uniform(Allocation):
 
     name = "uniform"
     source = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017 (one ratio for all layers)"
+    by_scores = False
 
     def counts(
         self, structure: Structure, scores: Mapping[str, Tensor], budget: Budget, floors: Mapping[str, int]

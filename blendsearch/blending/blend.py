@@ -126,12 +126,19 @@ class Blend:
         """
         return self.score_ranked(rank_all(self._needed(scores)), losses)
 
-    def score_ranked(self, ranked: Scores, losses: DropLosses = NO_LOSSES) -> dict[str, Tensor]:
-        """Do as `score` does with ranks from `rank_all`; saves ranking again in a search."""
+    def score_ranked(
+        self, ranked: Scores, losses: DropLosses = NO_LOSSES, lost: Mapping[str, int] | None = None
+    ) -> dict[str, Tensor]:
+        """Do as `score` does with ranks from `rank_all`; saves ranking again in a search.
+
+        lost: group -> how many of its filters will go, where that is known. An elimination then ends with them, and
+        all others, of which none goes, score alike.
+        """
         used = self._used(self._needed(ranked), losses)
         groups = list(next(iter(used.values()), losses))
         unit_of = self._unit_of(groups)
-        return {group: self._score_group(unit_of[group], used, group, losses) for group in groups}
+        turns = lost or {}
+        return {group: self._score_group(unit_of[group], used, group, losses, turns.get(group)) for group in groups}
 
     def wishes(self, ranked: Scores, losses: DropLosses) -> dict[str, Wish]:
         """Return, for each group whose unit has an exponent, that and what its criteria add: see `score_ranked`."""
@@ -140,13 +147,13 @@ class Blend:
         aware = {group: unit for group, unit in unit_of.items() if self.alpha.get(unit, 0.0) > 0}
         return {group: self._wish(unit, used, group) for group, unit in aware.items()}
 
-    def _score_group(self, unit: str, used: Scores, group: str, losses: DropLosses) -> Tensor:
+    def _score_group(self, unit: str, used: Scores, group: str, losses: DropLosses, turns: int | None = None) -> Tensor:
         if self.alpha.get(unit, 0.0) == 0:
             return self._sum(self.weights[unit], used, group)
         if group not in losses:
             raise BlendsearchError(f"blend: it is set-aware, and there is no drop loss of group '{group}'")
         wish = self._wish(unit, used, group)
-        return losses[group].eliminate(wish.alpha, wish.tilt).place.float()
+        return losses[group].eliminate(wish.alpha, wish.tilt, turns=turns).place.float()
 
     def _wish(self, unit: str, used: Scores, group: str) -> Wish:
         factors = sorted(self.weights[unit].items())

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.cluster import AgglomerativeClustering, KMeans
-from sklearn.metrics import silhouette_score
 
 from blendsearch.blending.ranks import Scores, spearman
 from blendsearch.errors import BlendsearchError, quoted, unknown_name
@@ -98,11 +96,15 @@ class RankDistances:
         count = min(count, self.distinct)
         if count == 1:
             return np.zeros(len(self.distances), dtype=int)
+        from sklearn.cluster import AgglomerativeClustering  # 86 MB that workers, who do not cluster, can do without
+
         model = AgglomerativeClustering(n_clusters=count, metric="precomputed", linkage="average")
         return model.fit_predict(self.distances)
 
     def silhouette(self, labels: np.ndarray) -> float:
         """Return the mean silhouette of the labels."""
+        from sklearn.metrics import silhouette_score
+
         return float(silhouette_score(self.distances, labels, metric="precomputed"))
 
 
@@ -117,11 +119,15 @@ class RankVectors:
 
     def labels(self, count: int) -> np.ndarray:
         """Return one label a criterion, at most `count` different ones."""
+        from sklearn.cluster import KMeans
+
         count = min(count, self.distinct)
         return KMeans(n_clusters=count, n_init=10, random_state=self.seed).fit_predict(self.vectors)
 
     def silhouette(self, labels: np.ndarray) -> float:
         """Return the mean silhouette of the labels."""
+        from sklearn.metrics import silhouette_score
+
         return float(silhouette_score(self.vectors, labels))
 
 

@@ -32,9 +32,9 @@ from blendsearch.progress import Progress, silent
 from blendsearch.statistics.ratings import Ratings, ratings_from
 from blendsearch.statistics.task import Loss, Task
 from blendsearch.structure import Plan, Structure, check_fits
+from blendsearch.structure.copying import copy_with
 from blendsearch.structure.example import Forward, call, map_tensors
 from blendsearch.structure.given import check_network
-from blendsearch.structure.slicing import copy_with
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 RatingsGiven = str | Path | Mapping[str, Mapping[int, Any]] | Ratings

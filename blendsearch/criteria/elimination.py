@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from blendsearch.criteria.downdating import COMPACTED, Leaving, Systems
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics import Statistics
 from blendsearch.structure import Group, Structure
@@ -52,11 +53,13 @@ class Elimination:
     """What became of each filter: its place, 0 for the first to go, and the error once it had gone; float64 [C].
 
     error: of everything that reads the group, without the filter and all that went before it. Not a number where the
-    readers' inputs or weights are none.
+    readers' inputs or weights are none. turns: how many were dropped; all others have that as their place, and 0 as
+    their error.
     """
 
     place: Tensor
     error: Tensor
+    turns: int
 
 
 @dataclass
@@ -68,7 +71,7 @@ class DropLoss:
 
     width: int
     readers: Sequence[Reader]
-    _systems: list[Tensor] | None = field(default=None, repr=False)
+    _systems: list[Systems] | None = field(default=None, repr=False)
     _known: dict[tuple[float, bytes], Elimination] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[type[DropLoss], tuple[int, Sequence[Reader]]]:
@@ -96,27 +99,37 @@ class DropLoss:
 
     def losses(self) -> Tensor:
         """Return what dropping each filter alone would cost after a refit: float64 [C]."""
-        systems = self._solved()
-        return sum((_drop_losses(system, self.width) for system in systems[1:]), _drop_losses(systems[0], self.width))
+        return _summed([one.losses() for one in self._solved()])
 
-    def eliminate(self, alpha: float = 1.0, tilt: Tensor | None = None, *, progress: Progress = silent) -> Elimination:
-        """Drop all filters, one after the other.
+    def eliminate(
+        self,
+        alpha: float = 1.0,
+        tilt: Tensor | None = None,
+        *,
+        turns: int | None = None,
+        progress: Progress = silent,
+    ) -> Elimination:
+        """Drop all filters, or so many `turns` at least, one after the other.
 
         Each turn drops the filter with the least alpha * log(loss) + tilt; of equal ones the last, so that, as
         elsewhere, the lower index stays. tilt: [C], by default 0.
         """
+        turns = self.width if turns is None else turns
         wish = torch.zeros(self.width, dtype=torch.double) if tilt is None else tilt.double()
         key = (alpha, wish.numpy().tobytes())
-        if key not in self._known:
+        if key not in self._known or self._known[key].turns < turns:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            self._known[key] = _eliminate(self._solved(), self.width, alpha, wish, progress)
+            self._known[key] = _eliminate(self._solved(), self.width, alpha, wish, turns, progress)
         return self._known[key]
 
-    def _solved(self) -> list[Tensor]:
-        """Return, for each reader, the inverse of its Gram matrix beside its weights, [D, D + N] float64."""
+    def _solved(self) -> list[Systems]:
+        """Return the inverses of the readers' Gram matrices beside their weights, those of one size together."""
         if self._systems is None:
-            self._systems = [_inverted(reader) for reader in self.readers]
+            sizes: dict[int, list[tuple[Tensor, Tensor]]] = {}
+            for reader in self.readers:
+                sizes.setdefault(len(reader.gram), []).append(_inverted(reader))
+            self._systems = [Systems.of(pairs, self.width) for pairs in sizes.values()]
         return self._systems
 
 
@@ -141,8 +154,8 @@ def _fewest_columns(weights: Tensor) -> Tensor:
     return weights if columns <= rows else torch.linalg.qr(weights.double().T, mode="r").R.T.float()
 
 
-def _inverted(reader: Reader) -> Tensor:
-    return torch.cat([torch.cholesky_inverse(_factor(reader.gram.double())), reader.weights.double()], dim=1)
+def _inverted(reader: Reader) -> tuple[Tensor, Tensor]:
+    return torch.cholesky_inverse(_factor(reader.gram.double())), reader.weights.double()
 
 
 def _factor(gram: Tensor) -> Tensor:
@@ -160,49 +173,37 @@ def _factor(gram: Tensor) -> Tensor:
         strength = strength * 10
 
 
-def _drop_losses(system: Tensor, filters: int) -> Tensor:
-    """Return m [filters] of the filters that are left in a system [D, D + N]."""
-    rows = len(system)
-    size = rows // filters
-    inverse = system[:, :rows].unflatten(1, (filters, size)).unflatten(0, (filters, size))
-    blocks = inverse.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # [filters, size, size]
-    weights = system[:, rows:].unflatten(0, (filters, size))
-    if size == 1:
-        return weights.square().sum((1, 2)) / blocks[:, 0, 0]
-    factor = torch.linalg.cholesky(blocks)
-    return torch.linalg.solve_triangular(factor, weights, upper=False).square().sum((1, 2))
+def _summed(losses: list[Tensor]) -> Tensor:
+    return sum(losses[1:], losses[0])
 
 
 def _eliminate(
-    systems: list[Tensor], width: int, alpha: float, tilt: Tensor, progress: Progress = silent
+    systems: list[Systems], width: int, alpha: float, wish: Tensor, turns: int, progress: Progress = silent
 ) -> Elimination:
-    """Drop filter after filter; what is gone leaves the systems too, so that each turn costs less."""
-    place, error = torch.zeros(width, dtype=torch.double), torch.zeros(width, dtype=torch.double)
-    if not all(bool(system.isfinite().all()) for system in systems):
-        return Elimination(place * torch.nan, error * torch.nan)
-    left, wish, total, least = torch.arange(width), tilt, 0.0, 0.0
-    for turn in range(width):
-        loss = sum((_drop_losses(system, len(left)) for system in systems[1:]), _drop_losses(systems[0], len(left)))
+    """Drop filter after filter, so many turns."""
+    place, error = torch.full((width,), turns, dtype=torch.double), torch.zeros(width, dtype=torch.double)
+    if not all(one.finite for one in systems):
+        return Elimination(place * torch.nan, error * torch.nan, width)
+    left, open_wish = torch.arange(width), wish.clone()
+    leaving = [Leaving(one, turns) for one in systems]
+    total = least = 0.0
+    for turn in range(turns):
+        loss = _summed([one.losses() for one in leaving])
         if turn == 0:
             least = max(NOTHING * float(loss.mean()), 1e-300)
-        harm = alpha * loss.clamp(min=least).log() + wish
+        harm = alpha * loss.clamp(min=least).log() + open_wish
         gone = len(left) - 1 - int(harm.flip(0).argmin())
         total += float(loss[gone])
         place[left[gone]], error[left[gone]] = turn, total
-        stays = torch.arange(len(left)) != gone
-        systems = [_without(system, gone, stays) for system in systems]
-        left, wish = left[stays], wish[stays]
-        progress("elimination", turn + 1, width)
-    return Elimination(place, error)
-
-
-def _without(system: Tensor, gone: int, stays: Tensor) -> Tensor:
-    """Return the system after a filter was dropped and the others were refitted."""
-    rows = len(system)
-    size = rows // len(stays)
-    own = slice(gone * size, (gone + 1) * size)
-    kept = stays.repeat_interleave(size)
-    pivot = system[own]
-    rest = system[kept]
-    rest = rest.addmm(rest[:, own], torch.linalg.solve(pivot[:, own], pivot), alpha=-1)
-    return torch.cat([rest[:, : own.start], rest[:, own.stop :]], dim=1)
+        progress("elimination", turn + 1, turns)
+        if turn + 1 == turns:
+            break
+        for one in leaving:
+            one.drop(gone)
+        open_wish[gone] = torch.inf
+        if int(open_wish.isinf().sum()) * COMPACTED >= len(left):
+            stays = open_wish.isfinite().nonzero().flatten()
+            left, open_wish = left[stays], open_wish[stays]
+            for one in leaving:
+                one.keep(stays)
+    return Elimination(place, error, turns)

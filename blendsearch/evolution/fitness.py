@@ -89,8 +89,13 @@ class Planner:
         return own_allocation(self.allocation, blend.keep, self.structure)
 
     def plan(self, blend: Blend) -> Plan:
-        """Return the blend's plan."""
-        return self.allocation_of(blend).plan(self.structure, self.group_scores(blend), self.budget)
+        """Return the blend's plan; where its counts do not depend on scores, only those who go are put in order."""
+        allocation = self.allocation_of(blend)
+        if allocation.by_scores or blend.single_term is not None:
+            return allocation.plan(self.structure, self.group_scores(blend), self.budget)
+        counts = allocation.allocate(self.structure, {}, self.budget)
+        lost = {group: width - counts[group] for group, width in self.structure.widths.items()}
+        return Plan.top(blend.score_ranked(self.ranked, self.losses, lost), counts)
 
 
 class FitnessFunction:

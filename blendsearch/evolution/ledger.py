@@ -22,6 +22,7 @@ from blendsearch.evolution.claims import alone_in_creation
 from blendsearch.evolution.database import Database, cannot_open
 from blendsearch.evolution.failure import FAILED
 from blendsearch.evolution.optuna_logging import quiet_optuna
+from blendsearch.evolution.trial_rows import write_trial
 from blendsearch.progress import Progress, silent
 
 T = TypeVar("T")
@@ -77,6 +78,7 @@ class Ledger:
             with quiet_optuna():
                 self._storage = self._patiently(self._open)
                 self._study = self._patiently(lambda: self._load(study_name, costs))
+                self._study_id = self._patiently(lambda: self._storage.get_study_id_from_name(study_name))
                 self._count = len(self._patiently(self._found))
         except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
             raise cannot_open(self.where, self.database.reason(error)) from None
@@ -197,7 +199,7 @@ class Ledger:
             nonlocal tries
             tries += 1
             if tries == 1 or len(self._found()) <= number:  # else the first try did it, and its answer was lost
-                self._study.add_trial(trial)
+                write_trial(self._storage, self._study_id, trial)
 
         self.guard()
         with self._errors(f"cannot record trial {number}, continue with --resume when it can be written"):

@@ -23,8 +23,8 @@ from blendsearch.results.records.shipping import Figures, NetworkRecord
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.results.trust import check_code
 from blendsearch.structure import Plan, Structure
+from blendsearch.structure.copying import copy_with
 from blendsearch.structure.example import FAILURES
-from blendsearch.structure.slicing import copy_with
 
 WEIGHTS_FILE = "model.safetensors"
 """The saved network in a folder that an export made."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from blendsearch.structure.slicing import blocks_of, side_size
 
@@ -24,6 +26,16 @@ class Member:
     index: tuple[int, ...]
     root: tuple[int, ...]
     dim: int = 0
+
+    @cached_property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """Index and root as tensors, int64."""
+        return torch.tensor(self.index), torch.tensor(self.root)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether channel `i` belongs to filter `i`, from 0 without a gap."""
+        return self.index == self.root == tuple(range(len(self.index)))
 
 
 def in_blocks(

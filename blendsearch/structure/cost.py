@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -19,35 +18,9 @@ from blendsearch.errors import StructureError
 from blendsearch.structure.groups import Group
 from blendsearch.structure.latency import LatencyTable
 from blendsearch.structure.operators import WEIGHTED
+from blendsearch.structure.polynomial import Channels, Polynomial, Term
 from blendsearch.structure.slicing import tensor_dims
 from blendsearch.structure.trace import Trace
-
-
-@dataclass(frozen=True)
-class Channels:
-    """A channel count that depends linearly on the kept counts: fixed + sum of multiple * kept."""
-
-    fixed: int
-    multiples: tuple[tuple[str, int], ...]
-
-    def count(self, counts: Mapping[str, int]) -> int:
-        """Return the number of channels under `counts` (group -> kept)."""
-        return self.fixed + sum(multiple * counts[group] for group, multiple in self.multiples)
-
-
-@dataclass(frozen=True)
-class Term:
-    """A product in the cost: constant * channels * channels (a missing side counts as 1)."""
-
-    constant: int
-    sides: tuple[Channels, ...]
-
-    def value(self, counts: Mapping[str, int]) -> int:
-        """Return the term's value under `counts`."""
-        product = self.constant
-        for side in self.sides:
-            product *= side.count(counts)
-        return product
 
 
 class CostModel:
@@ -61,12 +34,13 @@ class CostModel:
     def __init__(self, network: nn.Module, groups: Sequence[Group], trace: Trace, more: Sequence[Term] = ()) -> None:
         self.widths = {group.name: group.width for group in groups}
         owners = _owners(groups)
-        self._flops: list[Term] = list(more)
-        self._params: list[Term] = []
         self.layers: dict[str, dict[str, Channels]] = {}
         self.latency_table: LatencyTable | None = None
+        self._terms: dict[str, list[Term]] = {"flops": list(more), "params": []}
         for path, module in network.named_modules():
             self._add(path, module, owners, trace)
+        self._sums = {kind: Polynomial(terms) for kind, terms in self._terms.items()}
+        self._whole = {"flops": self.flops(self.widths), "params": self.params(self.widths)}
 
     def _add(self, path: str, module: nn.Module, owners: dict[tuple[str, str], dict[str, int]], trace: Trace) -> None:
         dims = tensor_dims(module) or {}
@@ -84,18 +58,18 @@ class CostModel:
                     rest //= size
                     channels.append(by_side[side])
             term = Term(rest, tuple(channels))
-            self._params.append(term)
+            self._terms["params"].append(term)
             if name == "weight" and isinstance(module, WEIGHTED) and path in trace.positions:
-                self._flops.append(Term(rest * trace.positions[path], tuple(channels)))
+                self._terms["flops"].append(Term(rest * trace.positions[path], tuple(channels)))
                 self.layers[path] = by_side
 
     def flops(self, counts: Mapping[str, int]) -> int:
         """Multiply-accumulates of one image."""
-        return sum(term.value(counts) for term in self._flops)
+        return self._sums["flops"].value(counts)
 
     def params(self, counts: Mapping[str, int]) -> int:
         """Trainable parameters."""
-        return sum(term.value(counts) for term in self._params)
+        return self._sums["params"].value(counts)
 
     def filters(self, counts: Mapping[str, int]) -> int:
         """Kept filters of all groups."""
@@ -115,7 +89,8 @@ class CostModel:
 
     def ratio(self, kind: str, counts: Mapping[str, int]) -> float:
         """Return cost under `counts` over the unpruned cost; kind is as for `measure`."""
-        return self.measure(kind, counts) / self.measure(kind, self.widths)
+        whole = self._whole[kind] if kind in self._whole else self.measure(kind, self.widths)
+        return self.measure(kind, counts) / whole
 
     def measure(self, kind: str, counts: Mapping[str, int]) -> int:
         """Return the cost under `counts`; kind is "flops", "params", "filters" or "latency"."""
@@ -156,4 +131,4 @@ def measure_latency(network: nn.Module, example: Tensor, *, repeats: int = 20, w
     return median(times)
 
 
-__all__ = ["Channels", "CostModel", "Term", "measure_latency"]
+__all__ = ["CostModel", "measure_latency"]

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from blendsearch.errors import StructureError, blame
+from blendsearch.structure.copying import copy_with
 from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.operators import WEIGHTED
-from blendsearch.structure.slicing import copy_with
 from blendsearch.structure.trace import Trace
 
 COMPUTED = {

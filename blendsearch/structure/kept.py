@@ -38,9 +38,12 @@ def masks_of(widths: Mapping[str, int], plan: Plan) -> dict[str, Tensor]:
 
 def stays(size: int, owners: Sequence[tuple[str, Member]], masks: Mapping[str, Tensor]) -> Tensor:
     """Return which channels of one side of a module stay, given which filters of each group do."""
+    if len(owners) == 1 and owners[0][1].whole and len(owners[0][1].index) == size:
+        return masks[owners[0][0]]
     result = torch.ones(size, dtype=torch.bool)
     for name, member in owners:
-        result[list(member.index)] = masks[name][list(member.root)]
+        index, root = member.places
+        result[index] = masks[name][root]
     return result
 
 
@@ -53,14 +56,21 @@ def kept_channels(
     """
     kept: dict[str, dict[str, Tensor]] = {}
     parameters: dict[str, tuple[int, Tensor]] = {}
-    for (module, side), owners in sides.items():
-        left = stays(_size(network, module, side, owners[0][1].dim), owners, masks)
-        if bool(left.all()):
+    modules = dict(network.named_modules(remove_duplicate=False))
+    found: dict[int, tuple[Tensor, Tensor]] = {}  # most sides of a group share its mask; held, so that ids stay taken
+    for (path, side), owners in sides.items():
+        dim = owners[0][1].dim
+        size = network.get_parameter(path).shape[dim] if side == "parameter" else side_size(modules[path], side)
+        left = stays(size, owners, masks)
+        if id(left) not in found:
+            found[id(left)] = (left, left.nonzero().flatten())
+        index = found[id(left)][1]
+        if len(index) == size:
             continue
         if side == "parameter":
-            parameters[module] = (owners[0][1].dim, left.nonzero().flatten())
+            parameters[path] = (dim, index)
         else:
-            kept.setdefault(module, {})[side] = left.nonzero().flatten()
+            kept.setdefault(path, {})[side] = index
     return kept, parameters
 
 
@@ -69,9 +79,3 @@ def channels_under(
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, tuple[int, Tensor]]]:
     """Return the tables of `kept_channels` for these groups alone."""
     return kept_channels(network, owner_tables(groups), masks_of(plan.widths, plan))
-
-
-def _size(network: nn.Module, module: str, side: str, dim: int) -> int:
-    if side == "parameter":
-        return network.get_parameter(module).shape[dim]
-    return side_size(network.get_submodule(module), side)

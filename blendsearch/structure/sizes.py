@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from blendsearch.structure.slicing import CONVOLUTIONS, copy_with, tensor_dims
+from blendsearch.structure.copying import copy_with
+from blendsearch.structure.slicing import CONVOLUTIONS, tensor_dims
 
 DECLARED = (
     "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "normalized_shape",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from blendsearch.compute import moved
 from blendsearch.models.shortcuts import ZeroPadShortcut
+from blendsearch.structure.copying import copy_with
 
 Sides = Mapping[str, Tensor]
 """Kept indices of a module's output ("out") and input ("in") channels; a side that keeps all is absent."""
@@ -169,16 +169,22 @@ def sliced_copy(
     parameters: free-standing parameters, path -> (dimension, kept indices). Gradients are not copied.
     """
 
+    dims: dict[str, Mapping[str, Mapping[str, int]]] = {}
+
     def change(path: str, name: str, tensor: Tensor, module: nn.Module) -> Tensor:
-        sides = kept.get(path, {})
-        if isinstance(module, ZeroPadShortcut):
-            return _slice_shortcut(module, sides) if sides else tensor.clone()
+        sides = kept.get(path)
+        if sides and isinstance(module, ZeroPadShortcut):
+            return _slice_shortcut(module, sides)
         full = f"{path}.{name}" if path else name
         if full in parameters:
             dim, index = parameters[full]
             return tensor.index_select(dim, index.to(tensor.device))
+        if not sides:
+            return tensor.clone()
+        if path not in dims:
+            dims[path] = tensor_dims(module) or {}
         result = tensor
-        for side, dim in (tensor_dims(module) or {}).get(name, {}).items():
+        for side, dim in dims[path].get(name, {}).items():
             if side in sides:
                 result = result.index_select(dim, sides[side].to(tensor.device))
         return tensor.clone() if result is tensor else result
@@ -188,24 +194,6 @@ def sliced_copy(
     for path, sides in kept.items():
         _set_sizes(modules[path], sides)
     return result
-
-
-def copy_with(network: nn.Module, change: Callable[[str, str, Tensor, nn.Module], Tensor]) -> nn.Module:
-    """Deep-copy a network, replacing each tensor by `change(module path, tensor name, tensor, module)`.
-
-    The new tensors are given to deepcopy as already copied, so that no full-size tensor is duplicated first.
-    """
-    memo: dict[int, Any] = {}
-    with torch.no_grad():
-        for path, module in network.named_modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None and id(parameter) not in memo:
-                    new = change(path, name, parameter.detach(), module)
-                    memo[id(parameter)] = nn.Parameter(new, requires_grad=parameter.requires_grad)
-            for name, buffer in module._buffers.items():
-                if buffer is not None and id(buffer) not in memo:
-                    memo[id(buffer)] = change(path, name, buffer.detach(), module)
-    return copy.deepcopy(network, memo)
 
 
 def side_size(module: Any, side: str) -> int:

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from blendsearch.structure.cost import Channels, Term
+from blendsearch.structure.copying import copy_with
 from blendsearch.structure.example import FAILURES, Example
 from blendsearch.structure.groups import Group
 from blendsearch.structure.kept import channels_under
 from blendsearch.structure.operators import Operator, OperatorCounter, composed_attention
 from blendsearch.structure.plan import Plan
-from blendsearch.structure.slicing import copy_with, sliced_copy
+from blendsearch.structure.polynomial import Channels, Term
+from blendsearch.structure.slicing import sliced_copy
 
 
 def unowned_terms(network: nn.Module, example: Example, groups: Sequence[Group]) -> list[Term]:

@@ -14,9 +14,9 @@ from blendsearch.errors import BlendsearchError, DataError, StructureError, firs
 from blendsearch.experiment.loading import Opened, open_network
 from blendsearch.results.records.shipping import Figures, NetworkRecord
 from blendsearch.structure import Plan
+from blendsearch.structure.copying import copy_with
 from blendsearch.structure.example import FAILURES
 from blendsearch.structure.given import check_network
-from blendsearch.structure.slicing import copy_with
 
 DYNAMIC_BATCHES = (1, 3)
 """Sizes that a network with a dynamic batch is tried with, beside that of the example."""

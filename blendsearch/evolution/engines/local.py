@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -12,13 +13,14 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import get_reusable_executor, process_executor
 from joblib.externals.loky.backend.utils import kill_process_tree
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, ShutdownExecutorError
 
 from blendsearch.evolution.engines.base import ENDED, Lost, Work, thread_variables
 from blendsearch.evolution.engines.guarded import took_too_long
 from blendsearch.evolution.engines.parcels import Parcel, holds, pack, perform
+from blendsearch.evolution.engines.shared_tensors import TensorFile
 from blendsearch.evolution.engines.tracker import start_tracker
 
 # The process that this one, a worker, ends with; at most one.
@@ -59,6 +61,8 @@ class LocalEngine:
 
     def __init__(self, workers: int, device: str = "cpu") -> None:
         self.workers, self.device = workers, device
+        self._packing = threading.Lock()
+        self._packed: tuple[Parcel, TensorFile] | None = None  # the last work's; its file is all workers'
 
     def run(self, work: Work, items: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
         """Yield (position, result) as results come in; when a worker dies, everything unfinished is `Lost`."""
@@ -70,6 +74,15 @@ class LocalEngine:
             if not finished:  # an error, Ctrl-C, or a reader that wants no more: what runs is of no use
                 end_workers()
 
+    def parcel_of(self, work: Work) -> Parcel:
+        """Return work as it was packed when a worker first asked for it."""
+        with self._packing:
+            if self._packed is None or self._packed[0].token != work.token:
+                self._packed = None  # its file goes before the next one comes
+                file = TensorFile()
+                self._packed = pack(work, self.device, file), file
+            return self._packed[0]
+
     def abandon(self) -> None:
         """End the worker processes; the next piece of work gets new ones."""
         end_workers()
@@ -79,9 +92,8 @@ class _Round:
     """One run of items through the workers."""
 
     def __init__(self, work: Work, items: Mapping[int, Any], engine: LocalEngine) -> None:
-        self.work, self.workers, self.device = work, engine.workers, engine.device
+        self.work, self.workers, self.engine = work, engine.workers, engine
         self.executor = _executor(engine.workers, work.threads)
-        self.parcel: Parcel | None = None
         self.waiting = deque(_Given(position, item) for position, item in items.items())
         self.running: dict[Future[Any], _Given] = {}
 
@@ -109,10 +121,8 @@ class _Round:
         try:
             while self.waiting and len(self.running) < self.workers:
                 given = self.waiting[0]
-                if given.carried and self.parcel is None:
-                    self.parcel = pack(self.work, self.device)
-                parcel = self.parcel if given.carried else None
-                future = self.executor.submit(_run, parcel or self.work.token, given.item, os.getpid())
+                what = self.engine.parcel_of(self.work) if given.carried else self.work.token
+                future = self.executor.submit(_run, what, given.item, os.getpid())
                 self.running[future] = replace(given, at=time.monotonic())
                 self.waiting.popleft()
         except DOWN:
@@ -169,6 +179,9 @@ def _executor(workers: int, threads: int) -> ProcessPoolExecutor:
 def _run(given: Parcel | str, item: Any, parent: int) -> Any:
     """Do an item of the parcel that comes along, or of the one whose token does."""
     _end_with(parent)
+    # loky ends workers that grow by 300 MB after their first call, before which ours hold nothing: it would end one
+    # after each item, and the next would import torch and open the state anew.
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
     if isinstance(given, str) and not holds(given):
         return _Missing()
     return perform(given, item)

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from blendsearch.errors import BlendsearchError, WorkerError, first_line
 from blendsearch.evolution.engines.base import Work
 from blendsearch.evolution.engines.processes import name_of_worker, prepare_process
+from blendsearch.evolution.engines.shared_tensors import TensorFile, dump_beside, load_beside
 from blendsearch.version import __version__
 
 # What this process, a worker, holds: token -> (function, state, threads). One at a time; a new one replaces the old.
@@ -69,11 +70,15 @@ class _RemoteTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
-def pack(work: Work, device: str) -> Parcel:
-    """Pickle work as it is now; what was defined in a script or a notebook travels along, modules do not."""
+def pack(work: Work, device: str, beside: TensorFile | None = None) -> Parcel:
+    """Pickle work as it is now; what was defined in a script or a notebook travels along, modules do not.
+
+    beside: where large tensors are put, for workers of this machine; else all of it is in the parcel.
+    """
+    whole = (work.function, work.state)
     return Parcel(
         token=work.token,
-        content=cloudpickle.dumps((work.function, work.state)),
+        content=cloudpickle.dumps(whole) if beside is None else dump_beside(whole, beside),
         threads=work.threads,
         device=device,
         versions=_versions(),
@@ -124,7 +129,7 @@ def _open(parcel: Parcel) -> tuple[Any, Any, int]:
     sys.path += [place for place in parcel.path if place not in sys.path and os.path.exists(place)]
     threadpool_limits(parcel.threads)  # NumPy's and SciPy's; torch has its own
     try:
-        function, state = pickle.loads(parcel.content)
+        function, state = load_beside(parcel.content)
     except (ImportError, AttributeError) as error:
         raise WorkerError(
             f"{worker} cannot unpack the work ({first_line(error)}); install there what the network, data and "
