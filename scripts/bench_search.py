@@ -146,15 +146,17 @@ def engine(problem: Problem, target: float, most: int, seed: int) -> tuple[Reach
     initial = list(starting_genomes(problem.problem.planner, problem.genomes).values())
     algorithm = kind(problem.genomes, seed=child_seed(seed, "search"), initial=initial, settings=settings)
     start, done, first = time.process_time(), 0, None
+
+    def watch(count: int, value: float) -> None:
+        nonlocal first
+        if first is None and value >= target:
+            first = Reached(value, done + count, time.process_time() - start)
+
     while done < most or (first is None and done < 5 * most):
         genomes = algorithm.ask(POPULATION)
         plans = [problem.problem.plan(problem.genomes, genome) for genome in genomes]
-        found = problem.problem.fitness(plans)
-        algorithm.tell(genomes, [one.value for one in found])
+        algorithm.tell(genomes, [one.value for one in problem.problem.fitness(plans, watch)])
         done += len(genomes)
-        best = max(found, key=lambda one: one.value)
-        if first is None and best.value >= target:
-            first = Reached(best.value, done, time.process_time() - start)
     assert algorithm.best is not None
     whole = Reached(algorithm.best[1], done, time.process_time() - start)
     return first or Reached(whole.best, done, float("inf")), whole
