@@ -97,7 +97,10 @@ def test_a_run_is_seen_with_its_children_and_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(kill_harness, "SECONDS_TO_END", 0.5)
     kill_harness._look_for_leftovers(run, fate)
     assert fate.faults == ["still alive 0.5 s later: 1 of its processes"]
-    assert not run.living()
+    until = time.monotonic() + 10  # a busy system takes its time to take a killed process away
+    while run.living():
+        assert time.monotonic() < until, "what was left is still alive"
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

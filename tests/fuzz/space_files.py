@@ -159,8 +159,10 @@ def _search(data: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:
     if data.setdefault("elite", 2) >= population:
         data |= {"elite": population - 1}
     if data.get("objectives"):
-        rest = {key: data[key] for key in data if key not in ("finals", "choice", "layer_by_layer", "swaps")}
+        rest = {key: data[key] for key in data if key not in ("finals", "choice", "layer_by_layer", "swaps", "racing")}
         return {**rest, "lowest": 0.1}
+    if data.get("racing") is not None:
+        data |= {"window": None}
     return {key: data[key] for key in data if key != "choice" or data.get("finals") is None}
 
 
