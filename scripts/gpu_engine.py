@@ -42,11 +42,11 @@ from gpu_proof import unpacked
 from in_flight import Captured, Slot, Streams, hits_of, joined, stacked
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from blendsearch.evolution.engines.local import LocalEngine, end_workers
 from blendsearch.evolution.fitness import FitnessFunction
 from blendsearch.proxies import PROXIES
+from blendsearch.training.folding import fold_norms
 
 Found = Iterator[Row]
 
@@ -271,11 +271,7 @@ SECTIONS: dict[str, tuple[Callable[[Case], Found], float]] = {
 
 def fold(network: nn.Module, case: Case) -> nn.Module:
     """Return the network with each batch norm folded into the convolution before it."""
-    for convolution, norm in case.structure.trace.norm.items():
-        fused = fuse_conv_bn_eval(network.get_submodule(convolution), network.get_submodule(norm))
-        for path, made in ((convolution, fused), (norm, nn.Identity())):
-            owner, _, name = path.rpartition(".")
-            setattr(network.get_submodule(owner), name, made)
+    fold_norms(network, case.structure.trace.norm)
     return case.compute.place(network)
 
 

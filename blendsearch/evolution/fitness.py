@@ -200,7 +200,10 @@ class FitnessFunction:
             self.failures[plan.digest] = found
             return
         self.known[plan.digest] = (found.value, found.seconds, found.passes)
-        self.stopped = self.stopped | {plan.digest} if found.stopped else self.stopped - {plan.digest}
+        if found.stopped:
+            self.stopped.add(plan.digest)
+        else:
+            self.stopped.discard(plan.digest)
         if self.leaders is not None and found.scores is not None:
             self.leaders.enter(plan.digest, found.value, found.scores)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import uuid
 from collections import defaultdict
@@ -15,6 +14,7 @@ from typing import Generic, TypeVar
 
 import torch
 
+from blendsearch.compute import cores
 from blendsearch.errors import BlendsearchError, WorkerError
 from blendsearch.evolution.engines.base import ENDED, SLOW, TRIES, Engine, Lost, Work
 from blendsearch.evolution.engines.guarded import Guarded
@@ -62,13 +62,13 @@ def resolve_workers(workers: int | str, threads: int, device: str) -> int:
 
     Raises BlendsearchError when workers times threads exceed the cores: that is many times slower than one.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = cores()
     if workers == "auto":
-        return max(1, cores // threads if device == "cpu" else devices(device))
-    if device == "cpu" and int(workers) * threads > max(cores, threads):
+        return max(1, there // threads if device == "cpu" else devices(device))
+    if device == "cpu" and int(workers) * threads > max(there, threads):
         raise BlendsearchError(
-            f"compute: workers {workers} x threads {threads} exceed the {cores} cores; allowed: at most "
-            f"{max(1, cores // threads)} workers of {threads} threads"
+            f"compute: workers {workers} x threads {threads} exceed the {there} cores; allowed: at most "
+            f"{max(1, there // threads)} workers of {threads} threads"
         )
     return int(workers)
 

@@ -35,12 +35,15 @@ TILTS = (1.0, 2.0, 4.0, 8.0)
 them are hard to beat."""
 
 
-def make_problem(experiment: Experiment, scores: Scores, blends: Iterable[Blend] = ()) -> SearchProblem:
+def make_problem(
+    experiment: Experiment, scores: Scores, blends: Iterable[Blend] = (), leaders: Leaders | None = None
+) -> SearchProblem:
     """Return the problem that a search of this experiment solves, or a contender without a search is judged by.
 
     blends: those that the problem's planner will be asked about, beside the ones that the space's search may find.
+    leaders: see `make_fitness`.
     """
-    fitness = make_fitness(experiment, experiment.space.proxy)
+    fitness = make_fitness(experiment, experiment.space.proxy, leaders=leaders)
     planner = make_planner(experiment, scores, blends)
     return SearchProblem(planner, fitness, tuple(experiment.space.search.objectives))
 
@@ -59,15 +62,14 @@ def make_choice_problems(experiment: Experiment, scores: Scores) -> tuple[Search
     """
     space, leaders = experiment.space, make_leaders(experiment.space.search)
     if experiment.search_parts is None:
-        fitness = make_fitness(experiment, space.proxy, leaders=leaders)
-        problem = SearchProblem(make_planner(experiment, scores), fitness, tuple(space.search.objectives))
+        problem = make_problem(experiment, scores, leaders=leaders)
         return problem, problem
     parts = experiment.search_parts
     seen, fresh = (
         make_fitness(experiment, space.proxy, parts[0], leaders),
         make_fitness(experiment, space.proxy, parts[1]),
     )
-    images = [len(part) for part in experiment.search_parts]
+    images = [len(part) for part in parts]
     planner = make_planner(experiment, scores)
     return SearchProblem(planner, seen), SearchProblem(planner, TwoParts(seen, fresh, images[0] / sum(images)))
 

@@ -7,9 +7,8 @@ zennit's rules include the bias, they are used with it set to zero.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from blendsearch.errors import StructureError
 from blendsearch.statistics.contributions import EPSILON, Rule, Shares, Sums, stabilised
 from blendsearch.structure.trace import NORMS
+from blendsearch.training.folding import fold_norm
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,13 @@ def fold_norms(network: nn.Module, followers: Mapping[str, str], images: Tensor)
     """
     with torch.no_grad():
         expected = network(images)
-        undo = [_fold(network, layer, norm) for layer, norm in followers.items()]
+        undo = [fold_norm(network, layer, norm) for layer, norm in followers.items()]
         if _alike(network(images), expected):
             return
         for step in reversed(undo):
             step()
         for layer, norm in followers.items():
-            step = _fold(network, layer, norm)
+            step = fold_norm(network, layer, norm)
             if not _alike(network(images), expected):
                 step()
 
@@ -126,41 +126,3 @@ def fold_norms(network: nn.Module, followers: Mapping[str, str], images: Tensor)
 def _alike(one: Tensor, other: Tensor) -> bool:
     rounding = max(1e-3, 4 * torch.finfo(one.dtype).eps)  # the network may have an autocast of its own
     return bool((one - other).abs().max() <= rounding * other.abs().max().clamp(min=1e-6))
-
-
-def _fold(network: nn.Module, path: str, norm_path: str) -> Callable[[], None]:
-    """Fold one norm and return what undoes it."""
-    layer: Any = network.get_submodule(path)
-    norm: Any = network.get_submodule(norm_path)
-    foldable = isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear) and isinstance(norm, NORMS)
-    plain = "weight" in layer._parameters  # one that is computed from others cannot be set
-    if not foldable or not plain or norm.running_mean is None or norm.running_var is None:
-        return lambda: None
-    weight, bias = layer.weight, layer.bias
-    scale = (norm.running_var + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight)
-    shift = (0.0 if bias is None else bias) - norm.running_mean
-    layer.weight = nn.Parameter(weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), requires_grad=False)
-    layer.bias = nn.Parameter(shift * scale + (0.0 if norm.bias is None else norm.bias), requires_grad=False)
-    restore = _without_norm(network, norm_path)
-
-    def undo() -> None:
-        layer.weight, layer.bias = weight, bias
-        restore()
-
-    return undo
-
-
-def _without_norm(network: nn.Module, path: str) -> Callable[[], None]:
-    """Make a batch norm do nothing, and return what undoes it; what a subclass does besides, it still does."""
-    norm: Any = network.get_submodule(path)
-    if type(norm).forward is nn.modules.batchnorm._BatchNorm.forward:
-        network.set_submodule(path, nn.Identity())
-        return lambda: network.set_submodule(path, norm)
-    kept = norm.eps, norm.running_mean, norm.running_var, norm.weight, norm.bias
-    norm.eps, norm.running_mean = 0.0, torch.zeros_like(norm.running_mean)  # x / sqrt(1 + 0), to the last digit
-    norm.running_var, norm.weight, norm.bias = torch.ones_like(norm.running_var), None, None
-
-    def undo() -> None:
-        norm.eps, norm.running_mean, norm.running_var, norm.weight, norm.bias = kept
-
-    return undo

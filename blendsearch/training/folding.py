@@ -7,13 +7,13 @@ CVPR 2018, section 3.2.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from blendsearch.structure.trace import Trace
+from blendsearch.structure.trace import NORMS, Trace
 from blendsearch.training.evaluation import evaluating
 
 TOLERANCE = 1e-3
@@ -46,15 +46,45 @@ def fold_norms(network: nn.Module, norms: Mapping[str, str]) -> None:
     """Fold batch norms, by the name of the convolution that they follow, in place; those that are folded stay so."""
     with torch.no_grad():
         for name, norm_name in norms.items():
-            layer, norm = network.get_submodule(name), network.get_submodule(norm_name)
-            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                assert norm.running_mean is not None
-                assert norm.running_var is not None
-                layer.weight, layer.bias = fuse_conv_bn_weights(
-                    layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-                )
-                parent, _, leaf = norm_name.rpartition(".")
-                setattr(network.get_submodule(parent), leaf, nn.Identity())
+            fold_norm(network, name, norm_name)
+
+
+def fold_norm(network: nn.Module, path: str, norm_path: str) -> Callable[[], None]:
+    """Fold a batch norm into the layer before it, in place, and return what undoes it; what cannot be folded stays."""
+    layer: Any = network.get_submodule(path)
+    norm: Any = network.get_submodule(norm_path)
+    foldable = isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear) and isinstance(norm, NORMS)
+    plain = "weight" in layer._parameters  # one that is computed from others cannot be set
+    if not foldable or not plain or norm.running_mean is None or norm.running_var is None:
+        return lambda: None
+    weight, bias = layer.weight, layer.bias
+    scale = (norm.running_var + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight)
+    shift = (0.0 if bias is None else bias) - norm.running_mean
+    layer.weight = nn.Parameter(weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), requires_grad=False)
+    layer.bias = nn.Parameter(shift * scale + (0.0 if norm.bias is None else norm.bias), requires_grad=False)
+    restore = _without_norm(network, norm_path)
+
+    def undo() -> None:
+        layer.weight, layer.bias = weight, bias
+        restore()
+
+    return undo
+
+
+def _without_norm(network: nn.Module, path: str) -> Callable[[], None]:
+    """Make a batch norm do nothing, and return what undoes it; what a subclass does besides, it still does."""
+    norm: Any = network.get_submodule(path)
+    if type(norm).forward is nn.modules.batchnorm._BatchNorm.forward:
+        network.set_submodule(path, nn.Identity())
+        return lambda: network.set_submodule(path, norm)
+    kept = norm.eps, norm.running_mean, norm.running_var, norm.weight, norm.bias
+    norm.eps, norm.running_mean = 0.0, torch.zeros_like(norm.running_mean)  # x / sqrt(1 + 0), to the last digit
+    norm.running_var, norm.weight, norm.bias = torch.ones_like(norm.running_var), None, None
+
+    def undo() -> None:
+        norm.eps, norm.running_mean, norm.running_var, norm.weight, norm.bias = kept
+
+    return undo
 
 
 def _plain(network: nn.Module, trace: Trace, name: str, norm_name: str) -> bool:

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from blendsearch.errors import BlendsearchError, TrainingError, WorkerError
-from blendsearch.evolution import parallel
 from blendsearch.evolution.parallel import WorkerPool, resolve_workers
 
 
@@ -52,7 +51,7 @@ def cores(monkeypatch):
     """A machine of four cores."""
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("the number of cores comes from elsewhere here")
-    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
 
 
 def test_one_and_two_workers_give_the_same_and_the_state_travels_once(tmp_path):
