@@ -22,8 +22,9 @@ pytestmark = pytest.mark.usefixtures("without_report")
         {"allocation": "evolved"},
         {"search": {"random_search": False, "rivals": False}},
         {"search": {"generations": 3, "limit": {"evaluations": 8}, "swaps": 6}},
+        {"search": {"generations": 1, "rivals": ["tilted", "mean_of_ranks", "swapped"]}, "blend": {"set_aware": True}},
     ],
-    ids=["plain", "evolved", "bare", "limited"],
+    ids=["plain", "evolved", "bare", "limited", "some rivals"],
 )
 def test_contenders_and_evaluations(tmp_path, changes):
     space = tiny_space(search=changes.pop("search", None), **changes, retraining={"epochs": 0.1, "batch_size": 64})
@@ -35,6 +36,18 @@ def test_contenders_and_evaluations(tmp_path, changes):
     generations = json.loads((tmp_path / "run/records/evolution.json").read_text())
     done = generations[-1]["evaluations"]
     assert abs(counts.evaluations - done) < space.search.population
+
+
+def test_only_the_rivals_that_are_wanted_are_counted():
+    def counts(rivals):
+        search = {"random_search": False, "layer_by_layer": 2, "swaps": 6, "rivals": rivals}
+        return Counts(Experiment(tiny_space(search=search, blend={"set_aware": True})))
+
+    none, every = counts(False), counts(True)
+    assert every.other_evaluations > counts(["swapped"]).other_evaluations == none.other_evaluations + 6
+    assert counts(["hesso", "tilted"]).other_evaluations == none.other_evaluations
+    assert none.sequential == counts(["hesso"]).sequential == 2
+    assert (counts(["elimination"]).sequential, counts(["tilted"]).sequential) == (3, 6)
 
 
 def test_the_forecast_is_the_sum_of_its_work():

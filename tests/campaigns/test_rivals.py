@@ -158,6 +158,20 @@ def test_a_finished_campaign_gets_its_rivals_later(finished, tmp_path, monkeypat
         )
 
 
+def test_of_some_rivals_only_those_are_chosen_and_a_finished_campaign_gets_the_others_later(finished, tmp_path):
+    space, campaign = finished
+    changes = {"criteria": CRITERIA, "retraining": space.to_dict()["retraining"]}
+    some = run_search(tiny_space({"rivals": ["hesso"]}, **changes), tmp_path / "run").summary
+    assert list(some.rivals) == list(some.comparison.rivals) == ["HESSO default"]
+    record = json.loads((tmp_path / "run/records/rivals.json").read_text())
+    assert list(record["rivals"]) == ["HESSO default"]
+    grown = run_search(space, tmp_path / "run", resume=True).summary
+    assert grown.comparison == campaign.summary.comparison
+    less = run_search(tiny_space({"rivals": ["mean_of_ranks"]}, **changes), tmp_path / "run", resume=True).summary
+    assert list(less.rivals) == ["mean of ranks"]
+    assert list(less.comparison.rivals) == ["mean of ranks"]
+
+
 class Kill(Exception):
     """Stands for the process being killed."""
 

@@ -16,6 +16,7 @@ from blendsearch.campaigns.search.rivals import mix_hesso
 from blendsearch.criteria import applicable
 from blendsearch.data.batches import Split
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.problem import TILTS
 from blendsearch.experiment.scoring import known_before_training, wanted_criteria
 from blendsearch.results.words import plural
 from blendsearch.training.loop import steps_per_epoch
@@ -107,8 +108,8 @@ class Counts:
         """Estimates beside the search's: the criteria's and rivals', of swaps, and of a random search."""
         search = self.experiment.space.search
         groups = len(self.experiment.structure.widths)
-        rivals = 3 * groups if search.rivals and self.criteria > 1 else 0
-        swaps = (search.swaps or 0) * (2 if search.rivals else 1)
+        rivals = 3 * groups if "criterion_per_layer" in search.rivals_wanted and self.criteria > 1 else 0
+        swaps = (search.swaps or 0) * (2 if "swapped" in search.rivals_wanted else 1)
         random = self.evaluations - self.starts if search.random_search else 0
         return rivals + swaps + max(0, random)
 
@@ -116,7 +117,8 @@ class Counts:
     def sequential(self) -> int:
         """How many plans are chosen layer by layer."""
         search = self.experiment.space.search
-        rivals = 5 if search.rivals else 0
+        tilted = self.experiment.space.blend.set_aware and "tilted" in search.rivals_wanted
+        rivals = ("elimination" in search.rivals_wanted) + (len(TILTS) if tilted and self.criteria > 1 else 0)
         return 0 if search.layer_by_layer is None else search.layer_by_layer + rivals
 
     @property
@@ -125,12 +127,18 @@ class Counts:
         space = self.experiment.space
         search = space.search
         several = self.criteria > 1
-        mixed = 2 + (mix_hesso(self.names)[0] is not None)
-        rivals = (mixed if several else 0) + (search.layer_by_layer is not None) + (search.swaps is not None)
-        rivals += 1 if space.blend.set_aware and several else 0
+        possible = {
+            "mean_of_ranks": several,
+            "hesso": several and mix_hesso(self.names)[0] is not None,
+            "criterion_per_layer": several,
+            "elimination": search.layer_by_layer is not None,
+            "tilted": space.blend.set_aware and several,
+            "swapped": search.swaps is not None,
+        }
+        rivals = sum(possible[name] for name in search.rivals_wanted)
         ablation = 2 if search.ablation and self.evolves else 0
         front = 2 * search.front if search.objectives else 0
-        return 1 + self.criteria + (rivals if search.rivals else 0) + search.random_search + ablation + front
+        return 1 + self.criteria + rivals + search.random_search + ablation + front
 
     @property
     def finals(self) -> float:

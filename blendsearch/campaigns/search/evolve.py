@@ -49,7 +49,7 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
     contenders = {BLEND: make_contender(problem.planner, blend, proxy=proxy, kind=BLEND, plan=plan)}
     criteria, failed = enter_criteria(judged, scores, CRITERION)
     contenders |= criteria
-    if space.search.rivals:
+    if space.search.rivals_wanted:
         rivals, failed_rivals = enter_those_that_can(_rivals(experiment, problem, judged, scores))
         contenders, failed = {**contenders, **rivals}, {**failed, **failed_rivals}
     note_failed(experiment, failed)
@@ -76,12 +76,13 @@ def _rivals(
 ) -> dict[str, Callable[[], Contender]]:
     """Return what enters each rival that the space wants."""
     space = experiment.space
+    wanted = space.search.rivals_wanted
     rivals = list_rivals(experiment, problem, judged, scores)
-    if space.search.layer_by_layer is not None:
+    if "elimination" in wanted and space.search.layer_by_layer is not None:
         rivals[LAYER_BY_LAYER] = partial(enter_elimination, experiment, judged)
-    if space.blend.set_aware and len(scores) > 1:
+    if "tilted" in wanted and space.blend.set_aware and len(scores) > 1:
         rivals[TILTED] = partial(enter_tilted, experiment, problem, judged)
-    if space.search.swaps is not None:
+    if "swapped" in wanted and space.search.swaps is not None:
         rivals[SWAPPED] = partial(enter_swapped_choice, experiment, problem, judged)
     return rivals
 

@@ -21,6 +21,8 @@ from blendsearch.structure import Plan
 
 RECORD = "records/rivals.json"
 NETWORK = "network"
+NAMES = {"mean_of_ranks": MEAN_OF_RANKS, "hesso": HESSO, "criterion_per_layer": CRITERION_PER_LAYER}
+"""Name in space files -> that of the contender."""
 
 HESSO_PARTS = {
     "magnitude": "l2",
@@ -41,24 +43,54 @@ def list_rivals(
     seen: what the search was judged by, and so what a rival may be chosen by. judged: what all contenders are judged
     by. Writes records/rivals.json, from which a stopped run's choice is read.
     """
-    record = experiment.folder.cached(RECORD, RivalsRecord, lambda: _find(experiment, seen, judged, scores))
+    record = _complete(experiment, seen, judged, scores)
     with taken_from(experiment.folder / RECORD):
         blends = {name: Blend.from_dict(one.blend) for name, one in record.rivals.items()}
     return {name: partial(enter_without_shares, judged, blend, RIVAL) for name, blend in blends.items()}
 
 
-def _find(experiment: Experiment, seen: SearchProblem, judged: SearchProblem, scores: Scores) -> RivalsRecord:
+def _complete(experiment: Experiment, seen: SearchProblem, judged: SearchProblem, scores: Scores) -> RivalsRecord:
+    """Return the record of the rivals that are wanted, after choosing, and writing, those that it does not have yet."""
+    folder = experiment.folder
+    known = folder.read_record(RECORD, RivalsRecord) if folder.has(RECORD) else RivalsRecord()
+    missing = [one for one in _wanted(experiment) if one not in known.rivals and one not in known.left_out]
+    if missing or not folder.has(RECORD):
+        new = _find(experiment, seen, judged, scores, missing)
+        known = RivalsRecord(rivals={**known.rivals, **new.rivals}, left_out={**known.left_out, **new.left_out})
+        folder.write_record(RECORD, known, RivalsRecord)
+    return _those_wanted(experiment, known)
+
+
+def _wanted(experiment: Experiment) -> list[str]:
+    """Return the rivals of this module that the space wants, as contenders are called."""
+    return [NAMES[key] for key in experiment.space.search.rivals_wanted if key in NAMES]
+
+
+def _those_wanted(experiment: Experiment, record: RivalsRecord) -> RivalsRecord:
+    wanted = _wanted(experiment)
+    return RivalsRecord(
+        rivals={name: record.rivals[name] for name in wanted if name in record.rivals},
+        left_out={name: record.left_out[name] for name in wanted if name in record.left_out},
+    )
+
+
+def _find(
+    experiment: Experiment, seen: SearchProblem, judged: SearchProblem, scores: Scores, wanted: Sequence[str]
+) -> RivalsRecord:
     names = list(scores)
     if len(names) < 2:
-        alone = "one criterion alone is all that could be mixed"
-        return RivalsRecord(left_out=dict.fromkeys((MEAN_OF_RANKS, HESSO, CRITERION_PER_LAYER), alone))
-    rivals, left_out = {MEAN_OF_RANKS: RivalRecord(blend=Blend.mean_of_ranks(names).to_dict())}, {}
+        return RivalsRecord(left_out=dict.fromkeys(wanted, "one criterion alone is all that could be mixed"))
+    rivals, left_out = {}, {}
+    if MEAN_OF_RANKS in wanted:
+        rivals[MEAN_OF_RANKS] = RivalRecord(blend=Blend.mean_of_ranks(names).to_dict())
     hesso, note = mix_hesso(names)
-    if hesso is None:
+    if HESSO in wanted and hesso is None:
         left_out[HESSO] = note
-    else:
+    elif HESSO in wanted and hesso is not None:
         rivals[HESSO] = RivalRecord(blend=hesso.to_dict(), note=note or None)
-    rivals[CRITERION_PER_LAYER] = _choose_by_layer(experiment, seen, judged, cluster_by(experiment, scores, "layer"))
+    if CRITERION_PER_LAYER in wanted:
+        clusters = cluster_by(experiment, scores, "layer")
+        rivals[CRITERION_PER_LAYER] = _choose_by_layer(experiment, seen, judged, clusters)
     return RivalsRecord(rivals=rivals, left_out=left_out)
 
 
@@ -168,7 +200,6 @@ def _best_of(work: LayerPass, judged: SearchProblem, experiment: Experiment) -> 
 
 
 def describe_rivals(experiment: Experiment) -> RivalsRecord:
-    """Return the record of the rivals; an empty one where the space wants none."""
+    """Return the record of the rivals that the space wants; an empty one where it wants none."""
     folder = experiment.folder
-    wanted = experiment.space.search.rivals and folder.has(RECORD)
-    return folder.read_record(RECORD, RivalsRecord) if wanted else RivalsRecord()
+    return _those_wanted(experiment, folder.read_record(RECORD, RivalsRecord) if folder.has(RECORD) else RivalsRecord())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -33,6 +33,12 @@ Costs = Annotated[
     list[Literal["flops", "params", "latency"]],
     AfterValidator(without_repeats),
     Allowed("a list of flops, params, latency, each at most once"),
+]
+RivalName = Literal["mean_of_ranks", "hesso", "criterion_per_layer", "elimination", "tilted", "swapped"]
+RIVALS: tuple[RivalName, ...] = get_args(RivalName)
+Rivals = Annotated[
+    bool | Annotated[list[RivalName], AfterValidator(without_repeats)],
+    Allowed(f"true, false, or a list of {', '.join(RIVALS)}, each at most once"),
 ]
 Paths = Annotated[
     list[Text] | None,
@@ -124,7 +130,10 @@ class SearchConfig(Section):
     random_search: also draw as many blends at random, and retrain the best of them beside the blend.
     ablation: where shares evolve with the blend, also retrain each without the other, which tells what the gain comes
     from.
-    rivals: also retrain fixed blends that need no search, or hardly any.
+    rivals: also retrain what needs no search, or hardly any; true for all of these, or a list of some: mean_of_ranks,
+    hesso (the default blend of HESSO), criterion_per_layer (up to three evaluations a group, the dearest by far),
+    elimination (drop losses layer by layer, with layer_by_layer), tilted (drop losses and mean of ranks, with
+    blend.set_aware), swapped (the proxy's choice after as many swaps, with swaps).
     limit: the search ends with the generation that reaches it; null for all generations.
     finals: short retrainings that choose among the proxy's best; null takes the proxy's best.
     racing: stop reading candidates that are clearly worse than the best few; null reads all of them in full.
@@ -151,7 +160,7 @@ class SearchConfig(Section):
     tournament: Count = 3
     random_search: bool = True
     ablation: bool = True
-    rivals: bool = True
+    rivals: Rivals = True
     limit: Annotated[LimitConfig | None, Allowed(f"a mapping with one of {', '.join(LIMIT_KINDS)}, or null")] = None
     finals: FinalsConfig | None = None
     racing: RacingConfig | None = None
@@ -162,6 +171,13 @@ class SearchConfig(Section):
     objectives: Costs = Field(default_factory=list)
     lowest: Ratio | None = None
     front: Count = 4
+
+    @property
+    def rivals_wanted(self) -> tuple[str, ...]:
+        """The names of the rivals that are wanted."""
+        if isinstance(self.rivals, bool):
+            return RIVALS if self.rivals else ()
+        return tuple(self.rivals)
 
     @property
     def chosen(self) -> NamedSection | None:
