@@ -32,6 +32,8 @@ class Agreement(Compensated):
     )
     adapts_as = Compensated
     raced = True
+    adapts_forward = True
+    settles = True
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)

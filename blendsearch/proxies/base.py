@@ -17,6 +17,7 @@ from blendsearch.data.batches import Split
 from blendsearch.data.resident import resident
 from blendsearch.errors import ConfigError
 from blendsearch.proxies.passes import counted
+from blendsearch.proxies.prefixes import Prefixes, Visit, find_cuts
 from blendsearch.proxies.racing import Course, Racing, estimated_mean
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
@@ -71,6 +72,14 @@ class Proxy:
     """The proxy whose `adapt`, and what it prepares for that, this class takes over unchanged; None: its own."""
     raced: ClassVar[bool] = False
     """Whether the class's estimate is that of `value_of` from the scores of single images; not inherited."""
+    adapts_forward: ClassVar[bool] = False
+    """Whether what `adapt` makes of a layer depends on nothing behind it, and `value` does no more than read the search
+    images in their order: candidates with the same first layers are then read from there on; not inherited."""
+    settles: ClassVar[bool] = False
+    """Whether `adapt`, besides, passes the same images, all at once, and leaves alone what is in `settled`; the same
+    candidates are then adapted from there on, too; not inherited."""
+    settled: frozenset[str] = frozenset()
+    """While `adapt` runs: the modules that have got what it would give them."""
 
     def __init__(self, search_images: int | None = None) -> None:
         positive(search_images=search_images)
@@ -87,7 +96,13 @@ class Proxy:
             self.parts = [resident(part, context.compute) for part in self.course.parts]
             search = self.course.images
         self.search = resident(search, context.compute)
-        self.foldable = foldable_norms(context.network, context.structure.trace, next(search.batches(2))[0])
+        few = next(search.batches(2))[0]
+        self.foldable = foldable_norms(context.network, context.structure.trace, few)
+        cuts = []
+        if vars(type(self)).get("adapts_forward", False) and len(few) > 1:
+            network = context.compute.place(copy.deepcopy(context.network))
+            cuts = find_cuts(network, context.structure, few, context.compute)
+        self.prefixes = Prefixes(cuts)
 
     def same_as(self, other: Proxy) -> bool:
         """Return whether another one has the same class and options, before either is prepared."""
@@ -109,9 +124,23 @@ class Proxy:
         start = time.perf_counter()
         network = self.context.compute.place(network)
         with counted(network) as passes:
-            self.adapt(network, plan)
-            value = self.value(network)
+            visit = self._adapted(network, plan)
+            if self.prefixes.cuts:
+                self.folded(network)  # before it is watched: norms are other modules then
+            with visit.reading():
+                value = self.value(network)
         return Estimate(value, time.perf_counter() - start, passes())
+
+    def _adapted(self, network: nn.Module, plan: Plan) -> Visit:
+        """Adapt a candidate's network, and return what its answers are read with."""
+        visit = self.prefixes.visit(network, plan)
+        if not vars(type(self)).get("settles", False):
+            self.adapt(network, plan)
+            return visit
+        with visit.adapting() as self.settled:
+            self.adapt(network, plan)
+        self.settled = frozenset()
+        return visit
 
     def value(self, network: nn.Module) -> float:
         """Return the estimate in [0, 1] from the adapted network: accuracy (or metric) on the search split."""
@@ -135,18 +164,26 @@ class Proxy:
         start = time.perf_counter()
         network = self.context.compute.place(network)
         with counted(network) as passes:
-            self.adapt(network, plan)
+            visit = self._adapted(network, plan)
             self.folded(network)
-            answers: list[Tensor] = []
-            for part in self.parts:
-                answers.append(self.answers(network, part))
-                scores = self.scores_of(torch.cat(answers)).cpu()
-                if rival is not None and len(scores) < len(rival) and self.course.lost(scores, rival):
-                    value = self.value_of(estimated_mean(scores, rival))
-                    return Estimate(value, time.perf_counter() - start, passes(), stopped=True)
+            with visit.reading():
+                scores, stopped = self._scores(network, rival)
+            if stopped and rival is not None:
+                value = self.value_of(estimated_mean(scores, rival))
+                return Estimate(value, time.perf_counter() - start, passes(), stopped=True)
         whole = scores.numpy().astype(np.float32)
         value = self.value_of(float(whole.mean(dtype=np.float64)))
         return Estimate(value, time.perf_counter() - start, passes(), whole)
+
+    def _scores(self, network: nn.Module, rival: np.ndarray | None) -> tuple[Tensor, bool]:
+        """Return the scores of a network, float [n] on the CPU, and whether they stop short of the images' end."""
+        answers: list[Tensor] = []
+        for part in self.parts:
+            answers.append(self.answers(network, part))
+            scores = self.scores_of(torch.cat(answers)).cpu()
+            if rival is not None and len(scores) < len(rival) and self.course.lost(scores, rival):
+                return scores, True
+        return scores, False
 
     def answers(self, network: nn.Module, images: Split) -> Tensor:
         """Return what is read of each image of a split, [N, ...]; for racing."""

@@ -21,6 +21,7 @@ class BatchNormRecalibrated(Proxy):
     name = "bn_recalibrated"
     source = "Li et al., EagleEye, ECCV 2020 (adaptive batch norm)"
     raced = True
+    adapts_forward = True
 
     def __init__(self, images: int = 1000, search_images: int | None = None) -> None:
         super().__init__(search_images)

@@ -22,6 +22,8 @@ class Compensated(Proxy):
     name = "compensated"
     source = "He et al., Channel Pruning, ICCV 2017, section 3.1 (least-squares reconstruction)"
     raced = True
+    adapts_forward = True
+    settles = True
 
     def __init__(
         self, images: int = 512, positions: int = 20_000, ridge: float = 1e-3, search_images: int | None = None
@@ -40,4 +42,4 @@ class Compensated(Proxy):
         )  # fmt: skip
 
     def adapt(self, network: nn.Module, plan: Plan) -> None:
-        self.compensation.refit(network, plan)
+        self.compensation.refit(network, plan, self.settled)

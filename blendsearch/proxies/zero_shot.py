@@ -12,3 +12,4 @@ class ZeroShot(Proxy):
     name = "zero_shot"
     source = "the pruned network as it is"
     raced = True
+    adapts_forward = True

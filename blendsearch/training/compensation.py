@@ -10,6 +10,7 @@ pass over all layers; the ridge pulls towards the weights that slicing left.
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,9 +213,12 @@ class Compensation:
         plain = plain and type(layer).forward in FORWARDS and "weight" in layer._parameters
         return plain and (norm is None or (norm.weight is not None and norm.running_var is not None))
 
-    def refit(self, network: nn.Module, plan: Plan) -> None:
-        """Refit a network that was sliced by `plan`, in place; training flags are kept."""
-        lost = self.losing(plan)
+    def refit(self, network: nn.Module, plan: Plan, settled: Collection[str] = ()) -> None:
+        """Refit a network that was sliced by `plan`, in place; training flags are kept.
+
+        settled: layers that have their solutions already.
+        """
+        lost = [name for name in self.losing(plan) if name not in settled]
         if not lost:
             return
         with evaluating(network):
