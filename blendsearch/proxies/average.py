@@ -54,7 +54,7 @@ class Average(Proxy):
             adapted = self.context.compute.place(copy.deepcopy(network))  # each kind uses its network up
             found = first.estimate(adapted, plan)
             with counted(adapted) as more:
-                values += [found.value, *(proxy.value(adapted) for proxy in others)]
+                values += [found.value, *(proxy.read(adapted, plan) for proxy in others)]
             passes += found.passes + more()
         return Estimate(fmean(values), time.perf_counter() - start, passes)
 

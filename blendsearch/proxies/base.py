@@ -17,7 +17,7 @@ from blendsearch.data.batches import Split
 from blendsearch.data.resident import resident
 from blendsearch.errors import ConfigError
 from blendsearch.proxies.passes import counted
-from blendsearch.proxies.prefixes import Prefixes, Visit, find_cuts
+from blendsearch.proxies.prefixes import RACING, READING, Prefixes, Visit, find_cuts
 from blendsearch.proxies.racing import Course, Racing, estimated_mean
 from blendsearch.registry import Registry
 from blendsearch.structure import Plan, Structure
@@ -127,7 +127,7 @@ class Proxy:
             visit = self._adapted(network, plan)
             if self.prefixes.cuts:
                 self.folded(network)  # before it is watched: norms are other modules then
-            with visit.reading():
+            with visit.reading(READING):
                 value = self.value(network)
         return Estimate(value, time.perf_counter() - start, passes())
 
@@ -137,10 +137,17 @@ class Proxy:
         if not vars(type(self)).get("settles", False):
             self.adapt(network, plan)
             return visit
-        with visit.adapting() as self.settled:
-            self.adapt(network, plan)
-        self.settled = frozenset()
+        try:
+            with visit.adapting() as self.settled:
+                self.adapt(network, plan)
+        finally:
+            self.settled = frozenset()
         return visit
+
+    def read(self, network: nn.Module, plan: Plan) -> float:
+        """Return the `value` of a network that another proxy, which adapts candidates alike, adapted for a plan."""
+        with self.prefixes.visit(network, plan).reading(READING):
+            return self.value(network)
 
     def value(self, network: nn.Module) -> float:
         """Return the estimate in [0, 1] from the adapted network: accuracy (or metric) on the search split."""
@@ -166,7 +173,7 @@ class Proxy:
         with counted(network) as passes:
             visit = self._adapted(network, plan)
             self.folded(network)
-            with visit.reading():
+            with visit.reading(RACING):
                 scores, stopped = self._scores(network, rival)
             if stopped and rival is not None:
                 value = self.value_of(estimated_mean(scores, rival))

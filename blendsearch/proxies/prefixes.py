@@ -11,13 +11,16 @@ import contextlib
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from blendsearch.compute import Compute
+from blendsearch.compute import Compute, is_out_of_memory
 from blendsearch.structure import Plan, Structure
+from blendsearch.structure.blocks import Member
+from blendsearch.structure.trace import CallCounter
 from blendsearch.training.evaluation import evaluating
 
 ROOM = 256 * 2**20
@@ -33,8 +36,8 @@ SPACING = 0.05
 class Cut:
     """A place at which the network can be taken up: the output of `module`.
 
-    groups: those of which some channels lie before it. modules: those that lie before it, and the norms of convolutions
-    that do. share: of a pass's multiplications that lie before it.
+    groups: those of which some channels lie before it. modules: those that are called before its end, and the norms of
+    convolutions that are. share: of a pass's multiplications that lie before it.
     """
 
     module: str
@@ -42,35 +45,47 @@ class Cut:
     modules: tuple[str, ...]
     share: float
 
-    def key(self, plan: Plan) -> int:
-        """Return what is the same for plans that keep the same filters before the cut."""
-        return hash((self.module, *((group, plan.keep.get(group)) for group in self.groups)))
+
+def keys_of(cuts: Sequence[Cut], plan: Plan) -> list[bytes]:
+    """Return for each cut what is the same for plans that keep the same filters before it, and for no others."""
+    groups = {group for cut in cuts for group in cut.groups}
+    kept = {group: sha256(repr(plan.keep.get(group)).encode()).digest() for group in groups}
+    return [sha256(b"".join([cut.module.encode(), *(kept[group] for group in cut.groups)])).digest() for cut in cuts]
 
 
 @dataclass
 class _Course:
-    """What one forward pass showed of each module: when it began and ended, what it gave, and the work before."""
+    """What one forward pass showed of each module: when it began, for the first and the last time, and ended, what it
+    gave, and the work, and residual additions, before its end.
+    """
 
     begun: dict[str, int] = field(default_factory=dict)
+    last: dict[str, int] = field(default_factory=dict)
+    additions: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     work: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, Tensor | None] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     total: int = 0
+    clock: int = 0
 
     def before(self, name: str, outer: nn.Module) -> Any:
         def hook(module: nn.Module, inputs: Any) -> None:
             self.calls[name] += 1
-            self.begun.setdefault(name, len(self.begun) + len(self.ended))
+            self.clock += 1
+            self.begun.setdefault(name, self.clock)
+            self.last[name] = self.clock
 
         return outer.register_forward_pre_hook(hook)
 
-    def after(self, name: str, outer: nn.Module) -> Any:
+    def after(self, name: str, outer: nn.Module, counter: CallCounter) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            self.clock += 1
+            self.additions[name] = counter.additions
             weight = module._parameters.get("weight")
             if isinstance(output, Tensor) and weight is not None and weight.dim() > 1:
                 self.total += output.numel() * weight[0].numel()
-            self.ended[name], self.work[name] = len(self.begun) + len(self.ended), self.total
+            self.ended[name], self.work[name] = self.clock, self.total
             # What comes after may change it in place.
             self.outputs[name] = output.clone() if isinstance(output, Tensor) else None
 
@@ -90,23 +105,25 @@ def find_cuts(network: nn.Module, structure: Structure, images: Tensor, compute:
         cuts: list[Cut] = []
         for name in _candidates(course, len(images)):
             share = course.work[name] / course.total
+            modules = _modules_before(structure, course, name)
             if cuts and share < cuts[-1].share + SPACING:
                 continue
-            if _same_from(network, name, images, course.outputs[name], wanted):
-                modules = _modules_before(structure, course, name)
+            apart = _parts(network, structure, course, name, modules)
+            if apart and _same_from(network, name, images, course.outputs[name], wanted):
                 behind = set(course.begun).difference(modules)
                 cuts.append(Cut(name, _groups_before(structure, behind), modules, share))
     return [cut for cut in cuts if len(cut.groups) < len(structure.groups)]
 
 
 def _watch(network: nn.Module, images: Tensor) -> tuple[_Course, Any]:
-    course = _Course()
+    course, counter = _Course(), CallCounter()
     handles = []
     try:
         for name, module in network.named_modules():
             if name:
-                handles += [course.before(name, module), course.after(name, module)]
-        return course, network(images)
+                handles += [course.before(name, module), course.after(name, module, counter)]
+        with counter:
+            return course, network(images)
     finally:
         for handle in handles:
             handle.remove()
@@ -137,6 +154,21 @@ def _same_from(network: nn.Module, name: str, images: Tensor, output: Tensor | N
     return isinstance(given, Tensor) and given.dtype == wanted.dtype and torch.equal(given, wanted)
 
 
+def _parts(network: nn.Module, structure: Structure, course: _Course, name: str, modules: Sequence[str]) -> bool:
+    """Tell whether nothing that lies before a module's end is changed by what comes behind it.
+
+    It is where a convolution is refitted at an addition behind; where a module with weights is called there again; and
+    where modules on both sides hold the same weights.
+    """
+    end, before = course.ended[name], set(modules)
+    later = {join.convolution for join in structure.trace.joins if join.index >= course.additions[name]}
+    again = {one for one in before if course.calls[one] > 1 and course.last[one] > end}
+    held = {one: {id(tensor) for _, tensor in _own(network.get_submodule(one))} for one in course.begun}
+    here = {number for one in before for number in held.get(one, ())}
+    there = {number for one, numbers in held.items() if one not in before for number in numbers}
+    return before.isdisjoint(later) and not any(held[one] for one in again) and here.isdisjoint(there)
+
+
 def _modules_before(structure: Structure, course: _Course, name: str) -> tuple[str, ...]:
     """Return what is called before a module's end, and the norms of convolutions that are."""
     end = course.ended[name]
@@ -147,19 +179,43 @@ def _modules_before(structure: Structure, course: _Course, name: str) -> tuple[s
 
 def _groups_before(structure: Structure, behind: Collection[str]) -> tuple[str, ...]:
     """Return the groups that have a part in more than the modules behind a cut."""
-    return tuple(group.name for group in structure.groups if not all(one.module in behind for one in group.members))
+
+    def owner(member: Member) -> str:
+        return member.module.rpartition(".")[0] if member.side == "parameter" else member.module
+
+    return tuple(group.name for group in structure.groups if not all(owner(one) in behind for one in group.members))
 
 
-ADAPTING = -1
-"""The number of the part that `adapt` passes; parts of the search images are counted from 0."""
+Part = tuple[str, int]
+"""What passes, and its number: `adapt`'s images, or those of the search in one of two orders."""
+ADAPTING, READING, RACING = "adapting", "reading", "racing"
+REMEMBERED = 200_000
+"""So many keys are known to have been seen."""
+
+
+@dataclass
+class Kept:
+    """What is kept of candidates that are equal up to a cut: what the cut's module gave, and the weights before it.
+
+    given: as they came. adapted: as `adapt` left them; None where it was not watched.
+    """
+
+    given: dict[str, Tensor]
+    features: dict[Part, Tensor] = field(default_factory=dict)
+    adapted: dict[str, Tensor] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it takes."""
+        tensors = [*self.given.values(), *self.features.values(), *(self.adapted or {}).values()]
+        return sum(one.numel() * one.element_size() for one in tensors)
 
 
 class Prefixes:
-    """The feature maps of earlier candidates at the cuts, for those that are equal up to there.
+    """What earlier candidates gave at the cuts, for those that are equal up to there.
 
-    They are kept from the second candidate on that is known to share them; the longest unused ones go first. With them
-    go the weights that the layers before the cut were given. room: bytes for all of them, in each process that holds a
-    copy; a copy begins with none.
+    It is kept from the second candidate on that is known to share it; what was not used for longest goes first. room:
+    bytes for all of it, for each proxy in each process; a copy begins with none.
     """
 
     def __init__(self, cuts: Sequence[Cut], room: int = ROOM) -> None:
@@ -167,9 +223,8 @@ class Prefixes:
         self._begin()
 
     def _begin(self) -> None:
-        self.seen: Counter[int] = Counter()
-        self.kept: OrderedDict[int, dict[int, Tensor]] = OrderedDict()
-        self.weights: dict[int, dict[str, Tensor]] = {}
+        self.seen: set[bytes] = set()
+        self.kept: OrderedDict[bytes, Kept] = OrderedDict()
         self.skipped = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -180,40 +235,50 @@ class Prefixes:
         self._begin()
 
     def visit(self, network: nn.Module, plan: Plan) -> Visit:
-        """Return what takes up a candidate, which was sliced by `plan`, wherever earlier ones allow."""
-        keys = [cut.key(plan) for cut in self.cuts]
-        start = max((place for place, key in enumerate(keys) if key in self.kept), default=None)
-        known = max((place for place, key in enumerate(keys) if self.seen[key]), default=None)
-        self.seen.update(keys)
-        watched = sorted({place for place in (start, known) if place is not None})
-        for place in watched:
-            if keys[place] in self.kept:
-                self.kept.move_to_end(keys[place])
-        return Visit(self, network, {place: keys[place] for place in watched}, start)
+        """Return what takes up a candidate, which was sliced by `plan`, wherever earlier ones allow.
 
-    def put(self, key: int, part: int, features: Tensor, using: Iterable[int]) -> None:
-        """Keep the feature maps of a part of the images, if there is room beside those that are in use."""
-        size = features.numel() * features.element_size()
-        for other in [other for other in self.kept if other not in using]:
-            if self.bytes + size <= self.room:
+        One with other weights than theirs is not taken up.
+        """
+        keys = keys_of(self.cuts, plan)
+        start = max((place for place, key in enumerate(keys) if key in self.kept), default=None)
+        known = max((place for place, key in enumerate(keys) if key in self.seen), default=None)
+        if len(self.seen) > REMEMBERED:
+            self.seen.clear()
+        self.seen.update(keys)
+        if start is not None and not _equal(network, self.kept[keys[start]].given):
+            return Visit(self, network, {}, None)
+        watched = {place: keys[place] for place in sorted({one for one in (start, known) if one is not None})}
+        for key in watched.values():
+            if key in self.kept:
+                self.kept.move_to_end(key)
+        return Visit(self, network, watched, start)
+
+    def make_room(self, size: int, using: Collection[bytes]) -> bool:
+        """Let go of the longest unused until there is room; False, and nothing goes, where those in use leave none."""
+        held = self.bytes
+        others = [key for key in self.kept if key not in using]
+        if held - sum(self.kept[key].bytes for key in others) + size > self.room:
+            return False
+        for key in others:
+            if held + size <= self.room:
                 break
-            del self.kept[other]
-            self.weights.pop(other, None)
-        if self.bytes + size <= self.room:
-            self.kept.setdefault(key, {})[part] = features.clone()  # the network may go on to change them in place
+            held -= self.kept.pop(key).bytes
+        return True
 
     @property
     def bytes(self) -> int:
         """How much is kept."""
-        held: list[Mapping[Any, Tensor]] = [*self.kept.values(), *self.weights.values()]
-        return sum(one.numel() * one.element_size() for parts in held for one in parts.values())
+        return sum(one.bytes for one in self.kept.values())
 
 
 class Visit:
     """One candidate. keys: place of a cut that is watched -> key there. start: the place from which it is taken up."""
 
-    def __init__(self, outer: Prefixes, network: nn.Module, keys: Mapping[int, int], start: int | None) -> None:
+    def __init__(self, outer: Prefixes, network: nn.Module, keys: Mapping[int, bytes], start: int | None) -> None:
         self.outer, self.network, self.keys, self.start = outer, network, keys, start
+        self.given = {
+            place: _weights(network, outer.cuts[place].modules) for place, key in keys.items() if key not in outer.kept
+        }
 
     @contextlib.contextmanager
     def adapting(self) -> Iterator[frozenset[str]]:
@@ -222,21 +287,24 @@ class Visit:
         Hands it the layers that have theirs already; those are to be left alone. New weights of a layer depend on
         nothing behind it.
         """
-        start = None if self.start is None else self.keys[self.start]
         settled: frozenset[str] = frozenset()
-        if start is not None and self.start is not None and start in self.outer.weights:
+        adapted = None if self.start is None else self.outer.kept[self.keys[self.start]].adapted
+        if self.start is not None and adapted is not None:
             settled = frozenset(self.outer.cuts[self.start].modules)
-            _give(self.network, self.outer.weights[start])
+            _give(self.network, adapted)
         with self._watched(_Pass(self, ADAPTING, self.start if settled else None)):
             yield settled
         for place, key in self.keys.items():
-            if ADAPTING in self.outer.kept.get(key, {}) and key not in self.outer.weights:
-                self.outer.weights[key] = _weights(self.network, self.outer.cuts[place].modules)
+            kept = self.outer.kept.get(key)
+            if kept is not None and kept.adapted is None and (ADAPTING, 0) in kept.features:
+                weights = _weights(self.network, self.outer.cuts[place].modules)
+                if self.outer.make_room(Kept(weights).bytes, self.keys.values()):
+                    kept.adapted = weights
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self, order: str) -> Iterator[None]:
         """Run a block that passes the same images, in the same parts and order, through the adapted network."""
-        with self._watched(_Pass(self, 0, self.start)):
+        with self._watched(_Pass(self, order, self.start)):
             yield
 
     @contextlib.contextmanager
@@ -251,36 +319,60 @@ class Visit:
             for handle in handles:
                 handle.remove()
 
+    def put(self, place: int, part: Part, features: Tensor) -> None:
+        """Keep what a cut's module gave for a part of the images, if there is room."""
+        key, using = self.keys[place], self.keys.values()
+        kept = self.outer.kept.get(key) or Kept(self.given[place])
+        size = features.numel() * features.element_size() + (0 if key in self.outer.kept else kept.bytes)
+        if not self.outer.make_room(size, using):
+            return
+        try:
+            kept.features[part] = features.clone()  # the network may go on to change them in place
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self.outer.room = 0  # what there is goes to the candidates themselves
+            for other in [other for other in self.outer.kept if other not in using]:
+                del self.outer.kept[other]
+            return
+        self.outer.kept[key] = kept
+
 
 class _Pass:
-    """Parts of images on their way through a visited network. first: number of the first part."""
+    """Parts of images on their way through a visited network, from `start` on where that is known."""
 
-    def __init__(self, visit: Visit, first: int, start: int | None) -> None:
-        self.visit, self.outer, self.start = visit, visit.outer, start
-        self.part, self.taken_up = first - 1, False
+    def __init__(self, visit: Visit, order: str, start: int | None) -> None:
+        self.visit, self.order, self.start = visit, order, start
+        self.number, self.taken_up = -1, False
 
     def enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Begin with the next part of the images; with none of them, where their feature maps are known."""
-        self.part += 1
-        kept = {} if self.start is None else self.outer.kept.get(self.visit.keys[self.start], {})
-        self.taken_up = self.part in kept and len(kept[self.part]) == len(inputs[0])
+        """Begin with the next part of the images; with none of them, where what comes of them is known."""
+        self.number += 1
+        known = self._known()
+        self.taken_up = known is not None and len(known) == len(inputs[0])
         if not self.taken_up:
             return None
-        self.outer.skipped += 1
+        self.visit.outer.skipped += 1
         return (inputs[0][:0], *inputs[1:])
 
     def leave(self, place: int) -> Any:
         """Return the hook of a cut, which hands out what is kept, or keeps what comes."""
 
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-            keys = self.visit.keys
-            if self.taken_up and place == self.start:
-                return self.outer.kept[keys[place]][self.part].clone()
+            known = self._known()
+            if self.taken_up and place == self.start and known is not None:
+                return known.clone()
             if not self.taken_up or (self.start is not None and place > self.start):
-                self.outer.put(keys[place], self.part, output, keys.values())
+                self.visit.put(place, (self.order, self.number), output)
             return None
 
         return hook
+
+    def _known(self) -> Tensor | None:
+        if self.start is None:
+            return None
+        kept = self.visit.outer.kept.get(self.visit.keys[self.start])
+        return None if kept is None else kept.features.get((self.order, self.number))
 
 
 def _weights(network: nn.Module, modules: Iterable[str]) -> dict[str, Tensor]:
@@ -295,8 +387,16 @@ def _weights(network: nn.Module, modules: Iterable[str]) -> dict[str, Tensor]:
 def _give(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in weights.items():
-            module, _, own = name.rpartition(".")
-            getattr(network.get_submodule(module), own).copy_(value)
+            _find(network, name).copy_(value)
+
+
+def _equal(network: nn.Module, weights: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(_find(network, name), value) for name, value in weights.items())
+
+
+def _find(network: nn.Module, name: str) -> Any:
+    module, _, own = name.rpartition(".")
+    return getattr(network.get_submodule(module), own)
 
 
 def _own(module: nn.Module) -> list[tuple[str, Tensor]]:

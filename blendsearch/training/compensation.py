@@ -218,11 +218,11 @@ class Compensation:
 
         settled: layers that have their solutions already.
         """
-        lost = [name for name in self.losing(plan) if name not in settled]
+        lost = self.losing(plan)
         if not lost:
             return
-        with evaluating(network):
-            self.forward(_Refitter(self, network, lost, plan))
+        with evaluating(network):  # a pass, and counted as one, also where all is settled
+            self.forward(_Refitter(self, network, [name for name in lost if name not in settled], plan))
 
     def losing(self, plan: Plan) -> list[str]:
         """Return the layers that lose inputs under a plan and can be refitted, in forward order."""

@@ -16,6 +16,8 @@ def unused_options(data: Unchecked) -> Mistakes:
     search = data.get("search")
     if isinstance(search, Mapping):
         yield from _without_objectives(search)
+        blend = data.get("blend")
+        yield from _rivals_without_rules(search, isinstance(blend, Mapping) and blend.get("set_aware") is True)
     audit = data.get("audit")
     if isinstance(audit, Mapping):
         yield from _audited_twice(audit.get("proxies"))
@@ -25,6 +27,19 @@ def _without_objectives(search: Unchecked) -> Mistakes:
     if search.get("lowest") is not None and not search.get("objectives"):
         what = f"{search['lowest']} given, but only a search with objectives tries smaller budgets"
         yield ("search", "lowest"), f"{what}; set lowest: null, or name objectives"
+
+
+def _rivals_without_rules(search: Unchecked, set_aware: bool) -> Mistakes:
+    rivals = search.get("rivals")
+    rules = {
+        "elimination": (search.get("layer_by_layer") is not None, "search.layer_by_layer"),
+        "tilted": (set_aware, "blend.set_aware: true"),
+        "swapped": (search.get("swaps") is not None, "search.swaps"),
+    }
+    for position, name in enumerate(rivals if isinstance(rivals, list) else []):
+        there, needed = rules.get(name, (True, "")) if isinstance(name, str) else (True, "")
+        if not there:
+            yield ("search", "rivals", position), f"'{name}' given, but there is none without {needed}; leave it out"
 
 
 def _audited_twice(proxies: Any) -> Mistakes:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("without_report")
         {"allocation": "evolved"},
         {"search": {"random_search": False, "rivals": False}},
         {"search": {"generations": 3, "limit": {"evaluations": 8}, "swaps": 6}},
-        {"search": {"generations": 1, "rivals": ["tilted", "mean_of_ranks", "swapped"]}, "blend": {"set_aware": True}},
+        {"search": {"generations": 1, "rivals": ["tilted", "mean_of_ranks"]}, "blend": {"set_aware": True}},
     ],
     ids=["plain", "evolved", "bare", "limited", "some rivals"],
 )

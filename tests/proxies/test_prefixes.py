@@ -14,6 +14,7 @@ from torch import nn
 
 from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
+from blendsearch.data.batches import GivenBatches
 from blendsearch.proxies import PROXIES, ProxyContext
 from blendsearch.proxies.prefixes import Prefixes, find_cuts
 from blendsearch.proxies.racing import Racing
@@ -148,7 +149,7 @@ def test_a_copy_for_another_process_begins_with_nothing(trained, digits):
     values = estimates(proxy, context)
     copied = pickle.loads(pickle.dumps(proxy))
     assert copied.prefixes.cuts == proxy.prefixes.cuts
-    assert (copied.prefixes.bytes, copied.prefixes.skipped, len(copied.prefixes.seen)) == (0, 0, 0)
+    assert (copied.prefixes.bytes, copied.prefixes.skipped, copied.prefixes.seen) == (0, 0, set())
     assert estimates(copied, context) == values
 
 
@@ -185,6 +186,165 @@ def test_a_network_that_cannot_be_taken_up_has_no_such_place(digits, skips, neve
     found = find_cuts(network, Structure.of(network, images), images, Compute())
     assert never.isdisjoint(cut.module for cut in found)
     assert bool(found) == skips
+
+
+class Gated(nn.Module):
+    """Adds a branch without a convolution of its own at its end, so that the one before the block is refitted there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.norm = nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.two, self.three = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.between, self.head = nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.two(self.one(x).relu()))
+        x = x + self.three(x.relu()).relu()
+        return self.head(self.between(x).relu().mean((2, 3)))
+
+
+class Sharing(nn.Module):
+    """Uses one norm on both sides of what else would be a cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.three = (nn.Conv2d(c, 8, 3, padding=1) for c in (1, 8, 8))
+        self.four, self.norm, self.head = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.two(self.one(x).relu())).relu()
+        x = self.norm(self.four(self.three(x).relu())).relu()
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [
+    pytest.param(Gated, id="addition behind"),
+    pytest.param(Sharing, id="norm shared"),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["agreement", "bn_recalibrated"])
+def test_what_changes_layers_before_a_cut_from_behind_is_no_cut(make, name, digits):
+    torch.manual_seed(0)
+    context = context_of(make().eval(), digits)
+    assert_same(name, context)
+
+
+def test_where_layers_on_both_sides_hold_the_same_weight_there_is_no_cut(digits):
+    torch.manual_seed(0)
+    network, images = Residual().eval(), next(digits.search.batches(2))[0]
+    structure = Structure.of(network, images)
+    assert len(find_cuts(network, structure, images, Compute())) > 1
+    network.blocks[2].two.weight = network.blocks[0].two.weight
+    assert not [cut for cut in find_cuts(network, structure, images, Compute()) if "blocks.2.two" not in cut.modules]
+
+
+def assert_same(name: str, context: ProxyContext) -> None:
+    plain, proxy = PROXIES.get(name)(), PROXIES.get(name)()
+    for one in (plain, proxy):
+        one.prepare(context)
+    plain.prefixes = Prefixes([])
+    assert estimates(proxy, context) == estimates(plain, context)
+
+
+@pytest.mark.parametrize("make", [
+    pytest.param(lambda: torchvision.models.mobilenet_v2(num_classes=10), id="mobilenet_v2"),
+    pytest.param(lambda: timm.create_model("convnext_atto", num_classes=10), id="convnext_atto"),
+    pytest.param(
+        lambda: timm.create_model("convnext_atto", num_classes=10, dims=(8, 16, 24, 32), depths=(1, 1, 1, 1)),
+        id="convnext of one block a stage",
+    ),
+])  # fmt: skip
+def test_networks_of_torchvision_and_timm_are_worth_the_same(make):
+    torch.manual_seed(0)
+    images = torch.randn(24, 3, 32, 32)
+    split = GivenBatches([(images, torch.arange(24) % 10)])
+    network = make().eval()
+    structure = Structure.of(network, images[:2])
+    training = TrainingConfig(epochs=1, batch_size=64, lr=0.02)
+    context = ProxyContext(network, structure, split, split, split, training, seed=3)
+    plain, proxy = PROXIES.get("agreement")(positions=200), PROXIES.get("agreement")(positions=200)
+    for one in (plain, proxy):
+        one.prepare(context)
+    plain.prefixes = Prefixes([])
+    assert proxy.prefixes.cuts
+    widths = structure.widths
+    half = {group: tuple(range(width // 2)) for group, width in widths.items()}
+    last = list(widths)[-1]
+    tried = [half, {**half, last: tuple(range(1, 1 + widths[last] // 2))}, {**half, last: tuple(range(widths[last]))}]
+    for keep in [*tried, half]:
+        plan = Plan(keep, widths)
+        one, other = (p.estimate(structure.slice(network, plan), plan) for p in (plain, proxy))
+        assert (one.value, one.passes) == (other.value, other.passes)
+    assert proxy.prefixes.skipped > 0
+
+
+def test_one_of_other_weights_is_not_taken_up(trained, digits):
+    context = context_of(trained, digits)
+    proxy = PROXIES.get("agreement")()
+    proxy.prepare(context)
+    estimates(proxy, context)
+    plan = plans_of(context.structure)[0]
+
+    def changed() -> nn.Module:
+        network = context.structure.slice(context.network, plan)
+        first = next(one for one in network.modules() if isinstance(one, nn.Conv2d))
+        with torch.no_grad():
+            first.weight.mul_(1.5).add_(0.1)
+        return network
+
+    found = proxy.estimate(changed(), plan).value
+    proxy.prefixes = Prefixes([])
+    assert found == proxy.estimate(changed(), plan).value
+    assert found != proxy.estimate(context.structure.slice(context.network, plan), plan).value
+
+
+def test_those_that_lose_a_race_are_worth_the_same(trained, digits):
+    context = context_of(trained, digits, racing=Racing(first=40))
+    plain, proxy = PROXIES.get("agreement")(), PROXIES.get("agreement")()
+    for one in (plain, proxy):
+        one.prepare(context)
+    plain.prefixes = Prefixes([])
+    plans = plans_of(context.structure)
+    whole = Plan({group: tuple(range(width)) for group, width in plans[0].widths.items()}, plans[0].widths)
+    rival = plain.race(context.structure.slice(context.network, whole), whole, None).scores
+    stopped = 0
+    for plan in [*plans, *plans]:
+        for against in (rival, None):
+            one, other = (p.race(context.structure.slice(context.network, plan), plan, against) for p in (plain, proxy))
+            assert (one.value, one.stopped, one.passes) == (other.value, other.stopped, other.passes)
+            stopped += one.stopped
+    assert stopped
+    assert proxy.prefixes.skipped > 0
+
+
+def test_each_of_an_average_is_taken_up(trained, digits):
+    context = context_of(trained, digits)
+    plain, proxy = PROXIES.get("average")(), PROXIES.get("average")()
+    for one in (plain, proxy):
+        one.prepare(context)
+    for one in plain.proxies:
+        one.prefixes = Prefixes([])
+    assert estimates(proxy, context) == estimates(plain, context)
+    assert all(one.prefixes.skipped for one in proxy.proxies)
+
+
+def test_after_an_error_nothing_is_left_behind(trained, digits):
+    context = context_of(trained, digits)
+    proxy = PROXIES.get("compensated")()
+    proxy.prepare(context)
+    wanted = estimates(proxy, context)
+    plan = plans_of(context.structure)[0]
+    broken = context.structure.slice(context.network, plan)
+
+    def fail(module: nn.Module, inputs: object) -> None:
+        raise RuntimeError("no")
+
+    handle = list(broken.modules())[-1].register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="no"):
+        proxy.estimate(broken, plan)
+    handle.remove()
+    assert not any(one._forward_hooks or one._forward_pre_hooks for one in broken.modules())
+    assert proxy.settled == frozenset()
+    assert estimates(proxy, context) == wanted
 
 
 @pytest.mark.parametrize("make", [

@@ -15,6 +15,9 @@ TURNED = {"name": "average", "proxies": [{"name": "agreement"}, "zero_shot"]}
     ("data", "where", "words"),
     [
         ({"search": {"lowest": 0.1}}, "search.lowest", "0.1 given, but only a search with objectives"),
+        ({"search": {"rivals": ["hesso", "tilted"]}}, "search.rivals.1", "there is none without blend.set_aware: true"),
+        ({"search": {"rivals": ["swapped"]}}, "search.rivals.0", "there is none without search.swaps"),
+        ({"search": {"rivals": ["elimination"], "swaps": 3}}, "search.rivals.0", "without search.layer_by_layer"),
         (
             {"audit": {"proxies": [AVERAGE, TURNED]}},
             "audit.proxies.1",
@@ -39,7 +42,8 @@ def test_an_option_that_does_nothing_is_one_line(data, where, words):
     [
         {"search": {"lowest": None, "backend": None, "algorithm": None}},
         {"audit": {"proxies": ["zero_shot", {"name": "zero_shot", "search_images": 50}]}},
-        {"audit": {"proxies": "zero_shot"}, "search": {"algorithm": 3}, "proxy": 3},
+        {"audit": {"proxies": "zero_shot"}, "search": {"algorithm": 3, "rivals": [["tilted"]]}, "proxy": 3},
+        {"search": {"rivals": ["tilted", "swapped"], "swaps": 4}, "blend": {"set_aware": True}},
     ],
 )
 def test_what_is_of_use_is_let_be(data):

@@ -20,6 +20,7 @@ from blendsearch.criteria import score_applicable
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import wanted_criteria
 from blendsearch.proxies import PROXIES, Proxy, ProxyContext
+from blendsearch.proxies.prefixes import Prefixes
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import evaluate
 from blendsearch.training.loop import train
@@ -181,6 +182,8 @@ class Stopwatch:
             seed=self.space.seed,
         )
         once = _timed(lambda: proxy.prepare(context), most=1)
+        for one in (proxy, *getattr(proxy, "proxies", ())):
+            one.prefixes = Prefixes([])  # the same plan each time would be taken up at its end
         values: list[float] = []
         estimate = _timed(lambda: values.append(proxy.estimate(copy.deepcopy(self.pruned), self.plan).value))
         network.cpu()
