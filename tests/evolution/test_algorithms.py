@@ -36,8 +36,9 @@ def run(search, generations, size):
 DEAPS = [algorithm.name for algorithm in algorithms_of("deap")]
 
 
-def evolution(algorithm, space=SPACE, **settings):
-    return ALGORITHMS.get(algorithm)(space, seed=0, settings=Settings(**{"population": 8, **settings}))
+def evolution(algorithm, space=SPACE, options=None, **settings):
+    shared = Settings(**{"population": 8, **settings})
+    return ALGORITHMS.get(algorithm)(space, seed=0, settings=shared, **(options or {}))
 
 
 def random_genomes(count, seed=0, space=SPACE):
@@ -146,6 +147,21 @@ def test_cma_es_draws_from_its_distribution_and_reaches_both_sides():
     assert np.allclose(kept.std(axis=0), KEPT_SPREAD, rtol=0.05)
     inside = ((genomes > 0) & (genomes < 1)).mean(axis=0)[: WITH_KEPT.blend_size]
     assert np.allclose(inside, 0.904, atol=0.02)  # within 0.5 / 0.3 standard deviations
+
+
+def test_cma_es_starts_as_wide_as_it_is_told():
+    search = evolution("cma_es", WITH_KEPT, {"sigma": 0.1})
+    centre = np.full(WITH_KEPT.size, 0.5)
+    search.tell([centre] * 8, [0.0] * 8)
+    genomes = np.stack(search.ask(4000))
+    assert np.allclose(genomes[:, : WITH_KEPT.blend_size].std(axis=0), 0.1, rtol=0.05)
+    assert np.allclose(genomes[:, WITH_KEPT.blend_size :].std(axis=0), KEPT_SPREAD / 3, rtol=0.05)
+
+
+@pytest.mark.parametrize("sigma", [0, -0.1, 0.6, "wide", True])
+def test_cma_es_refuses_a_width_that_is_none(sigma):
+    with pytest.raises(BlendsearchError, match=r"search\.algorithm\.sigma: .* given, above 0\.001 and at most 0\.5"):
+        evolution("cma_es", options={"sigma": sigma})
 
 
 def test_cma_es_starts_anew_from_the_best_when_it_has_shrunk_to_a_point():

@@ -8,6 +8,7 @@ import numpy as np
 from deap import cma
 
 from blendsearch.compute import child_seed
+from blendsearch.errors import BlendsearchError, quoted
 from blendsearch.evolution.algorithms.base import register_algorithm
 from blendsearch.evolution.algorithms.evolutionary import EvolutionaryAlgorithm, Individual
 from blendsearch.evolution.genome import KEPT_SPREAD
@@ -36,8 +37,14 @@ class CMAES(EvolutionaryAlgorithm):
     name = "cma_es"
     source = "Hansen and Ostermeier, Evolutionary Computation 2001; DEAP's cma.Strategy"
 
-    def __init__(self, *args: Any, **shared: Any) -> None:
+    def __init__(self, *args: Any, sigma: float = SIGMA, **shared: Any) -> None:
         super().__init__(*args, **shared)
+        number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
+        if not (number and NARROWEST < sigma <= WIDEST):
+            raise BlendsearchError(
+                f"search.algorithm.sigma: {quoted(sigma)} given, above {NARROWEST} and at most {WIDEST} expected"
+            )
+        self.sigma = float(sigma)
         self.strategy: cma.Strategy | None = None
         self.waiting: list[Individual] = []
 
@@ -65,7 +72,7 @@ class CMAES(EvolutionaryAlgorithm):
         assert self.best is not None
         spread = np.ones(self.space.size)
         spread[self.space.kept_genes] = KEPT_SPREAD / SIGMA
-        return self._strategy(self.best[0], SIGMA, np.diag(spread**2))
+        return self._strategy(self.best[0], self.sigma, np.diag(spread**2))
 
     def _strategy(self, centre: np.ndarray, sigma: float, covariance: np.ndarray) -> cma.Strategy:
         return cma.Strategy(centre, sigma, cmatrix=covariance, lambda_=self.settings.population)
