@@ -16,7 +16,8 @@ class Compensated(Proxy):
 
     images: how many calibration images. positions: output positions per layer in the least squares.
     ridge: share of the mean diagonal added to the diagonal. The default proxy: of the cheap ones it is the one
-    that was seen to agree with the accuracy after retraining.
+    that was seen to agree with the accuracy after retraining. On 512 images and 20,000 positions the refit takes twice
+    as long, and orders 50 plans of ResNet-20 no more like their test accuracy.
     """
 
     name = "compensated"
@@ -26,7 +27,7 @@ class Compensated(Proxy):
     settles = True
 
     def __init__(
-        self, images: int = 512, positions: int = 20_000, ridge: float = 1e-3, search_images: int | None = None
+        self, images: int = 256, positions: int = 8_000, ridge: float = 1e-3, search_images: int | None = None
     ) -> None:
         super().__init__(search_images)
         positive(images=images, positions=positions, ridge=ridge)

@@ -65,7 +65,8 @@ def test_agreement_of_the_unpruned_network_is_complete(context):
 
 def test_compensated_finetune_is_the_refit_and_then_the_steps(context, plan):
     both = PROXIES.get("compensated_finetune")(steps=6)
-    parts = [PROXIES.get("compensated")(), PROXIES.get("short_finetune")(steps=6, images=512, lr_share=0.1)]
+    refit = PROXIES.get("compensated")(images=512, positions=20_000)
+    parts = [refit, PROXIES.get("short_finetune")(steps=6, images=512, lr_share=0.1)]
     for one in (both, *parts):
         one.prepare(context)
     network = context.structure.slice(context.network, plan)

@@ -28,7 +28,7 @@ from blendsearch.validation.names import options_of
 
 SECONDS = 0.6
 """About so long may one thing be timed; what takes longer for all its images is timed on fewer."""
-POSITIONS = 20_000
+POSITIONS = 8_000
 """Output positions of a layer that least squares take, if a proxy does not say."""
 REFITTING = ("compensated", "agreement")
 """Proxies, alone or inside others, that refit in closed form."""
