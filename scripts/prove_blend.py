@@ -2,6 +2,7 @@
 
     python scripts/prove_blend.py search_spaces/mnist_5k.yaml --draws 5 --out runs/proof/mnist_5k budget.flops=0.1
     python scripts/prove_blend.py ... --steps 60 390     # the same plans once more, after so many steps of training
+    python scripts/prove_blend.py ... allocation=evolved --alone obs   # beside it, shares evolved for that criterion
 
 Draw d is the whole campaign with seed=d: its own calibration, search and (where the set has none) test images. Nothing
 is chosen after a draw was seen. Blend and rivals are paired draw by draw and test image by test image; the interval
@@ -39,6 +40,8 @@ CHOSEN = "proxy's choice"
 SHARES, BLEND_ALONE = "a criterion with the blend's shares", "the blend without its shares"
 """Where shares evolve with the blend: the criterion that the proxy puts first under them, and the blend under the given
 allocation that the proxy prefers for it. Draws may differ in which these are."""
+ALONE = "{} with shares evolved for it"
+"""What a search of equal cost makes of the shares alone, for one criterion."""
 TRAINED = 3
 """So many of the criteria that are best in hindsight without training are trained beside the blend."""
 
@@ -51,6 +54,25 @@ def search_draw(space: Space, folder: Path) -> tuple[SearchSummary, list[Retrain
     chosen = summary.comparison.without_search
     twins = [one for one in found if chosen is not None and (one.kind, one.name) == (CRITERION, chosen.name)]
     return summary, [*map(part_as_rival, found), *(as_rival(one, CHOSEN) for one in twins)]
+
+
+def shares_alone(criterion: str) -> list[str]:
+    """Return the changes of a space by which a search finds shares for one criterion, and nothing else."""
+    without = ("rivals=false", "ablation=false", "random_search=false", "layer_by_layer=null", "swaps=null")
+    return [
+        f"criteria=[{criterion}]",
+        "clusters.count=1",
+        "blend.set_aware=false",
+        *(f"search.{key}" for key in without),
+    ]
+
+
+def search_alone(space: Space, folder: Path, criterion: str) -> RetrainingOutcome:
+    """Run or read a draw's search for the shares of one criterion; return what it found as a rival."""
+    run_search(space, folder, resume=RunFolder(folder).begun)
+    files = (folder / "records" / "retrained").glob("*.json")
+    found = [RetrainingOutcome.model_validate_json(file.read_text()) for file in files]
+    return as_rival(next(one for one in found if one.kind == BLEND), ALONE.format(criterion))
 
 
 def as_rival(outcome: RetrainingOutcome, name: str) -> RetrainingOutcome:
@@ -138,6 +160,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
     parser.add_argument("--steps", type=int, nargs="*", default=[], help="also train the plans for so many steps")
+    parser.add_argument("--alone", default=None, metavar="CRITERION", help="one whose shares are searched as long, too")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_intermixed_args()
     start, pooled, unpruned = time.perf_counter(), [], []
@@ -148,6 +171,10 @@ def main() -> None:
         summary, found = search_draw(space, given.out / f"draw-{seed}")
         print(f"draw {seed}: {summary.comparison.sentence}", file=sys.stderr, flush=True)
         unpruned.append(summary.unpruned.test_accuracy)
+        if given.alone is not None:
+            changes = [*given.changes, f"seed={seed}", *shares_alone(given.alone)]
+            alone = load_checked(given.space, changes)
+            found.append(search_alone(alone, given.out / f"draw-{seed}-alone", given.alone))
         pooled += of_draw(found, seed)
     pooled = in_every_draw(pooled, given.draws)
     for steps, outcomes in trained.items():
