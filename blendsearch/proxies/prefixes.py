@@ -24,7 +24,7 @@ from blendsearch.structure.trace import CallCounter
 from blendsearch.training.evaluation import evaluating
 
 ROOM = 256 * 2**20
-"""Bytes of feature maps that are kept in each process."""
+"""Bytes of feature maps and weights that are kept for each proxy in each process."""
 LEAST, MOST = 0.05, 0.95
 """Share of a pass that lies before a place where candidates are taken up: with less nothing is won, with more all are
 alike but for their last layers."""
@@ -64,7 +64,7 @@ class _Course:
     additions: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     work: dict[str, int] = field(default_factory=dict)
-    outputs: dict[str, Tensor | None] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     total: int = 0
     clock: int = 0
@@ -86,8 +86,9 @@ class _Course:
             if isinstance(output, Tensor) and weight is not None and weight.dim() > 1:
                 self.total += output.numel() * weight[0].numel()
             self.ended[name], self.work[name] = self.clock, self.total
-            # What comes after may change it in place.
-            self.outputs[name] = output.clone() if isinstance(output, Tensor) else None
+            self.outputs.pop(name, None)
+            if isinstance(output, Tensor):
+                self.outputs[name] = output.clone()  # what comes after may change it in place
 
         return outer.register_forward_hook(hook)
 
@@ -102,14 +103,15 @@ def find_cuts(network: nn.Module, structure: Structure, images: Tensor, compute:
         course, wanted = _watch(network, images)
         if not isinstance(wanted, Tensor):
             return []
+        held = {name: {id(tensor) for _, tensor in _own(network.get_submodule(name))} for name in course.begun}
         cuts: list[Cut] = []
-        for name in _candidates(course, len(images)):
+        for name, output in _candidates(course, len(images)):
             share = course.work[name] / course.total
-            modules = _modules_before(structure, course, name)
             if cuts and share < cuts[-1].share + SPACING:
                 continue
-            apart = _parts(network, structure, course, name, modules)
-            if apart and _same_from(network, name, images, course.outputs[name], wanted):
+            modules = _modules_before(structure, course, name)
+            apart = _parts(structure, course, held, name, modules)
+            if apart and _same_from(network, name, images, output, wanted):
                 behind = set(course.begun).difference(modules)
                 cuts.append(Cut(name, _groups_before(structure, behind), modules, share))
     return [cut for cut in cuts if len(cut.groups) < len(structure.groups)]
@@ -129,21 +131,19 @@ def _watch(network: nn.Module, images: Tensor) -> tuple[_Course, Any]:
             handle.remove()
 
 
-def _candidates(course: _Course, images: int) -> list[str]:
-    """Return modules that were called once and gave a batch, by the work before their ends, the least memory first."""
+def _candidates(course: _Course, images: int) -> list[tuple[str, Tensor]]:
+    """Return modules that were called once and gave a batch, and that, by the work before, the least memory first."""
 
-    suited = []
-    for name, output in course.outputs.items():
-        batch = output is not None and output.dim() > 1 and len(output) == images and course.calls[name] == 1
-        if output is not None and batch and LEAST * course.total <= course.work[name] <= MOST * course.total:
-            suited.append((course.work[name], output.numel(), -course.ended[name], name))
-    return [name for *_, name in sorted(suited)]
+    def suited(name: str, output: Tensor) -> bool:
+        batch = output.dim() > 1 and len(output) == images and course.calls[name] == 1
+        return batch and LEAST * course.total <= course.work[name] <= MOST * course.total
+
+    found = [(name, output) for name, output in course.outputs.items() if suited(name, output)]
+    return sorted(found, key=lambda one: (course.work[one[0]], one[1].numel(), -course.ended[one[0]]))
 
 
-def _same_from(network: nn.Module, name: str, images: Tensor, output: Tensor | None, wanted: Tensor) -> bool:
+def _same_from(network: nn.Module, name: str, images: Tensor, output: Tensor, wanted: Tensor) -> bool:
     """Tell whether a network gives the same for no image and a module's output as for the images."""
-    if output is None:
-        return False
     handle = network.get_submodule(name).register_forward_hook(lambda *_: output.clone())
     try:
         given = network(images[:0])
@@ -154,16 +154,17 @@ def _same_from(network: nn.Module, name: str, images: Tensor, output: Tensor | N
     return isinstance(given, Tensor) and given.dtype == wanted.dtype and torch.equal(given, wanted)
 
 
-def _parts(network: nn.Module, structure: Structure, course: _Course, name: str, modules: Sequence[str]) -> bool:
+def _parts(
+    structure: Structure, course: _Course, held: Mapping[str, set[int]], name: str, modules: Sequence[str]
+) -> bool:
     """Tell whether nothing that lies before a module's end is changed by what comes behind it.
 
     It is where a convolution is refitted at an addition behind; where a module with weights is called there again; and
-    where modules on both sides hold the same weights.
+    where modules on both sides hold the same weights. held: which tensors each module holds itself.
     """
     end, before = course.ended[name], set(modules)
     later = {join.convolution for join in structure.trace.joins if join.index >= course.additions[name]}
     again = {one for one in before if course.calls[one] > 1 and course.last[one] > end}
-    held = {one: {id(tensor) for _, tensor in _own(network.get_submodule(one))} for one in course.begun}
     here = {number for one in before for number in held.get(one, ())}
     there = {number for one, numbers in held.items() if one not in before for number in numbers}
     return before.isdisjoint(later) and not any(held[one] for one in again) and here.isdisjoint(there)

@@ -83,11 +83,12 @@ def _find(
     rivals, left_out = {}, {}
     if MEAN_OF_RANKS in wanted:
         rivals[MEAN_OF_RANKS] = RivalRecord(blend=Blend.mean_of_ranks(names).to_dict())
-    hesso, note = mix_hesso(names)
-    if HESSO in wanted and hesso is None:
-        left_out[HESSO] = note
-    elif HESSO in wanted and hesso is not None:
-        rivals[HESSO] = RivalRecord(blend=hesso.to_dict(), note=note or None)
+    if HESSO in wanted:
+        hesso, note = mix_hesso(names)
+        if hesso is None:
+            left_out[HESSO] = note
+        else:
+            rivals[HESSO] = RivalRecord(blend=hesso.to_dict(), note=note or None)
     if CRITERION_PER_LAYER in wanted:
         clusters = cluster_by(experiment, scores, "layer")
         rivals[CRITERION_PER_LAYER] = _choose_by_layer(experiment, seen, judged, clusters)
