@@ -87,7 +87,8 @@ class Proxy:
 
     def prepare(self, context: ProxyContext) -> None:
         """Do once per campaign what does not depend on the candidate."""
-        if context.compute.kind != "cpu":  # candidates are cut where they run; the caller's network stays where it is
+        if context.compute.kind != "cpu" or context.compute.channels_last:
+            # Candidates are cut where they run; the caller's network stays where, and laid out as, it is.
             context = replace(context, network=context.compute.place(copy.deepcopy(context.network)))
         self.context = context
         search = context.search.take(min(self.search_images or len(context.search), len(context.search)))

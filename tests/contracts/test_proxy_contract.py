@@ -9,6 +9,7 @@ import pickle
 import pytest
 import torch
 
+from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
 from blendsearch.errors import ConfigError
 from blendsearch.proxies import PROXIES, Estimate, ProxyContext
@@ -103,12 +104,16 @@ def test_the_global_generator_is_left_alone(proxy, context):
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_the_unpruned_network_is_left_alone(proxy, context):
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_unpruned_network_is_left_alone(proxy, context, channels_last):
+    context = dataclasses.replace(context, compute=Compute("cpu", channels_last=channels_last))
     before = copy.deepcopy(context.network.state_dict())
+    strides = [value.stride() for value in context.network.state_dict().values()]
     flags = [module.training for module in context.network.modules()]
     proxy.prepare(context)
     estimate(proxy, context, plan(context, 0.5))
     assert all(torch.equal(value, before[key]) for key, value in context.network.state_dict().items())
+    assert [value.stride() for value in context.network.state_dict().values()] == strides
     assert [module.training for module in context.network.modules()] == flags
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in context.network.modules())
 
