@@ -17,7 +17,8 @@ def unused_options(data: Unchecked) -> Mistakes:
     if isinstance(search, Mapping):
         yield from _without_objectives(search)
         blend = data.get("blend")
-        yield from _rivals_without_rules(search, isinstance(blend, Mapping) and blend.get("set_aware") is True)
+        set_aware = isinstance(blend, Mapping) and blend.get("set_aware") is True
+        yield from _rivals_without_rules(search, set_aware, _name_of(data.get("allocation")) == "evolved")
     audit = data.get("audit")
     if isinstance(audit, Mapping):
         yield from _audited_twice(audit.get("proxies"))
@@ -29,12 +30,13 @@ def _without_objectives(search: Unchecked) -> Mistakes:
         yield ("search", "lowest"), f"{what}; set lowest: null, or name objectives"
 
 
-def _rivals_without_rules(search: Unchecked, set_aware: bool) -> Mistakes:
+def _rivals_without_rules(search: Unchecked, set_aware: bool, evolved: bool) -> Mistakes:
     rivals = search.get("rivals")
     rules = {
         "elimination": (search.get("layer_by_layer") is not None, "search.layer_by_layer"),
         "tilted": (set_aware, "blend.set_aware: true"),
         "swapped": (search.get("swaps") is not None, "search.swaps"),
+        "own_shares": (evolved, "allocation: evolved"),
     }
     for position, name in enumerate(rivals if isinstance(rivals, list) else []):
         there, needed = rules.get(name, (True, "")) if isinstance(name, str) else (True, "")
@@ -49,6 +51,11 @@ def _audited_twice(proxies: Any) -> Mistakes:
         if own is not None and any(own.same_as(other) for other in seen):
             yield ("audit", "proxies", position), f"'{own.name}' with the same options is named before; leave one out"
         seen += [own] if own is not None else []
+
+
+def _name_of(section: Any) -> Any:
+    """Return the name in a section that is a name, or a mapping with one."""
+    return section.get("name") if isinstance(section, Mapping) else section
 
 
 def _made(section: Any) -> Proxy | None:

@@ -105,13 +105,18 @@ class Counts:
 
     @property
     def other_evaluations(self) -> int:
-        """Estimates beside the search's: the criteria's and rivals', of swaps, and of a random search."""
+        """Estimates beside the search's: the criteria's and rivals', of swaps, of a random search, of own shares."""
         search = self.experiment.space.search
         groups = len(self.experiment.structure.widths)
         rivals = 3 * groups if "criterion_per_layer" in search.rivals_wanted and self.criteria > 1 else 0
-        swaps = (search.swaps or 0) * (2 if "swapped" in search.rivals_wanted else 1)
+        swaps = (search.swaps or 0) * (1 + ("swapped" in search.rivals_wanted) + self.own_shares)
         random = self.evaluations - self.starts if search.random_search else 0
-        return rivals + swaps + max(0, random)
+        return rivals + swaps + max(0, random) + self.own_shares * self.evaluations
+
+    @property
+    def own_shares(self) -> bool:
+        """Whether shares evolve for one criterion, too."""
+        return self.evolves and "own_shares" in self.experiment.space.search.rivals_wanted
 
     @property
     def sequential(self) -> int:
@@ -134,6 +139,7 @@ class Counts:
             "elimination": search.layer_by_layer is not None,
             "tilted": space.blend.set_aware and several,
             "swapped": search.swaps is not None,
+            "own_shares": self.own_shares,
         }
         rivals = sum(possible[name] for name in search.rivals_wanted)
         ablation = 2 if search.ablation and self.evolves else 0
@@ -150,7 +156,7 @@ class Counts:
         for rung in finals.rungs:
             whole += inside * rung * finals.seeds
             inside = max(1, inside // 2)
-        return whole * (2 if self.experiment.space.search.random_search else 1)
+        return whole * (1 + self.experiment.space.search.random_search + self.own_shares)
 
 
 def forecast_search(experiment: Experiment) -> Forecast:
@@ -186,7 +192,7 @@ def _work(experiment: Experiment, counts: Counts, costs: UnitCosts) -> Iterator[
     yield Work("search", f"{counts.evaluations} estimates by {experiment.space.proxy.name}", seconds)
     others = counts.other_evaluations
     if others:
-        counted = f"{others} estimates of rivals, swaps and a random search"
+        counted = f"{others} estimates of rivals, swaps and other searches"
         yield Work("comparison", counted, others * costs.proxy.estimate / side_by_side)
     if counts.sequential:
         once = costs.refit or costs.proxy.estimate

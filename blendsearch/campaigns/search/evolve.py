@@ -11,6 +11,7 @@ from blendsearch.campaigns.search.ablation import enter_parts
 from blendsearch.campaigns.search.choice import CHOICE, choose_on_fresh
 from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
 from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer, enter_elimination, enter_tilted
+from blendsearch.campaigns.search.own_shares import enter_own_shares
 from blendsearch.campaigns.search.pareto import best_at_full_budget, enter_front, save_front_blends
 from blendsearch.campaigns.search.phases import PhasedSearch, plan_phases
 from blendsearch.campaigns.search.random_search import enter_random_search
@@ -30,9 +31,17 @@ from blendsearch.experiment.contenders import (
 )
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.members import read_members
-from blendsearch.experiment.problem import make_choice_problems
+from blendsearch.experiment.problem import make_choice_problems, searched_groups
 from blendsearch.experiment.provenance import describe_provenance
-from blendsearch.results.records.retraining import BLEND, CRITERION, LAYER_BY_LAYER, RANDOM_SEARCH_NAME, SWAPPED, TILTED
+from blendsearch.results.records.retraining import (
+    BLEND,
+    CRITERION,
+    LAYER_BY_LAYER,
+    OWN_SHARES,
+    RANDOM_SEARCH_NAME,
+    SWAPPED,
+    TILTED,
+)
 from blendsearch.structure import Plan
 
 BLEND_FILE = "blend.json"
@@ -84,6 +93,8 @@ def _rivals(
         rivals[TILTED] = partial(enter_tilted, experiment, problem, judged)
     if "swapped" in wanted and space.search.swaps is not None:
         rivals[SWAPPED] = partial(enter_swapped_choice, experiment, problem, judged)
+    if "own_shares" in wanted and searched_groups(experiment):
+        rivals[OWN_SHARES] = partial(enter_own_shares, experiment, problem, judged)
     return rivals
 
 

@@ -9,12 +9,20 @@ from functools import partial
 from blendsearch.allocation import Allocation
 from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.search.finals import best_distinct
+from blendsearch.campaigns.search.own_shares import describe_own_shares
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, enter_criteria, enter_without_shares
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import cluster_by
 from blendsearch.results.reading import taken_from
-from blendsearch.results.records.retraining import CRITERION, CRITERION_PER_LAYER, HESSO, MEAN_OF_RANKS, RIVAL
+from blendsearch.results.records.retraining import (
+    CRITERION,
+    CRITERION_PER_LAYER,
+    HESSO,
+    MEAN_OF_RANKS,
+    OWN_SHARES,
+    RIVAL,
+)
 from blendsearch.results.records.search import RivalRecord, RivalsRecord
 from blendsearch.results.words import join_words
 from blendsearch.structure import Plan
@@ -203,4 +211,7 @@ def _best_of(work: LayerPass, judged: SearchProblem, experiment: Experiment) -> 
 def describe_rivals(experiment: Experiment) -> RivalsRecord:
     """Return the record of the rivals that the space wants; an empty one where it wants none."""
     folder = experiment.folder
-    return _those_wanted(experiment, folder.read_record(RECORD, RivalsRecord) if folder.has(RECORD) else RivalsRecord())
+    own = describe_own_shares(experiment) if "own_shares" in experiment.space.search.rivals_wanted else None
+    found = folder.read_record(RECORD, RivalsRecord) if folder.has(RECORD) else RivalsRecord()
+    wanted = _those_wanted(experiment, found)
+    return wanted if own is None else wanted.model_copy(update={"rivals": {**wanted.rivals, OWN_SHARES: own}})

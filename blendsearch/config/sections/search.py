@@ -34,8 +34,10 @@ Costs = Annotated[
     AfterValidator(without_repeats),
     Allowed("a list of flops, params, latency, each at most once"),
 ]
-RivalName = Literal["mean_of_ranks", "hesso", "criterion_per_layer", "elimination", "tilted", "swapped"]
+RivalName = Literal["mean_of_ranks", "hesso", "criterion_per_layer", "elimination", "tilted", "swapped", "own_shares"]
 RIVALS: tuple[RivalName, ...] = get_args(RivalName)
+OWN_SHARES = "own_shares"
+"""The rival that takes a search as long as the blend's, and so is there only where it is named."""
 Rivals = Annotated[
     bool | Annotated[list[RivalName], AfterValidator(without_repeats)],
     Allowed(f"true, false, or a list of {', '.join(RIVALS)}, each at most once"),
@@ -133,7 +135,9 @@ class SearchConfig(Section):
     rivals: also retrain what needs no search, or hardly any; true for all of these, or a list of some: mean_of_ranks,
     hesso (the default blend of HESSO), criterion_per_layer (up to three evaluations a group, the dearest by far),
     elimination (drop losses layer by layer, with layer_by_layer), tilted (drop losses and mean of ranks, with
-    blend.set_aware), swapped (the proxy's choice after as many swaps, with swaps).
+    blend.set_aware), swapped (the proxy's choice after as many swaps, with swaps). One more is there only where the
+    list names it, for it takes a search as long again: own_shares (the proxy's choice with shares evolved for it
+    alone, with allocation evolved), which tells what the blend adds to evolved shares.
     limit: the search ends with the generation that reaches it; null for all generations.
     finals: short retrainings that choose among the proxy's best; null takes the proxy's best.
     racing: stop reading candidates that are clearly worse than the best few; null reads all of them in full.
@@ -176,7 +180,7 @@ class SearchConfig(Section):
     def rivals_wanted(self) -> tuple[str, ...]:
         """The names of the rivals that are wanted."""
         if isinstance(self.rivals, bool):
-            return RIVALS if self.rivals else ()
+            return tuple(name for name in RIVALS if name != OWN_SHARES) if self.rivals else ()
         return tuple(self.rivals)
 
     @property
@@ -201,6 +205,8 @@ class SearchConfig(Section):
     def _plans_are_chosen_once(self) -> SearchConfig:
         if self.layer_by_layer is not None and self.objectives:
             raise broken_rule("layer_by_layer chooses for one budget; set layer_by_layer: null or objectives: []")
+        if OWN_SHARES in self.rivals_wanted and self.objectives:
+            raise broken_rule("own_shares evolves shares for one budget; leave it out of rivals, or set objectives: []")
         if self.swaps is not None and self.objectives:
             raise broken_rule("swaps improve one plan; set swaps: null or objectives: []")
         return self

@@ -28,6 +28,7 @@ CRITERION_PER_LAYER = "criterion per layer"
 LAYER_BY_LAYER = "drop losses layer by layer"
 TILTED = "drop losses and mean of ranks"
 SWAPPED = "proxy's choice, swapped"
+OWN_SHARES = "proxy's choice, own shares"
 RIVAL_WORDS = {
     MEAN_OF_RANKS: "the mean of all criteria's ranks",
     HESSO: "the default blend of HESSO",
@@ -35,6 +36,7 @@ RIVAL_WORDS = {
     LAYER_BY_LAYER: "the drop losses alone, chosen layer by layer",
     TILTED: "the drop losses, tilted by the mean of all criteria's ranks as far as the proxy prefers",
     SWAPPED: "the criterion that the proxy chooses, after as many swaps of single filters",
+    OWN_SHARES: "the criterion that the proxy chooses, with shares that a search as long evolved for it",
 }
 """Name of a rival -> what it is, in sentences."""
 

@@ -428,7 +428,7 @@ class SwapsRecord(Record):
 class RivalRecord(Record):
     """A fixed blend that stands against the one that is found; evaluations, passes, seconds: what choosing it cost.
 
-    note: what of its recipe is left out, in words.
+    note: in words, what of its recipe is left out, or which criterion it is.
     """
 
     blend: dict[str, Any]
