@@ -3,7 +3,7 @@
     python scripts/bench_elimination.py [--networks resnet20 resnet56] [--turns 5]
 
 Random weights and images: the time of neither depends on them. An evaluation is the proxy `agreement`
-(512 images refitted, 2,000 looked at) in bfloat16 and one thread, of a network at half of its FLOPs. Eliminations are
+(its default refit; 2,000 images looked at) in bfloat16 and one thread, of a network at half of its FLOPs. Eliminations are
 of new tilts, of which none is remembered; in a search about half of a child's units are those of a parent.
 """
 
@@ -21,12 +21,14 @@ from blendsearch.compute import Compute
 from blendsearch.criteria.elimination import NEEDS, drop_losses
 from blendsearch.evolution.fitness import Planner
 from blendsearch.models.zoo import MODELS
+from blendsearch.proxies import PROXIES
 from blendsearch.statistics import gather
 from blendsearch.structure import Structure
 from blendsearch.training import Compensation
 from blendsearch.training.evaluation import evaluating
 
-REFITTED, LOOKED_AT = 512, 2000
+AGREEMENT = PROXIES.get("agreement")()
+REFITTED, LOOKED_AT = AGREEMENT.images, 2000
 
 
 def bench(name: str, turns: int) -> str:
@@ -41,7 +43,7 @@ def bench(name: str, turns: int) -> str:
     losses = drop_losses(structure, statistics)
     for one in losses.values():
         one.losses()  # inverts the Gram matrices, once a search
-    compensation = Compensation(network, structure, images, compute=compute)
+    compensation = Compensation(network, structure, images, positions=AGREEMENT.positions, compute=compute)
     budget, allocation = Budget("flops", 0.5), ALLOCATIONS.get("uniform")()
     taken: dict[str, list[float]] = {"ranks": [], "set-aware": [], "evaluation": []}
     for _ in range(turns):

@@ -39,7 +39,7 @@ SHARE = 0.5
 """Of the FLOPs stays."""
 PRUNING_RATIO = 0.294
 """Of every layer's filters Torch-Pruning removes, which leaves half of the FLOPs."""
-REFITTED = 512
+REFITTED = PROXIES.get("compensated")().images
 """Calibration images of a refit."""
 
 
