@@ -3,7 +3,7 @@
     python scripts/bench_elimination.py [--networks resnet20 resnet56] [--turns 5]
 
 Random weights and images: the time of neither depends on them. An evaluation is the proxy `agreement`
-(its default refit; 2,000 images looked at) in bfloat16 and one thread, of a network at half of its FLOPs. Eliminations are
+(its default refit, 2,000 images) in bfloat16 and one thread, of a network at half of its FLOPs. Eliminations are
 of new tilts, of which none is remembered; in a search about half of a child's units are those of a parent.
 """
 

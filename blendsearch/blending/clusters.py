@@ -62,8 +62,9 @@ def cluster(
 ) -> Clusters:
     """Cluster the criteria of every unit by how they rank its filters.
 
-    ranked: what `rank_all` returns. units: unit name -> its groups. count: clusters a unit, or "auto" for the
-    number between 2 and `max_count` with the greatest silhouette (the smaller one on equal terms).
+    ranked: what `rank_all` returns. units: unit name -> its groups. count: clusters a unit, "each" for as many as there
+    are criteria, or "auto" for the number between 2 and `max_count` with the greatest silhouette (the smaller one on
+    equal terms).
     method: "agglomerative" (average linkage on 1 - Spearman's rho, mean over the unit's groups) or "kmeans"
     (on the concatenated ranks; the seed places the first centres). Criteria that rank exactly alike are never
     parted, so a unit may have fewer clusters than `count`. Clusters and members keep the order of `ranked`.
@@ -75,6 +76,8 @@ def cluster(
     _check_count(count, max_count, len(ranked))
     _check_groups(ranked, units)
     members = {}
+    if count == "each":
+        count = len(ranked)
     for name, groups in units.items():
         view = METHODS[method](ranked, groups, seed)
         labels = _best_labels(view, max_count) if count == "auto" else view.labels(int(count))
@@ -160,9 +163,9 @@ def _check_count(count: int | str, max_count: int, criteria: int) -> None:
     if count == "auto":
         if max_count < 1:
             raise BlendsearchError(f"clusters.max_count: {max_count} given, at least 1 expected")
-    elif not isinstance(count, int) or not 1 <= count <= criteria:
+    elif count != "each" and not (isinstance(count, int) and 1 <= count <= criteria):
         raise BlendsearchError(
-            f"clusters.count: {quoted(count)} given, 'auto' or 1 to {criteria} (the criteria) allowed"
+            f"clusters.count: {quoted(count)} given, 'auto', 'each' or 1 to {criteria} (the criteria) allowed"
         )
 
 

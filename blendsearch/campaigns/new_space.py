@@ -37,13 +37,17 @@ PACKAGED = ("digits", "mnist_5k")
 
 @dataclass(frozen=True)
 class Wish:
-    """What `init` was asked for. data: a folder or the name of a data set. example: one of the package's instead."""
+    """What `init` was asked for. data: a folder or the name of a data set. example: one of the package's instead.
+
+    post_training: nothing is to be retrained.
+    """
 
     data: str | None = None
     model: str | None = None
     weights: Path | None = None
     out: Path | None = None
     example: str | None = None
+    post_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,8 @@ def write_space(wish: Wish) -> Written:
     """Write the space file that was asked for; BlendsearchError where that cannot be, or a file is there already."""
     found: list[str] = []
     if wish.example is not None:
-        if wish.data or wish.model or wish.weights:
-            raise ConfigError("--example: writes an example as it is; leave out the data, --model and --weights")
+        if wish.data or wish.model or wish.weights or wish.post_training:
+            raise ConfigError("--example: writes an example as it is; leave out the data and all options but --out")
         text, name = read_example(wish.example), wish.example
     else:
         text, name, found = _new_text(wish)
@@ -105,7 +109,8 @@ def _new_text(wish: Wish) -> tuple[str, str, list[str]]:
     name = folder_name(
         Path(wish.data).resolve().name if "root" in seen.config and Path(wish.data).is_dir() else wish.data
     )
-    return _text(name, seen, model, wish.weights), name, seen.lines
+    rest = _without_retraining if wish.post_training else _with_retraining
+    return _text(name, seen, model, wish.weights, rest(_batch(_trained_on(seen)))), name, seen.lines
 
 
 def _look(given: str) -> Seen:
@@ -193,21 +198,47 @@ def _fitting_model(seen: Seen) -> str:
 
 Row = tuple[str, str]
 """A line of the file, and what is to be said of it."""
+Rest = tuple[Row, Sequence[tuple[str, list[Row]]]]
+"""What depends on whether pruned networks are retrained: a line of its own, and the last sections."""
 
 
-def _text(name: str, seen: Seen, model: str, weights: Path | None) -> str:
+def _trained_on(seen: Seen) -> int:
+    """Return how many images are left to train on, calibration and search images among them."""
+    return seen.train - (0 if "test" in seen.held_out else default_test(seen.train))
+
+
+def _batch(train: int) -> Row:
+    return (f"batch_size: {32 if train < 2000 else 64 if train < 10_000 else 128}", "")
+
+
+def _with_retraining(batch: Row) -> Rest:
+    return (
+        ("criteria: all", "or a list such as [l1, fpgm, taylor], which is quicker; blendsearch list criteria"),
+        [
+            ("search", [("population: 24", "candidates in a generation"), ("generations: 8", "fewer are quicker")]),
+            ("retraining", [("epochs: 10", "of every pruned network; 0 refits them in closed form"), batch, _SEEDS]),
+        ],
+    )
+
+
+def _without_retraining(batch: Row) -> Rest:
+    about = "nothing is retrained: shares of the layers and a blend, judged without labels"
+    limit = ("limit: {evaluations: 200}", "different candidates; more find better shares")
+    return ("recipe: post_training", about), [("search", [limit])]
+
+
+def _text(name: str, seen: Seen, model: str, weights: Path | None, rest: Rest) -> str:
     """Return the file: what has to be said, and of the rest what is changed most often."""
-    train = seen.train - (0 if "test" in seen.held_out else default_test(seen.train))
-    batch: Row = (f"batch_size: {32 if train < 2000 else 64 if train < 10_000 else 128}", "")
+    train = _trained_on(seen)
     trained = ("epochs: 20", "of the network that is then pruned")
     given = ("epochs: 0", "more adapts the given weights to the images first")
+    first, last = rest
     sections: list[tuple[str, list[Row]]] = [
         ("data", [*_where_rows(seen, model), *_count_rows(seen, max(train, 1), weights), *_image_rows(seen)]),
         ("model", _model_rows(model, weights)),
-        ("training", [trained if weights is None else given, batch]),
+        ("training", [trained if weights is None else given, _batch(train)]),
         ("budget", [("flops: 0.5", "keep half of the FLOPs; or params, filters, latency: 0.5")]),
-        ("search", [("population: 24", "candidates in a generation"), ("generations: 8", "fewer are quicker")]),
-        ("retraining", [("epochs: 10", "of every pruned network; 0 refits them in closed form"), batch, _SEEDS]),
+        *last,
     ]
     head = [
         f"# Written by `blendsearch init`. Check it: blendsearch validate {PLACE}",
@@ -215,7 +246,7 @@ def _text(name: str, seen: Seen, model: str, weights: Path | None) -> str:
         "# Keys left out have defaults, which validate shows.",
         "",
         _line(f"name: {name}", f"the run folder is runs/{name}"),
-        _line("criteria: all", "or a list such as [l1, fpgm, taylor], which is quicker; blendsearch list criteria"),
+        _line(*first),
     ]
     return "\n".join(head) + "\n" + "".join(_section(key, rows) for key, rows in sections)
 

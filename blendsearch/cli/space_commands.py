@@ -73,6 +73,9 @@ def init(
             "--example", metavar="NAME", help="Write one of the example spaces.", autocompletion=complete_example
         ),
     ] = None,
+    post_training: Annotated[
+        bool, typer.Option("--post-training", help="Nothing is retrained: prune in minutes, without labels.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a space file for your images and network.
@@ -85,5 +88,6 @@ def init(
         with session.loading():
             from blendsearch.campaigns.new_space import Wish, write_space
 
-            written = write_space(Wish(data=data, model=model, weights=weights, out=out, example=example))
+            wish = Wish(data=data, model=model, weights=weights, out=out, example=example, post_training=post_training)
+            written = write_space(wish)
         session.print(*written.found, f"wrote {written.path}", *written.next)

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from blendsearch.config.board import Board
 from blendsearch.config.mistakes import MOST_TOLD, Mistake, list_field, list_mistakes, show
+from blendsearch.config.recipes import filled
 from blendsearch.config.sections.types import Section
 from blendsearch.config.space import Space, folder_name
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
@@ -67,7 +68,9 @@ def is_board(path: str | Path) -> bool:
 
 def _validate(model: type[M], source: str, data: Unchecked, check: Check) -> M:
     _refuse_other_kind(model, source, data)
-    return _Draft(model, source, Document(copy.deepcopy(dict(data)))).validate(check)
+    draft = _Draft(model, source, Document(copy.deepcopy(dict(data))))
+    draft.fill()
+    return draft.validate(check)
 
 
 def _load(model: type[M], kind: str, path: str | Path, overrides: Sequence[str], check: Check) -> M:
@@ -75,7 +78,11 @@ def _load(model: type[M], kind: str, path: str | Path, overrides: Sequence[str],
     document = _read(file, kind)
     _refuse_other_kind(model, str(file), document.data)
     draft = _Draft(model, str(file), document)
-    for override in overrides:
+    recipes = [one for one in overrides if one.partition("=")[0].strip() == "recipe"]
+    for override in recipes:  # before all others, which change what it says
+        draft.override(override)
+    draft.fill()
+    for override in (one for one in overrides if one not in recipes):
         draft.override(override)
     draft.data.setdefault("name", folder_name(file.stem))
     return draft.validate(check)
@@ -158,6 +165,11 @@ class _Draft(Generic[M]):
         for path, line, what in document.bad_keys:
             self._note(line, f"{source}:{line}", path, what)
         self.overrides = 0
+
+    def fill(self) -> None:
+        """Take the settings of the recipe that is named, for what is not given."""
+        if self.model is Space:
+            self.data = filled(self.data)
 
     def override(self, text: str) -> None:
         """Set one value from 'key.path=value' (the value is YAML), or note why that is impossible."""

@@ -57,6 +57,8 @@ class Space(Section):
     seed: every random choice comes from this number.
     data: the data set and its parts.
     model: the network that is pruned.
+    recipe: settings for one kind of campaign, for all keys that are not given. post_training: nothing is retrained, and
+    CMA-ES searches the shares of the layers beside one set-aware blend of 14 criteria; null for the usual defaults.
     training: of the network before it is pruned.
     structure: which channels may go.
     criteria: names of `blendsearch list criteria`; all takes those that apply to the network.
@@ -88,6 +90,7 @@ class Space(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataConfig
     model: ModelConfig
+    recipe: Literal["post_training"] | None = None
     training: TrainingConfig = TrainingConfig()
     structure: StructureConfig = StructureConfig()
     criteria: Literal["all"] | Names = "all"

@@ -36,7 +36,10 @@ def broken_rules(data: Unchecked) -> Mistakes:
 def _clusters(section: Any, criteria: int) -> Mistakes:
     count = section.get("count") if isinstance(section, Mapping) else None
     if isinstance(count, int) and criteria and count > criteria:
-        yield ("clusters", "count"), f"more clusters than criteria (given {count}, allowed 1 to {criteria} or 'auto')"
+        yield (
+            ("clusters", "count"),
+            f"more clusters than criteria (given {count}, allowed 1 to {criteria}, 'auto' or 'each')",
+        )
 
 
 def _kept_weights(data: Unchecked) -> Mistakes:

@@ -106,7 +106,14 @@ def test_every_criterion_is_in_one_cluster_and_seeds_decide(method):
 
 
 @pytest.mark.parametrize("method", ["agglomerative", "kmeans"])
-@pytest.mark.parametrize("count", [1, 2, 3, "auto"])
+def test_each_makes_a_cluster_of_every_criterion(method):
+    ranks = rank_all(random_scores(3))
+    found = cluster(ranks, {"first": ("g0",), "second": ("g1",)}, unit="stage", count="each", method=method)
+    assert all(sorted(clusters) == sorted((name,) for name in ranks) for clusters in found.members.values())
+
+
+@pytest.mark.parametrize("method", ["agglomerative", "kmeans"])
+@pytest.mark.parametrize("count", [1, 2, 3, "auto", "each"])
 def test_criteria_that_rank_alike_are_never_parted(method, count):
     same = {"a": [1.0, 2, 3], "b": [10.0, 20, 30], "flat": [7.0, 7, 7], "flat_too": [0.0, 0, 0]}
     clusters = cluster(ranked(same), UNITS, unit="network", count=count, method=method).members["network"]
@@ -137,7 +144,7 @@ def test_record_round_trip():
         ({"method": "kmean"}, "did you mean 'kmeans'"),
         ({"count": 0}, "clusters.count"),
         ({"count": 6}, "1 to 5"),
-        ({"count": "many"}, "'auto' or"),
+        ({"count": "many"}, "'auto', 'each' or"),
         ({"max_count": 0}, "clusters.max_count"),
     ],
 )

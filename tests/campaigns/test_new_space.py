@@ -15,6 +15,7 @@ from blendsearch.campaigns.inspection import inspect
 from blendsearch.campaigns.new_space import Wish, write_space
 from blendsearch.cli import app
 from blendsearch.config import load_space
+from blendsearch.config.recipes import RECIPES
 from blendsearch.data.splits import load_splits
 from blendsearch.errors import BlendsearchError
 from blendsearch.models.zoo import MODELS
@@ -73,6 +74,20 @@ def test_weights_are_taken_as_they_are_and_sharing_the_test_part_is_proposed(her
     assert inspect(load_checked(out, ["criteria=[l1]", "data.validation=6", "data.search=6"])).sentence.startswith("OK")
 
 
+def test_without_retraining_the_recipe_says_how(here):
+    fill(here / "photos", {"train": 24, "test": 9}, size=(16, 16))
+    torch.save(MODELS.get("conv4")(num_classes=2, in_channels=3, image_size=16).state_dict(), "w.pt")
+    written = write_space(Wish(data="photos", model="conv4", weights=Path("w.pt"), post_training=True))
+    text = written.path.read_text()
+    assert "retraining" not in text.replace("post_training", "").partition("\n\n")[2]
+    space = load_checked(written.path)
+    assert (space.retraining.epochs, space.allocation.name, space.search.limit.evaluations) == (0, "evolved", 200)
+    assert space.criteria == RECIPES["post_training"]["criteria"]
+    told = CliRunner().invoke(app, ["init", "photos", "--post-training", "--out", "other.yaml"])
+    assert told.exit_code == 0
+    assert load_checked("other.yaml").recipe == "post_training"
+
+
 def test_large_and_grey_images(here):
     fill(here / "large", {"train": 3, "test": 1}, size=(300, 230))
     space = load_space(write_space(Wish(data="large")).path)
@@ -103,6 +118,7 @@ def test_data_sets_by_name(here):
         (Wish(data="empty"), "no image in 'empty'"),
         (Wish(example="digitz"), "unknown example 'digitz'; did you mean 'digits'?"),
         (Wish(example="digits", model="conv4"), "writes an example as it is"),
+        (Wish(example="digits", post_training=True), "writes an example as it is"),
     ],
 )
 def test_what_cannot_be_written(here, wish, words):

@@ -49,6 +49,14 @@ def test_nothing_is_said_where_nothing_is_amiss():
     assert notes_before_search(experiment(), CHEAP) == []
 
 
+def test_a_recipe_is_named_where_nothing_is_retrained_and_nobody_said_how_to_search():
+    (note,) = notes_before_search(experiment(retraining={"epochs": 0}), CHEAP)
+    assert "recipe=post_training" in note
+    said = {"allocation": "uniform", "search": {"generations": 3}}
+    for changes in ({"recipe": "post_training"}, said):
+        assert notes_before_search(experiment(retraining={"epochs": 0}, **changes), CHEAP) == []
+
+
 def test_an_estimate_that_costs_more_than_a_retraining():
     dear = UnitCosts(0.001, 0.001, 0.1, 0.001, ProxyCost(0.1, 3.0, 0.5))
     (note,) = notes_before_search(experiment(), dear)
@@ -62,7 +70,7 @@ def test_estimates_that_cost_more_than_all_retrainings():
     assert "estimates by the proxy compensated take about " in note
     assert "all 6 retrainings " in note
     assert "search.random_search=false" in note
-    assert notes_before_search(experiment(retraining={"epochs": 0}), dear) == []
+    assert notes_before_search(experiment(retraining={"epochs": 0}, recipe="post_training"), dear) == []
     finetune = {"name": "short_finetune", "steps": 5}
     assert "fewer proxy.steps" in notes_before_search(experiment(proxy=finetune), dear)[0]
 

@@ -376,3 +376,12 @@ def test_without_a_loss_criteria_that_need_gradients_are_left_out(tmp_path):
 def test_what_a_metric_cannot_be_and_cannot_stand_beside(tmp_path, changes, error, said):
     with pytest.raises(error, match=said):
         segment(tmp_path / "run", **changes)
+
+
+def test_a_recipe_goes_for_objects_too(model, tmp_path):
+    search = {"limit": {"evaluations": 4}, "layer_by_layer": None, "rivals": False, "ablation": False}
+    found = tiny(model, tmp_path / "run", recipe="post_training", search=search)
+    assert found.summary.algorithm == "deap, cma_es"
+    assert (found.summary.allocation, found.summary.proxy) == ("evolved", "agreement")
+    assert found.summary.criteria.keys() == {"l1", "taylor"}  # which TINY names
+    assert found.blend.keep

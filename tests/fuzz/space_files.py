@@ -30,6 +30,7 @@ from blendsearch.config import (
     Space,
     TrainingConfig,
 )
+from blendsearch.config.recipes import RECIPES
 from blendsearch.config.sections.budget import Bounds, Kinds
 from blendsearch.config.sections.criteria import Units
 from blendsearch.config.sections.search import LIMIT_KINDS
@@ -192,6 +193,12 @@ def _ledger(data: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:
     return {**data, "ledger": draw(addresses)} if "ledger" in data else data
 
 
+def _space(data: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:
+    """Follow no recipe beside sections of one's own, some of which go against what it says."""
+    name = draw(st.sampled_from([None, "post_training"])) if data.keys().isdisjoint(RECIPES["post_training"]) else None
+    return {**_ledger(data, draw), "recipe": name}
+
+
 RULES: dict[type[Section], Callable[[dict[str, Any], st.DrawFn], dict[str, Any]]] = {
     BudgetConfig: _budget,
     LimitConfig: _one_kind(LIMIT_KINDS, st.integers(1, 99)),
@@ -201,7 +208,7 @@ RULES: dict[type[Section], Callable[[dict[str, Any], st.DrawFn], dict[str, Any]]
     ReconstructionConfig: _reconstruction,
     DataConfig: _data,
     Board: _board,
-    Space: _ledger,
+    Space: _space,
 }
 assert not issubclass(Kinds, BudgetConfig)
 

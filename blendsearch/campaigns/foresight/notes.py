@@ -35,7 +35,7 @@ def notes_before_search(experiment: Experiment, costs: UnitCosts | None = None) 
 
     costs: where they have been timed already; else a retraining step and an estimate are timed now.
     """
-    notes = [*_left_out(experiment), *_seen_images(experiment), *_blind_proxy(experiment)]
+    notes = [*_left_out(experiment), *_seen_images(experiment), *_blind_proxy(experiment), *_no_recipe(experiment)]
     if experiment.space.retraining.epochs > 0:
         try:
             costs = costs or _time(experiment)
@@ -130,6 +130,17 @@ def _blind_proxy(experiment: Experiment) -> Iterator[str]:
             f"the proxy {name} orders networks of different widths; allocation {experiment.space.allocation.name} "
             "gives equal ones, among which no agreement with retraining was seen (tau near 0); proxy=compensated or "
             "proxy=agreement agree better, and `blendsearch audit` measures it here"
+        )
+
+
+def _no_recipe(experiment: Experiment) -> Iterator[str]:
+    """Yield that there is a recipe for what is asked for, where nobody said how shares and blend are to be found."""
+    space = experiment.space
+    chosen = {"allocation", "search"} <= space.model_fields_set
+    if space.retraining.epochs == 0 and space.recipe is None and not chosen:
+        yield (
+            "nothing is retrained, and shares and blend are searched by the usual defaults; recipe=post_training has "
+            "settings that were found for this, with which shares of the layers evolve beside the blend"
         )
 
 

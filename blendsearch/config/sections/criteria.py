@@ -58,12 +58,13 @@ RatingsGiven = Annotated[
 class ClustersConfig(Section):
     """How criteria that rank alike are put together, unit by unit; a blend takes one criterion of each cluster.
 
-    count: how many clusters; auto takes the number with the greatest silhouette, from 2 to max_count.
+    count: how many clusters; auto takes the number with the greatest silhouette, from 2 to max_count; each makes one of
+    every criterion, but for those that rank exactly alike.
     method: agglomerative (average linkage on 1 - Spearman's rho) or kmeans (on the ranks).
     max_count: the most clusters that auto considers.
     """
 
-    count: Count | Literal["auto"] = "auto"
+    count: Count | Literal["auto", "each"] = "auto"
     method: Literal["agglomerative", "kmeans"] = "agglomerative"
     max_count: Annotated[int, Field(ge=2)] = 6
 

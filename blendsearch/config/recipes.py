@@ -1,0 +1,63 @@
+"""Recipes: settings that a space has for all keys that it does not give itself, for one kind of campaign."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from blendsearch.plain import Unchecked
+
+POST_TRAINING: dict[str, Any] = {
+    "criteria": [
+        "l1", "l2", "fpgm", "next_layer", "bn_scale", "activation_std", "apoz", "taylor", "gradient_norm", "fisher",
+        "lrp_epsilon_plus", "thinet", "obs", "obs_fisher",
+    ],
+    "allocation": {"name": "evolved"},
+    "clusters": {"count": "each"},
+    "blend": {"unit": "network", "set_aware": True},
+    "proxy": {"name": "agreement"},
+    "search": {
+        "algorithm": {"name": "cma_es", "sigma": 0.15},
+        "population": 12,
+        "generations": 60,
+        "limit": {"evaluations": 200},
+        "layer_by_layer": 5,
+        "random_search": False,
+        "rivals": ["mean_of_ranks", "hesso", "elimination", "tilted"],
+    },
+    "retraining": {"epochs": 0},
+}  # fmt: skip
+"""Nothing is retrained: shares of the layers and one blend for the network are searched together by CMA-ES, judged by
+how closely the refitted network follows the unpruned one. How it was chosen: runs/reference/post_training_blends."""
+
+RECIPES: dict[str, dict[str, Any]] = {"post_training": POST_TRAINING}
+
+
+def filled(data: Unchecked) -> dict[str, Any]:
+    """Return the data of a space with its recipe's settings for what it does not give; as they are without a recipe.
+
+    Sections are filled key by key. One that names something else than the recipe does, with options of its own, and one
+    that is null stay as they are; so does the algorithm of a search that names a backend.
+    """
+    name = data.get("recipe")
+    recipe = RECIPES.get(name) if isinstance(name, str) else None
+    if recipe is None:
+        return dict(data)
+    return _over(copy.deepcopy(recipe), data)
+
+
+def _over(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:
+    """Return the recipe with everything that is given in its place."""
+    if given.get("backend") is not None:
+        recipe.pop("algorithm", None)
+    merged = {**recipe, **given}
+    for key, settings in recipe.items():
+        own = given.get(key)
+        if isinstance(settings, dict) and isinstance(own, Mapping):
+            other = "name" in settings and own.get("name", settings["name"]) != settings["name"]
+            limits = key == "limit"  # exactly one kind
+            merged[key] = dict(own) if other or limits else _over(settings, own)
+        elif isinstance(settings, dict) and own == settings.get("name") and own is not None:
+            merged[key] = settings
+    return merged
