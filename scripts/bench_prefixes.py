@@ -72,7 +72,10 @@ def main() -> None:
     parser.add_argument("space", type=Path)
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE")
     given = parser.parse_intermixed_args()
-    plans, proxy = plans_of(load_checked(given.space, [*given.changes, "compute.workers=1"]))
+    space = load_checked(given.space, [*given.changes, "compute.workers=1"])
+    if space.proxy.name == "average":
+        parser.error("proxy: average takes nothing up by itself; give one of its proxies")
+    plans, proxy = plans_of(space)
     taking_up, plain = (copy.copy(proxy) for _ in range(2))
     taking_up.prefixes, plain.prefixes = Prefixes(proxy.prefixes.cuts), Prefixes([])
     cuts = ", ".join(f"{cut.module} ({cut.share:.0%})" for cut in proxy.prefixes.cuts)

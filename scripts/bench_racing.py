@@ -3,7 +3,7 @@
     python scripts/bench_racing.py search_spaces/mnist_5k.yaml [--seeds 5] [KEY=VALUE ...]
 
 Both have the trained network and the scores given, in one process; seconds are CPU seconds of the search alone. The
-final fitness is that of the best plan on all search images, by the space's proxy.
+final fitness is that of the best plan on all images that the search sees, by the space's proxy.
 """
 
 from __future__ import annotations

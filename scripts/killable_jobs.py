@@ -57,6 +57,8 @@ JOBS = {
     job.name: job
     for job in (
         Job("search", ["search", "space.yaml"]),
+        Job("search-raced", ["search", "space.yaml", "search.racing={first: 50}", "search.algorithm=cma_es"]),
+        Job("search-own-shares", ["search", "space.yaml", "allocation=evolved", "search.rivals=[own_shares]"]),
         Job("search-2-workers", ["search", "space.yaml", "compute.workers=2"]),
         Job("search-finals", ["search", "space.yaml", "search.finals={candidates: 4, rungs: [0.3, 1.0]}"]),
         Job("search-front", ["search", "space.yaml", *FRONT]),

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,12 +66,13 @@ def shares_alone(criterion: str) -> list[str]:
     ]
 
 
-def search_alone(space: Space, folder: Path, criterion: str) -> RetrainingOutcome:
-    """Run or read a draw's search for the shares of one criterion; return what it found as a rival."""
-    run_search(space, folder, resume=RunFolder(folder).begun)
+def search_alone(space: Space, folder: Path, criterion: str) -> tuple[RetrainingOutcome, float]:
+    """Run or read a draw's search for the shares of one criterion; return what it found as a rival, and its seconds."""
+    summary = run_search(space, folder, resume=RunFolder(folder).begun).summary
     files = (folder / "records" / "retrained").glob("*.json")
     found = [RetrainingOutcome.model_validate_json(file.read_text()) for file in files]
-    return as_rival(next(one for one in found if one.kind == BLEND), ALONE.format(criterion))
+    rival = as_rival(next(one for one in found if one.kind == BLEND), ALONE.format(criterion))
+    return rival, sum(summary.seconds.values())
 
 
 def as_rival(outcome: RetrainingOutcome, name: str) -> RetrainingOutcome:
@@ -163,7 +163,9 @@ def main() -> None:
     parser.add_argument("--alone", default=None, metavar="CRITERION", help="one whose shares are searched as long, too")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_intermixed_args()
-    start, pooled, unpruned = time.perf_counter(), [], []
+    if given.alone is not None and load_checked(given.space, given.changes).allocation.name != "evolved":
+        parser.error("--alone: shares evolve with allocation=evolved alone")
+    seconds, pooled, unpruned = 0.0, [], []
     trained: dict[int, list[RetrainingOutcome]] = {steps: [] for steps in given.steps}
     seeds = range(given.first, given.first + given.draws)
     spaces = {seed: load_checked(given.space, [*given.changes, f"seed={seed}"]) for seed in seeds}
@@ -171,10 +173,12 @@ def main() -> None:
         summary, found = search_draw(space, given.out / f"draw-{seed}")
         print(f"draw {seed}: {summary.comparison.sentence}", file=sys.stderr, flush=True)
         unpruned.append(summary.unpruned.test_accuracy)
+        seconds += sum(summary.seconds.values())
         if given.alone is not None:
             changes = [*given.changes, f"seed={seed}", *shares_alone(given.alone)]
             alone = load_checked(given.space, changes)
-            found.append(search_alone(alone, given.out / f"draw-{seed}-alone", given.alone))
+            rival, took = search_alone(alone, given.out / f"draw-{seed}-alone", given.alone)
+            found, seconds = [*found, rival], seconds + took
         pooled += of_draw(found, seed)
     pooled = in_every_draw(pooled, given.draws)
     for steps, outcomes in trained.items():
@@ -202,7 +206,7 @@ def main() -> None:
         "changes": given.changes,
         "draws": list(seeds),
         "unpruned": unpruned,
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(seconds, 1),
         "versions": versions(),
     }
     (given.out / "results.json").write_text(json.dumps({**facts, "regimes": records}, indent=1) + "\n")

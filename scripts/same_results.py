@@ -57,11 +57,11 @@ def _different(one: Path, other: Path, *, timed: bool) -> Iterator[str]:
 
 
 def _timeless(data: Any, timed: bool = False) -> Any:
-    """Return data without times; timed: lists in a mapping are (value, seconds, passes)."""
+    """Return data without times; timed: lists in a mapping are (value, seconds, passes), some with a 1."""
     if isinstance(data, dict):
         return {key: _timeless(one, timed or key in TIMED_LISTS) for key, one in data.items() if key not in TIMES}
     if isinstance(data, list):
-        kept = [data[0], *data[2:]] if timed and len(data) == 3 else data
+        kept = [data[0], *data[2:]] if timed and len(data) in (3, 4) else data
         return [_timeless(one) for one in kept]
     return data
 

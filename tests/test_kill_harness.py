@@ -23,7 +23,7 @@ from watched_run import Run  # noqa: E402
 RECORDS = {
     "summary.json": {"accuracy": 0.5, "seconds": 1.0, "cells": [{"name": "l1", "latency_ms": 3.0}]},
     "records/search.json": {"known": {"ab": [0.5, 0.1, 64]}},
-    "records/estimates/zero_shot.json": {"l1": [0.5, 0.1, 64]},
+    "records/estimates/zero_shot.json": {"l1": [0.5, 0.1, 64], "raced": [0.5, 0.1, 64, 1]},
 }
 
 
@@ -43,7 +43,9 @@ def test_times_are_no_difference(folders):
     _, other = folders
     (other / "summary.json").write_text(json.dumps({**RECORDS["summary.json"], "seconds": 2.0}))
     (other / "records/search.json").write_text(json.dumps({"known": {"ab": [0.5, 9.9, 64]}}))
-    (other / "records/estimates/zero_shot.json").write_text(json.dumps({"l1": [0.5, 9.9, 64]}))
+    (other / "records/estimates/zero_shot.json").write_text(
+        json.dumps({"l1": [0.5, 9.9, 64], "raced": [0.5, 9.9, 64, 1]})
+    )
     (other / "table.csv").write_text("name,seconds\nl1,2\n")
     assert differences(*folders) == []
 

@@ -146,7 +146,7 @@ class GenomeSpace:
         return chosen
 
     def encode(self, blend: Blend) -> np.ndarray:
-        """Return the genome of a blend, with its factors divided by the greatest when that is above 1.
+        """Return the genome of a blend; where a factor is above 1, factors and exponents are divided by the greatest.
 
         A network-level blend is given to every unit; the budget is the highest. Raises BlendsearchError when the
         blend has other units, a criterion that is in no cluster, two criteria of one cluster with factors above 0, or
@@ -167,13 +167,21 @@ class GenomeSpace:
                 own = self.cluster_genes[number]
                 genome[2 * number] = own.gene(own.members.index(criterion))
                 genome[2 * number + 1] = factor
-        factors = slice(1, self.factor_size, 2)
-        genome[factors] /= max(1.0, genome[factors].max())
         if self.set_aware:
             name = {unit: NETWORK if blend.unit == NETWORK else unit for unit in self.units}
             genome[self.alpha_genes] = [blend.alpha.get(name[unit], 0.0) for unit in self.units]
+        # A common share of factors and exponents changes no order.
+        genome[: self.blend_size] = self._within_one(genome[: self.blend_size])
         genome[self.kept_genes] = [self._keep_gene(blend.keep.get(group, 1.0)) for group in self.kept]
         return self.at_highest(genome)
+
+    def _within_one(self, genes: np.ndarray) -> np.ndarray:
+        """Return the genes of a blend with factors and exponents divided by the greatest factor, if above 1."""
+        scaled = genes.copy()
+        greatest = max(1.0, scaled[1 : self.factor_size : 2].max())
+        scaled[1 : self.factor_size : 2] /= greatest
+        scaled[self.alpha_genes] /= greatest
+        return scaled
 
     @staticmethod
     def _keep_gene(weight: float) -> float:
@@ -205,13 +213,14 @@ class GenomeSpace:
         """Return the blend in which the first criterion of every cluster has the same factor, in all units.
 
         tilt: None for factors of 1 without exponents; else what the factors of a unit sum up to, beside an exponent
-        of 1, as far as factors of at most 1 can.
+        of 1. Where that takes factors above 1, they are 1 and the exponent is as much smaller.
         """
-        weights = {
-            unit: {members[0]: 1.0 if tilt is None else min(1.0, tilt / len(clusters)) for members in clusters}
-            for unit, clusters in self.clusters.members.items()
-        }
-        alpha = {} if tilt is None else dict.fromkeys(weights, 1.0)
+        weights, alpha = {}, {}
+        for unit, clusters in self.clusters.members.items():
+            factor = 1.0 if tilt is None else tilt / len(clusters)
+            weights[unit] = {members[0]: min(1.0, factor) for members in clusters}
+            if tilt is not None:
+                alpha[unit] = 1.0 / max(1.0, factor)
         return Blend(self.clusters.unit, weights, dict(self.clusters.groups), alpha=alpha)
 
     def random(self, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,15 @@ from tiny_campaign import tiny_space
 
 from blendsearch.allocation import Budget
 from blendsearch.campaigns.search import finals as module
-from blendsearch.campaigns.search.finals import Candidate, Climber, HalvingSetup, HalvingTrial, best_distinct, shorten
+from blendsearch.campaigns.search.finals import (
+    Candidate,
+    Climber,
+    HalvingSetup,
+    HalvingTrial,
+    best_distinct,
+    one_each,
+    shorten,
+)
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.compute import Compute
 from blendsearch.config import EarlyStopConfig, RetrainingConfig
@@ -249,6 +257,13 @@ def test_each_plan_is_a_candidate_once():
     values = [("a", 0.5), ("b", 0.7), ("a", 0.5), ("c", 0.7), ("d", 0.1)]
     assert best_distinct(values, 3) == [1, 3, 0]
     assert best_distinct(values, 9) == [1, 3, 0, 4]
+
+
+def test_of_equal_plans_the_first_goes_on():
+    """Swaps that changed nothing leave the best plan, which is among the others as well."""
+    plans = [Plan({"conv": (number,)}, {"conv": 3}) for number in (0, 1, 0)]
+    several = [Candidate(number, {}, plan, 0.5) for number, plan in enumerate(plans)]
+    assert [one.number for one in one_each(several)] == [0, 1]
 
 
 def test_accuracies_are_means_over_seeds_and_images():

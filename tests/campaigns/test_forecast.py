@@ -7,6 +7,7 @@ import json
 import pytest
 from tiny_campaign import tiny_space
 
+from blendsearch.blending import Blend
 from blendsearch.campaigns.foresight.forecast import Counts, forecast_search
 from blendsearch.campaigns.foresight.unit_costs import Stopwatch
 from blendsearch.campaigns.search.run import run_search
@@ -48,6 +49,24 @@ def test_only_the_rivals_that_are_wanted_are_counted():
     assert counts(["hesso", "tilted"]).other_evaluations == none.other_evaluations
     assert none.sequential == counts(["hesso"]).sequential == 2
     assert (counts(["elimination"]).sequential, counts(["tilted"]).sequential) == (3, 6)
+
+
+def test_given_blends_and_the_front_at_full_budget_count_too(tmp_path):
+    file = tmp_path / "mean.json"
+    Blend.mean_of_ranks(["l1", "taylor"]).save(file)
+    few = {"population": 2, "elite": 1, "random_search": False}
+    plain = Counts(Experiment(tiny_space(few)))
+    assert Counts(Experiment(tiny_space({**few, "start_from": str(file)}))).evaluations == plain.evaluations + 1
+    front = {"objectives": ["flops"], "lowest": 0.1}
+    assert Counts(Experiment(tiny_space({**few, **front}))).evaluations == plain.evaluations + 2
+
+
+def test_memory_counts_what_each_process_keeps_of_candidates():
+    plain, several = (
+        forecast_search(Experiment(tiny_space(proxy=proxy))).gigabytes
+        for proxy in ("short_finetune", {"name": "average", "proxies": ["compensated", "agreement"]})
+    )
+    assert several - plain > 0.5
 
 
 def test_the_forecast_is_the_sum_of_its_work():

@@ -95,6 +95,20 @@ def test_one_pass_takes_each_layers_best_choice_and_counts_its_cost():
     assert (work.evaluations, work.passes, work.seconds) == (6, 60, 3.0)
 
 
+def test_what_a_pass_cost_does_not_depend_on_what_is_known_already():
+    """A resumed run knows fewer plans than one that was never stopped."""
+    worth = {"one": [0.1, 0.3, 0.2], "two": [0.5, 0.4, 0.1]}
+    costs = []
+    for known in (False, True):
+        problem = Problem(worth)
+        if known:
+            problem.fitness([Plan({"one": (1,), "two": (0,)}, {"one": 3, "two": 3})])
+        work = LayerPass(problem, {layer: (layer,) for layer in worth}, problem.planner)
+        work.run("a", {"one": ["a", "b"], "two": ["a", "c"]})
+        costs.append((work.evaluations, work.passes, work.seconds))
+    assert costs[0] == costs[1] == (3, 30, 1.5)
+
+
 def test_rivals_are_pruned_and_retrained_on_equal_terms(finished):
     _, campaign = finished
     summary = campaign.summary

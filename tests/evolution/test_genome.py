@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from blendsearch.blending import Blend, Clusters, rank_all
+from blendsearch.criteria.elimination import DropLoss, Reader
 from blendsearch.errors import BlendsearchError
 from blendsearch.evolution.genome import GenomeSpace
 
@@ -72,6 +73,21 @@ def test_encode_scales_great_factors_down():
     assert decoded.weights == {"stage1": {"l1": 1.0}, "stage2": {"l1": 0.25, "l2": 0.5}}
 
 
+def test_great_factors_take_exponents_along():
+    """Else a search would start from another blend than the one that it was given."""
+    aware = GenomeSpace(CLUSTERS, set_aware=True)
+    blend = Blend("stage", {"stage1": {"l1": 4.0}, "stage2": {"l1": 1.0}}, CLUSTERS.groups, alpha={"stage1": 1.0})
+    decoded = aware.decode(aware.encode(blend))
+    assert (decoded.weights, decoded.alpha) == ({"stage1": {"l1": 1.0}, "stage2": {"l1": 0.25}}, {"stage1": 0.25})
+    torch.manual_seed(0)
+    data = torch.randn(40, 6).double().relu()
+    losses = {g: DropLoss(6, [Reader(data.T @ data, torch.randn(6, 3).double())]) for g in ("conv1", "conv2", "conv3")}
+    scores = {"l1": {group: torch.rand(6) for group in losses}}
+    given, found = blend.score(scores, losses), decoded.score(scores, losses)
+    for group in losses:
+        assert given[group].argsort().tolist() == found[group].argsort().tolist()
+
+
 def test_a_unit_without_factors_weighs_its_clusters_alike():
     genome = np.zeros(SPACE.size)
     genome[1] = 0.5
@@ -82,11 +98,12 @@ def test_a_unit_without_factors_weighs_its_clusters_alike():
 
 def test_all_alike_beside_the_losses_sums_up_to_the_tilt_in_every_unit():
     aware = GenomeSpace(CLUSTERS, set_aware=True)
-    blend = aware.alike(tilt=1.5)
-    assert {unit: sum(factors.values()) for unit, factors in blend.weights.items()} == {
-        unit: min(1.5, len(CLUSTERS.members[unit])) for unit in CLUSTERS.members
-    }
-    assert set(blend.alpha.values()) == {1.0}
+    blend = aware.alike(tilt=2.5)
+    # A unit of two clusters would need factors of 1.25; the exponent is as much less.
+    assert {unit: sum(own.values()) / blend.alpha[unit] for unit, own in blend.weights.items()} == pytest.approx(
+        dict.fromkeys(CLUSTERS.members, 2.5)
+    )
+    assert blend.alpha == {"stage1": pytest.approx(0.8), "stage2": 1.0}
     assert aware.decode(aware.encode(blend)) == blend
     assert set(aware.alike().weights["stage2"].values()) == {1.0}
     assert not aware.alike().set_aware

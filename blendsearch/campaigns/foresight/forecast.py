@@ -18,8 +18,12 @@ from blendsearch.data.batches import Split
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.problem import TILTS
 from blendsearch.experiment.scoring import known_before_training, wanted_criteria
+from blendsearch.proxies import PROXIES
+from blendsearch.proxies.average import Average
+from blendsearch.proxies.prefixes import ROOM
 from blendsearch.results.words import plural
 from blendsearch.training.loop import steps_per_epoch
+from blendsearch.validation.space import make
 
 LEDGER = 0.04
 """Seconds to record one evaluation of the search."""
@@ -98,10 +102,11 @@ class Counts:
     def evaluations(self) -> int:
         """Genomes that the search evaluates at most; a limit counts with the generation that reaches it."""
         search = self.experiment.space.search
-        first = max(search.population, self.starts)
+        first = max(search.population, self.starts + len(search.start_from or ()))
         whole = first + search.generations * search.population
         limit = search.limit.evaluations if search.limit is not None else None
-        return whole if limit is None else min(whole, max(first, limit + search.population // 2))
+        searched = whole if limit is None else min(whole, max(first, limit + search.population // 2))
+        return searched + (search.population if search.objectives else 0)  # of a front the best at the full budget
 
     @property
     def other_evaluations(self) -> int:
@@ -242,8 +247,16 @@ def _memory(experiment: Experiment) -> tuple[float, float | None]:
     retrained = each * space.retraining.batch_size / 1e9
     on_device = experiment.compute.kind != "cpu"
     host = _resident() + images + (0.0 if on_device else activations) + workers * (WORKER + images)
+    host += max(1, workers) * _kept_of_candidates(experiment)
     host += 0.0 if on_device else workers * retrained
     return host, activations + retrained if on_device else None
+
+
+def _kept_of_candidates(experiment: Experiment) -> float:
+    """Return the gigabytes that a process keeps at most of candidates, for others with the same first layers."""
+    proxy = make(PROXIES, experiment.space.proxy)
+    several = proxy.proxies if isinstance(proxy, Average) else [proxy]
+    return sum(ROOM for one in several if vars(type(one)).get("adapts_forward", False)) / 1e9
 
 
 def _parts(experiment: Experiment) -> tuple[Split, ...]:

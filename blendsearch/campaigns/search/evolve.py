@@ -9,7 +9,7 @@ from functools import partial
 from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.search.ablation import enter_parts
 from blendsearch.campaigns.search.choice import CHOICE, choose_on_fresh
-from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
+from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals, one_each
 from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer, enter_elimination, enter_tilted
 from blendsearch.campaigns.search.own_shares import enter_own_shares
 from blendsearch.campaigns.search.pareto import best_at_full_budget, enter_front, save_front_blends
@@ -141,6 +141,7 @@ def _choose_blend(
     if settings.swaps is not None:
         scores = search.problem.planner.group_scores(search.blend_of(trials[best[0].number]))
         best = [swap_filters(experiment, BLEND, search.problem, best[0], scores), *best]
+    best = one_each(best)
     if settings.choice is not None:
         won = choose_on_fresh(experiment, CHOICE, judged, best)
     elif settings.finals is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,6 +131,14 @@ def best_distinct(values: Sequence[tuple[str, float]], count: int) -> list[int]:
         if succeeded(value):
             first.setdefault(digest, position)
     return sorted(first.values(), key=lambda position: (-values[position][1], position))[:count]
+
+
+def one_each(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return the first candidate of each plan, in their order."""
+    first: dict[str, Candidate] = {}
+    for one in candidates:
+        first.setdefault(one.plan.digest, one)
+    return list(first.values())
 
 
 def hold_finals(experiment: Experiment, name: str, candidates: Sequence[Candidate]) -> Candidate:

@@ -11,7 +11,7 @@ import numpy as np
 from blendsearch.blending import Blend, Clusters
 from blendsearch.blending.blend import NETWORK
 from blendsearch.campaigns.search.choice import choose_on_fresh
-from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals
+from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals, one_each
 from blendsearch.campaigns.search.phases import genome_of
 from blendsearch.campaigns.search.swaps import swap_filters
 from blendsearch.campaigns.search.trials import check_trials, open_ledger
@@ -47,7 +47,7 @@ def enter_own_shares(experiment: Experiment, seen: SearchProblem, judged: Search
     search.run(settings.generations, settings.population, settings.limit)
     best = _best_candidates(experiment, search)
     if settings.swaps is not None:
-        best = [swap_filters(experiment, NAME, search.problem, best[0], seen.planner.scores[name]), *best]
+        best = one_each([swap_filters(experiment, NAME, search.problem, best[0], seen.planner.scores[name]), *best])
     won = best[0]
     if settings.choice is not None:
         won = choose_on_fresh(experiment, f"choice-{NAME}", judged, best)

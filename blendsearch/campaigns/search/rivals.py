@@ -125,7 +125,8 @@ def mix_hesso(criteria: Sequence[str]) -> tuple[Blend | None, str]:
 class LayerPass:
     """A pass over the layers that gives each one criterion, with every blend that it tried and its fitness.
 
-    groups: layer -> its groups. allocation: what shares out the budget meanwhile.
+    groups: layer -> its groups. allocation: what shares out the budget meanwhile. evaluations, passes, seconds: of its
+    different plans, those among them that the search knows, too: which these are a resumed run cannot tell.
     """
 
     problem: SearchProblem
@@ -157,7 +158,8 @@ class LayerPass:
             self.allocation.plan(planner.structure, planner.group_scores(blend), planner.budget) for blend in blends
         ]
         found = self.problem.fitness(plans)
-        new = [one for one in found if not one.repeated]
+        known = {plan.digest for _, plan, _ in self.tried}
+        new = {one.plan.digest: one for one in found if one.plan.digest not in known}.values()
         self.evaluations += len(new)
         self.passes += sum(one.passes for one in new)
         self.seconds += sum(one.seconds for one in new)

@@ -31,7 +31,8 @@ class CMAES(EvolutionaryAlgorithm):
 
     Genes drawn outside the cube are put onto its side, since a factor of exactly 0 leaves a criterion out, and
     it is these repaired genomes that the distribution learns from. When it has shrunk to a point or lost its
-    shape it starts anew from the best so far. Weights of groups start with the spread that random ones have.
+    shape it starts anew from the best so far. Weights of groups start with the spread that random ones have at the
+    default sigma, and with as much less or more as sigma is.
     """
 
     name = "cma_es"
