@@ -12,6 +12,7 @@ from blendsearch.campaigns.foresight.forecast import Counts
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.errors import ConfigError
 from blendsearch.experiment import Experiment
+from blendsearch.results.verdicts import against_rivals
 from blendsearch.structure import Plan
 
 pytestmark = pytest.mark.usefixtures("without_report")
@@ -48,7 +49,7 @@ def campaign(tmp_path_factory):
 def test_it_is_what_a_campaign_of_that_criterion_alone_finds(campaign, tmp_path):
     summary = campaign.summary
     chosen = max(summary.criteria, key=lambda name: summary.criteria[name].proxy)
-    assert summary.rivals[NAME].note == f"it is {chosen}"
+    assert f"{NAME} is {chosen}." in against_rivals(summary)
     alone = run_search(space(criteria=[chosen], clusters={"count": 1}, search={"rivals": False}), tmp_path / "alone")
     assert summary.rivals[NAME].proxy == alone.summary.blend.proxy
     assert summary.rivals[NAME].evaluations == alone.summary.search.evaluations

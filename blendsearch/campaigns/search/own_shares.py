@@ -68,7 +68,7 @@ def describe_own_shares(experiment: Experiment) -> RivalRecord | None:
         generations = [Generation.model_validate(one) for one in state["generations"]]
         return RivalRecord(
             blend=Blend.single(state["criterion"]).to_dict(),
-            note=f"it is {state['criterion']}",
+            note=state["criterion"],
             evaluations=generations[-1].distinct,
             passes=sum(one.passes for one in generations),
             seconds=round(sum(one.seconds for one in generations), 3),
