@@ -116,6 +116,17 @@ class Space(Section):
     _trained = model_validator(mode="before")(train_where_no_weights)
     _compensated = model_validator(mode="before")(compensate_where_nothing_trains)
 
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The rivals that the search wants, but for those that mean nothing beside the other keys."""
+        there = {
+            "elimination": self.search.layer_by_layer is not None,
+            "tilted": self.blend.set_aware,
+            "swapped": self.search.swaps is not None,
+            "own_shares": self.allocation.name == "evolved",
+        }
+        return tuple(name for name in self.search.rivals_wanted if there.get(name, True))
+
     def to_dict(self) -> State:
         """Return every key with its value, defaults included, as plain lists, mappings and scalars."""
         return self.model_dump(mode="json")

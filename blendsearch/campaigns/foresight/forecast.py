@@ -113,22 +113,22 @@ class Counts:
         """Estimates beside the search's: the criteria's and rivals', of swaps, of a random search, of own shares."""
         search = self.experiment.space.search
         groups = len(self.experiment.structure.widths)
-        rivals = 3 * groups if "criterion_per_layer" in search.rivals_wanted and self.criteria > 1 else 0
-        swaps = (search.swaps or 0) * (1 + ("swapped" in search.rivals_wanted) + self.own_shares)
+        wanted = self.experiment.space.rivals
+        rivals = 3 * groups if "criterion_per_layer" in wanted and self.criteria > 1 else 0
+        swaps = (search.swaps or 0) * (1 + ("swapped" in wanted) + self.own_shares)
         random = self.evaluations - self.starts if search.random_search else 0
         return rivals + swaps + max(0, random) + self.own_shares * self.evaluations
 
     @property
     def own_shares(self) -> bool:
         """Whether shares evolve for one criterion, too."""
-        return self.evolves and "own_shares" in self.experiment.space.search.rivals_wanted
+        return "own_shares" in self.experiment.space.rivals
 
     @property
     def sequential(self) -> int:
         """How many plans are chosen layer by layer."""
-        search = self.experiment.space.search
-        tilted = self.experiment.space.blend.set_aware and "tilted" in search.rivals_wanted
-        rivals = ("elimination" in search.rivals_wanted) + (len(TILTS) if tilted and self.criteria > 1 else 0)
+        search, wanted = self.experiment.space.search, self.experiment.space.rivals
+        rivals = ("elimination" in wanted) + (len(TILTS) if "tilted" in wanted and self.criteria > 1 else 0)
         return 0 if search.layer_by_layer is None else search.layer_by_layer + rivals
 
     @property
@@ -137,19 +137,13 @@ class Counts:
         space = self.experiment.space
         search = space.search
         several = self.criteria > 1
-        possible = {
-            "mean_of_ranks": several,
-            "hesso": several and mix_hesso(self.names)[0] is not None,
-            "criterion_per_layer": several,
-            "elimination": search.layer_by_layer is not None,
-            "tilted": space.blend.set_aware and several,
-            "swapped": search.swaps is not None,
-            "own_shares": self.own_shares,
-        }
-        rivals = sum(possible[name] for name in search.rivals_wanted)
+        of_several = {"mean_of_ranks", "criterion_per_layer", "tilted", "hesso"}
+        possible = {name for name in space.rivals if several or name not in of_several}
+        if mix_hesso(self.names)[0] is None:
+            possible.discard("hesso")
         ablation = 2 if search.ablation and self.evolves else 0
         front = 2 * search.front if search.objectives else 0
-        return 1 + self.criteria + rivals + search.random_search + ablation + front
+        return 1 + self.criteria + len(possible) + search.random_search + ablation + front
 
     @property
     def finals(self) -> float:

@@ -31,7 +31,7 @@ from blendsearch.experiment.contenders import (
 )
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.members import read_members
-from blendsearch.experiment.problem import make_choice_problems, searched_groups
+from blendsearch.experiment.problem import make_choice_problems
 from blendsearch.experiment.provenance import describe_provenance
 from blendsearch.results.records.retraining import (
     BLEND,
@@ -84,16 +84,15 @@ def _rivals(
     experiment: Experiment, problem: SearchProblem, judged: SearchProblem, scores: Scores
 ) -> dict[str, Callable[[], Contender]]:
     """Return what enters each rival that the space wants."""
-    space = experiment.space
-    wanted = space.search.rivals_wanted
+    wanted = experiment.space.rivals
     rivals = list_rivals(experiment, problem, judged, scores)
-    if "elimination" in wanted and space.search.layer_by_layer is not None:
+    if "elimination" in wanted:
         rivals[LAYER_BY_LAYER] = partial(enter_elimination, experiment, judged)
-    if "tilted" in wanted and space.blend.set_aware and len(scores) > 1:
+    if "tilted" in wanted and len(scores) > 1:
         rivals[TILTED] = partial(enter_tilted, experiment, problem, judged)
-    if "swapped" in wanted and space.search.swaps is not None:
+    if "swapped" in wanted:
         rivals[SWAPPED] = partial(enter_swapped_choice, experiment, problem, judged)
-    if "own_shares" in wanted and searched_groups(experiment):
+    if "own_shares" in wanted:
         rivals[OWN_SHARES] = partial(enter_own_shares, experiment, problem, judged)
     return rivals
 
