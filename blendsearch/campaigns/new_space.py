@@ -29,6 +29,8 @@ SMALL = 64
 """Up to this side a network for small images is taken, beyond it one of torchvision."""
 PLACE = "THIS_FILE"
 """Stands for the file's path in its own text until that is known."""
+SEARCHED = 3000
+"""The most search images that a file for pruning without retraining asks for."""
 SAMPLED = 300
 """Image files whose heads are read."""
 PACKAGED = ("digits", "mnist_5k")
@@ -110,7 +112,8 @@ def _new_text(wish: Wish) -> tuple[str, str, list[str]]:
         Path(wish.data).resolve().name if "root" in seen.config and Path(wish.data).is_dir() else wish.data
     )
     rest = _without_retraining if wish.post_training else _with_retraining
-    return _text(name, seen, model, wish.weights, rest(_batch(_trained_on(seen)))), name, seen.lines
+    text = _text(name, seen, model, wish, rest(_batch(_trained_on(seen))))
+    return text, name, seen.lines
 
 
 def _look(given: str) -> Seen:
@@ -227,14 +230,14 @@ def _without_retraining(batch: Row) -> Rest:
     return ("recipe: post_training", about), [("search", [limit])]
 
 
-def _text(name: str, seen: Seen, model: str, weights: Path | None, rest: Rest) -> str:
+def _text(name: str, seen: Seen, model: str, wish: Wish, rest: Rest) -> str:
     """Return the file: what has to be said, and of the rest what is changed most often."""
-    train = _trained_on(seen)
+    train, weights = _trained_on(seen), wish.weights
     trained = ("epochs: 20", "of the network that is then pruned")
     given = ("epochs: 0", "more adapts the given weights to the images first")
     first, last = rest
     sections: list[tuple[str, list[Row]]] = [
-        ("data", [*_where_rows(seen, model), *_count_rows(seen, max(train, 1), weights), *_image_rows(seen)]),
+        ("data", [*_where_rows(seen, model), *_count_rows(seen, max(train, 1), wish), *_image_rows(seen)]),
         ("model", _model_rows(model, weights)),
         ("training", [trained if weights is None else given, _batch(train)]),
         ("budget", [("flops: 0.5", "keep half of the FLOPs; or params, filters, latency: 0.5")]),
@@ -269,15 +272,18 @@ def _where_rows(seen: Seen, model: str) -> list[Row]:
     return rows
 
 
-def _count_rows(seen: Seen, train: int, weights: Path | None) -> list[Row]:
+def _count_rows(seen: Seen, train: int, wish: Wish) -> list[Row]:
     counts, searched, tested = default_counts(train), seen.held_out.get("validation"), seen.held_out.get("test")
+    most = SEARCH
+    if wish.post_training:  # what decides there: the best of many candidates on few images is the best by luck
+        most, counts = SEARCHED, {**counts, "search": max(counts["search"], min(SEARCHED, train // 10))}
     rows: list[Row] = []
     if tested is None:
         rows.append((f"test: {default_test(seen.train)}", "held out; read once, at the end: no choice is made on them"))
     rows.append((f"calibration: {counts['calibration']}", "out of training: what criteria and proxies look at"))
     origin = "of the validation part" if searched else "out of training"
-    rows.append((f"search: {min(SEARCH, searched or counts['search'])}", f"{origin}: what candidates are measured on"))
-    if weights is not None and not searched and tested:
+    rows.append((f"search: {min(most, searched or counts['search'])}", f"{origin}: what candidates are measured on"))
+    if wish.weights is not None and not searched and tested:
         about = "search images from the test part instead, for weights that know the training images"
         rows.append((f"# validation: {max(1, tested // 3)}", about))
     return rows

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from blendsearch.campaigns.examples import PACKAGE, example_names, read_example
 from blendsearch.campaigns.inspection import inspect
-from blendsearch.campaigns.new_space import Wish, write_space
+from blendsearch.campaigns.new_space import Seen, Wish, _count_rows, write_space
 from blendsearch.cli import app
 from blendsearch.config import load_space
 from blendsearch.config.recipes import RECIPES
@@ -86,6 +86,17 @@ def test_without_retraining_the_recipe_says_how(here):
     told = CliRunner().invoke(app, ["init", "photos", "--post-training", "--out", "other.yaml"])
     assert told.exit_code == 0
     assert load_checked("other.yaml").recipe == "post_training"
+
+
+def test_without_retraining_more_images_decide_where_there_are_many():
+    seen = Seen({"name": "folder"}, 10, 50_000, {"test": 10_000}, 32, False, [])
+    rows = [dict(_count_rows(seen, train, Wish(post_training=True))) for train in (50_000, 15_000, 900)]
+    assert [next(iter(key for key in one if key.startswith("search"))) for one in rows] == [
+        "search: 3000",
+        "search: 1500",
+        "search: 300",
+    ]
+    assert "search: 1000" in dict(_count_rows(seen, 50_000, Wish()))
 
 
 def test_large_and_grey_images(here):
