@@ -49,9 +49,9 @@ def price_of_a_seed(summary: SearchSummary, said: Sequence[str]) -> list[str]:
 
 
 def limits_of_search(summary: SearchSummary) -> list[str]:
-    """Return what fresh search images showed, how far the search images flatter, and whether the proxy is blind."""
+    """Return what was not retrained, how far the search images flatter, and whether the proxy is blind."""
     found = [summary.choice, summary.optimism]
-    return [*(one.sentence for one in found if one is not None), *_blind_proxy(summary)]
+    return [*_not_retrained(summary), *(one.sentence for one in found if one is not None), *_blind_proxy(summary)]
 
 
 def failed_trials(summary: SearchSummary) -> list[str]:
@@ -85,6 +85,18 @@ def _reasons(failed: Mapping[str, int]) -> str:
     """Return why worker processes were of no use, how often each where there are several reasons."""
     several = len(failed) > 1
     return ", ".join(f"a worker process {why}" + (f" ({count})" if several else "") for why, count in failed.items())
+
+
+def _not_retrained(summary: SearchSummary) -> list[str]:
+    """Return of how many criteria the best in hindsight is the best, where not all were retrained."""
+    behind, there = len(summary.not_retrained), len(summary.criteria)
+    if not behind:
+        return []
+    first = "the one that the proxy puts first was" if there == 1 else f"the {there} that the proxy puts first were"
+    return [
+        f"Of {behind + there} criteria {first} retrained (search.retrained_criteria); one of the others may be better "
+        "than the best in hindsight."
+    ]
 
 
 def _blind_proxy(summary: SearchSummary) -> list[str]:

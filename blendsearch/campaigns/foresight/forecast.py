@@ -143,7 +143,9 @@ class Counts:
             possible.discard("hesso")
         ablation = 2 if search.ablation and self.evolves else 0
         front = 2 * search.front if search.objectives else 0
-        return 1 + self.criteria + len(possible) + search.random_search + ablation + front
+        wanted = search.retrained_criteria
+        criteria = self.criteria if wanted == "all" else min(self.criteria, wanted)
+        return 1 + criteria + len(possible) + search.random_search + ablation + front
 
     @property
     def finals(self) -> float:

@@ -57,7 +57,7 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
     blend, proxy, plan = _choose_blend(experiment, judged, search)
     contenders = {BLEND: make_contender(problem.planner, blend, proxy=proxy, kind=BLEND, plan=plan)}
     criteria, failed = enter_criteria(judged, scores, CRITERION)
-    contenders |= criteria
+    contenders |= _first_by_proxy(criteria, space.search.retrained_criteria)
     if space.search.rivals_wanted:
         rivals, failed_rivals = enter_those_that_can(_rivals(experiment, problem, judged, scores))
         contenders, failed = {**contenders, **rivals}, {**failed, **failed_rivals}
@@ -78,6 +78,14 @@ def evolve_contenders(experiment: Experiment, scores: Scores, clusters: Clusters
         contenders = with_members({**contenders, **front}, members)
         save_front_blends(experiment, contenders, provenance)
     return contenders
+
+
+def _first_by_proxy(criteria: Contenders, count: int | str) -> Contenders:
+    """Return the criteria that are to be retrained: so many of the highest proxy, at a tie the first, or all."""
+    if count == "all":
+        return criteria
+    order = sorted(criteria, key=lambda name: -criteria[name].proxy)[: int(count)]
+    return {name: one for name, one in criteria.items() if name in order}
 
 
 def _rivals(

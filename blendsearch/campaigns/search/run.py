@@ -35,7 +35,13 @@ from blendsearch.validation.space import check_files, pruning_schedule
 
 JOB = "search"
 SUMMARY = "summary.json"
-ADDED_LATER = ("search.random_search", "search.ablation", "search.rivals", "retraining.seeds")
+ADDED_LATER = (
+    "search.random_search",
+    "search.ablation",
+    "search.rivals",
+    "search.retrained_criteria",
+    "retraining.seeds",
+)
 """What a finished campaign may get more of, or less: none of them touches the search or a retraining that is there."""
 
 

@@ -89,6 +89,7 @@ def summarise(
         rivals_left_out={**describe_rivals(experiment).left_out, **_others(failed, scored)},
         ablation=summarise_parts(contenders, judge),
         left_out={**scored.left_out, **{name: why for name, why in failed.items() if name in scored.criteria}},
+        not_retrained=[name for name in scored.criteria if name not in contenders and name not in failed],
         refused=experiment.structure.refused,
         comparison=compare(judge, first),
         fidelity=measure_fidelity({name: one.proxy for name, one in contenders.items()}, truths),

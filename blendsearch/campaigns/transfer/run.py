@@ -210,9 +210,10 @@ def _retrain(target: Target, experiment: Experiment, searches: bool) -> SpaceRec
 
 
 def _search_alone(experiment: Experiment, folder: RunFolder) -> SearchSummary:
-    """Search a blend without random search, ablation and rivals, which a transfer does not show."""
+    """Search a blend beside all criteria, without what a transfer does not show: random search, ablation, rivals."""
     space = experiment.space
-    search = space.search.model_copy(update={"random_search": False, "ablation": False, "rivals": False})
+    changes = {"random_search": False, "ablation": False, "rivals": False, "retrained_criteria": "all"}
+    search = space.search.model_copy(update=changes)
     alone = space.model_copy(update={"search": search})
     return run_search(alone, folder.path, resume=folder.begun, progress=experiment.progress).summary
 

@@ -129,6 +129,8 @@ class SearchConfig(Section):
     mutation: probability that an offspring is mutated (algorithms that breed).
     elite: the best genomes that always survive (generational).
     tournament: a parent is the best of so many drawn at random (generational).
+    retrained_criteria: how many criteria are retrained beside the blend, those that the proxy puts first; all of them
+    unless you say, which takes as many retrainings.
     random_search: also draw as many blends at random, and retrain the best of them beside the blend.
     ablation: where shares evolve with the blend, also retrain each without the other, which tells what the gain comes
     from.
@@ -162,6 +164,7 @@ class SearchConfig(Section):
     mutation: Share = 0.3
     elite: Annotated[int, Field(ge=0)] = 2
     tournament: Count = 3
+    retrained_criteria: Count | Literal["all"] = "all"
     random_search: bool = True
     ablation: bool = True
     rivals: Rivals = True

@@ -212,7 +212,8 @@ class SearchSummary(Record):
     """summary.json of a search campaign: accuracies and ratios in [0, 1].
 
     algorithm: whose searched, and which; None in records of older versions. left_out: criterion -> why it cannot score
-    this network; rivals_left_out: rival -> why there is none. refused: module -> why it cannot be pruned. shipped: None
+    this network; rivals_left_out: rival -> why there is none. not_retrained: criteria that the proxy put behind those
+    that search.retrained_criteria asks for. refused: module -> why it cannot be pruned. shipped: None
     in records of older versions, whose network.safetensors is the blend's. metric: what stands in place of accuracy,
     where that is a function of the user's own.
     """
@@ -235,6 +236,7 @@ class SearchSummary(Record):
     rivals_left_out: dict[str, str] = Field(default_factory=dict)
     ablation: dict[str, Part] = Field(default_factory=dict)
     left_out: dict[str, str] = Field(default_factory=dict)
+    not_retrained: list[str] = Field(default_factory=list)
     refused: dict[str, str] = Field(default_factory=dict)
     comparison: Comparison
     fidelity: FidelityRecord | None = None
