@@ -16,7 +16,7 @@ from blendsearch.results.verdicts import against_rivals
 from blendsearch.structure import Plan
 
 pytestmark = pytest.mark.usefixtures("without_report")
-NAME = "proxy's choice, own shares"
+NAME = "one criterion with own shares"
 SEARCH = {"population": 6, "generations": 3, "elite": 1, "random_search": False, "ablation": False}
 
 

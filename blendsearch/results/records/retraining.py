@@ -28,7 +28,7 @@ CRITERION_PER_LAYER = "criterion per layer"
 LAYER_BY_LAYER = "drop losses layer by layer"
 TILTED = "drop losses and mean of ranks"
 SWAPPED = "proxy's choice, swapped"
-OWN_SHARES = "proxy's choice, own shares"
+OWN_SHARES = "one criterion with own shares"
 RIVAL_WORDS = {
     MEAN_OF_RANKS: "the mean of all criteria's ranks",
     HESSO: "the default blend of HESSO",
