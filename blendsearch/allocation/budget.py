@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 from blendsearch.allocation.bounds import Bound, parse_bounds
@@ -49,7 +50,7 @@ class Budget:
 
     @classmethod
     def parse(cls, given: Mapping[str, Any] | Budget) -> Budget:
-        """Read `{"flops": 0.5}`, or several kinds, optionally with "min_keep", "round_to" and "keep".
+        """Read `{"flops": 0.5}`, or several kinds, also as "also", optionally with "min_keep", "round_to" and "keep".
 
         Raises BudgetError when it is anything else.
         """
@@ -62,12 +63,16 @@ class Budget:
         rest = dict(given)
         min_keep, round_to = rest.pop("min_keep", cls.min_keep), rest.pop("round_to", cls.round_to)
         keep = parse_bounds(rest.pop("keep", {}))
+        others = rest.pop("also", None) or {}
+        if not isinstance(others, Mapping):
+            raise BudgetError(f"budget: also {quoted(others)} given, allowed: a mapping such as {{'params': 0.5}}")
+        rest |= others
         if not rest:
             raise BudgetError(
                 f"budget: {dict(given)} given, allowed: at least one of {', '.join(BUDGET_KINDS)}, such as flops: 0.5"
             )
-        (kind, ratio), *also = ((kind, float(ratio)) for kind, ratio in rest.items())
-        return cls(kind, ratio, float(min_keep), tuple(also), round_to, keep)
+        (kind, ratio), *also = ((kind, _number(kind, ratio)) for kind, ratio in rest.items())
+        return cls(kind, ratio, _number("min_keep", min_keep), tuple(also), round_to, keep)
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -147,3 +152,9 @@ def rungs(budget: Budget, steps: int, form: str = "linear") -> list[Budget]:
         budget.under({kind: at(ratio, step) for kind, ratio in budget.ratios.items()}) for step in range(1, steps)
     ]
     return [*between, budget]
+
+
+def _number(name: str, given: object) -> float:
+    if isinstance(given, bool) or not isinstance(given, Real):
+        raise BudgetError(f"budget: {name} {quoted(given)} given, allowed: a number")
+    return float(given)

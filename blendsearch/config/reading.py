@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from blendsearch.config.board import Board
 from blendsearch.config.mistakes import MOST_TOLD, Mistake, list_field, list_mistakes, show
-from blendsearch.config.recipes import filled
+from blendsearch.config.recipes import filled, recipe_of
 from blendsearch.config.sections.types import Section
 from blendsearch.config.space import Space, folder_name
 from blendsearch.config.yaml_text import Document, KeyPath, YamlSyntaxError, read_yaml
@@ -81,9 +81,9 @@ def _load(model: type[M], kind: str, path: str | Path, overrides: Sequence[str],
     recipes = [one for one in overrides if one.partition("=")[0].strip() == "recipe"]
     for override in recipes:  # before all others, which change what it says
         draft.override(override)
-    draft.fill()
     for override in (one for one in overrides if one not in recipes):
         draft.override(override)
+    draft.fill()
     draft.data.setdefault("name", folder_name(file.stem))
     return draft.validate(check)
 
@@ -253,7 +253,7 @@ class _Draft(Generic[M]):
         for depth, key in enumerate(path[:-1]):
             inner = holder[key] if isinstance(key, int) else holder.get(key)
             if path[: depth + 1] in SHORTHANDS:
-                inner = _as_mapping(key, inner)
+                inner = self._named_by_recipe(path[: depth + 1], inner) or _as_mapping(key, inner)
             if inner is None:
                 inner = {}
             if not isinstance(inner, list if isinstance(path[depth + 1], int) else dict):
@@ -261,6 +261,13 @@ class _Draft(Generic[M]):
             holder[key] = inner
             holder = inner
         return holder
+
+    def _named_by_recipe(self, path: KeyPath, given: Any) -> dict[str, Any] | None:
+        """Return a mapping with the name that a recipe gives a section which is not given; None without such."""
+        settings: Any = (recipe_of(self.data) or {}) if given is None and self.model is Space else {}
+        for key in path:
+            settings = settings.get(key) if isinstance(settings, dict) else None
+        return {"name": settings["name"]} if isinstance(settings, dict) and "name" in settings else None
 
     def _place(self, path: KeyPath) -> tuple[float, str]:
         """Return the last override below a key path, else where its innermost known part was written."""

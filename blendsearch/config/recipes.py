@@ -38,19 +38,44 @@ def filled(data: Unchecked) -> dict[str, Any]:
     """Return the data of a space with its recipe's settings for what it does not give; as they are without a recipe.
 
     Sections are filled key by key. One that names something else than the recipe does, with options of its own, and one
-    that is null stay as they are; so does the algorithm of a search that names a backend.
+    that is null stay as they are; so does the algorithm of a search that names a backend. What means nothing beside
+    the keys that are given is left out of the recipe, and its criteria read people's marks where there are some.
     """
-    name = data.get("recipe")
-    recipe = RECIPES.get(name) if isinstance(name, str) else None
+    recipe = recipe_of(data)
     if recipe is None:
         return dict(data)
-    return _over(copy.deepcopy(recipe), data)
+    fitting = _fitting(copy.deepcopy(recipe), data)
+    return _over(fitting, data)
+
+
+def recipe_of(data: Unchecked) -> dict[str, Any] | None:
+    """Return the recipe that a space names; None where it names none, or one that there is not."""
+    name = data.get("recipe")
+    return RECIPES.get(name) if isinstance(name, str) else None
+
+
+def _fitting(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:
+    """Return a recipe without what the given keys leave no room for."""
+    search, own, blend = recipe["search"], given.get("search"), given.get("blend")
+    own = own if isinstance(own, Mapping) else {}
+    without: set[str] = set()
+    if isinstance(blend, Mapping) and blend.get("set_aware") is False:
+        without |= {"layer_by_layer", "elimination", "tilted"}
+    if own.get("objectives"):
+        without |= {"algorithm", "layer_by_layer", "elimination"}
+    if own.get("layer_by_layer", 1) is None:
+        without.add("elimination")
+    if own.get("backend") is not None:
+        without.add("algorithm")
+    recipe["search"] = {key: value for key, value in search.items() if key not in without}
+    recipe["search"]["rivals"] = [name for name in search["rivals"] if name not in without]
+    if given.get("ratings") is not None:
+        recipe["criteria"] = [*recipe["criteria"], "subjective"]
+    return recipe
 
 
 def _over(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:
     """Return the recipe with everything that is given in its place."""
-    if given.get("backend") is not None:
-        recipe.pop("algorithm", None)
     merged = {**recipe, **given}
     for key, settings in recipe.items():
         own = given.get(key)

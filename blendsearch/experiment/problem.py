@@ -18,7 +18,7 @@ from blendsearch.evolution.leaders import Leaders
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.two_parts import TwoParts
 from blendsearch.experiment.experiment import Experiment
-from blendsearch.experiment.losses import losses_for, read_losses
+from blendsearch.experiment.losses import losses_for
 from blendsearch.proxies import PROXIES
 from blendsearch.proxies.racing import Racing
 from blendsearch.validation.space import make
@@ -50,7 +50,8 @@ def make_problem(
 
 def make_planner(experiment: Experiment, scores: Scores, blends: Iterable[Blend] = ()) -> Planner:
     """Return what turns blends into plans under the experiment's allocation and budget; blends: see `make_problem`."""
-    losses = read_losses(experiment.folder) if experiment.space.blend.set_aware else losses_for(experiment, blends)
+    searched = [Blend.elimination()] if experiment.space.blend.set_aware else []
+    losses = losses_for(experiment, [*blends, *searched])
     return Planner(experiment.structure, scores, experiment.allocation, experiment.budget, losses)
 
 

@@ -18,7 +18,8 @@ from blendsearch.structure.groups import Member
 from blendsearch.structure.slicing import channels_first
 
 Paused = Callable[[], AbstractContextManager[None]]
-READERS = (nn.Conv2d, nn.Linear)
+READERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+"""Layers that read what filters give, and whose weights say how."""
 
 
 class Recorder:

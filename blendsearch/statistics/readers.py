@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.compute import generator
-from blendsearch.statistics.layers import Paused, Recorder, recorded
+from blendsearch.statistics.layers import READERS, Paused, Recorder, recorded
 from blendsearch.statistics.passes import Held, own_pass
 from blendsearch.statistics.patches import at_positions, filter_rows, gram, input_weights
 from blendsearch.structure import Group, Structure
 from blendsearch.structure.groups import Member
 from blendsearch.structure.slicing import channels_first
 
-READERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 WIDEST = 2304
 """Rows (filters x taps) of the largest Gram matrix that is kept whole: 21 MB in float32."""
 

@@ -99,3 +99,22 @@ def test_every_allocation_cites_its_source_and_explains_itself(name):
     assert allocation.name == name
     assert allocation.source
     assert allocation.__doc__
+
+
+def test_further_kinds_may_stand_under_also_as_in_a_space_file():
+    assert Budget.parse({"flops": 0.5, "also": {"params": 0.4}}) == Budget.parse({"flops": 0.5, "params": 0.4})
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"flops": "half"}, "budget: flops 'half' given, allowed: a number"),
+        ({"flops": True}, "budget: flops True given, allowed: a number"),
+        ({"flops": 0.5, "min_keep": "x"}, "budget: min_keep 'x' given, allowed: a number"),
+        ({"flops": 0.5, "also": 3}, "budget: also 3 given, allowed: a mapping such as {'params': 0.5}"),
+    ],
+)
+def test_what_is_no_number_is_one_line(given, what):
+    with pytest.raises(BudgetError) as caught:
+        Budget.parse(given)
+    assert str(caught.value) == what

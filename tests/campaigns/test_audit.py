@@ -219,3 +219,13 @@ def refit_by_hand(run_dir, space):
             test = evaluate(network, experiment.splits.test.batches(500), experiment.compute)
             found[entry["name"]].append(test.accuracy)
     return found
+
+
+@pytest.mark.parametrize("limit", [{"evaluations": 1}, {"forward_passes": 1}, {"seconds": 1e-9}])
+def test_the_limit_of_the_search_holds_for_its_plans(tmp_path, limit):
+    """The search behind an audit ends with the generation that reaches it."""
+    seen = []
+    search = {"population": 6, "generations": 7, "limit": limit}
+    space = tiny(search=search, audit={"plans": 8, "proxies": ["zero_shot"], "seeds": 2}, retraining={"epochs": 0})
+    run_audit(space, tmp_path / "run", progress=lambda task, done, total, detail="": seen.append((task, done)))
+    assert max(done for task, done in seen if task == "search") == 1

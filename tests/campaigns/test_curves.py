@@ -231,3 +231,22 @@ def test_a_blend_whose_criteria_do_not_apply_is_refused_before_training(tmp_path
     with pytest.raises(BlendsearchError, match="blends: 'mix': 'subjective': "):
         run_curves(tiny(blends=[str(tmp_path / "mix.json")]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_set_aware_blend_of_criteria_without_images_looks_at_images_all_the_same(tmp_path):
+    """Its drop losses do."""
+    Blend("network", {"network": {"l1": 1.0}}, alpha={"network": 0.5}).save(tmp_path / "aware.json")
+    Blend.elimination().save(tmp_path / "losses.json")
+    few = {"samples_per_class": [2], "removed": [0.3], "draws": 1}
+    blends = [str(tmp_path / "aware.json"), str(tmp_path / "losses.json")]
+    found = run_curves(tiny(criteria=["l2"], blends=blends, curves=few, training={"epochs": 1}), tmp_path / "run")
+    curves = {curve.criterion: curve for curve in found.summary.curves}
+    assert (curves["aware"].evidence, curves["aware"].samples) == ("gradients", 2)
+    assert (curves["losses"].evidence, curves["losses"].samples) == ("gradients", 2)
+    assert curves["l2"].samples is None
+
+
+def test_shares_that_nobody_evolves_are_refused_before_training(tmp_path):
+    with pytest.raises(ConfigError, match="'evolved' takes the layers' shares from a blend's file"):
+        run_curves(tiny(allocation="evolved"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -108,3 +108,11 @@ def test_they_are_told_once_in_the_life_of_a_folder(tmp_path):
     assert len(notes) == 1
     assert '"event": "note"' in (tmp_path / "events.jsonl").read_text()
     assert tell_before_search(made) == []
+
+
+def test_marks_that_no_criterion_reads(tmp_path):
+    file = tmp_path / "ratings.json"
+    file.write_text('{"schema": 1, "groups": {"conv1": {"0": "keep"}}}')
+    (note,) = notes_before_search(experiment(ratings=str(file)), CHEAP)
+    assert note == "ratings are given, and none of the criteria reads them; add subjective to criteria"
+    assert notes_before_search(experiment(ratings=str(file), criteria=["l1", "subjective"]), CHEAP) == []

@@ -280,3 +280,12 @@ def test_the_command_line(blend, tmp_path, monkeypatch):
     assert "spac.yaml: no such space file; did you mean 'space.yaml'?" in typed("mix.json", "spac.yaml", code=2)
     assert "cannot read the blend" in typed("mi.json", "space.yaml", code=2)
     assert "search.populatio: unknown key" in typed("mix.json", "space.yaml", "search.populatio=3", code=2)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_to_a_space_whose_search_is_set_aware(tmp_path):
+    Blend.single("l1").save(tmp_path / "l1.json")
+    aware = tiny(blend={"unit": "network", "set_aware": True}, retraining={"epochs": 0})
+    found = run_transfer(tmp_path / "l1.json", [aware], tmp_path / "run")
+    assert (found.run_dir / "here" / "search" / "blend.json").exists()
+    assert len(found.summary.spaces) == 1

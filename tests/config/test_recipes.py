@@ -76,6 +76,9 @@ def test_overrides_come_after_the_recipe_wherever_it_is_named(tmp_path):
     file.write_text(GOOD + "recipe: post_training\n")
     assert load_checked(file, ["proxy.images=77"]).retraining.epochs == 0.5
     assert load_checked(file, ["search.algorithm.sigma=0.4"]).search.chosen == NamedSection(name="cma_es", sigma=0.4)
+    assert load_checked(file, ["search.algorithm.name=tpe"]).search.chosen == NamedSection(name="tpe")
+    assert load_checked(file, ["search.limit.seconds=60"]).search.limit.evaluations is None
+    assert load_checked(file, ["search.backend=optuna"]).search.chosen == NamedSection(name="tpe")
     assert load_checked(file, ["recipe=null"]).allocation.name == "uniform"
 
 
@@ -93,3 +96,17 @@ def test_another_name_is_one_line(tmp_path):
         "FILE:8: recipe: unknown value (given 'post_trainin', allowed 'post_training' or null; "
         "did you mean 'post_training'?)"
     ]
+
+
+def test_what_means_nothing_beside_the_given_keys_is_left_out():
+    plain = space(blend={"set_aware": False})
+    assert (plain.search.layer_by_layer, plain.search.rivals) == (None, ["mean_of_ranks", "hesso"])
+    front = space(search={"objectives": ["flops"], "lowest": 0.1})
+    assert (front.search.chosen.name, front.search.layer_by_layer) == ("nsga2", None)
+    assert "elimination" not in space(search={"layer_by_layer": None}).search.rivals
+
+
+def test_peoples_marks_are_among_its_criteria(tmp_path):
+    file = tmp_path / "ratings.json"
+    file.write_text('{"schema": 1, "groups": {"conv1": {"0": "keep"}}}')
+    assert space(ratings=str(file)).criteria == [*RECIPES["post_training"]["criteria"], "subjective"]

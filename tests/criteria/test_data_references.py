@@ -322,3 +322,36 @@ def test_contributions_of_a_convolution_at_sampled_positions(network, data, scor
     expected = made @ made.T
     torch.testing.assert_close(found["conv1"].double(), expected / expected.trace(), rtol=1e-4, atol=1e-6)
     assert torch.equal(scores["thinet"]["conv1"], greedy_elimination(expected))
+
+
+class Unfolded(nn.Module):
+    """A convolution whose filters only a transposed convolution reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, padding=1)
+        self.up = nn.ConvTranspose2d(5, 4, 2, stride=2, bias=False)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(F.relu(self.up(F.relu(self.conv(x)))).mean((2, 3)))
+
+
+def test_contributions_to_a_transposed_convolution():
+    """Each contribution by running the reader on one filter's maps alone."""
+    network = randomised(Unfolded())
+    structure = Structure.of(network, images())
+    x = images(3, seed=8)
+    found = gather(network, structure, [(x, torch.zeros(3).long())], ["activations.contributions"])
+    with torch.no_grad():
+        maps = F.relu(network.conv(x))
+        size = 4 * maps.shape[2] * maps.shape[3]
+        places = torch.randperm(size, generator=generator(0, "contributions", size))[:10]
+        made = []
+        for j in range(5):
+            alone = maps * (torch.arange(5) == j).float().view(1, -1, 1, 1)
+            made.append(network.up(alone).flatten(2)[:, :, places].flatten())
+    made = torch.stack(made).double()
+    expected = made @ made.T
+    products = found.layers["activations.contributions"]["conv"].double()
+    torch.testing.assert_close(products, expected / expected.trace(), rtol=1e-4, atol=1e-6)

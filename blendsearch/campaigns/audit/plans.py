@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import ceil
 
 import numpy as np
 
 from blendsearch.compute import child_seed
+from blendsearch.config import LimitConfig
 from blendsearch.criteria import Scores
 from blendsearch.errors import ConfigError
 from blendsearch.evolution.algorithms import make_algorithm
 from blendsearch.evolution.failure import succeeded
+from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment import Experiment
@@ -65,16 +67,22 @@ def evolve_plans(
 ) -> list[Plan]:
     """Return the plans that a search by the space's proxy comes upon: the best of each generation first.
 
-    So they range from where a search begins to where it ends; its last few alone would hardly differ.
+    So they range from where a search begins to where it ends; its last few alone would hardly differ. A limit of the
+    search holds here, too: of different plans, or of what estimating them takes.
     """
     settings = experiment.space.search.model_copy(update={"objectives": []})
     algorithm = make_algorithm(settings, genomes, seed=experiment.seed("audit", "search"), initial=starts)
     places: dict[str, tuple[int, int]] = {}
     plans: dict[str, Plan] = {}
+    spent: dict[str, Evaluation] = {}
     for generation in range(settings.generations + 1):
+        if settings.limit is not None and _reached(settings.limit, spent.values()):
+            break
         asked = algorithm.ask(settings.population)
         now = [problem.plan(genomes, genome) for genome in asked]
-        values = problem.values(now)
+        found = problem.fitness(now)
+        spent |= {one.plan.digest: one for one in found}
+        values = [one.value for one in found]
         algorithm.tell(asked, [value if succeeded(value) else None for value in values])
         known = {plan.digest: value for plan, value in zip(now, values, strict=True)}
         new = {plan.digest: plan for plan in now if plan.digest not in plans and succeeded(known[plan.digest])}
@@ -83,3 +91,12 @@ def evolve_plans(
         plans |= new
         experiment.progress("search", generation + 1, settings.generations + 1, "")
     return [plans[digest] for digest in sorted(plans, key=places.__getitem__)]
+
+
+def _reached(limit: LimitConfig, spent: Collection[Evaluation]) -> bool:
+    """Tell whether the different plans that were estimated, or what that took, come up to a limit."""
+    return (
+        (limit.evaluations is not None and len(spent) >= limit.evaluations)
+        or (limit.seconds is not None and sum(one.seconds for one in spent) >= limit.seconds)
+        or (limit.forward_passes is not None and sum(one.passes for one in spent) >= limit.forward_passes)
+    )

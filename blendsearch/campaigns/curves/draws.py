@@ -59,12 +59,15 @@ class CurvesSetup:
         return self.members[name].blend.criteria if name in self.members else [name]
 
     def evidence_of(self, name: str) -> str:
-        """Return the richest that a criterion or blend looks at."""
-        return richest_evidence(self.criteria_of(name))
+        """Return the richest that a criterion or blend looks at; drop losses weigh outputs by their gradients."""
+        return richest_evidence([*self.criteria_of(name), *(["obs_fisher"] if self._set_aware(name) else [])])
 
     def looks_at_images(self, name: str) -> bool:
         """Tell whether the scores of a criterion or blend depend on the images it is given."""
-        return any(self._looks_at_images(criterion) for criterion in self.criteria_of(name))
+        return self._set_aware(name) or any(map(self._looks_at_images, self.criteria_of(name)))
+
+    def _set_aware(self, name: str) -> bool:
+        return name in self.members and self.members[name].blend.set_aware
 
     def _looks_at_images(self, criterion: str) -> bool:
         fallback = self.scoring.ratings.fallback if self.scoring.ratings is not None else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from blendsearch.allocation import Budget, Limits
+from blendsearch.allocation import Budget, Limits, check_shares
 from blendsearch.blending import AdaptedBlend
 from blendsearch.campaigns.curves.draws import (
     JOB,
@@ -50,9 +50,11 @@ def run_curves(space: Space, run_dir: Path | None = None, resume: bool = False, 
 
     Same space, same result, however often it was stopped. The network is sliced and measured as it is: no retraining,
     no new batch-norm statistics. Accuracy is read on the test split; nothing is chosen by it. Raises DataError when a
-    class has too few calibration images and BudgetError when a share cannot be removed.
+    class has too few calibration images, BudgetError when a share cannot be removed, and ConfigError where the
+    criteria's shares would have to evolve.
     """
     experiment = Experiment(space, progress).connect()
+    check_shares(experiment.allocation, {})
     _check_images(experiment)
     if "latency" not in experiment.budget.ratios:  # whose table is measured into the folder
         _budgets(experiment)

@@ -11,6 +11,7 @@ from blendsearch.allocation import Evolved
 from blendsearch.campaigns.foresight.forecast import Counts, seconds_of_retraining
 from blendsearch.campaigns.foresight.unit_costs import ProxyCost, Stopwatch, UnitCosts
 from blendsearch.compute import is_out_of_memory
+from blendsearch.criteria import CRITERIA
 from blendsearch.data.batches import Split
 from blendsearch.errors import first_line
 from blendsearch.experiment.experiment import Experiment
@@ -35,7 +36,13 @@ def notes_before_search(experiment: Experiment, costs: UnitCosts | None = None) 
 
     costs: where they have been timed already; else a retraining step and an estimate are timed now.
     """
-    notes = [*_left_out(experiment), *_seen_images(experiment), *_blind_proxy(experiment), *_no_recipe(experiment)]
+    notes = [
+        *_left_out(experiment),
+        *_unread_ratings(experiment),
+        *_seen_images(experiment),
+        *_blind_proxy(experiment),
+        *_no_recipe(experiment),
+    ]
     if experiment.space.retraining.epochs > 0:
         try:
             costs = costs or _time(experiment)
@@ -79,6 +86,15 @@ def _left_out(experiment: Experiment) -> Iterator[str]:
     files = experiment.splits.skipped
     if files:
         yield f"{plural(len(files), 'image')} could not be read and {'is' if len(files) == 1 else 'are'} left out"
+
+
+def _unread_ratings(experiment: Experiment) -> Iterator[str]:
+    """Yield that people's marks have no part in the search, where they are given and no criterion reads them."""
+    space = experiment.space
+    if space.ratings is None or space.criteria == "all" or space.blends:
+        return
+    if not any("ratings" in CRITERIA.get(name).needs for name in space.criteria):
+        yield "ratings are given, and none of the criteria reads them; add subjective to criteria"
 
 
 def _seen_images(experiment: Experiment) -> Iterator[str]:
