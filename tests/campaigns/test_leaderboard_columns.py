@@ -7,9 +7,11 @@ import json
 
 import pytest
 
+from blendsearch.blending import Blend
 from blendsearch.campaigns.leaderboard import run as module
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
 from blendsearch.campaigns.leaderboard.summary import make_columns, make_standings, rank_criteria
+from blendsearch.experiment import losses
 from blendsearch.reports.pages.leaderboard import choices
 from blendsearch.results.records.leaderboard import CellRow
 from blendsearch.validation.board import checked_board_from_dict
@@ -115,3 +117,27 @@ def test_seeds_that_change_nothing_add_nothing_to_the_verdict(tmp_path, no_page)
         assert one.interval is None
         assert other.interval is None
         assert other.mean == pytest.approx(one.mean)
+
+
+def test_a_set_aware_blend_is_charged_for_its_drop_losses_also_after_a_resumption(tmp_path, no_page, monkeypatch):
+    Blend("network", {"network": {"l1": 1.0}}).save(tmp_path / "plain.json")
+    Blend("network", {"network": {"l1": 1.0}}, alpha={"network": 0.5}).save(tmp_path / "aware.json")
+    board = untrained(criteria=["l1"], blends=[str(tmp_path / name) for name in ("plain.json", "aware.json")])
+
+    def seconds():
+        result = run_leaderboard(board, tmp_path / "run", resume=(tmp_path / "run").exists())
+        return {one.name: one.scoring_seconds for one in result.summary.criteria}
+
+    first = seconds()
+    file = next((tmp_path / "run").glob("networks/*/losses.json"))
+    taken = json.loads(file.read_text())["seconds"]
+    assert taken > 0
+    assert first["plain"] == first["l1"]
+    assert first["aware"] == pytest.approx(first["l1"] + taken, abs=0.0011)
+    kept = (file.parent / losses.LOSSES).read_bytes()
+    file.unlink()  # as in a folder of an earlier version
+    assert seconds()["aware"] > first["l1"]
+    assert (file.parent / losses.LOSSES).read_bytes() == kept
+    monkeypatch.setattr("blendsearch.campaigns.leaderboard.network.gather_losses", None)
+    file.write_text(json.dumps({"seconds": 7.0}))
+    assert seconds()["aware"] == pytest.approx(first["l1"] + 7)

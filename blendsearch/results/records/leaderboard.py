@@ -36,6 +36,12 @@ class CriterionScored(Record):
     left_out: str = ""
 
 
+class LossesGathered(Record):
+    """networks/NAME/losses.json: the seconds that the drop losses of set-aware blends took, once for all of them."""
+
+    seconds: float
+
+
 class CellRecord(Record):
     """cells/KEY.json: what one retraining is of, in words, and what came out.
 
