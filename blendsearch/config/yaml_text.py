@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -109,6 +110,14 @@ def read_yaml(text: str) -> Document:
 def to_yaml(data: Any) -> str:
     """Write plain data as YAML in the order of its keys."""
     return yaml.dump(data, Dumper=SpaceDumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def to_yaml_line(data: dict[str, Any]) -> str:
+    """Write a mapping of plain data as one line of YAML, for example 'round_to: 4, also: {params: 0.5}'."""
+    flow = yaml.dump(
+        data, Dumper=SpaceDumper, sort_keys=False, allow_unicode=True, width=math.inf, default_flow_style=True
+    )
+    return str(flow).strip()[1:-1]
 
 
 def _one_line(text: str) -> str:

@@ -24,11 +24,15 @@ def losses_for(experiment: Experiment, blends: Iterable[Blend]) -> DropLosses:
     if not any(blend.set_aware for blend in blends):
         return NO_LOSSES
     if not experiment.folder.has(LOSSES):
-        batches = experiment.splits.calibration.batches(128)
-        network, structure = experiment.network, experiment.structure
-        found = score_applicable(network, structure, batches, [], experiment.scoring, set_aware=True)
-        write_losses(experiment.folder, found.losses)
+        write_losses(experiment.folder, gather_losses(experiment))
     return read_losses(experiment.folder)
+
+
+def gather_losses(experiment: Experiment) -> DropLosses:
+    """Gather the drop losses of the network as it is now from the calibration split."""
+    batches = experiment.splits.calibration.batches(128)
+    network, structure = experiment.network, experiment.structure
+    return score_applicable(network, structure, batches, [], experiment.scoring, set_aware=True).losses
 
 
 def write_losses(folder: RunFolder, losses: DropLosses) -> None:

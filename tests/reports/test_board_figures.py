@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fake_board import made_up
 
@@ -30,6 +32,23 @@ def test_what_cannot_be_drawn_is_told():
         draw_ranks(made_up(2, test=False), LIGHT)
     with pytest.raises(NotDrawn, match="two budgets"):
         draw_accuracy(made_up(3, budgets=(0.5,)), LIGHT)
+
+
+def test_a_line_joins_budgets_that_differ_in_their_shares_alone():
+    run = made_up(3, budgets=(0.5, 0.3, 0.5))
+    first, second, third = run.summary.columns
+    other = third.model_copy(update={"budget_options": "round_to: 4"})
+
+    def of(*columns):
+        return replace(run, summary=run.summary.model_copy(update={"columns": columns}))
+
+    panels = draw_accuracy(of(first, second, other), LIGHT).figure.axes
+    assert [axes.get_title() for axes in panels] == [
+        "small, uniform, one_shot", "small, uniform, one_shot, round_to: 4",
+    ]  # fmt: skip
+    assert [len(axes.lines[0].get_xdata()) for axes in panels] == [2, 1]
+    with pytest.raises(NotDrawn, match="differ in their shares alone"):
+        draw_accuracy(of(first, other), LIGHT)
 
 
 def test_tables_hold_texts_and_what_to_sort_by():

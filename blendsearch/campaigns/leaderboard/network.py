@@ -15,14 +15,14 @@ from blendsearch.criteria import score_applicable
 from blendsearch.errors import BlendsearchError, BudgetError
 from blendsearch.experiment import Experiment
 from blendsearch.experiment.latency import price_structure
-from blendsearch.experiment.losses import losses_for
+from blendsearch.experiment.losses import LOSSES, gather_losses, losses_for, write_losses
 from blendsearch.experiment.members import blend_scores
 from blendsearch.experiment.scoring import measure_agreement
 from blendsearch.experiment.unpruned import RECORD, measure_allocation, read_test_accuracy, train_unpruned
 from blendsearch.progress import Progress
 from blendsearch.results.reading import taken_from
 from blendsearch.results.records.common import AgreementRecord, UnprunedRecord
-from blendsearch.results.records.leaderboard import BoardNetworkRecord, CriterionScored
+from blendsearch.results.records.leaderboard import BoardNetworkRecord, CriterionScored, LossesGathered
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.validation.board import all_criteria
 from blendsearch.validation.space import make, make_budget
@@ -33,7 +33,8 @@ class BoardNetwork:
     """A network of a board at work, an experiment in a folder of its own below that of the board.
 
     key: what determines it. unpruned: its record, with the test accuracy. scores: criterion -> group -> [C].
-    seconds: criterion -> those that its scores took, alone. left_out: criterion -> why it cannot score this network.
+    seconds: criterion -> those that its scores took, alone. losses_seconds: those that drop losses took, 0 where no
+    blend is set-aware. left_out: criterion -> why it cannot score this network.
     """
 
     board: Board
@@ -44,6 +45,7 @@ class BoardNetwork:
     unpruned: UnprunedRecord = field(default_factory=UnprunedRecord)
     scores: Scores = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    losses_seconds: float = 0.0
     left_out: dict[str, str] = field(default_factory=dict)
     allocations: list[Allocation] = field(default_factory=list)
 
@@ -86,11 +88,13 @@ class BoardNetwork:
             trained = train_unpruned(experiment)
             self.unpruned = trained.model_copy(update={"test_accuracy": read_test_accuracy(experiment)})
             self._score()
+            self._gather_losses()
             self.allocations = [self._prepare_allocation(section) for section in self.board.allocations]
 
     def scoring_seconds(self, blend: Blend) -> float:
-        """Return the seconds that scoring took, for a blend those of its members one after the other."""
-        return round(sum(self.seconds[name] for name in blend.criteria), 3)
+        """Return the seconds that scoring took: of a blend, of its members in turn and of the drop losses it takes."""
+        of_losses = self.losses_seconds if blend.set_aware else 0.0
+        return round(sum(self.seconds[name] for name in blend.criteria) + of_losses, 3)
 
     def describe(self) -> BoardNetworkRecord:
         """Return what the board's record says of this network."""
@@ -136,6 +140,22 @@ class BoardNetwork:
         seconds = round(time.perf_counter() - start, 3)
         record = CriterionScored(criterion=name, seconds=seconds, left_out=found.left_out.get(name, ""))
         experiment.folder.write_record(f"{file}.json", record)
+
+    def _gather_losses(self) -> None:
+        """Gather drop losses where a blend is set-aware, in a pass of their own, and note what they took.
+
+        A folder of an earlier version has the losses, which stay as they are, but not their time: it is taken again.
+        """
+        folder, file = self.experiment.folder, "losses.json"
+        if not any(blend.set_aware for blend in self.blends.values()):
+            return
+        if not folder.has(file):
+            start = time.perf_counter()
+            losses = gather_losses(self.experiment)
+            if not folder.has(LOSSES):
+                write_losses(folder, losses)
+            folder.write_record(file, LossesGathered(seconds=round(time.perf_counter() - start, 3)))
+        self.losses_seconds = folder.read_record(file, LossesGathered).seconds
 
     def _leave_out(self, name: str, reason: str) -> None:
         members = [label for label, blend in self.blends.items() if name in blend.criteria]

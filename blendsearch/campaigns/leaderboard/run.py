@@ -15,6 +15,7 @@ from blendsearch.campaigns.leaderboard.opening import JOB, opened_board
 from blendsearch.campaigns.leaderboard.sharing import Sharing, check_ledger, claim_cell
 from blendsearch.campaigns.leaderboard.summary import summarise
 from blendsearch.config import Board, NamedSection
+from blendsearch.config.yaml_text import to_yaml_line
 from blendsearch.evolution.claims import Claims
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.experiment.scoring import BlendScorer
@@ -251,6 +252,7 @@ def _read_rows(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder) 
             budget_kind=budget.kind,
             budget=budget.ratio,
             min_keep=budget.min_keep,
+            budget_options=to_yaml_line(budget.options),
             schedule=schedules[cell.combination.schedule],
             seed=cell.seed,
             test_accuracy=result.test_accuracy,

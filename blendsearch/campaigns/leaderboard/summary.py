@@ -49,28 +49,46 @@ def summarise(
         agreement={network.name: network.measure_agreement() for network in networks},
         seconds=seconds,
         versions=versions(),
-        notes=[SHARES_UNUSED.format(name) for name, blend in networks[0].blends.items() if blend.keep],
+        notes=[
+            *(SHARES_UNUSED.format(name) for name, blend in networks[0].blends.items() if blend.keep),
+            *_tell_alike(columns),
+        ],
     )
 
 
 def make_columns(rows: Iterable[CellRow]) -> list[Column]:
     """Return one record a column (network, allocation, budget, schedule), with each criterion's result in it."""
-    grouped = _group(
-        rows, lambda row: (row.network, row.allocation, row.budget_kind, row.budget, row.min_keep, row.schedule)
-    )
+    grouped = _group(rows, _column_of)
     return [
         Column(
-            network=network,
-            allocation=allocation,
-            budget_kind=budget_kind,
-            budget=budget,
-            min_keep=min_keep,
-            schedule=schedule,
+            network=own[0].network,
+            allocation=own[0].allocation,
+            budget_kind=own[0].budget_kind,
+            budget=own[0].budget,
+            min_keep=own[0].min_keep,
+            budget_options=own[0].budget_options,
+            schedule=own[0].schedule,
             unpruned=own[0].unpruned_test_accuracy,
+            seeds_alike=_seeds_alike(own),
             results=_make_results(own),
         )
-        for (network, allocation, budget_kind, budget, min_keep, schedule), own in grouped.items()
+        for own in grouped.values()
     ]
+
+
+def _column_of(row: CellRow) -> tuple[str | float, ...]:
+    """Return what all rows of one column have in common."""
+    budget = (row.budget_kind, row.budget, row.min_keep, row.budget_options)
+    return (row.network, row.allocation, *budget, row.schedule)
+
+
+def _seeds_alike(rows: Sequence[CellRow]) -> bool:
+    """Tell whether the seeds of a column repeat each other: each gave every criterion the same accuracies.
+
+    Those on the search images are looked at, too: where something is trained, a few test images may agree by chance.
+    """
+    found = {(row.criterion, row.test_accuracy, row.search_accuracy) for row in rows}
+    return len({row.seed for row in rows}) > 1 and len(found) == len({row.criterion for row in rows})
 
 
 def _group(rows: Iterable[CellRow], key: Callable[[CellRow], K]) -> dict[K, list[CellRow]]:
@@ -123,14 +141,24 @@ def rank_criteria(rows: Iterable[CellRow], columns: Sequence[Column]) -> Ranking
 
 
 def _table(columns: Iterable[Column], names: Sequence[str]) -> Table:
-    """Return the test accuracies, a block a row (column by column, seed by seed)."""
-    return np.array(
-        [
-            accuracies
-            for column in columns
-            for accuracies in zip(*(column.results[name].values for name in names), strict=True)
-        ]
-    )
+    """Return the test accuracies, a block a row (column by column, seed by seed); seeds that are alike are one block.
+
+    Seeds that repeat each other would add blocks without adding anything that speaks for a difference.
+    """
+    blocks: list[tuple[float, ...]] = []
+    for column in columns:
+        own = list(zip(*(column.results[name].values for name in names), strict=True))
+        blocks += own[:1] if column.seeds_alike else own
+    return np.array(blocks)
+
+
+def _tell_alike(columns: Sequence[Column]) -> list[str]:
+    """Return a sentence on seeds that repeat each other, where they do."""
+    alike = sum(column.seeds_alike for column in columns)
+    if not alike:
+        return []
+    where = "every column" if alike == len(columns) else f"{alike} of {len(columns)} columns"
+    return [f"In {where} all seeds gave the same accuracies, so there they count as one block and give no interval."]
 
 
 def _describe_test(test: Friedman, names: Sequence[str], ranks: Sequence[float]) -> RankTest:

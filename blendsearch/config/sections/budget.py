@@ -114,6 +114,12 @@ class BudgetConfig(Kinds):
         return self.ratios[self.kind]
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What is said beside the kind and its share, as plain values; keys at their defaults are left out."""
+        given = self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        return {key: value for key, value in given.items() if key not in BUDGET_KINDS}
+
+    @property
     def all_ratios(self) -> dict[str, float]:
         """Every kind that is limited, the first one first, and its share."""
         return {**self.ratios, **(self.also.ratios if self.also is not None else {})}

@@ -156,12 +156,16 @@ def draw_means(run: BoardRun, theme: Theme) -> Drawing:
     "named.",
 )
 def draw_accuracy(run: BoardRun, theme: Theme) -> Drawing:
-    """Draw test accuracy against the share of FLOPs kept, a panel a network, allocation and schedule."""
-    panels: dict[tuple[str, str, str], list[Column]] = {}
+    """Draw test accuracy against the share of FLOPs kept, a panel a network, allocation, schedule and budget options.
+
+    Budgets are joined by lines where they differ in their shares alone.
+    """
+    panels: dict[tuple[str, ...], list[Column]] = {}
     for column in run.summary.columns:
-        panels.setdefault((column.network, column.allocation, column.schedule), []).append(column)
-    if len(next(iter(panels.values()))) < 2:
-        raise NotDrawn("Accuracy against FLOPs needs at least two budgets.")
+        title = (column.network, column.allocation, column.schedule, column.budget_options)
+        panels.setdefault(tuple(filter(None, title)), []).append(column)
+    if max(len(own) for own in panels.values()) < 2:
+        raise NotDrawn("Accuracy against FLOPs needs at least two budgets that differ in their shares alone.")
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     width, height = 5.7, 3.9

@@ -19,6 +19,7 @@ def format_leaderboard(summary: LeaderboardSummary) -> str:
         "losses over all rivals and blocks; scoring time is that of the criterion alone. From leaderboard.json; "
         "one line a network in leaderboard.csv.",
         "",
+        *(line for note in summary.notes for line in (note, "")),
         *format_table(
             ["", "criterion", "rank", "test accuracy", "95 % interval", "against unpruned", "w / t / l", "scoring, s"],
             [_standing_cells(place, one) for place, one in enumerate(summary.criteria, start=1)],
@@ -42,7 +43,7 @@ def format_leaderboard(summary: LeaderboardSummary) -> str:
 
 def _column_title(column: Column) -> str:
     """Return for example 'resnet20, uniform, 50 % of flops, one_shot'."""
-    budget = f"{100 * column.budget:g} % of {column.budget_kind}"
+    budget = f"{100 * column.budget:g} % of {column.budget_kind}{column.options_suffix}"
     return ", ".join([column.network, column.allocation, budget, column.schedule])
 
 

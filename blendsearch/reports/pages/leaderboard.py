@@ -151,7 +151,7 @@ def whereabouts(column: Column) -> dict[str, str]:
     return {
         "network": column.network,
         "allocation": column.allocation,
-        "budget": f"{100 * column.budget:g} % {cost_name(column.budget_kind)}",
+        "budget": f"{100 * column.budget:g} % {cost_name(column.budget_kind)}{column.options_suffix}",
         "schedule": column.schedule,
     }
 

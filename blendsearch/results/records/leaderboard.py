@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from blendsearch.config import NamedSection
+from blendsearch.plain import State
 from blendsearch.results.records.common import (
     AgreementRecord,
     Bounds,
@@ -35,6 +36,12 @@ class CriterionScored(Record):
     left_out: str = ""
 
 
+class LossesGathered(Record):
+    """networks/NAME/losses.json: the seconds that the drop losses of set-aware blends took, once for all of them."""
+
+    seconds: float
+
+
 class CellRecord(Record):
     """cells/KEY.json: what one retraining is of, in words, and what came out.
 
@@ -44,7 +51,7 @@ class CellRecord(Record):
     network: str
     criterion: str
     allocation: NamedSection
-    budget: dict[str, int | float]
+    budget: State
     schedule: NamedSection
     seed: int
     result: RetrainingOutcome
@@ -53,7 +60,10 @@ class CellRecord(Record):
 
 
 class CellRow(Record):
-    """A line of leaderboard.csv: one cell, with what it is compared by; its fields are the columns."""
+    """A line of leaderboard.csv: one cell, with what it is compared by; its fields are the columns.
+
+    budget_options: what a budget says beside its share, as text; "" where that is nothing.
+    """
 
     network: str
     model: str
@@ -64,6 +74,7 @@ class CellRow(Record):
     budget_kind: str
     budget: float
     min_keep: float
+    budget_options: str = ""
     schedule: str
     seed: int
     test_accuracy: float
@@ -114,16 +125,27 @@ class ColumnResult(Record):
 
 
 class Column(Record):
-    """One network, allocation, budget and schedule, with the result of each criterion in it."""
+    """One network, allocation, budget and schedule, with the result of each criterion in it.
+
+    budget_options: as in CellRow. seeds_alike: whether there are several seeds and each gave the very same, as where
+    nothing is trained; they then say no more than one. Columns of earlier versions have neither.
+    """
 
     network: str
     allocation: str
     budget_kind: str
     budget: float
     min_keep: float
+    budget_options: str = ""
     schedule: str
     unpruned: float
+    seeds_alike: bool = False
     results: dict[str, ColumnResult]
+
+    @property
+    def options_suffix(self) -> str:
+        """What follows the share in the name of a budget, for example ' (round_to: 4)'."""
+        return f" ({self.budget_options})" if self.budget_options else ""
 
 
 class RankTest(Record):
@@ -140,8 +162,9 @@ class RankTest(Record):
 class Ranking(Record):
     """What is in every column, ranked over all blocks; ranked, ranks and wins are in the same order, best first.
 
-    A block is a column with one seed. ranks: means over the blocks. wins: in how many blocks the row is better than the
-    column. test: None where there are too few results for one. sentence: what that shows.
+    A block is a column with one seed; seeds that are all alike in a column are one block. ranks: means over the blocks.
+    wins: in how many blocks the row is better than the column. test: None where there are too few results for one.
+    sentence: what that shows.
     """
 
     sentence: str
