@@ -226,6 +226,7 @@ def test_a_limit_ends_what_hangs(tmp_path):
     assert "compute.trial_seconds" in " ".join(failed_trials(campaign.summary))
 
 
+@pytest.mark.slow
 def test_a_search_of_which_most_fails_ends_in_one_line_and_tries_again_when_resumed(tmp_path):
     for resume in (False, True):
         with pytest.raises(TrialError, match=r"search: 5 of 8 trials at once failed, .* ran out of memory 2") as told:

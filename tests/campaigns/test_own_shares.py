@@ -70,7 +70,15 @@ def test_it_is_no_worse_by_the_proxy_than_the_criterion_and_costs_no_more_flops(
     )
 
 
-@pytest.mark.parametrize("search", [{}, {"window": 3}, {"algorithm": "cma_es"}], ids=["plain", "window", "cma_es"])
+@pytest.mark.parametrize(
+    "search",
+    [
+        {},
+        pytest.param({"window": 3}, marks=pytest.mark.slow),
+        pytest.param({"algorithm": "cma_es"}, marks=pytest.mark.slow),
+    ],
+    ids=["plain", "window", "cma_es"],
+)
 def test_stopped_in_the_middle_it_goes_on_to_the_same(search, tmp_path):
     whole = run_search(space(search=search), tmp_path / "whole")
 

@@ -34,6 +34,7 @@ def without_seconds(text):
     return [line for line in text.splitlines() if '"seconds"' not in line]
 
 
+@pytest.mark.slow
 def test_two_workers_a_kill_and_a_resume_end_the_same(tmp_path):
     one = run_search(space(), tmp_path / "one")
     assert one.summary.search.stopped_by == "generations"
