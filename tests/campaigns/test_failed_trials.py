@@ -220,8 +220,9 @@ def test_workers_fail_the_same_trials(tmp_path, finished, name, reason):
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_report")
 def test_a_limit_ends_what_hangs(tmp_path):
-    search = {"random_search": False, "rivals": False, "generations": 0}
+    search = {"random_search": False, "rivals": False, "generations": 1}
     campaign = run_search(fragile("endless", seconds=2, search=search), tmp_path / "run")
+    assert any(fails(digest) for digest in read_known(campaign))  # else none hung
     assert list(campaign.summary.search.failed) == ["took longer than 2 s"]
     assert "compute.trial_seconds" in " ".join(failed_trials(campaign.summary))
 
