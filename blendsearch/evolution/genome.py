@@ -170,18 +170,12 @@ class GenomeSpace:
         if self.set_aware:
             name = {unit: NETWORK if blend.unit == NETWORK else unit for unit in self.units}
             genome[self.alpha_genes] = [blend.alpha.get(name[unit], 0.0) for unit in self.units]
-        # A common share of factors and exponents changes no order.
-        genome[: self.blend_size] = self._within_one(genome[: self.blend_size])
+        factors = slice(1, self.factor_size, 2)
+        greatest = max(1.0, genome[factors].max())
+        genome[factors] /= greatest  # a common share of factors and exponents changes no order
+        genome[self.alpha_genes] /= greatest
         genome[self.kept_genes] = [self._keep_gene(blend.keep.get(group, 1.0)) for group in self.kept]
         return self.at_highest(genome)
-
-    def _within_one(self, genes: np.ndarray) -> np.ndarray:
-        """Return the genes of a blend with factors and exponents divided by the greatest factor, if above 1."""
-        scaled = genes.copy()
-        greatest = max(1.0, scaled[1 : self.factor_size : 2].max())
-        scaled[1 : self.factor_size : 2] /= greatest
-        scaled[self.alpha_genes] /= greatest
-        return scaled
 
     @staticmethod
     def _keep_gene(weight: float) -> float:

@@ -33,14 +33,19 @@ def stopped_by(generations: Sequence[Generation], last: int, limit: LimitConfig 
         return "generations"
     if limit is None or not generations:
         return None
-    if limit.evaluations is not None and generations[-1].distinct >= limit.evaluations:
-        return "evaluations"
-    if limit.seconds is not None and sum(generation.seconds for generation in generations) >= limit.seconds:
-        return "seconds"
-    passes = sum(generation.passes for generation in generations)
-    if limit.forward_passes is not None and passes >= limit.forward_passes:
-        return "forward_passes"
-    return None
+    return reached(
+        limit,
+        evaluations=generations[-1].distinct,
+        seconds=sum(generation.seconds for generation in generations),
+        forward_passes=sum(generation.passes for generation in generations),
+    )
+
+
+def reached(limit: LimitConfig, *, evaluations: int, seconds: float, forward_passes: int) -> str | None:
+    """Return the kind of a limit that was reached by what was spent; None where none was."""
+    spent = {"evaluations": evaluations, "seconds": seconds, "forward_passes": forward_passes}
+    given = {kind: getattr(limit, kind) for kind in spent}
+    return next((kind for kind, most in given.items() if most is not None and spent[kind] >= most), None)
 
 
 @dataclass(kw_only=True)

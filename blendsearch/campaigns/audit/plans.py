@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
 
 from blendsearch.compute import child_seed
-from blendsearch.config import LimitConfig
 from blendsearch.criteria import Scores
 from blendsearch.errors import ConfigError
 from blendsearch.evolution.algorithms import make_algorithm
 from blendsearch.evolution.failure import succeeded
 from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.genome import GenomeSpace
+from blendsearch.evolution.loop import reached
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment import Experiment
 from blendsearch.experiment.problem import make_problem, searched_groups, starting_genomes
@@ -76,7 +76,12 @@ def evolve_plans(
     plans: dict[str, Plan] = {}
     spent: dict[str, Evaluation] = {}
     for generation in range(settings.generations + 1):
-        if settings.limit is not None and _reached(settings.limit, spent.values()):
+        if settings.limit is not None and reached(
+            settings.limit,
+            evaluations=len(spent),
+            seconds=sum(one.seconds for one in spent.values()),
+            forward_passes=sum(one.passes for one in spent.values()),
+        ):
             break
         asked = algorithm.ask(settings.population)
         now = [problem.plan(genomes, genome) for genome in asked]
@@ -91,12 +96,3 @@ def evolve_plans(
         plans |= new
         experiment.progress("search", generation + 1, settings.generations + 1, "")
     return [plans[digest] for digest in sorted(plans, key=places.__getitem__)]
-
-
-def _reached(limit: LimitConfig, spent: Collection[Evaluation]) -> bool:
-    """Tell whether the different plans that were estimated, or what that took, come up to a limit."""
-    return (
-        (limit.evaluations is not None and len(spent) >= limit.evaluations)
-        or (limit.seconds is not None and sum(one.seconds for one in spent) >= limit.seconds)
-        or (limit.forward_passes is not None and sum(one.passes for one in spent) >= limit.forward_passes)
-    )
