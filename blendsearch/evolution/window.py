@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from blendsearch.config import LimitConfig
 from blendsearch.evolution.failure import too_many
@@ -70,3 +72,8 @@ class WindowedSearch(Search):
         best = f"{self.algorithm.best[1]:.4f}" if self.algorithm.best else "none yet"
         detail = f"generation {number}, best proxy {best}"
         self.progress("search", number * population + done, (last + 1) * population, detail)
+
+
+def kind_of_search(window: int | None) -> Callable[..., Search]:
+    """Return what makes a search by whole generations, or with so many candidates under way at once."""
+    return Search if window is None else partial(WindowedSearch, window=window)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from blendsearch.evolution.fitness import FitnessFunction, Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.loop import Search
 from blendsearch.evolution.problem import SearchProblem
-from blendsearch.evolution.window import WindowedSearch
+from blendsearch.evolution.window import kind_of_search
 from blendsearch.experiment.contenders import Contender, enter_first_criterion, make_contender
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.problem import make_leaders, searched_groups, starting_genomes
@@ -90,8 +89,7 @@ def _search(experiment: Experiment, seen: SearchProblem, criterion: str) -> Sear
     def save(state: State) -> None:
         folder.write_json(RECORD, {**state, "criterion": criterion})
 
-    kind = Search if settings.window is None else partial(WindowedSearch, window=settings.window)
-    search = kind(
+    search = kind_of_search(settings.window)(
         problem=replace(seen, planner=planner, fitness=_knowing_nothing(experiment, seen.fitness)),
         genomes=genomes,
         algorithm=make_algorithm(settings, genomes, seed=experiment.seed("search"), initial=list(starts.values())),

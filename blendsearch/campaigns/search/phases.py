@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from blendsearch.evolution.ledger import Ledger, Trial
 from blendsearch.evolution.loop import Search, stopped_by
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.refine import distinct, refine_blend
-from blendsearch.evolution.window import WindowedSearch
+from blendsearch.evolution.window import kind_of_search
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.problem import searched_groups, starting_genomes
 from blendsearch.experiment.scoring import cluster_by
@@ -187,8 +186,7 @@ class PhasedSearch:
             before = next(one for one in reversed(self.phases) if one.unit in self.best)
             best = refine_best(self.ledger.trials(), before, phase, settings.population)
             initial = distinct(phase.genomes, [*best, *initial])
-        kind = Search if settings.window is None else partial(WindowedSearch, window=settings.window)
-        return kind(
+        return kind_of_search(settings.window)(
             problem=self.problem,
             genomes=phase.genomes,
             algorithm=make_algorithm(settings, phase.genomes, seed=phase.seed, initial=initial),
