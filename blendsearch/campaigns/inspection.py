@@ -17,6 +17,7 @@ from blendsearch.data.decoding import read_head
 from blendsearch.errors import BlendsearchError, ConfigError, DataError, WeightsError
 from blendsearch.evolution.engines.connecting import describe_place
 from blendsearch.experiment import Experiment, check_before_work
+from blendsearch.experiment.open_run import notes_on_precision
 from blendsearch.experiment.scoring import known_before_training, wanted_criteria
 from blendsearch.models.weights import read_state_dict
 from blendsearch.progress import Progress, silent
@@ -57,7 +58,7 @@ def _inspect_space(space: Space, progress: Progress) -> Inspection:
     return Inspection(
         _sentence(experiment, [forecast]),
         [*_place(space), *_lines(forecast)],
-        notes_before_search(experiment, forecast.costs),
+        [*notes_on_precision(experiment.compute), *notes_before_search(experiment, forecast.costs)],
     )
 
 

@@ -80,6 +80,19 @@ class Experiment:
         self.space = self.space.model_copy(update={"data": settled(self.space.data, self.splits)})
         return self
 
+    def settle_precision(self, folder: RunFolder) -> Experiment:
+        """Put into the space what it leaves to the machine: the faster precision, or that with which a run began.
+
+        A run that is resumed on another machine must not change its number format in between.
+        """
+        if self.space.compute.precision == "auto":
+            begun = folder.space.compute.precision if folder.has("space.json") else "auto"
+            found = self.compute.precision if begun == "auto" else begun
+            self.compute = replace(self.compute, precision=found)
+            compute = self.space.compute.model_copy(update={"precision": found})
+            self.space = self.space.model_copy(update={"compute": compute})
+        return self
+
     @property
     def folder(self) -> RunFolder:
         """The folder that the job writes into."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blendsearch.compute import threads
+from blendsearch.compute import Compute, threads
 from blendsearch.errors import DataError
 from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import check_criteria
+from blendsearch.progress import tell
 from blendsearch.results.run_folder import (
     RunFolder,
     check_same_job,
@@ -20,6 +21,9 @@ from blendsearch.results.run_folder import (
     note_skipped,
     note_space,
 )
+
+SLOW = 2.0
+"""How many times as long as float32 a number format must take for it to be remarked on."""
 
 
 def check_before_work(experiment: Experiment) -> None:
@@ -64,9 +68,24 @@ def open_run(
     folder = choose_folder(run_dir, name, resume)
     with folder.locked(), threads(experiment.space.compute.threads):
         check_same_job(folder, job)
+        experiment.settle_precision(folder)
         check_same_space(folder, experiment.space.to_dict(), may_differ)
         check(folder)
         note_space(folder, job, experiment.space, facts)
         folder.write_record(MODEL, describe_network(experiment))
         note_skipped(folder, experiment.splits.skipped)
+        for note in notes_on_precision(experiment.compute):
+            tell(experiment.progress, note)
+            folder.event("note", text=note)
         yield experiment.at(folder)
+
+
+def notes_on_precision(compute: Compute) -> list[str]:
+    """Return a sentence where the processor is much slower in the number format that is asked for than in float32."""
+    times = compute.slowdown
+    if times < SLOW:
+        return []
+    return [
+        f"compute.precision is bfloat16, which this processor only emulates: a convolution takes {times:.0f} times as "
+        "long as in float32; compute.precision=auto takes what is faster"
+    ]

@@ -151,12 +151,12 @@ def open_decision(run_dir: Path, progress: Progress = silent, *, trust_code: boo
 def _open_folder(experiment: Experiment, options: ReviewOptions, job: str) -> Iterator[Experiment]:
     """Open the job's folder, or, for a plain review, that of a job which trained the same network."""
     check_before_work(experiment)  # missing data or an impossible budget leave no folder behind
-    space = experiment.space
-    folder = choose_folder(options.run_dir, f"{space.name}-{NAMES[job]}", options.resume)
+    folder = choose_folder(options.run_dir, f"{experiment.space.name}-{NAMES[job]}", options.resume)
     with folder.locked():
         shared = job == JOB and folder.has("space.json") and folder.job in SHARED
         if not shared:
             check_same_job(folder, job)
+        space = experiment.settle_precision(folder).space
         check_same_space(folder, space.to_dict())
         if not shared:
             note_space(folder, job, space)

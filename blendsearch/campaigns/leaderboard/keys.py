@@ -52,7 +52,7 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
         "ratings": network.ratings and [_content(network.ratings.file), network.ratings.fallback],
         "compute": {
             "device": experiment.compute.kind,
-            "precision": compute.precision,
+            "precision": experiment.compute.precision,
             "channels_last": compute.channels_last,
             "threads": compute.threads,
         },

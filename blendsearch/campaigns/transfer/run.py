@@ -178,8 +178,8 @@ def _note_blend(folder: RunFolder, blend: Blend, searches: bool) -> None:
 
 def _apply(target: Target, transfer_folder: RunFolder, searches: bool) -> SpaceRecord:
     """Return what the transfer came to in a space, worked out now or read; RunError for a folder of another space."""
-    space = target.experiment.space
-    experiment = target.experiment.at(RunFolder(transfer_folder / space.name))
+    experiment = target.experiment.at(RunFolder(transfer_folder / target.experiment.space.name))
+    space = experiment.settle_precision(experiment.folder).space
     check_same_space(experiment.folder, space.to_dict())
     note_space(experiment.folder, JOB, space)
     note_skipped(experiment.folder, experiment.splits.skipped)

@@ -19,8 +19,9 @@ class ComputeConfig(Section):
     """Device, number format, and how many processes of how many threads (no more in all than cores).
 
     device: where networks run; auto takes a CUDA GPU where there is one, else the CPU.
-    precision: number format of forward and backward passes (autocast); weights and statistics stay float32. float16 is
-    for CUDA alone.
+    precision: number format of forward and backward passes (autocast); weights and statistics stay float32. auto takes
+    bfloat16 where the device is clearly faster with it, else float32; a run that was begun keeps what it began with,
+    on whatever machine it is resumed. float16 is for CUDA alone.
     channels_last: the memory layout in which convolutions are faster on many GPUs and CPUs.
     workers: processes that evaluate and retrain candidates; auto starts one a core divided by threads, on CUDA one a
     GPU, each on its own. Their number changes no result. For execution.engine local alone.
@@ -30,7 +31,7 @@ class ComputeConfig(Section):
     """
 
     device: Device = "auto"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
     workers: Count | Literal["auto"] = "auto"
     threads: Count = 1
