@@ -25,6 +25,8 @@ T = TypeVar("T")
 PATIENCE = 300.0
 """Seconds for which a database that worked and does not answer any more is tried again."""
 LONGEST_PAUSE = 15.0
+LOCKED_SECONDS = 60.0
+"""For which SQLite itself waits, each time, for another process that writes to the file."""
 CONNECT_SECONDS = 10
 
 
@@ -66,7 +68,7 @@ class Database:
     def options(self) -> dict[str, Any]:
         """Return keyword arguments for SQLAlchemy's engines: a lost connection is made anew, not used again."""
         if not self.is_postgresql:
-            return {"connect_args": {"timeout": 60}}
+            return {"connect_args": {"timeout": LOCKED_SECONDS}}
         mine = {"connect_timeout": CONNECT_SECONDS, "application_name": f"blendsearch on {socket.gethostname()}"}
         return {"connect_args": {k: v for k, v in mine.items() if k not in self.url.query}, "pool_pre_ping": True}
 

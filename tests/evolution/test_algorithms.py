@@ -149,6 +149,17 @@ def test_cma_es_draws_from_its_distribution_and_reaches_both_sides():
     assert np.allclose(inside, 0.904, atol=0.02)  # within 0.5 / 0.3 standard deviations
 
 
+def test_cma_es_draws_the_same_whatever_signs_a_processor_gives_the_axes():
+    search = evolution("cma_es", WITH_KEPT)
+    run(search, 6, 8)
+    again = evolution("cma_es", WITH_KEPT)
+    again.load_state_dict(search.state_dict())
+    strategy = again.strategy
+    signs = np.where(np.arange(len(strategy.diagD)) % 2, -1.0, 1.0)
+    strategy.B, strategy.BD = strategy.B * signs, strategy.BD * signs
+    assert np.allclose(np.stack(again.ask(4)), np.stack(search.ask(4)), atol=1e-12)
+
+
 def test_cma_es_starts_as_wide_as_it_is_told():
     search = evolution("cma_es", WITH_KEPT, {"sigma": 0.1})
     centre = np.full(WITH_KEPT.size, 0.5)

@@ -108,8 +108,9 @@ def test_a_full_disk_is_told_in_the_words_of_the_database(url):
     assert [trial.number for trial in Ledger(url, "digits").trials()] == [0]
 
 
-@pytest.mark.slow
-def test_a_locked_database_is_told_in_one_line(url, tmp_path):
+def test_a_locked_database_is_told_in_one_line(url, tmp_path, monkeypatch):
+    monkeypatch.setattr("blendsearch.evolution.database.PATIENCE", 0.5)
+    monkeypatch.setattr("blendsearch.evolution.database.LOCKED_SECONDS", 0.1)
     ledger = Ledger(url, "digits")
     other = sqlite3.connect(tmp_path / "trials.db")
     other.execute("BEGIN EXCLUSIVE")

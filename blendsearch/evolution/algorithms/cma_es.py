@@ -53,9 +53,12 @@ class CMAES(EvolutionaryAlgorithm):
         """Return `n` genomes drawn from the distribution."""
         if self.strategy is None:
             return self.start(n)
-        # Strategy.generate would draw from NumPy's global generator, and always as many as it updates from.
+        # Strategy.generate would draw from NumPy's global generator, and always as many as it updates from. And along
+        # the axes, whose signs, and order where they are alike, are LAPACK's choice, which differs between processors;
+        # the symmetric root of the covariance, which gives the same distribution, does not depend on it.
         rng = np.random.default_rng(child_seed(self.seed, "cma_es", self.asked))
-        steps = rng.standard_normal((n, self.space.size)) @ self.strategy.BD.T
+        root = self.strategy.BD @ self.strategy.B.T
+        steps = rng.standard_normal((n, self.space.size)) @ root
         return list(np.clip(self.strategy.centroid + self.strategy.sigma * steps, 0.0, 1.0))
 
     def learn(self, genomes: list[np.ndarray], points: list[Point]) -> None:
