@@ -132,6 +132,7 @@ def test_killed_and_resumed_ends_the_same(finished, tmp_path, task, at):
     assert read(run, "records/search.json")["backend"] == read(finished, "records/search.json")["backend"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_report")
 def test_optuna_evolved_shares_three_objectives_and_a_limit_work_together(tmp_path):
     space = tiny(

@@ -95,6 +95,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same(search, tmp_path):
     assert again.summary.rivals[NAME].evaluations == whole.summary.rivals[NAME].evaluations
 
 
+@pytest.mark.slow
 def test_swaps_finals_and_a_choice_follow_as_they_do_after_the_blends_search(tmp_path):
     swapped = run_search(space(search={"swaps": 6}), tmp_path / "swapped")
     record = json.loads((tmp_path / "swapped/records/swaps-own-shares.json").read_text())

@@ -288,6 +288,7 @@ def test_without_shares_of_its_own_a_blend_has_no_parts(finished):
     assert "Shares or blend?" not in finished.report.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_report")
 def test_the_parts_can_be_left_out(tmp_path):
     search = {"population": 6, "generations": 0, "random_search": False, "ablation": False}

@@ -115,6 +115,7 @@ def test_the_differences_are_drawn_with_the_campaigns_own_intervals(tmp_path):
     assert "from 3 paired seeds and 400 test images" in _differences_caption(run)
 
 
+@pytest.mark.usefixtures("figures_are_not_saved")
 def test_the_accuracy_before_retraining_is_shown_where_it_is_known(run, tmp_path):
     assert "before retraining" not in (run / "report.html").read_text()
     folder = make_run(tmp_path / "known")
@@ -130,6 +131,7 @@ def test_the_accuracy_before_retraining_is_shown_where_it_is_known(run, tmp_path
     assert "accuracy there is agreement with it" not in (run / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("figures_are_not_saved")
 def test_progress_ends_complete(run):
     seen = []
     write_report(run, lambda task, done, total, detail="": seen.append((done, total)))
@@ -142,12 +144,14 @@ def test_settings_of_matplotlib_are_left_alone(run):
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.usefixtures("figures_are_not_saved")
 def test_one_seed_is_said_to_test_nothing(tmp_path):
     page = write_report(make_run(tmp_path, seeds=1))
     assert "one seed is no test" in page.read_text()
     parsed(page)
 
 
+@pytest.mark.usefixtures("figures_are_not_saved")
 @pytest.mark.parametrize("record", ["agreement", "clusters", "evolution", "retrained", "groups"])
 def test_a_missing_record_is_told_not_hidden(tmp_path, record):
     folder = make_run(tmp_path)
@@ -157,6 +161,7 @@ def test_a_missing_record_is_told_not_hidden(tmp_path, record):
     assert f"records/{record}.json" in page.read_text()
 
 
+@pytest.mark.usefixtures("figures_are_not_saved")
 def test_no_fidelity_is_told(tmp_path):
     folder = make_run(tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
@@ -165,6 +170,7 @@ def test_no_fidelity_is_told(tmp_path):
     parsed(write_report(folder))
 
 
+@pytest.mark.usefixtures("figures_are_not_saved")
 def test_retraining_of_unequal_length_is_told(tmp_path):
     folder = make_run(tmp_path)
     file = folder / "records" / "retrained.json"
