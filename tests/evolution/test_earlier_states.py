@@ -1,5 +1,7 @@
-"""Searches that an earlier version stopped go on: earlier_states.json is of before algorithms were of one kind, but that of
-cma_es, which draws otherwise since."""
+"""Searches that an earlier version stopped go on.
+
+earlier_states.json is of before algorithms were of one kind; the state of cma_es of since it draws as it does now.
+"""
 
 from __future__ import annotations
 
