@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from blendsearch.campaigns.search.finals import Candidate
+from blendsearch.campaigns.search.finals import Candidate, hold_finals, one_each
 from blendsearch.campaigns.search.trials import open_ledger
 from blendsearch.evolution.failure import value_words
 from blendsearch.evolution.problem import SearchProblem
@@ -19,6 +19,29 @@ from blendsearch.results.words import plain_points
 from blendsearch.structure import Plan
 
 CHOICE = "choice"
+FINALS = "finals"
+
+
+def wanted_candidates(experiment: Experiment) -> int:
+    """Return how many plans a search hands over to what decides among them: one where the proxy decides."""
+    decisive = experiment.space.search.finals or experiment.space.search.choice
+    return 1 if decisive is None else decisive.candidates
+
+
+def decide(
+    experiment: Experiment, judged: SearchProblem, candidates: Sequence[Candidate], whose: str = ""
+) -> Candidate:
+    """Return who wins of a search's best plans: on fresh images, in finals, or by the proxy, as the space says.
+
+    candidates: best first; of one plan the first stands. whose: what the names of the records end with, for the search
+    of a rival.
+    """
+    settings, different = experiment.space.search, one_each(candidates)
+    if settings.choice is not None:
+        return choose_on_fresh(experiment, f"{CHOICE}{whose}", judged, different)
+    if settings.finals is not None:
+        return hold_finals(experiment, f"{FINALS}{whose}", different)
+    return different[0]
 
 
 def choose_on_fresh(

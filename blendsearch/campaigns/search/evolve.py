@@ -8,8 +8,8 @@ from functools import partial
 
 from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.search.ablation import enter_parts
-from blendsearch.campaigns.search.choice import CHOICE, choose_on_fresh
-from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals, one_each
+from blendsearch.campaigns.search.choice import decide, wanted_candidates
+from blendsearch.campaigns.search.finals import Candidate, best_distinct
 from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer, enter_elimination, enter_tilted
 from blendsearch.campaigns.search.own_shares import enter_own_shares
 from blendsearch.campaigns.search.pareto import best_at_full_budget, enter_front, save_front_blends
@@ -134,12 +134,7 @@ def _choose_blend(
     if all(one is None for one in (settings.finals, settings.choice, settings.layer_by_layer, settings.swaps)):
         return *search.winner(), None
     trials = read_trials(experiment)
-    count = max(
-        settings.layer_by_layer or 1,
-        settings.finals.candidates if settings.finals is not None else 1,
-        settings.choice.candidates if settings.choice is not None else 1,
-    )
-    best = _best_trials(trials, count, search)
+    best = _best_trials(trials, max(settings.layer_by_layer or 1, wanted_candidates(experiment)), search)
     if settings.layer_by_layer is not None:
         blends = [search.blend_of(trials[one.number]) for one in best]
         # By the proxy that the search saw; a choice judges all of them on fresh images.
@@ -148,13 +143,7 @@ def _choose_blend(
     if settings.swaps is not None:
         scores = search.problem.planner.group_scores(search.blend_of(trials[best[0].number]))
         best = [swap_filters(experiment, BLEND, search.problem, best[0], scores), *best]
-    best = one_each(best)
-    if settings.choice is not None:
-        won = choose_on_fresh(experiment, CHOICE, judged, best)
-    elif settings.finals is not None:
-        won = hold_finals(experiment, "finals", best)
-    else:
-        won = best[0]
+    won = decide(experiment, judged, best)
     return search.blend_of(trials[won.number]), won.proxy, won.plan
 
 

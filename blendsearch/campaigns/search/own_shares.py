@@ -9,8 +9,8 @@ import numpy as np
 
 from blendsearch.blending import Blend, Clusters
 from blendsearch.blending.blend import NETWORK
-from blendsearch.campaigns.search.choice import choose_on_fresh
-from blendsearch.campaigns.search.finals import Candidate, best_distinct, hold_finals, one_each
+from blendsearch.campaigns.search.choice import decide, wanted_candidates
+from blendsearch.campaigns.search.finals import Candidate, best_distinct
 from blendsearch.campaigns.search.phases import genome_of
 from blendsearch.campaigns.search.swaps import swap_filters
 from blendsearch.campaigns.search.trials import check_trials, open_ledger
@@ -46,12 +46,8 @@ def enter_own_shares(experiment: Experiment, seen: SearchProblem, judged: Search
     search.run(settings.generations, settings.population, settings.limit)
     best = _best_candidates(experiment, search)
     if settings.swaps is not None:
-        best = one_each([swap_filters(experiment, NAME, search.problem, best[0], seen.planner.scores[name]), *best])
-    won = best[0]
-    if settings.choice is not None:
-        won = choose_on_fresh(experiment, f"choice-{NAME}", judged, best)
-    elif settings.finals is not None:
-        won = hold_finals(experiment, f"finals-{NAME}", best)
+        best = [swap_filters(experiment, NAME, search.problem, best[0], seen.planner.scores[name]), *best]
+    won = decide(experiment, judged, best, f"-{NAME}")
     search.ledger.close()
     blend = search.genomes.decode(np.array([won.genome[name] for name in search.genomes.names]))
     return make_contender(search.problem.planner, blend, proxy=won.proxy, kind=RIVAL, plan=won.plan)
@@ -122,11 +118,8 @@ def _named(progress: Progress) -> Progress:
 
 def _best_candidates(experiment: Experiment, search: Search) -> list[Candidate]:
     """Return the different plans that the proxy puts first, as many as finals or a choice ask for."""
-    decisive = experiment.space.search.finals or experiment.space.search.choice
     trials = search.ledger.trials()
-    places = best_distinct(
-        [(trial.attrs["plan"], trial.value) for trial in trials], 1 if decisive is None else decisive.candidates
-    )
+    places = best_distinct([(trial.attrs["plan"], trial.value) for trial in trials], wanted_candidates(experiment))
     return [
         Candidate(
             number=trial.number,
