@@ -56,13 +56,9 @@ class PruneCallback(Callback):
         """Refuse a second fit, whose network is not the one that the steps go on with, and one that is too short."""
         if self._steps is not None:
             raise BlendsearchError("PruneCallback: pruned in an earlier fit already; allowed: a new one for each fit")
-        limit = (
-            -1 if trainer.fast_dev_run or trainer.max_epochs is None else trainer.max_epochs
-        )  # -1: as many as it takes
-        if 0 <= limit <= self.at_epochs[-1]:
-            raise BlendsearchError(
-                f"at_epochs: {self.at_epochs} given, allowed: epochs below the max_epochs of {limit}"
-            )
+        most, last = trainer.max_epochs, self.at_epochs[-1]  # None and -1: as many as it takes
+        if most is not None and 0 <= most <= last and not trainer.fast_dev_run:
+            raise BlendsearchError(f"at_epochs: {self.at_epochs} given, allowed: epochs below the max_epochs of {most}")
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Take the step of this epoch, if there is one."""
