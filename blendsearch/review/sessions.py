@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendsearch.blending import AdaptedBlend, Blend, Scores, adapt_blend
+from blendsearch.compute import threads
 from blendsearch.config import Space, migrate_space
 from blendsearch.criteria import score_applicable
 from blendsearch.errors import ConfigError, RunError
@@ -149,10 +150,13 @@ def open_decision(run_dir: Path, progress: Progress = silent, *, trust_code: boo
 
 @contextlib.contextmanager
 def _open_folder(experiment: Experiment, options: ReviewOptions, job: str) -> Iterator[Experiment]:
-    """Open the job's folder, or, for a plain review, that of a job which trained the same network."""
+    """Open the job's folder, or, for a plain review, that of a job which trained the same network.
+
+    All work of the block, in threads that it begins too, has the space's number of threads, as in `open_run`.
+    """
     check_before_work(experiment)  # missing data or an impossible budget leave no folder behind
     folder = choose_folder(options.run_dir, f"{experiment.space.name}-{NAMES[job]}", options.resume)
-    with folder.locked():
+    with folder.locked(), threads(experiment.space.compute.threads):
         shared = job == JOB and folder.has("space.json") and folder.job in SHARED
         if not shared:
             check_same_job(folder, job)

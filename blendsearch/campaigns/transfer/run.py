@@ -10,6 +10,7 @@ from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.campaigns.transfer.summary import Planned, Retrained, summarise_space
 from blendsearch.campaigns.transfer.target import JOB, Target
+from blendsearch.compute import threads
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA
 from blendsearch.errors import RunError, unknown_name
@@ -179,12 +180,13 @@ def _note_blend(folder: RunFolder, blend: Blend, searches: bool) -> None:
 def _apply(target: Target, transfer_folder: RunFolder, searches: bool) -> SpaceRecord:
     """Return what the transfer came to in a space, worked out now or read; RunError for a folder of another space."""
     experiment = target.experiment.at(RunFolder(transfer_folder / target.experiment.space.name))
-    space = experiment.settle_precision(experiment.folder).space
-    check_same_space(experiment.folder, space.to_dict())
-    note_space(experiment.folder, JOB, space)
-    note_skipped(experiment.folder, experiment.splits.skipped)
-    target.adapted.blend.save(experiment.folder / "blend.json")
-    return experiment.folder.cached(RECORD, SpaceRecord, lambda: _retrain(target, experiment, searches))
+    with threads(experiment.space.compute.threads):
+        space = experiment.settle_precision(experiment.folder).space
+        check_same_space(experiment.folder, space.to_dict())
+        note_space(experiment.folder, JOB, space)
+        note_skipped(experiment.folder, experiment.splits.skipped)
+        target.adapted.blend.save(experiment.folder / "blend.json")
+        return experiment.folder.cached(RECORD, SpaceRecord, lambda: _retrain(target, experiment, searches))
 
 
 def _retrain(target: Target, experiment: Experiment, searches: bool) -> SpaceRecord:
