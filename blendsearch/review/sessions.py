@@ -81,8 +81,9 @@ def open_review(space: Space, options: ReviewOptions, progress: Progress = silen
 def open_loop(space: Space, options: ReviewOptions, progress: Progress = silent) -> Iterator[Review]:
     """Open the progressive loop: marks, pruning and training by turns, from the first layer to the last.
 
-    A stopped one goes on where it was. Raises ConfigError when the space's schedule is not `progressive`, and for
-    options that the loop does not take: it begins with the first layer, and shows no blend beside those of the space.
+    A stopped one goes on where it was; a new one begins with the marks of the space's ratings, if it has any. Raises
+    ConfigError when the space's schedule is not `progressive`, and for options that the loop does not take: it begins
+    with the first layer, and shows no blend beside those of the space.
     """
     _check_rater(options.rater)
     _check_loop_options(options)
@@ -104,7 +105,7 @@ def open_loop(space: Space, options: ReviewOptions, progress: Progress = silent)
                 compute=opened.compute,
             )
 
-        marks = Marks(opened.folder, opened.structure, options.rater)
+        marks = Marks(opened.folder, opened.structure, options.rater, given=opened.ratings)
         loop = Loop(opened, marks, inspect)
         yield Review(
             title=space.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,20 @@ def test_the_loop_is_the_progressive_schedule_with_marks_given_on_the_way(tmp_pa
     run_prune(space, "subjective", tmp_path / "pruned")
     one, other = (load_file(tmp_path / run / "network.safetensors") for run in ("run", "pruned"))
     assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+def test_the_loop_begins_with_the_marks_of_the_space(tmp_path):
+    marks = {"schema": 2, "raters": {"ann": {"groups": {"conv1": {"0": "drop", "2": "drop"}}}}}
+    (tmp_path / "given.json").write_text(json.dumps(marks))
+    space, options = tiny(ratings=str(tmp_path / "given.json")), ReviewOptions(rater="bob", run_dir=tmp_path / "run")
+    with open_loop(space, options):
+        pass
+    (tmp_path / "given.json").write_text(json.dumps({"schema": 2, "raters": {}}))  # what was begun keeps its marks
+    with open_loop(space, replace(options, resume=True)) as review:
+        browser = browser_of(review)
+        assert browser.get("/state/0").json()["marks"] == {}, "those of another rater are not shown"
+        advanced(browser, 0, [])
+        assert review.loop.place.plan.keep["conv1"] == (1, 3)
 
 
 class Kill(BaseException):
