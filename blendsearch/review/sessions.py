@@ -13,6 +13,7 @@ from blendsearch.config import Space, migrate_space
 from blendsearch.criteria import score_applicable
 from blendsearch.errors import ConfigError, RunError
 from blendsearch.experiment import Experiment, check_before_work
+from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.losses import losses_for
 from blendsearch.experiment.members import adapt_members
 from blendsearch.experiment.scoring import needed_criteria, pick_scores, score_criteria
@@ -165,6 +166,7 @@ def _open_folder(experiment: Experiment, options: ReviewOptions, job: str) -> It
         check_same_space(folder, space.to_dict())
         if not shared:
             note_space(folder, job, space)
+            folder.write_record(MODEL, describe_network(experiment))
         yield experiment.at(folder)
 
 
