@@ -56,7 +56,7 @@ def benchmark(
     runtimes: Sequence[str] | None = None,
     batches: Sequence[int] = BATCHES,
     threads: int = 1,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     trust_code: bool = False,
     progress: Progress = silent,
 ) -> Benchmark:

@@ -130,6 +130,7 @@ def test_a_network_that_is_not_compiled_to_its_end_is_told(compiled, tmp_path):
         ({"runtimes": ["torch.compil"]}, "did you mean 'torch.compile'"),
         ({"batches": ()}, "threads, batches: 1 and"),
         ({"threads": 0}, "threads, batches: 0"),
+        ({"device": "gpu"}, "compute.device: 'gpu' given, allowed: 'auto', 'cpu'"),
         ({"model": None}, "model: not given"),
         ({"example": None}, "example: not given"),
     ],
