@@ -7,6 +7,7 @@ import copy
 import hashlib
 import os
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from blendsearch.errors import ConfigError
 
+DEVICE, DEVICE_WORDS = r"^(auto|cpu|mps(:0)?|cuda(:\d+)?)$", "'auto', 'cpu', 'mps', 'cuda' or 'cuda:NUMBER'"
 AUTOCASTS = ("cpu", "cuda")
 PIXELS_AT_ONCE, LEAST_AT_ONCE, MOST_AT_ONCE = 2**18, 8, 250
 """How many pixels, and images, a pass on a CPU takes at once: of 32 x 32 pixels 250 images, which ResNet-20 and
@@ -55,9 +57,13 @@ class Compute:
         return cls(device, precision, channels_last)
 
     @classmethod
-    def here(cls, device: str = "auto", precision: str = "float32", channels_last: bool = False) -> Compute:
+    def here(
+        cls, device: str | torch.device = "auto", precision: str = "float32", channels_last: bool = False
+    ) -> Compute:
         """Do as `resolve` does on the machine that is to do the work; ConfigError where it has no such device."""
-        found = cls.resolve(device, precision, channels_last)
+        if re.fullmatch(DEVICE, str(device)) is None:
+            raise ConfigError(f"compute.device: '{device}' given, allowed: {DEVICE_WORDS}")
+        found = cls.resolve(str(device), precision, channels_last)
         kind, _, number = found.device.partition(":")
         there = torch.backends.mps.is_available() if kind == "mps" else torch.cuda.is_available()
         if kind in ("cuda", "mps") and not there:

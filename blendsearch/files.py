@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,19 @@ PROBE = 1 << 20
 """Bytes that a place which is not full takes."""
 
 
+def in_the_way(folder: Path) -> Path | None:
+    """Return the file that is in the place of a folder, or of one above it; None where the folder is or can be made."""
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    return None if there.is_dir() else there
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where it is missing; NotADirectoryError names a file that is in its way."""
+    if (file := in_the_way(folder)) is not None:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(file))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
@@ -30,7 +44,7 @@ def atomic(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part. The folder is made where it is missing. OSError names
     `path` where the disk is full, whatever the library that wrote said of it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}-", suffix=PART)
     os.close(handle)
     part = Path(name)
@@ -112,7 +126,7 @@ def _alive(process: str | None) -> bool:
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[Path]:
     """Yield a folder for files that are then put into `folder`, each in one step; after an error none is."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{STAGED}{os.getpid()}-") as name:
         yield Path(name)
         for file in sorted(Path(name).iterdir()):

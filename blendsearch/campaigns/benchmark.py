@@ -27,6 +27,7 @@ from blendsearch.results.run_folder import RunFolder
 from blendsearch.results.runs import BENCHMARK
 
 Run = Callable[[], Any]
+COMPILED = "torch.compile"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def benchmark(
     runtimes: Sequence[str] | None = None,
     batches: Sequence[int] = BATCHES,
     threads: int = 1,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     trust_code: bool = False,
     progress: Progress = silent,
 ) -> Benchmark:
@@ -97,17 +98,22 @@ def benchmark(
 
 
 def _keep(given: Any, contender: str | None, pairs: Sequence[LatencyPair], progress: Progress) -> None:
-    """Write what was measured on the network that a search ships, and its report anew."""
+    """Add what was measured on the network that a search ships to what is known of it, and write its report anew."""
     source = getattr(given, "run_dir", given)
-    if contender is not None or not isinstance(source, str | Path) or not Path(source).is_dir():
+    if not pairs or contender is not None or not isinstance(source, str | Path) or not Path(source).is_dir():
         return
     folder = RunFolder(Path(source))
     if folder.has("job.json") and folder.job == "search" and folder.has("summary.json"):
-        folder.write_record(BENCHMARK, list(pairs), list[LatencyPair])
-        write_report(folder.path, progress)
+        with folder.locked():
+            before = folder.read_record(BENCHMARK, list[LatencyPair]) if folder.has(BENCHMARK) else []
+            known = {(one.runtime, one.device, one.threads, one.images): one for one in (*before, *pairs)}
+            folder.write_record(BENCHMARK, list(known.values()), list[LatencyPair])
+            write_report(folder.path, progress)
 
 
 def _pair(runtime: str, whole: nn.Module, pruned: nn.Module, terms: Terms) -> LatencyPair:
+    if runtime == COMPILED:
+        torch.compiler.reset()  # what was compiled for earlier pairs counts towards the limit of recompilations
     with threads(terms.threads), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         runs = [
             RUNTIMES[runtime](network, terms, Path(folder) / f"{at}.onnx") for at, network in enumerate((whole, pruned))
@@ -152,8 +158,10 @@ def _compiled(network: nn.Module, terms: Terms, file: Path) -> Run:
     run = torch.compile(terms.compute.place(copy.deepcopy(network)).eval(), dynamic=False)
     images = terms.compute.images(terms.images)
     try:
-        run(images)
-    except Exception as error:  # no compiler, an operator that it does not know, ...
+        # At its limit of recompilations torch goes on uncompiled; torch 2.6 knows this setting by this name alone.
+        with torch._dynamo.config.patch(fail_on_cache_limit_hit=True):
+            run(images)
+    except Exception as error:  # no compiler, an operator that it does not know, that limit, ...
         reason = f"{type(error).__name__}: {first_line(error)[:150]}"
         raise ExportError(f"torch.compile does not compile {type(network).__name__} ({reason})") from None
     return lambda: run(images)
@@ -175,6 +183,6 @@ def _in_onnxruntime(network: nn.Module, terms: Terms, file: Path) -> Run:
 
 RUNTIMES: dict[str, Callable[[nn.Module, Terms, Path], Run]] = {
     "torch": _in_torch,
-    "torch.compile": _compiled,
+    COMPILED: _compiled,
     "onnxruntime": _in_onnxruntime,
 }

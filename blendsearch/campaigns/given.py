@@ -26,7 +26,7 @@ from blendsearch.criteria import ScoringSetup
 from blendsearch.criteria.base import check_group_rule
 from blendsearch.criteria.scoring import measures_of
 from blendsearch.data.batches import GivenBatches
-from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError
+from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError, quoted
 from blendsearch.experiment.members import score_by_blend
 from blendsearch.progress import Progress, silent
 from blendsearch.statistics.ratings import Ratings, ratings_from
@@ -45,7 +45,7 @@ class Terms:
     """What scoring and pruning are given beside network and data; see `blendsearch.score`."""
 
     scope: str
-    device: str
+    device: str | torch.device
     seed: int
     ratings: RatingsGiven | None
     group_rule: str
@@ -62,8 +62,12 @@ class Terms:
         return None if self.loss is None and self.forward is None else Task(self.forward, self.loss)
 
     def setup(self) -> ScoringSetup:
-        """Return the terms of scoring; raise DataError or UnknownNameError for wrong ones before any data are read."""
+        """Return the terms of scoring; raise a BlendsearchError for wrong ones before any data are read."""
         check_group_rule(self.group_rule)
+        most = self.relevance_per_class
+        if most is not None and (type(most) is not int or most < 1):
+            allowed = "a whole number of at least 1, or None for all images"
+            raise DataError(f"relevance_per_class: {quoted(most)} given, allowed: {allowed}")
         return ScoringSetup(
             compute=Compute.here(self.device),
             seed=self.seed,

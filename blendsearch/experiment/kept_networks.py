@@ -8,6 +8,7 @@ from blendsearch.errors import RunError, nearest
 from blendsearch.results.reading import taken_from
 from blendsearch.results.records.common import Averages, Record
 from blendsearch.results.records.retraining import RetrainingOutcome, TestRecord
+from blendsearch.results.records.review import LoopRecord
 from blendsearch.results.records.search import Shipped
 from blendsearch.results.records.shipping import Figures
 from blendsearch.results.records.single import PruneSummary
@@ -16,8 +17,8 @@ from blendsearch.structure import Plan
 
 NETWORK, PLAN = "network.safetensors", "plan.json"
 UNPRUNED, UNPRUNED_FILE = "unpruned", "baseline.safetensors"
-JOBS = ("search", "prune", "train", "review")
-"""Those that leave a network."""
+JOBS = ("search", "prune", "train", "review --progressive")
+"""Those that leave a network to ship."""
 
 
 class _Summary(Record):
@@ -46,8 +47,12 @@ def find_kept(folder: RunFolder, contender: str | None = None) -> Kept:
     if not (folder.has("space.json") or folder.has("job.json")):
         raise RunError(f"{folder.path}: no run folder of blendsearch (no space.json), nor one that `export` made")
     job = folder.job
-    if job not in JOBS:
-        raise RunError(f"{folder.path}: was made by 'blendsearch {job}', which keeps no network; allowed: {_jobs()}")
+    if job not in JOBS and not (contender == UNPRUNED and folder.has(UNPRUNED_FILE)):
+        here = f", or contender '{UNPRUNED}' of this one" if folder.has(UNPRUNED_FILE) else ""
+        jobs = ", ".join(f"the folder of a '{name}'" for name in JOBS)
+        raise RunError(
+            f"{folder.path}: was made by 'blendsearch {job}', which keeps no network to ship; allowed: {jobs}{here}"
+        )
     if contender == UNPRUNED or (contender is None and job == "train"):
         return _unpruned(folder)
     if contender is not None:
@@ -63,10 +68,6 @@ def find_kept(folder: RunFolder, contender: str | None = None) -> Kept:
         own = [record for record in own if (record.kind, record.name, record.seed) == wanted]
     # The same plan may be that of several: of these the first is as good as any for what is told of it.
     return Kept(own[0].name if own else "network", NETWORK, plan, _figures(folder, own[0] if own else None))
-
-
-def _jobs() -> str:
-    return ", ".join(f"the folder of a '{job}'" for job in JOBS[:-1])
 
 
 def _unpruned(folder: RunFolder) -> Kept:
@@ -102,10 +103,12 @@ def _place(key: str) -> tuple[int, str]:
 
 def _figures(folder: RunFolder, record: RetrainingOutcome | None) -> Figures:
     unpruned = _unpruned_accuracy(folder)
-    if record is None and folder.job == "prune" and folder.has("summary.json"):
-        found: Averages | RetrainingOutcome | None = folder.read_record("summary.json", PruneSummary).pruned
-    else:
-        found = record
+    found: Averages | RetrainingOutcome | LoopRecord | None = record
+    if record is None and folder.has("summary.json"):
+        if folder.job == "prune":
+            found = folder.read_record("summary.json", PruneSummary).pruned
+        elif folder.job == "review --progressive":
+            found = folder.read_record("summary.json", LoopRecord)
     known = {name: getattr(found, name, None) for name in ("test_accuracy", "flops_ratio", "params_ratio")}
     return Figures(**known, unpruned_test_accuracy=unpruned)
 

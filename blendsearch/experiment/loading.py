@@ -57,10 +57,10 @@ def load(
 ) -> nn.Module:
     """Return the network of a run or of a saved file, on the CPU in evaluation mode.
 
-    run_dir_or_file: the folder of a `search`, `prune` or `train`, a folder made by `export`, or a file written by
-    `save`. model: an instance of the unpruned network, which is left untouched; None builds it as the run's space, or
-    the file, says. contender: of a search, another network than the one to ship, by its name ("l1"), or "unpruned".
-    trust_code: whether to run code that the folder or file names, where you did not make it here yourself.
+    run_dir_or_file: the folder of a `search`, `prune`, `train` or `review --progressive`, a folder made by `export`, or
+    a file written by `save`. model: an instance of the unpruned network, which is left untouched; None builds it as the
+    run's space, or the file, says. contender: of a search, another network than the one to ship, by its name ("l1"), or
+    "unpruned". trust_code: whether to run code that the folder or file names, where you did not make it here yourself.
     Raises RunError, WeightsError or StructureError, in one line, for what is missing or does not fit.
     """
     return open_network(run_dir_or_file, model, contender, trust_code).network

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from blendsearch.errors import StructureError, WeightsError, first_line, nearest, quoted
-from blendsearch.files import atomic
+from blendsearch.files import atomic, in_the_way
 from blendsearch.models.weights import Shape, misfits, shapes_of
 from blendsearch.results.reading import parse
 from blendsearch.results.records.shipping import SAVED_SCHEMA, BufferRecord, Figures, NetworkRecord, SavedRecord
@@ -136,11 +136,13 @@ def save_pruned(
 
     plan: None for a whole network. original: the unpruned network, where it is at hand: the shapes of its tensors are
     then kept, so that a model that differs in any is refused by `load`. about: how the unpruned network is built.
-    Raises WeightsError for another ending than .safetensors.
+    Raises WeightsError for another ending than .safetensors, and for a file in the place of the folder.
     """
     path = Path(path).expanduser()
     if path.suffix != ".safetensors":
         raise WeightsError(f"'{path}' ends in '{path.suffix}', allowed: .safetensors")
+    if (file := in_the_way(path.parent)) is not None:
+        raise WeightsError(f"'{path}' given, but '{file}' is a file; allowed: a path in a folder")
     record = describe(network, plan, original=original, about=about, figures=figures)
     # Tensors that share memory are written each by itself, which safetensors asks for.
     tensors = {key: one.detach().cpu().contiguous().clone() for key, one in network.state_dict().items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,8 +29,8 @@ class PruneCallback(Callback):
     each of which a step is taken; the last one meets the budget. attribute: of the module, where its network is.
     After a step the optimisers are those of a new `configure_optimizers`: learning rates and schedulers go on as they
     were, what an optimiser has gathered (momentum) begins anew.
-    pruned: what the last step left, None before the first. Fits in one process alone; a checkpoint of a pruned module
-    has its shapes, so that a fit cannot be resumed from it.
+    pruned: what the last step left, None before the first. For one fit, in one process alone; a checkpoint of a pruned
+    module has its shapes, so that a fit cannot be resumed from it.
     """
 
     def __init__(
@@ -49,10 +50,19 @@ class PruneCallback(Callback):
         self.at_epochs, self.attribute = epochs, attribute
         self.pruned: Pruned | None = None
         self._steps: Any = None
+        self._left = list(epochs)
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Refuse a second fit, whose network is not the one that the steps go on with, and one that is too short."""
+        if self._steps is not None:
+            raise BlendsearchError("PruneCallback: pruned in an earlier fit already; allowed: a new one for each fit")
+        most, last = trainer.max_epochs, self.at_epochs[-1]  # None and -1: as many as it takes
+        if most is not None and 0 <= most <= last and not trainer.fast_dev_run:
+            raise BlendsearchError(f"at_epochs: {self.at_epochs} given, allowed: epochs below the max_epochs of {most}")
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Take the step of this epoch, if there is one."""
-        if trainer.current_epoch not in self.at_epochs:
+        if trainer.current_epoch not in self._left:
             return
         if trainer.strategy.model is not pl_module:
             raise BlendsearchError(
@@ -75,8 +85,17 @@ class PruneCallback(Callback):
                 **{"device": str(pl_module.device), **self.terms},
             )
         self.pruned = next(self._steps)
+        self._left.remove(trainer.current_epoch)
         setattr(pl_module, self.attribute, self.pruned.network)
         remake_optimisers(trainer)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Warn where the fit ended before the last step, as when another callback stops it."""
+        if self._left:
+            warnings.warn(
+                f"PruneCallback: the fit ended before epochs {self._left}: the budget {self.budget} is not met",
+                stacklevel=2,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the plan so far, which a checkpoint then holds."""

@@ -17,15 +17,18 @@ NAMES = {value: word for word, value in WORDS.items()}
 class Marks:
     """Who marked which filter how. A change counts once it is in the file; several tabs may write at once.
 
+    given: marks that a folder without any begins with, and keeps from then on as its own.
     version: goes up with every change, so that a page knows whether it is behind.
     """
 
-    def __init__(self, folder: RunFolder, structure: Structure, rater: str) -> None:
+    def __init__(self, folder: RunFolder, structure: Structure, rater: str, given: Ratings | None = None) -> None:
         self.folder = folder
         self.rater = rater
         self.version = 0
         self._lock = threading.RLock()
         self._undo: list[tuple[str, int, float | None]] = []
+        if given is not None and not folder.has(FILE):
+            folder.write_json(FILE, _record(given.raters))
         found = read_ratings(folder / FILE).raters if folder.has(FILE) else {}
         self._raters = {name: {g: dict(rated) for g, rated in marks.items()} for name, marks in found.items()}
         for marks in self._raters.values():
@@ -98,6 +101,7 @@ def _record(raters: Mapping[str, RatedFilters]) -> dict[str, Any]:
     groups = {
         name: {g: {str(i): NAMES.get(v, v) for i, v in sorted(rated.items())} for g, rated in marks.items()}
         for name, marks in raters.items()
+        if marks  # who took back all marks is no rater
     }
     return {"schema": SCHEMA, "raters": {name: {"groups": own} for name, own in groups.items()}}
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendsearch.blending import AdaptedBlend, Blend, Scores, adapt_blend
+from blendsearch.compute import threads
 from blendsearch.config import Space, migrate_space
 from blendsearch.criteria import score_applicable
 from blendsearch.errors import ConfigError, RunError
 from blendsearch.experiment import Experiment, check_before_work
+from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.losses import losses_for
 from blendsearch.experiment.members import adapt_members
 from blendsearch.experiment.scoring import needed_criteria, pick_scores, score_criteria
@@ -80,8 +82,9 @@ def open_review(space: Space, options: ReviewOptions, progress: Progress = silen
 def open_loop(space: Space, options: ReviewOptions, progress: Progress = silent) -> Iterator[Review]:
     """Open the progressive loop: marks, pruning and training by turns, from the first layer to the last.
 
-    A stopped one goes on where it was. Raises ConfigError when the space's schedule is not `progressive`, and for
-    options that the loop does not take: it begins with the first layer, and shows no blend beside those of the space.
+    A stopped one goes on where it was; a new one begins with the marks of the space's ratings, if it has any. Raises
+    ConfigError when the space's schedule is not `progressive`, and for options that the loop does not take: it begins
+    with the first layer, and shows no blend beside those of the space.
     """
     _check_rater(options.rater)
     _check_loop_options(options)
@@ -103,7 +106,7 @@ def open_loop(space: Space, options: ReviewOptions, progress: Progress = silent)
                 compute=opened.compute,
             )
 
-        marks = Marks(opened.folder, opened.structure, options.rater)
+        marks = Marks(opened.folder, opened.structure, options.rater, given=opened.ratings)
         loop = Loop(opened, marks, inspect)
         yield Review(
             title=space.name,
@@ -149,10 +152,13 @@ def open_decision(run_dir: Path, progress: Progress = silent, *, trust_code: boo
 
 @contextlib.contextmanager
 def _open_folder(experiment: Experiment, options: ReviewOptions, job: str) -> Iterator[Experiment]:
-    """Open the job's folder, or, for a plain review, that of a job which trained the same network."""
+    """Open the job's folder, or, for a plain review, that of a job which trained the same network.
+
+    All work of the block, in threads that it begins too, has the space's number of threads, as in `open_run`.
+    """
     check_before_work(experiment)  # missing data or an impossible budget leave no folder behind
     folder = choose_folder(options.run_dir, f"{experiment.space.name}-{NAMES[job]}", options.resume)
-    with folder.locked():
+    with folder.locked(), threads(experiment.space.compute.threads):
         shared = job == JOB and folder.has("space.json") and folder.job in SHARED
         if not shared:
             check_same_job(folder, job)
@@ -160,6 +166,7 @@ def _open_folder(experiment: Experiment, options: ReviewOptions, job: str) -> It
         check_same_space(folder, space.to_dict())
         if not shared:
             note_space(folder, job, space)
+            folder.write_record(MODEL, describe_network(experiment))
         yield experiment.at(folder)
 
 

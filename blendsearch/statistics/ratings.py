@@ -83,8 +83,8 @@ def _category(mark: float) -> int:
 def read_ratings(path: str | Path, fallback: str | None = None) -> Ratings:
     """Read {"schema": 2, "raters": {rater: {"groups": {group: {filter index as text: mark}}}}}.
 
-    A mark is "keep", "unsure", "drop" or a number in [0, 1]. Schema 1 has "groups" of one rater in place of
-    "raters". Raises DataError with one line for a file that is missing or holds anything else.
+    A mark is "keep", "unsure", "drop" or a number in [0, 1]. A rater without marks is left out. Schema 1 has "groups"
+    of one rater in place of "raters". Raises DataError with one line for a file that is missing or holds anything else.
     """
     try:
         data = parsed_json(Path(path).read_text(encoding="utf-8"), _without_repeats)
@@ -99,7 +99,8 @@ def _raters(path: str, data: object) -> dict[str, dict[str, dict[int, float]]]:
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema == 2:
         raters = _only(path, data, "raters")
-        return {name: _groups(f"{path}: raters.{name}", _own(path, name, own)) for name, own in raters.items()}
+        found = {name: _groups(f"{path}: raters.{name}", _own(path, name, own)) for name, own in raters.items()}
+        return {name: marks for name, marks in found.items() if any(marks.values())}
     groups = _only(path, data, "groups")
     if schema != 1 or isinstance(schema, bool):
         raise DataError(f"{path}: schema: {_shown(schema)} given, allowed: 1 or {SCHEMA}")

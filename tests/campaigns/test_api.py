@@ -279,6 +279,27 @@ def test_a_budget_that_is_no_mapping_is_one_line(trained, digits):
         blendsearch.prune(trained, list(digits.calibration.batches(125)), by="l1", budget=0.5)
 
 
+@pytest.mark.parametrize(
+    ("terms", "error", "words"),
+    [
+        ({"device": "gpu"}, ConfigError, "compute.device: 'gpu' given, allowed: 'auto', 'cpu', 'mps', 'cuda' or"),
+        ({"device": "cuda:x"}, ConfigError, "compute.device: 'cuda:x' given"),
+        ({"device": None}, ConfigError, "compute.device: 'None' given"),
+        ({"relevance_per_class": 0}, DataError, "relevance_per_class: 0 given, allowed: a whole number of at least 1"),
+        ({"relevance_per_class": 1.5}, DataError, "relevance_per_class: 1.5 given"),
+    ],
+)
+def test_wrong_terms_are_one_clear_line(model, loader, terms, error, words):
+    with pytest.raises(error, match=words) as caught:
+        blendsearch.score(model, loader, ["l1"], **terms)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_may_be_given_as_torch_has_it(model, loader):
+    scores = blendsearch.score(model, loader, ["l1"], device=torch.device("cpu"))
+    assert list(scores) == ["l1"]
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_a_network_of_another_number_format_is_pruned_in_it(model, loader, dtype):
     given = copy.deepcopy(model).to(dtype)

@@ -8,8 +8,9 @@ from tiny_campaign import TINIER
 from torch import nn
 
 import blendsearch
-from blendsearch.campaigns.benchmark import RUNTIMES
+from blendsearch.campaigns.benchmark import RUNTIMES, Terms
 from blendsearch.campaigns.search.run import run_search
+from blendsearch.compute import Compute
 from blendsearch.errors import BlendsearchError, ExportError
 from blendsearch.validation.space import checked_from_dict
 
@@ -24,6 +25,23 @@ def network(width=64):
 
 def batches():
     return [(torch.rand(8, 3, 16, 16), torch.arange(8) % 5)]
+
+
+def broken(network, terms, file):
+    raise ExportError("no compiler here")
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """What torch.compile compiled, by a compiler that takes no time."""
+    found, compile = [], torch.compile
+
+    def backend(graph, inputs):
+        found.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda network, **options: compile(network, backend=backend, **options))
+    return found
 
 
 def test_a_pruned_network_is_timed_beside_its_unpruned_one():
@@ -45,22 +63,29 @@ def test_onnxruntime_is_timed_where_it_is_installed():
     assert [(pair.runtime, pair.device, pair.images) for pair in done.pairs] == [("onnxruntime", "cpu", 2)]
 
 
-def test_what_is_measured_on_a_run_goes_into_its_report(tmp_path):
+def test_what_is_measured_on_a_run_goes_into_its_report(tmp_path, monkeypatch):
     campaign = run_search(checked_from_dict(TINIER), tmp_path / "run")
     assert "(torch, cpu, 1 thread)" in campaign.report.read_text()
     blendsearch.benchmark(campaign.run_dir, runtimes=["torch"], batches=[3])
     kept = json.loads((campaign.run_dir / "records/benchmark.json").read_text())
     assert [pair["images"] for pair in kept] == [3]
     assert "latency of 3 images" in campaign.report.read_text()
-    kept_before = (campaign.run_dir / "records/benchmark.json").read_text()
+    blendsearch.benchmark(campaign.run_dir, runtimes=["torch"], batches=[3, 2])
+    text = (campaign.run_dir / "records/benchmark.json").read_text()
+    assert [pair["images"] for pair in json.loads(text)] == [3, 2], "measured again, it takes the place of the first"
+    blendsearch.benchmark(campaign.run_dir, runtimes=["torch"], batches=[1])
+    text = (campaign.run_dir / "records/benchmark.json").read_text()
+    assert [pair["images"] for pair in json.loads(text)] == [3, 2, 1], "what was measured before stays"
     blendsearch.benchmark(campaign.run_dir, contender="unpruned", runtimes=["torch"], batches=[1])
-    assert (campaign.run_dir / "records/benchmark.json").read_text() == kept_before, "of the network to ship alone"
+    assert (campaign.run_dir / "records/benchmark.json").read_text() == text, "of the network to ship alone"
+    (campaign.run_dir / "records/benchmark.json").unlink()
+    for runtime in RUNTIMES:
+        monkeypatch.setitem(RUNTIMES, runtime, broken)
+    blendsearch.benchmark(campaign.run_dir, batches=[1])
+    assert not (campaign.run_dir / "records/benchmark.json").exists(), "nothing was measured"
 
 
 def test_a_runtime_that_cannot_is_left_out_with_its_reason_or_told_where_it_was_asked_for(monkeypatch):
-    def broken(network, terms, file):
-        raise ExportError("no compiler here")
-
     monkeypatch.setitem(RUNTIMES, "torch.compile", broken)
     monkeypatch.setitem(RUNTIMES, "onnxruntime", broken)
     model = network(8)
@@ -73,12 +98,39 @@ def test_a_runtime_that_cannot_is_left_out_with_its_reason_or_told_where_it_was_
         blendsearch.benchmark(pruned, runtimes=["torch.compile"], **given)
 
 
+def test_both_networks_are_compiled_for_every_batch_however_many_there_are(compiled):
+    model, example = network(2), torch.rand(2, 3, 8, 8)
+    blendsearch.benchmark(network(1), model=model, example=example, runtimes=["torch.compile"], batches=range(1, 7))
+    assert len(compiled) == 12
+
+
+class Choosing(nn.Module):
+    """Its numbers decide what is done, so that each instance needs a compilation of its own."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def forward(self, x):
+        return x + self.number if float(x.sum()) < 1e9 else x
+
+
+def test_a_network_that_is_not_compiled_to_its_end_is_told(compiled, tmp_path):
+    few, many = (nn.Sequential(*map(Choosing, range(count))) for count in (2, 20))
+    terms = Terms(torch.rand(1, 3, 8, 8), Compute(), 1)
+    torch.compiler.reset()
+    RUNTIMES["torch.compile"](few, terms, tmp_path)
+    with pytest.raises(ExportError, match=r"torch\.compile does not compile Sequential .*Limit"):
+        RUNTIMES["torch.compile"](many, terms, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"runtimes": ["torch.compil"]}, "did you mean 'torch.compile'"),
         ({"batches": ()}, "threads, batches: 1 and"),
         ({"threads": 0}, "threads, batches: 0"),
+        ({"device": "gpu"}, "compute.device: 'gpu' given, allowed: 'auto', 'cpu'"),
         ({"model": None}, "model: not given"),
         ({"example": None}, "example: not given"),
     ],

@@ -18,7 +18,7 @@ import blendsearch
 from blendsearch.campaigns.export import checking
 from blendsearch.campaigns.export.state_dict import put_files
 from blendsearch.campaigns.export.subject import read_subject
-from blendsearch.errors import BlendsearchError, DataError, ExportError, StructureError, UnknownNameError
+from blendsearch.errors import BlendsearchError, DataError, ExportError, StructureError, UnknownNameError, WeightsError
 from blendsearch.experiment.saved import save_pruned
 from blendsearch.results.records.shipping import Figures, NetworkRecord
 
@@ -130,9 +130,18 @@ def test_another_output_is_an_error_and_leaves_no_file(saved, tmp_path, monkeypa
     assert sorted(os.listdir(tmp_path)) == ["net.onnx", "net.safetensors"]
 
 
-def test_a_nan_is_no_agreement():
-    with pytest.raises(ExportError, match="differs from the network by nan"):
-        checking.compared([torch.ones(2)], [torch.tensor([1.0, float("nan")])], "it")
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("which", [0, 1])
+def test_outputs_that_are_not_finite_are_no_agreement_in_whatever_batch(number, which):
+    good, bad = torch.ones(2, 3), torch.tensor([[1.0, number, 1.0]])
+    expected, found = [good, good[:1]], [good, bad]
+    if which:
+        expected, found = [good, bad], [good, bad]
+    with pytest.raises(ExportError, match="the file: outputs that are not finite"):
+        checking.compared(expected, found, "the file")
+
+
+def test_outputs_agree_in_shape_and_within_the_tolerance():
     with pytest.raises(ExportError, match=r"it gives \(3,\) where the network gives \(2,\)"):
         checking.compared([torch.ones(2)], [torch.ones(3)], "it")
     assert checking.compared([torch.ones(2) * 4], [torch.ones(2) * 4.001], "it") == (pytest.approx(0.001, rel=0.01), 4)
@@ -166,6 +175,31 @@ def test_a_network_that_cannot_be_exported_is_told_in_one_line(tmp_path):
     assert "--batch fixed" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_whose_files_no_export_wrote_is_left_as_it_is(saved, tmp_path):
+    run, own, exported = tmp_path / "run", tmp_path / "own", tmp_path / "exported"
+    for folder, name in ((run, "job.json"), (run, "plan.json"), (own, "plan.json"), (own, "model.safetensors")):
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+    with pytest.raises(ExportError, match=r"'.*run' is a run folder \(job.json\), allowed: one of its own, such as"):
+        blendsearch.export(saved, run, to="state_dict")
+    with pytest.raises(ExportError, match=r"'.*own' has files that no export wrote \(model.safetensors, plan.json\)"):
+        blendsearch.export(saved, own, to="state_dict")
+    assert all(file.read_text() == "mine" for folder in (run, own) for file in folder.iterdir())
+    for _ in range(2):
+        blendsearch.export(saved, exported, to="state_dict")
+    (exported / "README.md").write_text("mine")
+    with pytest.raises(ExportError, match=r"files that no export wrote \(README.md\)"):
+        blendsearch.export(saved, exported, to="huggingface")
+
+
+def test_a_file_in_the_place_of_a_folder_is_told_in_one_line(saved, pruned):
+    for to, path in (("onnx", saved / "x.onnx"), ("torch_export", saved / "a" / "x.pt2"), ("state_dict", saved / "x")):
+        with pytest.raises(ExportError, match=r"path: '.*' given, but '.*net\.safetensors' is a file"):
+            blendsearch.export(pruned, path, to=to, example=images())
+    with pytest.raises(WeightsError, match=r"'.*b\.safetensors' given, but '.*net\.safetensors' is a file"):
+        pruned.save(saved / "b.safetensors")
 
 
 class Pair(nn.Module):

@@ -42,6 +42,16 @@ def no_report(monkeypatch):
         monkeypatch.setattr(place, lambda run_dir, progress: run_dir / "no.html")
 
 
+@pytest.mark.usefixtures("no_report")
+def test_a_blend_itself_is_transferred_as_its_file_would_be(blend, tmp_path):
+    space = tiny(retraining={**TINY["retraining"], "seeds": 1})
+    done = blendsearch.transfer(Blend.load(blend), [space], run_dir=tmp_path / "run", searches=False)
+    assert done.summary.blend.file == str(tmp_path / "run/blend.json")
+    assert Blend.load(done.summary.blend.file) == Blend.load(blend)
+    with pytest.raises(BlendsearchError, match="blend: int given, allowed: a Blend or the path of its file"):
+        blendsearch.transfer(3, [space])
+
+
 class Kill(Exception):
     """Stands for the process being killed."""
 

@@ -21,8 +21,11 @@ HOME = "blendsearch.integrations.lightning"
 class Trainer:
     """Calls the hook of each epoch, trains, steps the schedules; the strategy makes optimisers as Lightning's does."""
 
-    def __init__(self, callback, epochs):
+    fast_dev_run = False
+
+    def __init__(self, callback, epochs, max_epochs=-1):
         self.callback, self.epochs, self.current_epoch, self.strategy, self.rates = callback, epochs, 0, self, []
+        self.max_epochs = max_epochs
 
     def setup_optimizers(self, trainer):
         assert trainer is self
@@ -32,6 +35,7 @@ class Trainer:
 
     def fit(self, module):
         self.model = module
+        self.callback.on_fit_start(self, module)
         self.setup_optimizers(self)
         for epoch in range(self.epochs):
             self.current_epoch = epoch
@@ -43,6 +47,7 @@ class Trainer:
                 F.cross_entropy(module.network(x), y).backward()
                 optimiser.step()
             self.lr_scheduler_configs[0].scheduler.step()
+        self.callback.on_fit_end(self, module)
 
 
 class Module(nn.Module):
@@ -91,7 +96,8 @@ def test_the_network_is_pruned_at_its_epochs_and_the_schedule_goes_on(callback_c
     held = {id(one) for group in trainer.optimizers[0].param_groups for one in group["params"]}
     assert held == {id(one) for one in module.network.parameters()}
     plain = Trainer(callback_class(BATCHES, by="l1", at_epochs=[9], budget={"flops": 0.3}), 4)
-    plain.fit(Module())
+    with pytest.warns(UserWarning, match="ended before epochs"):
+        plain.fit(Module())
     assert trainer.rates == pytest.approx(plain.rates)
     assert callback.state_dict()["plan"] == callback.pruned.plan.to_dict()
 
@@ -109,11 +115,43 @@ def test_the_second_step_scores_what_training_made_of_the_first(callback_class, 
 
     monkeypatch.setattr(given, "score_by_blend", noted)
     trainer = Trainer(callback, 1)
-    trainer.fit(module)
+    with pytest.warns(UserWarning, match="ended before epochs"):
+        trainer.fit(module)
     trained = module.network
     trainer.current_epoch = 1
     callback.on_train_epoch_start(trainer, module)
     assert networks[1] is trained
+
+
+def test_a_second_fit_is_refused_and_changes_nothing(callback_class):
+    callback, first, second = callback_class(BATCHES, by="l1", at_epochs=[0], budget={"flops": 0.3}), Module(), Module()
+    Trainer(callback, 1).fit(first)
+    network = second.network
+    for module in (first, second):
+        with pytest.raises(BlendsearchError, match="pruned in an earlier fit already; allowed: a new one for each fit"):
+            Trainer(callback, 1).fit(module)
+    assert second.network is network
+
+
+def test_a_fit_that_is_too_short_for_the_last_step_is_refused(callback_class):
+    callback = callback_class(BATCHES, by="l1", at_epochs=[1, 2], budget={"flops": 0.3})
+    with pytest.raises(BlendsearchError, match=r"at_epochs: \[1, 2\] given, allowed: epochs below the max_epochs of 2"):
+        Trainer(callback, 2, max_epochs=2).fit(Module())
+    Trainer(callback, 3, max_epochs=3).fit(Module())
+
+
+def test_a_fit_that_is_stopped_before_the_last_step_warns_that_the_budget_is_not_met(callback_class):
+    callback = callback_class(BATCHES, by="l1", at_epochs=[0, 2], budget={"flops": 0.3})
+    with pytest.warns(UserWarning, match=r"ended before epochs \[2\]: the budget {'flops': 0.3} is not met"):
+        Trainer(callback, 2, max_epochs=4).fit(Module())
+
+
+def test_a_trial_run_of_a_single_epoch_may_be_too_short(callback_class):
+    callback = callback_class(BATCHES, by="l1", at_epochs=[1], budget={"flops": 0.3})
+    trainer = Trainer(callback, 1, max_epochs=1)
+    trainer.fast_dev_run = True
+    with pytest.warns(UserWarning, match="ended before epochs"):
+        trainer.fit(Module())
 
 
 def test_wrong_use_is_told_in_one_line(callback_class):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from blendsearch.errors import RunError
-from blendsearch.files import atomic
+from blendsearch.files import atomic, staged
 from blendsearch.results.run_folder import (
     RunFolder,
     check_same_space,
@@ -29,6 +29,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         raise ZeroDivisionError
     assert folder.read_json("a.json") == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file/x", tmp_path / "file/deeper/x"):
+        for make in (atomic, staged):
+            with pytest.raises(NotADirectoryError) as caught, make(path):
+                pass
+            assert caught.value.filename == str(tmp_path / "file")
 
 
 def test_tensors_survive_the_round_trip(tmp_path):

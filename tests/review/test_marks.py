@@ -33,6 +33,20 @@ def test_a_rater_without_marks_is_none(folder, structure, group):
     assert list(Marks(folder, structure, "bob").ratings().raters) == ["ann"]
 
 
+def test_a_rater_who_takes_back_all_marks_leaves_the_agreement_of_the_others(folder, structure, group):
+    for rater, word in (("ann", "keep"), ("bob", "drop")):
+        Marks(folder, structure, rater).mark(group, 0, word)
+    before = read_ratings(folder / "ratings.json")
+    assert before.kappa is not None
+    carl = Marks(folder, structure, "carl")
+    carl.mark(group, 1, "keep")
+    carl.undo()
+    assert read_ratings(folder / "ratings.json") == before
+    assert carl.of(group) == {}
+    carl.mark(group, 0, "keep")
+    assert list(read_ratings(folder / "ratings.json").raters) == ["ann", "bob", "carl"]
+
+
 def test_files_by_hand_are_taken_up(folder, structure, group):
     folder.write_json("ratings.json", {"schema": 1, "groups": {group: {"0": 0.2, "1": 0.8}}})
     marks = Marks(folder, structure, "rater")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,15 @@ import torch
 from reviewing import TOKEN, opened, post
 from safetensors.torch import load_file
 
+import blendsearch
 from blendsearch.blending import Blend, adapt_blend, rank
+from blendsearch.campaigns.export.run import export
 from blendsearch.campaigns.single import run_prune, run_score, run_train
 from blendsearch.config import space_of_run
 from blendsearch.criteria import score_network
 from blendsearch.errors import ConfigError, DataError, RunError, StructureError
 from blendsearch.experiment import Experiment
+from blendsearch.experiment.kept_networks import find_kept
 from blendsearch.experiment.scoring import SCORES, write_scores
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.review.sessions import ReviewOptions, open_decision, open_loop, open_review
@@ -102,6 +106,45 @@ def test_the_loop_is_the_progressive_schedule_with_marks_given_on_the_way(tmp_pa
     run_prune(space, "subjective", tmp_path / "pruned")
     one, other = (load_file(tmp_path / run / "network.safetensors") for run in ("run", "pruned"))
     assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+def test_the_loop_begins_with_the_marks_of_the_space(tmp_path):
+    marks = {"schema": 2, "raters": {"ann": {"groups": {"conv1": {"0": "drop", "2": "drop"}}}}}
+    (tmp_path / "given.json").write_text(json.dumps(marks))
+    space, options = tiny(ratings=str(tmp_path / "given.json")), ReviewOptions(rater="bob", run_dir=tmp_path / "run")
+    with open_loop(space, options):
+        pass
+    (tmp_path / "given.json").write_text(json.dumps({"schema": 2, "raters": {}}))  # what was begun keeps its marks
+    with open_loop(space, replace(options, resume=True)) as review:
+        browser = browser_of(review)
+        assert browser.get("/state/0").json()["marks"] == {}, "those of another rater are not shown"
+        advanced(browser, 0, [])
+        assert review.loop.place.plan.keep["conv1"] == (1, 3)
+
+
+def test_the_network_of_a_finished_loop_is_loaded_and_exported(tmp_path):
+    run = tmp_path / "run"
+    with open_loop(tiny(), ReviewOptions(run_dir=run)) as review:
+        for number in range(4):
+            advanced(browser_of(review), number, [])
+        network = review.loop.place.network
+    assert (run / "model.json").is_file(), "the data are not needed"
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(blendsearch.load(run)(images), network.eval()(images))
+    export(run, tmp_path / "plain", to="state_dict")
+    record = json.loads((run / "summary.json").read_text())
+    figures = find_kept(RunFolder(run)).figures
+    assert (figures.test_accuracy, figures.flops_ratio) == (record["test_accuracy"], record["flops_ratio"])
+
+
+def test_of_a_plain_review_the_unpruned_network_is_loaded_and_what_has_another_is_told(tmp_path):
+    with open_review(tiny(), ReviewOptions(run_dir=tmp_path / "run")) as review:
+        network = review.inspector.network
+    with pytest.raises(RunError, match=r"keeps no network to ship; allowed: .*'review --progressive'.*, or contender"):
+        blendsearch.load(tmp_path / "run")
+    images = torch.rand(2, 1, 8, 8)
+    loaded = blendsearch.load(tmp_path / "run", contender="unpruned")
+    assert torch.equal(loaded(images), network.eval()(images))
 
 
 class Kill(BaseException):

@@ -168,6 +168,15 @@ def test_kappa_at_its_ends():
     assert fleiss_kappa([[2, 0], [2, 0]]) is None  # chance alone would agree as well
 
 
+@pytest.mark.parametrize("nothing", [{}, {"conv1": {}}])
+def test_a_rater_without_marks_in_a_file_is_none(write, nothing):
+    marks = {"conv1": {"0": "keep", "1": "drop"}}
+    raters = {"ann": {"groups": marks}, "bob": {"groups": marks}, "carl": {"groups": nothing}}
+    ratings = read_ratings(write({"schema": 2, "raters": raters}))
+    assert list(ratings.raters) == ["ann", "bob"]
+    assert ratings.kappa == 1
+
+
 def test_kappa_of_ratings_counts_filters_that_all_rated_and_numbers_as_the_nearest_mark():
     ann = {"a": {0: 1.0, 1: 0.0, 2: 0.4, 9: 1.0}}
     bob = {"a": {0: 0.8, 1: 0.1, 2: 1.0}}

@@ -38,9 +38,11 @@ def compared(expected: Sequence[Tensor], found: Sequence[Tensor], what: str) -> 
     for wanted, given in zip(expected, found, strict=True):
         if wanted.shape != given.shape:
             raise ExportError(f"{what} gives {tuple(given.shape)} where the network gives {tuple(wanted.shape)}")
+        if not (wanted.isfinite().all() and given.isfinite().all()):
+            raise ExportError(f"{what}: outputs that are not finite, its own or the network's, cannot be compared")
     difference = max(float((one - other).abs().max()) for one, other in zip(expected, found, strict=True))
     largest = max(float(one.abs().max()) for one in expected)
-    if not difference <= TOLERANCE * max(largest, 1e-6):  # a nan is no agreement either
+    if difference > TOLERANCE * max(largest, 1e-6):
         raise ExportError(
             f"{what} differs from the network by {difference:.2g} where the largest output is {largest:.2g}; allowed "
             f"{TOLERANCE:g} of that"

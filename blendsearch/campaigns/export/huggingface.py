@@ -19,6 +19,7 @@ from blendsearch.files import staged
 from blendsearch.results.words import percent
 
 CONFIG, CARD = "config.json", "README.md"
+HUB_FILES = (CONFIG, CARD, *FILES)
 KEPT = ("interpolation", "crop_pct", "crop_mode", "pool_size", "first_conv", "classifier", "fixed_input_size")
 """What timm's own configuration says of an architecture, whoever trained it."""
 
@@ -81,7 +82,7 @@ def write_huggingface(subject: Subject, folder: Path) -> Written:
         found = run_outside(subject, {"folder": str(place), "build": build}, what)
         difference, largest = compared(expected, found, what)
     return Written(
-        files=tuple(folder / file for file in (CONFIG, CARD, *FILES)),
+        files=tuple(folder / file for file in HUB_FILES),
         difference=difference,
         largest_output=largest,
         checked="the model card's snippet in a process without blendsearch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,30 +11,32 @@ from typing import Any
 from torch import nn
 
 from blendsearch.campaigns.export.checking import TOLERANCE
-from blendsearch.campaigns.export.huggingface import write_huggingface
+from blendsearch.campaigns.export.huggingface import HUB_FILES, write_huggingface
 from blendsearch.campaigns.export.onnx_file import write_onnx
 from blendsearch.campaigns.export.program import write_program
-from blendsearch.campaigns.export.state_dict import write_state_dict
+from blendsearch.campaigns.export.state_dict import FILES, write_state_dict
 from blendsearch.campaigns.export.subject import Subject, read_subject
 from blendsearch.campaigns.export.written import Written
 from blendsearch.errors import ExportError, unknown_name
+from blendsearch.files import in_the_way
 from blendsearch.progress import Progress, silent
 from blendsearch.results.records.shipping import ExportRecord
 
 
 @dataclass(frozen=True)
 class Format:
-    """A form to ship a network in; suffix: of its file, "" for a folder."""
+    """A form to ship a network in; suffix: of its file, "" for a folder with `files`."""
 
     write: Callable[[Subject, Path], Written]
-    suffix: str
+    suffix: str = ""
+    files: tuple[str, ...] = ()
 
 
 FORMATS = {
     "onnx": Format(write_onnx, ".onnx"),
     "torch_export": Format(write_program, ".pt2"),
-    "state_dict": Format(write_state_dict, ""),
-    "huggingface": Format(write_huggingface, ""),
+    "state_dict": Format(write_state_dict, files=FILES),
+    "huggingface": Format(write_huggingface, files=HUB_FILES),
 }
 
 
@@ -95,12 +97,36 @@ def _target(given: Any, path: str | Path | None, to: str, name: str) -> Path:
             raise ExportError("path: not given; a network that is no run needs a file or folder to go to")
         place = Path(source).expanduser()
         folder = place / "exported" if place.is_dir() else place.parent
-        return folder / (f"{name}{suffix}" if suffix else f"{name}-{to}").replace(" ", "_")
-    target = Path(path).expanduser()
+        target = folder / (f"{name}{suffix}" if suffix else f"{name}-{to}").replace(" ", "_")
+    else:
+        target = Path(path).expanduser()
     if suffix and target.suffix != suffix:
         raise ExportError(f"path: '{target}' given for {to}, allowed: a file that ends in {suffix}")
     if not suffix and target.is_file():
         raise ExportError(f"path: '{target}' is a file, {to} needs a folder")
     if suffix and target.is_dir():
         raise ExportError(f"path: '{target}' is a folder, {to} needs a file")
+    if (file := in_the_way(target.parent)) is not None:
+        raise ExportError(f"path: '{target}' given, but '{file}' is a file; allowed: a path in a folder")
+    if not suffix:
+        _check_ours(target, FORMATS[to].files)
     return target
+
+
+def _check_ours(folder: Path, files: Sequence[str]) -> None:
+    """Raise ExportError where files of a run, or such as no export wrote, would be replaced.
+
+    Those of an earlier export are there all together.
+    """
+    run = next((name for name in ("job.json", "space.json") if (folder / name).exists()), None)
+    if run is not None:
+        raise ExportError(
+            f"path: '{folder}' is a run folder ({run}), allowed: one of its own, such as '{folder / 'exported'}'"
+        )
+    there = {name for form in FORMATS.values() for name in form.files if (folder / name).exists()}
+    ours = {name for form in FORMATS.values() if there.issuperset(form.files) for name in form.files}
+    foreign = sorted(there.intersection(files) - ours)
+    if foreign:
+        raise ExportError(
+            f"path: '{folder}' has files that no export wrote ({', '.join(foreign)}), allowed: a folder without them"
+        )

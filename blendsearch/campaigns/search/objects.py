@@ -7,7 +7,7 @@ from typing import Any
 
 from blendsearch.allocation import Budget
 from blendsearch.config import Space
-from blendsearch.errors import ConfigError
+from blendsearch.errors import ConfigError, quoted
 from blendsearch.experiment.given import Given
 from blendsearch.models.loading import GIVEN
 from blendsearch.validation.space import checked_from_dict
@@ -55,8 +55,10 @@ def _refuse_sections(settings: Mapping[str, Any]) -> None:
     for key, instead in {"model": "the first argument", "training": "your own training, before"}.items():
         if key in settings:
             raise ConfigError(f"{key}: given beside a model, which is taken as it is; {instead} decides that")
-    data = settings.get("data")
-    for key in data if isinstance(data, Mapping) else ():
+    for key in ("data", "retraining"):
+        if not isinstance(settings.get(key), Mapping | None):
+            raise ConfigError(f"{key}: {quoted(settings[key])} given, allowed: a mapping of its keys")
+    for key in settings.get("data") or ():
         if key in OF_FILES:
             raise ConfigError(f"data.{key}: given beside loaders, which decide that by themselves")
 

@@ -10,6 +10,7 @@ from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.campaigns.transfer.summary import Planned, Retrained, summarise_space
 from blendsearch.campaigns.transfer.target import JOB, Target
+from blendsearch.compute import threads
 from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA
 from blendsearch.errors import RunError, unknown_name
@@ -71,28 +72,29 @@ class Transfer:
 
 
 def run_transfer(
-    file: Path,
+    given: Path | Blend,
     spaces: Sequence[Space],
     run_dir: Path | None = None,
     resume: bool = False,
     progress: Progress = silent,
     searches: bool = True,
 ) -> Transfer:
-    """Apply the blend of a file in spaces, or go on with a stopped transfer, or with one that got a further space.
+    """Apply a blend or that of a file in spaces, or go on with a stopped transfer, or one that got a further space.
 
     In each space the blend, adapted to the network, every criterion and, where `searches`, a blend searched there (a
     campaign of its own, in the folder SPACE/search) are retrained on the space's terms with its seeds. What is
     finished is read from the folder. Raises BlendsearchError before any work where something given cannot be used.
     """
-    blend, found_on = _read_blend(file)
+    blend, found_on = _read_blend(given)
     _check_names(spaces)
     targets = [Target.load(space, blend, _prefix(space, spaces, progress)) for space in spaces]
     folder = choose_folder(run_dir, JOB, resume)
     with folder.locked():
         _note_blend(folder, blend, searches)
         rows = [_apply(target, folder, searches) for target in targets]
+        file = str(folder / "blend.json" if isinstance(given, Blend) else given)
         summary = TransferSummary(
-            blend=BlendRecord(file=str(file), criteria=blend.criteria, unit=blend.unit, found_on=found_on),
+            blend=BlendRecord(file=file, criteria=blend.criteria, unit=blend.unit, found_on=found_on),
             searches=searches,
             spaces=rows,
             versions=versions(),
@@ -105,7 +107,7 @@ def run_transfer(
 
 
 def transfer(
-    blend: str | Path,
+    blend: str | Path | Blend,
     spaces: Sequence[Space | Mapping[str, object] | str | Path],
     *,
     run_dir: str | Path | None = None,
@@ -113,14 +115,16 @@ def transfer(
     progress: Reporting = AUTO,
     searches: bool = True,
 ) -> Transfer:
-    """Apply the blend of a file in spaces and compare it there; the result has .summary, .run_dir and .report.
+    """Apply a blend in spaces and compare it there; the result has .summary, .run_dir and .report.
 
-    spaces: each a Space, the same as a dict, or the path of a space file. searches: also search a blend in each.
-    progress: as in `blendsearch.score`.
+    blend: a Blend or the path of its file. spaces: each a Space, the same as a dict, or the path of a space file.
+    searches: also search a blend in each. progress: as in `blendsearch.score`.
     """
+    if not isinstance(blend, str | Path | Blend):
+        raise RunError(f"blend: {type(blend).__name__} given, allowed: a Blend or the path of its file")
     with reporting(progress) as report:
         return run_transfer(
-            Path(blend),
+            Path(blend) if isinstance(blend, str) else blend,
             [read_space(space) for space in spaces],
             run_dir=Path(run_dir) if run_dir is not None else None,
             resume=resume,
@@ -129,12 +133,12 @@ def transfer(
         )
 
 
-def _read_blend(file: Path) -> tuple[Blend, Provenance]:
-    blend = Blend.load(file)
-    found_on = read_provenance(str(file), blend.found_on)
+def _read_blend(given: Path | Blend) -> tuple[Blend, Provenance]:
+    blend, source = (given, "blend") if isinstance(given, Blend) else (Blend.load(given), str(given))
+    found_on = read_provenance(source, blend.found_on)
     for name in blend.criteria:
         if name not in CRITERIA:
-            raise unknown_name("criterion", name, CRITERIA.names(), str(file))
+            raise unknown_name("criterion", name, CRITERIA.names(), source)
     return blend, found_on
 
 
@@ -179,12 +183,13 @@ def _note_blend(folder: RunFolder, blend: Blend, searches: bool) -> None:
 def _apply(target: Target, transfer_folder: RunFolder, searches: bool) -> SpaceRecord:
     """Return what the transfer came to in a space, worked out now or read; RunError for a folder of another space."""
     experiment = target.experiment.at(RunFolder(transfer_folder / target.experiment.space.name))
-    space = experiment.settle_precision(experiment.folder).space
-    check_same_space(experiment.folder, space.to_dict())
-    note_space(experiment.folder, JOB, space)
-    note_skipped(experiment.folder, experiment.splits.skipped)
-    target.adapted.blend.save(experiment.folder / "blend.json")
-    return experiment.folder.cached(RECORD, SpaceRecord, lambda: _retrain(target, experiment, searches))
+    with threads(experiment.space.compute.threads):
+        space = experiment.settle_precision(experiment.folder).space
+        check_same_space(experiment.folder, space.to_dict())
+        note_space(experiment.folder, JOB, space)
+        note_skipped(experiment.folder, experiment.splits.skipped)
+        target.adapted.blend.save(experiment.folder / "blend.json")
+        return experiment.folder.cached(RECORD, SpaceRecord, lambda: _retrain(target, experiment, searches))
 
 
 def _retrain(target: Target, experiment: Experiment, searches: bool) -> SpaceRecord:

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from blendsearch.compute import DEVICE, DEVICE_WORDS
 from blendsearch.config.sections.types import Allowed, Count, Positive, Section
 
 Device = Annotated[
     str,
-    Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"),
-    Allowed("'auto', 'cpu', 'mps', 'cuda' or 'cuda:NUMBER'"),
+    Field(pattern=DEVICE),
+    Allowed(DEVICE_WORDS),
 ]
 
 

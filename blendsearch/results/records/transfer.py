@@ -61,7 +61,7 @@ class SpaceRecord(Record):
 
 
 class BlendRecord(Record):
-    """The blend that was transferred: its file as it was given, and what it was found on, as far as known."""
+    """The blend that was transferred: its file as it was given, or that in the folder of the transfer; its origin."""
 
     file: str
     criteria: list[str]
