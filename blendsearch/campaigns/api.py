@@ -280,7 +280,8 @@ def search(
     (`data={"calibration": 512}`), search images come out of validation (at most `data.search` of them) or, where there
     is none, of train; test images are read once, at the end, and held out of train where none are given
     (`data={"test": 500}`). Of a DataLoader over a map-style dataset the dataset is read by number, in an order of the
-    campaign's own; other iterables are kept in memory.
+    campaign's own, those of its items that the sampler yields; other iterables are kept in memory. What is held out of
+    a train dataset with random transforms is measured with them: give such a one validation and test, too.
     budget: what stays, as in `prune`; default half of the FLOPs. train_fn: your own retraining, train_fn(network), of
     each pruned network, in place or returning the trained one, on terms that are equal for all; torch, numpy and random
     are seeded before it. Without it nothing is retrained, but refitted without labels, unless settings say how long:
