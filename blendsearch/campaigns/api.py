@@ -289,7 +289,7 @@ def search(
     loss, metric: for networks that do not tell classes of images apart. loss(outputs, targets) is a mean over the
     batch, metric(outputs, targets) one number for the batch, or one for each image, from 0 to 1, higher is better: it
     stands wherever accuracy is spoken of. Batches are then (images [N, C, H, W], targets [N, ...]); criteria that are
-    about classes are left out, and without a loss those that need gradients.
+    about classes are left out, and without a loss those that need gradients. Proxies that train lower the loss, too.
     settings: any other key of a space file: name="mine", seed=1, criteria=["l1", "taylor"], search={"population": 12},
     retraining={"seeds": 3} (with train_fn, too), ...
     run_dir: the campaign's folder; None makes a new one below runs/. resume: go on with the campaign of that folder (or

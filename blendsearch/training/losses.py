@@ -75,6 +75,11 @@ class OwnLoss(Objective):
     def __init__(self, loss: Callable[[Any, Any], Tensor]) -> None:
         self.loss = loss
 
+    @classmethod
+    def of(cls, loss: Callable[[Any, Any], Tensor] | None) -> OwnLoss | None:
+        """Return the objective of a loss; None, which leaves it to the settings, where none is given."""
+        return None if loss is None else cls(loss)
+
     def __call__(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch; DataError where it is no scalar."""
         return scalar(self.loss(logits, labels))
