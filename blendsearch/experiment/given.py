@@ -131,6 +131,10 @@ class Given:
         for key in ABOUT_CLASSES:
             if getattr(space.retraining, key):
                 raise ConfigError(f"retraining.{key}: it is about classes, and there is a metric; leave it out")
+        if space.reconstruction is not None and space.reconstruction.logits:
+            raise ConfigError(
+                "reconstruction.logits: it compares class probabilities, and there is a metric; leave it out"
+            )
         if space.retraining.epochs and self.train_fn is None and self.loss is None:
             raise ConfigError("loss: not given beside a metric; retraining needs loss(outputs, targets), or train_fn")
 
