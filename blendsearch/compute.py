@@ -7,6 +7,7 @@ import copy
 import hashlib
 import os
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,8 +60,9 @@ class Compute:
         """Do as `resolve` does on the machine that is to do the work; ConfigError where it has no such device."""
         found = cls.resolve(device, precision, channels_last)
         kind, _, number = found.device.partition(":")
-        there = torch.backends.mps.is_available() if kind == "mps" else torch.cuda.is_available()
-        if kind in ("cuda", "mps") and not there:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", found.device):  # others, such as mps, have no float64 to sum in
+            raise ConfigError(f"compute.device: '{device}' given, allowed: auto, cpu, cuda or cuda:NUMBER")
+        if kind == "cuda" and not torch.cuda.is_available():
             raise ConfigError(
                 f"compute.device: '{device}' given, but torch finds no such device on this machine; allowed: auto, cpu"
             )
@@ -102,7 +104,7 @@ class Compute:
 
     @property
     def kind(self) -> str:
-        """The device without its number: "cpu", "cuda" or "mps"."""
+        """The device without its number: "cpu" or "cuda"."""
         return self.device.split(":")[0]
 
     @property
@@ -123,12 +125,10 @@ def speed_of_bfloat16(kind: str) -> float:
     """Return how many times as fast as in float32 a kind of device convolves in bfloat16, as measured on a CPU.
 
     A processor without such instructions emulates them: one with AVX2 alone took sixteen times as long. Of a GPU it is
-    known (2, or 0 for one that emulates); on "mps" nothing is gained (1).
+    known (2, or 0 for one that emulates).
     """
     if kind == "cuda":
         return 2.0 if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else 0.0
-    if kind != "cpu":
-        return 1.0
     images, weight = (
         torch.ones(size).contiguous(memory_format=torch.channels_last) for size in ((2, 32, 32, 32), (32, 32, 3, 3))
     )

@@ -10,8 +10,8 @@ from blendsearch.config.sections.types import Allowed, Count, Positive, Section
 
 Device = Annotated[
     str,
-    Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"),
-    Allowed("'auto', 'cpu', 'mps', 'cuda' or 'cuda:NUMBER'"),
+    Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$"),
+    Allowed("'auto', 'cpu', 'cuda' or 'cuda:NUMBER'"),
 ]
 
 
