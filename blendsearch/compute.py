@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.errors import ConfigError
+from blendsearch.plain import DEVICE, DEVICE_WORDS
 
-DEVICE, DEVICE_WORDS = r"^(auto|cpu|mps(:0)?|cuda(:\d+)?)$", "'auto', 'cpu', 'mps', 'cuda' or 'cuda:NUMBER'"
 AUTOCASTS = ("cpu", "cuda")
 PIXELS_AT_ONCE, LEAST_AT_ONCE, MOST_AT_ONCE = 2**18, 8, 250
 """How many pixels, and images, a pass on a CPU takes at once: of 32 x 32 pixels 250 images, which ResNet-20 and
@@ -65,8 +65,7 @@ class Compute:
             raise ConfigError(f"compute.device: '{device}' given, allowed: {DEVICE_WORDS}")
         found = cls.resolve(str(device), precision, channels_last)
         kind, _, number = found.device.partition(":")
-        there = torch.backends.mps.is_available() if kind == "mps" else torch.cuda.is_available()
-        if kind in ("cuda", "mps") and not there:
+        if kind == "cuda" and not torch.cuda.is_available():
             raise ConfigError(
                 f"compute.device: '{device}' given, but torch finds no such device on this machine; allowed: auto, cpu"
             )
@@ -108,7 +107,7 @@ class Compute:
 
     @property
     def kind(self) -> str:
-        """The device without its number: "cpu", "cuda" or "mps"."""
+        """The device without its number: "cpu" or "cuda"."""
         return self.device.split(":")[0]
 
     @property
@@ -129,12 +128,10 @@ def speed_of_bfloat16(kind: str) -> float:
     """Return how many times as fast as in float32 a kind of device convolves in bfloat16, as measured on a CPU.
 
     A processor without such instructions emulates them: one with AVX2 alone took sixteen times as long. Of a GPU it is
-    known (2, or 0 for one that emulates); on "mps" nothing is gained (1).
+    known (2, or 0 for one that emulates).
     """
     if kind == "cuda":
         return 2.0 if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else 0.0
-    if kind != "cpu":
-        return 1.0
     images, weight = (
         torch.ones(size).contiguous(memory_format=torch.channels_last) for size in ((2, 32, 32, 32), (32, 32, 3, 3))
     )

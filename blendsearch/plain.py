@@ -10,3 +10,6 @@ State = dict[str, Any]
 
 Unchecked = Mapping[str, Any]
 """Data from outside of which only that is known that it is a mapping, such as the keys of a space file."""
+
+DEVICE, DEVICE_WORDS = r"^(auto|cpu|cuda(:\d+)?)$", "'auto', 'cpu', 'cuda' or 'cuda:NUMBER'"
+"""What a device is called, as a pattern and in words; others, such as mps, have no float64 to sum in."""

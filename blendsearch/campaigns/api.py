@@ -280,7 +280,8 @@ def search(
     (`data={"calibration": 512}`), search images come out of validation (at most `data.search` of them) or, where there
     is none, of train; test images are read once, at the end, and held out of train where none are given
     (`data={"test": 500}`). Of a DataLoader over a map-style dataset the dataset is read by number, in an order of the
-    campaign's own; other iterables are kept in memory.
+    campaign's own, those of its items that the sampler yields; other iterables are kept in memory. What is held out of
+    a train dataset with random transforms is measured with them: give such a one validation and test, too.
     budget: what stays, as in `prune`; default half of the FLOPs. train_fn: your own retraining, train_fn(network), of
     each pruned network, in place or returning the trained one, on terms that are equal for all; torch, numpy and random
     are seeded before it. Without it nothing is retrained, but refitted without labels, unless settings say how long:
@@ -288,7 +289,7 @@ def search(
     loss, metric: for networks that do not tell classes of images apart. loss(outputs, targets) is a mean over the
     batch, metric(outputs, targets) one number for the batch, or one for each image, from 0 to 1, higher is better: it
     stands wherever accuracy is spoken of. Batches are then (images [N, C, H, W], targets [N, ...]); criteria that are
-    about classes are left out, and without a loss those that need gradients.
+    about classes are left out, and without a loss those that need gradients. Proxies that train lower the loss, too.
     settings: any other key of a space file: name="mine", seed=1, criteria=["l1", "taylor"], search={"population": 12},
     retraining={"seeds": 3} (with train_fn, too), ...
     run_dir: the campaign's folder; None makes a new one below runs/. resume: go on with the campaign of that folder (or

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from blendsearch.compute import generator as seeded
 from blendsearch.data.augmentation import Augmentation
-from blendsearch.errors import DataError
+from blendsearch.errors import DataError, first_line
 
 
 class Split(Protocol):
@@ -313,7 +313,14 @@ def checked_batch(batch: Any, number: int, name: str = "batches") -> tuple[Tenso
     """Return a batch's images as float32 and its labels as int64, both on the CPU; DataError for another form."""
     if not isinstance(batch, Sequence) or len(batch) != 2 or not isinstance(batch[0], Tensor):
         raise DataError(f"{name}: batch {number} is {type(batch).__name__}, a pair (images, labels) is needed")
-    images, labels = batch[0].detach().cpu(), torch.as_tensor(batch[1]).detach().cpu()
+    try:
+        labels = torch.as_tensor(batch[1]).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = first_line(error)
+        raise DataError(
+            f"{name}: batch {number} has labels that are no numbers ({reason}), allowed: class indices"
+        ) from None
+    images = batch[0].detach().cpu()
     if images.dim() != 4 or not images.is_floating_point():
         raise DataError(
             f"{name}: batch {number} has images {images.dtype} of shape {tuple(images.shape)}, "

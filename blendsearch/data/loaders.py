@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    WeightedRandomSampler,
+)
 
 from blendsearch.compute import child_seed, drawing_from
 from blendsearch.compute import generator as seeded
 from blendsearch.config import DataConfig
 from blendsearch.data.batches import GivenBatches, Split, balanced, checked_batch, in_one_line, order_of
-from blendsearch.data.splits import FINGERPRINTED, SEARCH, Splits, default_counts, draw_parts
+from blendsearch.data.splits import (
+    FINGERPRINTED,
+    SEARCH,
+    Splits,
+    check_every_class_trains,
+    default_counts,
+    draw_parts,
+)
 from blendsearch.errors import DataError, first_line
-from blendsearch.progress import Progress, silent
+from blendsearch.progress import Progress, silent, tell
 
 LABELS = ("targets", "labels", "_labels")
 """Attributes under which datasets keep all labels."""
@@ -26,7 +44,12 @@ Metric = Callable[[Any, Any], Any]
 MOST_IN_MEMORY = 4 * 2**30
 """Bytes of images that a loader without numbered images may hold."""
 PROBED = 8
-"""How many labels of a dataset's own list are compared with what its images come with."""
+"""How many labels of a dataset's own list are compared with what its images come with, and how many images with what
+they are when they are read again."""
+WHOLE = (SequentialSampler, RandomSampler, WeightedRandomSampler, DistributedSampler)
+"""Samplers that say in which order, how often or where items are read, not which there are."""
+MOST_YIELDED = 100
+"""How many numbers an item a sampler may yield in one pass; one that goes on for ever yields more."""
 
 
 class SeededItems(Dataset[Any]):
@@ -49,6 +72,21 @@ class SeededItems(Dataset[Any]):
         except Exception as error:  # whatever a stranger's dataset does wrong
             reason = f"{type(error).__name__}: {first_line(error)}"
             raise DataError(f"{self.name}: item {number} of its dataset cannot be read ({reason})") from error
+
+
+@dataclass(frozen=True)
+class Collated:
+    """A loader's own function that puts items into a batch; what it raises is one line."""
+
+    collate: Callable[[list[Any]], Any]
+    name: str
+
+    def __call__(self, items: list[Any]) -> Any:
+        try:
+            return self.collate(items)
+        except Exception as error:  # whatever a stranger's function does wrong
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise DataError(f"{self.name}: its items cannot be put into a batch ({reason})") from error
 
 
 @dataclass(frozen=True)
@@ -89,9 +127,15 @@ class LoaderImages:
             SeededItems(self.dataset, numbers, seed, self.name),
             batch_size=batch_size,
             num_workers=self.workers,
-            collate_fn=self.collate,
+            collate_fn=Collated(self.collate, self.name),
             generator=seeded(seed, "loader"),
         )
+
+    def varies(self) -> bool:
+        """Tell whether the dataset changes images at random: whether some are others when they are read again."""
+        some = self.index[torch.linspace(0, len(self) - 1, PROBED).long().unique()].tolist()
+        one, other = (next(in_one_line(self._loader(some, PROBED, seed)))[0] for seed in (0, 1))
+        return not torch.equal(one, other)
 
     def take(self, count: int) -> LoaderImages:
         """Return `count` class-balanced images."""
@@ -169,6 +213,7 @@ def read_loader(
 ) -> LoaderImages | GivenBatches | KeptPairs:
     """Return a loader as a split, all of its items whatever order it has; DataError for what gives no labelled images.
 
+    Which items are its own, its sampler says.
     A DataLoader over a map-style dataset is read by number, so that its images need not fit into memory; any other
     iterable of (images, labels) is read once and kept.
     """
@@ -179,20 +224,37 @@ def read_loader(
     count = len(dataset)  # type: ignore[arg-type]
     if count == 0:
         raise DataError(f"{name}: its dataset is empty")
-    sampler = loader.sampler
-    index = torch.arange(count)
-    if isinstance(sampler, SubsetRandomSampler):
-        index = torch.as_tensor(sorted(sampler.indices))
     whole = LoaderImages(
         dataset=dataset,
         collate=loader.collate_fn,
         workers=loader.num_workers,
         all_labels=torch.zeros(count, dtype=torch.long),
-        index=index,
+        index=_yielded(loader, count, name),
         name=name,
         metric=metric,
     )
     return whole if metric is not None else replace(whole, all_labels=_labels(whole, count, progress))
+
+
+def _yielded(loader: DataLoader[Any], count: int, name: str) -> Tensor:
+    """Return the numbers of a dataset's items, of `count`, that a loader's sampler yields, each once and in order."""
+    batches: Any = loader.batch_sampler
+    sampler = loader.sampler if batches is None else batches.sampler if type(batches) is BatchSampler else None
+    if type(sampler) in WHOLE:
+        return torch.arange(count)
+    most = MOST_YIELDED * count
+    with drawing_from(0):
+        found = list(islice(chain.from_iterable(batches) if sampler is None else sampler, most + 1))
+    if not found:
+        raise DataError(f"{name}: its sampler yields no item, allowed: at least one")
+    if len(found) > most:
+        raise DataError(f"{name}: its sampler yields more than {most} numbers for {count} items, allowed: an end")
+    for one in found:
+        if not hasattr(one, "__index__") or not 0 <= operator.index(one) < count:
+            raise DataError(
+                f"{name}: its sampler yields {one!r}, allowed: numbers of its dataset's items, 0 to {count - 1}"
+            )
+    return torch.tensor(sorted({operator.index(one) for one in found}))
 
 
 def _kept(loader: Any, name: str, metric: Metric | None) -> GivenBatches | KeptPairs:
@@ -294,13 +356,24 @@ class Loaders:
             "search": _held(search, "validation" if "validation" in given else "train"),
             "test": test,
         }
+        labels = [part.labels for part in parts.values()]
+        classes = () if self.metric else _classes(self.train, labels)
+        if not self.metric and config.labels == "given":
+            check_every_class_trains(classes, parts["train"].labels, torch.cat(labels))
+        missing = [f"{name}=" for name in ("validation", "test") if name not in given]
+        if missing and isinstance(train, LoaderImages) and train.varies():
+            tell(
+                progress,
+                "train: its dataset changes images at random, also those that are held out of it to be measured on; "
+                f"hand over {' and '.join(missing)} with a dataset without random transforms",
+            )
         channels, height, width = calibration.images.shape[1:]
         return Splits(
             train=parts["train"],
             calibration=parts["calibration"],
             search=parts["search"],
             test=parts["test"],
-            classes=() if self.metric else _classes(self.train, [part.labels for part in parts.values()]),
+            classes=classes,
             shape=(channels, height, width),
             fingerprint=_fingerprint(parts),
             search_from="validation" if "validation" in given else "train",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,7 +97,8 @@ class _Cut:
         wanted = self._wanted(drawn=not held_out)
         index = draw_parts(source.train.labels, wanted, config.limit, self.seed)
         if source.labelled:
-            _check_every_class_trains(source, index["train"])
+            labels = source.train.labels
+            check_every_class_trains(source.classes, labels[index["train"]], labels)
         augmentation = Augmentation(config.augmentation.crop_padding, config.augmentation.flip)
         search_from, search, test = held_out or ("train", self._split(source.train, index["search"]), None)
         if test is None:
@@ -228,13 +230,14 @@ def draw_parts(labels: Tensor, wanted: dict[str, int], limit: int | None, seed: 
     return result
 
 
-def _check_every_class_trains(source: Source, train: Tensor) -> None:
-    counts = torch.bincount(source.train.labels[train], minlength=len(source.classes)).tolist()
-    empty = [name for name, count in zip(source.classes, counts, strict=True) if count == 0]
+def check_every_class_trains(classes: Sequence[str], train: Tensor, found: Tensor) -> None:
+    """Raise DataError where a label of those `found` in any part is of no image to train on; train: those images'."""
+    labels = found.unique()
+    empty = [classes[label] for label in labels[~torch.isin(labels, train)].tolist()]
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
         raise DataError(
-            f"data: no training image is left for {len(empty)} of {len(counts)} classes "
+            f"data: no training image is left for {len(empty)} of {len(labels)} classes "
             f"({', '.join(empty[:5])}{more}); lower data.calibration, data.search or data.test, or raise data.limit"
         )
 

@@ -74,7 +74,7 @@ def resolve_workers(workers: int | str, threads: int, device: str) -> int:
 
 
 def devices(device: str) -> int:
-    """Return on how many accelerators work can be done side by side: "cuda" is all of them, "cuda:1" and "mps" one."""
+    """Return on how many accelerators work can be done side by side: "cuda" is all of them, "cuda:1" one."""
     return torch.cuda.device_count() if device == "cuda" else 1
 
 

@@ -223,6 +223,7 @@ class Experiment:
             training=self.space.retraining,
             compute=self.compute,
             seed=self.space.seed,
+            loss=None if self.given is None else self.given.loss,
         )
 
     @property

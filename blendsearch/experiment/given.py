@@ -16,12 +16,15 @@ from blendsearch.data.splits import Splits
 from blendsearch.errors import ConfigError, DataError, RunError, first_line
 from blendsearch.models.loading import GIVEN
 from blendsearch.progress import Progress
+from blendsearch.proxies import PROXIES
 from blendsearch.results.records.common import JobRecord
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.statistics.task import Loss, Task
 from blendsearch.structure.given import check_network, float_copy
 
 NEEDS_ONE_SHOT = "one_shot"
+ABOUT_CLASSES = ("distillation", "label_smoothing")
+"""Settings of a training that belong to the cross entropy of classes."""
 FACT = "given"
 """Under which job.json keeps the fingerprints of what was given."""
 
@@ -120,8 +123,18 @@ class Given:
             raise ConfigError("allocation: 'sensitivity' measures how many labels are right, and there is a metric")
         if space.data.labels == "predicted":
             raise ConfigError("data.labels: 'predicted' stands for classes, and there is a metric")
-        if space.proxy.name == "agreement":
-            raise ConfigError("proxy: 'agreement' compares class probabilities, and there is a metric")
+        for part in PROXIES.get(space.proxy.name)(**space.proxy.options).made_of():
+            if part.name == "agreement":
+                raise ConfigError("proxy: 'agreement' compares class probabilities, and there is a metric")
+            if part.trains and self.loss is None:
+                raise ConfigError(f"loss: not given beside a metric; '{part.name}' trains by loss(outputs, targets)")
+        for key in ABOUT_CLASSES:
+            if getattr(space.retraining, key):
+                raise ConfigError(f"retraining.{key}: it is about classes, and there is a metric; leave it out")
+        if space.reconstruction is not None and space.reconstruction.logits:
+            raise ConfigError(
+                "reconstruction.logits: it compares class probabilities, and there is a metric; leave it out"
+            )
         if space.retraining.epochs and self.train_fn is None and self.loss is None:
             raise ConfigError("loss: not given beside a metric; retraining needs loss(outputs, targets), or train_fn")
 

@@ -37,6 +37,9 @@ class Average(Proxy):
                 raise ConfigError(f"proxy.proxies: '{proxy.name}' with the same options is named twice; leave one out")
         self.alike = _alike(self.proxies)
 
+    def made_of(self) -> list[Proxy]:
+        return [part for proxy in self.proxies for part in proxy.made_of()]
+
     def same_as(self, other: Proxy) -> bool:
         if not isinstance(other, Average) or len(self.proxies) != len(other.proxies):
             return False

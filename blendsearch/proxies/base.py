@@ -20,6 +20,7 @@ from blendsearch.proxies.passes import counted
 from blendsearch.proxies.prefixes import RACING, READING, Prefixes, Visit, find_cuts
 from blendsearch.proxies.racing import Course, Racing, estimated_mean
 from blendsearch.registry import Registry
+from blendsearch.statistics.task import Loss
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.evaluation import score_images
 from blendsearch.training.folding import fold_norms, foldable_norms
@@ -30,7 +31,8 @@ class ProxyContext:
     """What proxies work with: the unpruned network, its structure, and the splits they may look at.
 
     calibration: images whose labels no proxy uses. search: accuracy is read here. train: for proxies that train.
-    Never the test split. racing: how candidates are raced, where they are; search images then come by chance.
+    Never the test split. racing: how candidates are raced, where they are; search images then come by chance. loss:
+    what proxies that train lower in place of cross entropy.
     """
 
     network: nn.Module
@@ -42,6 +44,7 @@ class ProxyContext:
     compute: Compute = field(default_factory=Compute)
     seed: int = 0
     racing: Racing | None = None
+    loss: Loss | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Proxy:
     """The proxy whose `adapt`, and what it prepares for that, this class takes over unchanged; None: its own."""
     raced: ClassVar[bool] = False
     """Whether the class's estimate is that of `value_of` from the scores of single images; not inherited."""
+    trains: ClassVar[bool] = False
+    """Whether `adapt` lowers the loss on the targets of the training images."""
     adapts_forward: ClassVar[bool] = False
     """Whether what `adapt` makes of a layer depends on nothing behind it, and `value` does no more than read the search
     images in their order: candidates with the same first layers are then read from there on; not inherited."""
@@ -84,6 +89,10 @@ class Proxy:
     def __init__(self, search_images: int | None = None) -> None:
         positive(search_images=search_images)
         self.search_images = search_images
+
+    def made_of(self) -> list[Proxy]:
+        """Return the proxies that the estimate is made of: this one, where it is made of no others."""
+        return [self]
 
     def prepare(self, context: ProxyContext) -> None:
         """Do once per campaign what does not depend on the candidate."""

@@ -22,6 +22,7 @@ class CompensatedFinetune(Compensated):
     name = "compensated_finetune"
     source = "He et al., Channel Pruning, ICCV 2017, section 3.1; Li et al., Hyperband, JMLR 2018 (early accuracy)"
     raced = True
+    trains = True
 
     def __init__(
         self,

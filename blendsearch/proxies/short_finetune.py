@@ -10,6 +10,7 @@ from blendsearch.proxies.base import Proxy, ProxyContext, positive, register_pro
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import recalibrate
 from blendsearch.training.loop import steps_per_epoch, train
+from blendsearch.training.losses import OwnLoss
 
 
 @register_proxy
@@ -24,6 +25,7 @@ class ShortFinetune(Proxy):
     name = "short_finetune"
     source = "early accuracy as in multi-fidelity search (Li et al., Hyperband, JMLR 2018); batch norm as in EagleEye"
     raced = True
+    trains = True
 
     def __init__(
         self, steps: int = 80, images: int = 500, lr_share: float = 1.0, search_images: int | None = None
@@ -51,5 +53,13 @@ class ShortFinetune(Proxy):
         training = context.training.model_copy(update=changes)
         # The same images in the same order for every candidate: a paired comparison.
         seed = child_seed(context.seed, "short_finetune")
-        train(network, self.train, training, seed=seed, compute=context.compute, teacher=context.network)
+        train(
+            network,
+            self.train,
+            training,
+            seed=seed,
+            compute=context.compute,
+            teacher=context.network,
+            objective=OwnLoss.of(context.loss),
+        )
         recalibrate(network, self.calibration.batches(250), context.compute)

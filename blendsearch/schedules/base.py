@@ -66,7 +66,7 @@ class Trainer:
             "task": self.task,
             "teacher": self.teacher,
             "validation": self.validation,
-            "objective": None if self.loss is None else OwnLoss(self.loss),
+            "objective": OwnLoss.of(self.loss),
         }
         return train(network, self.train, **{**given, **changes})
 

@@ -76,7 +76,7 @@ class ReaderGram(Recorder):
             for key, member in readers_of(network, group):
                 module: Any = network.get_submodule(member.module)
                 self.images[key] = self.samples[key] = 0
-                self.offset[key] = module.bias is not None or member.module in structure.trace.norm
+                self.offset[key] = module.bias is not None or member.module in structure.trace.own_norm
                 self.hooks.append(module.register_forward_pre_hook(self._hook(key, group, member)))
 
     def _hook(self, key: str, group: Group, member: Member) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

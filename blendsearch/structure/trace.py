@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from blendsearch.errors import BlendsearchError, StructureError, blame
 from blendsearch.structure.example import Example
@@ -67,6 +69,8 @@ class Trace:
     positions: how often a convolution's or linear layer's weight is applied to one image, over all its calls.
     unowned: whether anything multiplies that is no such weight, see structure/operators.py.
     activating: convolutions and norms that hold an activation, so that what they give is activated already.
+    shared: convolutions with a norm that is not theirs alone: something else reads what they give, or the norm norms
+    more.
     """
 
     order: list[str] = field(default_factory=list)
@@ -79,6 +83,12 @@ class Trace:
     joins: list[Join] = field(default_factory=list)
     unowned: bool = False
     activating: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
+
+    @property
+    def own_norm(self) -> dict[str, str]:
+        """The norms that are their convolutions' alone, so that both can be changed together."""
+        return {name: norm for name, norm in self.norm.items() if name not in self.shared}
 
 
 class CallCounter(TorchFunctionMode):
@@ -133,17 +143,28 @@ class CallCounter(TorchFunctionMode):
             return self.on_activation(self.activations - 1, args, output)
         if name in ADDITIONS and isinstance(output, Tensor):
             self.additions += 1
-            return self.on_addition(self.additions - 1, args, output)
+            return self.on_addition(self.additions - 1, self._operands(*args, **(kwargs or {})), output)
         return self.on_other(name, args, output)
+
+    def _operands(self, *args: Any, alpha: Any = 1, **others: Any) -> tuple[Any, ...]:
+        """Return what an addition adds up: with an `alpha` its second operand is so many times what was given."""
+        if alpha == 1 or len(args) < 2:
+            return args
+        return args[0], self.on_other("mul", args[1:], alpha * args[1])
 
     def _add_in_place(self, *args: Any, **kwargs: Any) -> Tensor:
         """Add while both operands are as they were, then overwrite the first: `x.add_(y)` may stand as a statement."""
         self.additions += 1
-        output = self.on_addition(self.additions - 1, args, torch.add(*args, **kwargs))
+        output = self.on_addition(self.additions - 1, self._operands(*args, **kwargs), torch.add(*args, **kwargs))
         target: Tensor = args[0]
         target.copy_(output)
         self.on_overwritten(target, output)
         return target
+
+
+def _version(tensor: Tensor) -> int:
+    """Return how often a tensor has been changed in place; of one made in inference mode that is not known."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 class Tracer(CallCounter):
@@ -155,6 +176,8 @@ class Tracer(CallCounter):
         self._alive: list[Tensor] = []  # keeps ids unique during the pass
         self._pending: dict[int, frozenset[str]] = {}
         self._own: dict[int, str] = {}
+        self._given: dict[int, str] = {}  # by a convolution itself, before any norm
+        self._reads: Counter[str] = Counter()
         self._convolutions = {n for n, m in network.named_modules() if isinstance(m, CONVOLUTIONS)}
         self._hooks = [
             module.register_forward_hook(self._hook(name))
@@ -163,9 +186,13 @@ class Tracer(CallCounter):
         ]
 
     def close(self) -> None:
-        """Remove the hooks and settle the convolutions after which no activation came."""
+        """Remove the hooks, settle the convolutions after which no activation came, and which norms are shared."""
         for hook in self._hooks:
             hook.remove()
+        calls = self.trace.calls
+        self.trace.shared = {
+            n for n, norm in self.trace.norm.items() if self._reads[n] > calls[n] or calls[norm] > calls[n]
+        }
         seen = {name for site in self.trace.sites for name in site.convolutions}
         for name in self.trace.order:
             if name in self._convolutions and name not in seen:
@@ -188,12 +215,30 @@ class Tracer(CallCounter):
                 trace.activating.add(name)
             if isinstance(module, CONVOLUTIONS) and not activated:
                 self._mark(output, frozenset([name]), own=name)
+                self._given[id(output)] = name
             elif isinstance(module, NORMS) and own is not None:
                 trace.norm.setdefault(own, name)
                 if not activated:
                     self._mark(output, frozenset([own]), own=own)
 
         return hook
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+        before = [_version(one) for one in given]
+        output = super().__torch_function__(func, types, args, kwargs)
+        if any(isinstance(one, Tensor) for one in tree_leaves(output)):
+            self.read(given)
+        for one, version in zip(given, before, strict=True):
+            if _version(one) != version:
+                self._own.pop(id(one), None)  # it is no longer what its convolution gave
+        return output
+
+    def read(self, tensors: Iterable[Any]) -> None:
+        """Count who reads what convolutions give."""
+        self._reads.update(self._given[id(one)] for one in tensors if id(one) in self._given)
 
     def _mark(self, tensor: Tensor, pending: frozenset[str], own: str = "") -> None:
         self._alive.append(tensor)
@@ -251,7 +296,7 @@ def trace(network: nn.Module, example: Example | Tensor) -> Trace:
     operators = OperatorCounter(network)
     try:
         with torch.no_grad(), operators, tracer, composed_attention():
-            example.outputs(network)
+            tracer.read(example.outputs(network))
     except BlendsearchError:
         raise
     except (Exception, SystemExit) as error:

@@ -193,8 +193,10 @@ class Compensation:
         self.structure, self.ridge = structure, ridge
         self.compute = compute or Compute()
         self.images = self.compute.images(images)
-        self.norms = structure.trace.norm
-        self.joins = {join.convolution: join for join in structure.trace.joins}
+        # What shares its norm is refitted to what it gives itself: any other reader goes on as before.
+        trace = structure.trace
+        self.norms = trace.own_norm
+        self.joins = {join.convolution: join for join in trace.joins if join.convolution not in trace.shared}
         readers = {m.module for g in structure.groups for m in g.members if m.side == "in"}
         watched = [n for n in structure.trace.order if n in readers and self._refittable(network, n)]
         replica = self.compute.place(copy.deepcopy(network)).eval()

@@ -16,7 +16,8 @@ from torch.utils.hooks import RemovableHandle
 
 from blendsearch.compute import Compute, without_autocast
 from blendsearch.data.batches import Split
-from blendsearch.errors import DataError
+from blendsearch.errors import DataError, first_line
+from blendsearch.training.losses import in_full_precision
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -109,7 +110,9 @@ def score_images(network: nn.Module, split: Split, compute: Compute | None = Non
         for images, targets in split.batches(100):
             with compute.autocast():
                 outputs = network(compute.images(images))
-            found.append(_scores_of(metric(outputs, targets.to(images_device(outputs, compute))), len(images)))
+            found.append(
+                _scores_of(metric(in_full_precision(outputs), targets.to(images_device(outputs, compute))), len(images))
+            )
     if not found:
         raise DataError("evaluation: no image given, at least one expected")
     return torch.cat(found)
@@ -168,8 +171,9 @@ def _each(
 def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = None) -> None:
     """Replace the batch norms' running statistics by their plain averages over the batches, in place.
 
-    Momentum and training flags are put back. Only batch norms run in training mode: dropout stays off.
-    Raises DataError when there is no batch.
+    Momentum and training flags are put back. Only batch norms run in training mode: dropout stays off. A last batch of
+    one image, of which a norm may see a single value, is taken together with the one before it.
+    Raises DataError when there is no batch, and for a batch of one image where a norm needs two.
     Source: Li et al., EagleEye, ECCV 2020.
     """
     compute = compute or Compute()
@@ -184,8 +188,8 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = 
                 norm.reset_running_stats()
                 norm.momentum = None  # cumulative average
                 handles.append(norm.register_forward_pre_hook(_weight_of_next_batch()))
-            for images, _ in _drawn(batches):
-                network(compute.images(images))
+            for images in _none_alone(images for images, _ in _drawn(batches)):
+                _pass(network, compute.images(images))
                 count += len(images)
     finally:
         for handle in handles:
@@ -194,6 +198,29 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = 
             norm.momentum = momentum
     if count == 0:
         raise DataError("recalibration: no image given, at least one expected")
+
+
+def _none_alone(batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yield the batches; a last one of a single image comes with the one before it."""
+    held: list[Tensor] = []
+    for images in batches:
+        if len(held) == 2:
+            yield held.pop(0)
+        held.append(images)
+    yield from [torch.cat(held)] if len(held) == 2 and len(held[1]) == 1 else held
+
+
+def _pass(network: nn.Module, images: Tensor) -> None:
+    """Run a network on a batch; DataError where that is one image, and a norm needs two."""
+    try:
+        network(images)
+    except ValueError as error:
+        if len(images) > 1:
+            raise
+        raise DataError(
+            f"recalibration: one image given, of which a norm has no statistics ({first_line(error)}), at least two "
+            "expected"
+        ) from error
 
 
 def _weight_of_next_batch() -> Callable[[Any, object], None]:

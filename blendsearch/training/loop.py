@@ -22,8 +22,8 @@ from blendsearch.plain import State
 from blendsearch.progress import Progress, silent
 from blendsearch.results.reading import taken_from
 from blendsearch.training.early_stop import EarlyStop, weights_of
-from blendsearch.training.evaluation import Batches, score_images
-from blendsearch.training.losses import Objective, make_objective
+from blendsearch.training.evaluation import Batches, images_device, score_images
+from blendsearch.training.losses import Objective, main_answer, make_objective
 from blendsearch.training.optimisers import NotFiniteError, Steps, learning_rate
 
 
@@ -101,7 +101,8 @@ def train(
     puts the network into training mode; a schedule that freezes layers leaves their batch norms in evaluation mode
     there. Parameters that do not require gradients stay as they are. window: (steps before, steps in all) of a longer
     training that this call is a part of, from the start of an epoch on; learning rates, images and progress are those
-    of the longer one. The optimizer starts afresh.
+    of the longer one. The optimizer starts afresh. Of a network that gives auxiliary answers while it trains the main
+    one is trained, see `main_answer`.
 
     The images' order and augmentation in an epoch come from (seed, epoch) alone, so a run that is stopped and
     continued from its checkpoint ends with the same weights, bit for bit. Fractional epochs end in the middle of
@@ -209,14 +210,16 @@ class _Run:
         """Take one step; return the batch's mean loss and how many images were right before it."""
         images = self.compute.images(images)
         with self.compute.autocast(), self.objective.watching():
-            logits = self.network(images)
-        labels = labels.to(logits.device, non_blocking=True)
-        loss = self.objective(images, logits, labels)
+            outputs = self.network(images)
+        if self.objective.classifies:
+            outputs = main_answer(outputs)
+        labels = labels.to(images_device(outputs, self.compute), non_blocking=True)
+        loss = self.objective(images, outputs, labels)
         value = loss.item()
         if not math.isfinite(value):
             raise NotFiniteError(f"the loss is {value}")
         self.steps.step(loss, lr)
-        return value, (logits.argmax(1) == labels).sum() if self.objective.classifies else torch.tensor(math.nan)
+        return value, (outputs.argmax(1) == labels).sum() if self.objective.classifies else torch.tensor(math.nan)
 
     def validate(self, validation: Split) -> None:
         """Read the accuracy after an epoch, and stop where the settings say so."""

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blendsearch.compute import Compute
+from blendsearch.compute import HALVES, Compute
 from blendsearch.config import DistillationConfig, TrainingConfig
-from blendsearch.errors import ConfigError, DataError
+from blendsearch.errors import ConfigError, DataError, TrainingError
+from blendsearch.structure.example import map_tensors
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -75,9 +76,34 @@ class OwnLoss(Objective):
     def __init__(self, loss: Callable[[Any, Any], Tensor]) -> None:
         self.loss = loss
 
+    @classmethod
+    def of(cls, loss: Callable[[Any, Any], Tensor] | None) -> OwnLoss | None:
+        """Return the objective of a loss; None, which leaves it to the settings, where none is given."""
+        return None if loss is None else cls(loss)
+
     def __call__(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch; DataError where it is no scalar."""
-        return scalar(self.loss(logits, labels))
+        return scalar(self.loss(in_full_precision(logits), labels))
+
+
+def in_full_precision(outputs: Any) -> Any:
+    """Return outputs of any form with those of half precision in float32: no function of a user's expects such."""
+    return map_tensors(outputs, lambda one: one.float() if one.dtype in HALVES.values() else one)
+
+
+def main_answer(outputs: Any) -> Tensor:
+    """Return the logits among what a network gives while it trains; TrainingError where there are none.
+
+    Beside auxiliary answers, as GoogLeNet gives them, they are what is called logits, else the first.
+    """
+    first = outputs[0] if isinstance(outputs, tuple | list) and outputs else outputs
+    logits = getattr(outputs, "logits", first)
+    if not isinstance(logits, Tensor):
+        raise TrainingError(
+            f"training: the network gives a {type(outputs).__name__} while it trains, allowed: logits, or a tuple of "
+            "which they are the first"
+        )
+    return logits
 
 
 def scalar(loss: object) -> Tensor:

@@ -85,6 +85,8 @@ class Imitation(Objective):
     is). Answers: see `distillation_loss`. The teacher is copied and stays as it is.
     """
 
+    classifies = False
+
     def __init__(
         self,
         teacher: nn.Module,
@@ -107,7 +109,7 @@ class Imitation(Objective):
         watched = self.wanted if self.settings.features else contextlib.nullcontext()
         with torch.no_grad(), self.compute.autocast(), watched:
             wanted = self.teacher(images)
-        loss = torch.zeros((), device=logits.device)
+        loss = torch.zeros((), device=images.device)
         if self.settings.features:
             loss = loss + self.settings.features * self._distance(self.given.found, self.wanted.found)
         if self.settings.logits:

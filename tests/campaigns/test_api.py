@@ -282,7 +282,7 @@ def test_a_budget_that_is_no_mapping_is_one_line(trained, digits):
 @pytest.mark.parametrize(
     ("terms", "error", "words"),
     [
-        ({"device": "gpu"}, ConfigError, "compute.device: 'gpu' given, allowed: 'auto', 'cpu', 'mps', 'cuda' or"),
+        ({"device": "gpu"}, ConfigError, "compute.device: 'gpu' given, allowed: 'auto', 'cpu', 'cuda' or"),
         ({"device": "cuda:x"}, ConfigError, "compute.device: 'cuda:x' given"),
         ({"device": None}, ConfigError, "compute.device: 'None' given"),
         ({"relevance_per_class": 0}, DataError, "relevance_per_class: 0 given, allowed: a whole number of at least 1"),

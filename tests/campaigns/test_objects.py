@@ -373,6 +373,11 @@ def test_without_a_loss_criteria_that_need_gradients_are_left_out(tmp_path):
         ({"metric": lambda outputs, targets: "good"}, DataError, "metric: it returned str"),
         ({"loss": None, "retraining": {"epochs": 1}}, ConfigError, "loss: not given beside a metric"),
         ({"proxy": "agreement"}, ConfigError, "proxy: 'agreement' compares class probabilities"),
+        ({"reconstruction": {"logits": 1.0}}, ConfigError, "reconstruction.logits: it compares class probabilities"),
+        ({"proxy": "average"}, ConfigError, "proxy: 'agreement' compares class probabilities"),
+        ({"proxy": "short_finetune", "loss": None}, ConfigError, "loss: not given beside a metric; 'short_finetune'"),
+        ({"retraining": {"epochs": 1, "distillation": {}}}, ConfigError, "retraining.distillation: it is about"),
+        ({"retraining": {"epochs": 1, "label_smoothing": 0.1}}, ConfigError, "retraining.label_smoothing: it is about"),
         ({"allocation": "sensitivity"}, ConfigError, "'sensitivity' measures how many labels"),
     ],
 )

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from blendsearch.cli import app
 from blendsearch.cli.session import plain_errors
+from blendsearch.compute import Compute
+from blendsearch.errors import ConfigError
 
 SPACE = """
 name: places
@@ -38,13 +40,20 @@ def test_a_run_folder_that_cannot_be_is_told(tmp_path, place):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "space.yaml"]
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:3", "mps"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:3"])
 def test_a_device_that_is_not_there_is_told_before_anything_is_written(tmp_path, monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     line = train(tmp_path, f"compute.device={device}", "--run-dir", str(tmp_path / "run"))
     assert line.startswith(f"compute.device: '{device}' given, but torch finds no such device")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("device", ["mps", "gpu", "cuda:one"])
+def test_a_device_that_cannot_be_worked_on_is_told_wherever_it_is_given(tmp_path, device):
+    line = train(tmp_path, f"compute.device={device}", "--run-dir", str(tmp_path / "run"))
+    assert line.endswith(f"not allowed (given '{device}', allowed 'auto', 'cpu', 'cuda' or 'cuda:NUMBER')")
+    with pytest.raises(ConfigError, match=f"compute.device: '{device}' given, allowed: auto, cpu, cuda or cuda:NUMBER"):
+        Compute.here(device)
 
 
 def test_a_device_number_beyond_those_that_are_there_is_told(tmp_path, monkeypatch):

@@ -5,7 +5,17 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Sampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from blendsearch.config import DataConfig
 from blendsearch.data.batches import GivenBatches
@@ -59,6 +69,59 @@ def test_subsets_and_subset_samplers_are_followed():
         assert first_pixels(split) == chosen
         assert split.labels.tolist() == [number % 4 for number in chosen]
         assert first_pixels(split.subset(torch.tensor([2, 0]))) == [8, 3]
+
+
+CHOSEN = [3, 5, 8, 13]
+
+
+class Twice(Sampler):
+    """Yields the chosen numbers twice, in any order."""
+
+    def __iter__(self):
+        yield from (CHOSEN * 2)[::-1]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"sampler": CHOSEN[::-1]},
+        {"sampler": torch.tensor(CHOSEN)},
+        {"sampler": Twice()},
+        {"batch_sampler": BatchSampler(SubsetRandomSampler(CHOSEN), 3, drop_last=True)},
+        {"batch_sampler": [[3, 13], [8, 5]]},
+    ],
+)
+def test_any_sampler_is_followed_to_the_items_that_it_yields(how):
+    state = torch.get_rng_state()
+    split = read_loader(DataLoader(numbered(20), **how), "train")
+    assert first_pixels(split) == CHOSEN
+    assert torch.equal(state, torch.get_rng_state()), "what a loader draws is not drawn from the user's generator"
+
+
+def test_a_sampler_that_only_draws_stands_for_the_whole_dataset():
+    weighted = WeightedRandomSampler([1.0] * 20, num_samples=5)
+    for how in ({"sampler": weighted}, {"batch_sampler": BatchSampler(weighted, 3, drop_last=True)}):
+        assert first_pixels(read_loader(DataLoader(numbered(20), **how), "train")) == list(range(20))
+
+
+class Endless(Sampler):
+    def __iter__(self):
+        while True:
+            yield 1
+
+
+@pytest.mark.parametrize(
+    ("sampler", "said"),
+    [
+        ([1, 20], "train: its sampler yields 20, allowed: numbers of its dataset's items, 0 to 19"),
+        (["a"], "train: its sampler yields 'a', allowed: numbers"),
+        ([], "train: its sampler yields no item"),
+        (Endless(), "train: its sampler yields more than 2000 numbers for 20 items"),
+    ],
+)
+def test_a_sampler_that_cannot_be_followed_is_told(sampler, said):
+    with pytest.raises(DataError, match=said):
+        read_loader(DataLoader(numbered(20), 2, sampler=sampler), "train")
 
 
 class Noisy(Dataset):
@@ -140,6 +203,22 @@ def test_other_images_or_labels_have_another_fingerprint():
     assert base != fingerprint(TensorDataset(images, labels.flip(0)))
 
 
+class Labelled(Dataset):
+    """Images with whatever a function of their number gives as labels."""
+
+    def __init__(self, label):
+        self.label = label
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, number):
+        return torch.zeros(1, 2, 2), self.label(number)
+
+    def loader(self, workers=0):
+        return DataLoader(self, 2, num_workers=workers)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -150,9 +229,46 @@ def test_other_images_or_labels_have_another_fingerprint():
         (DataLoader(TensorDataset(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4)), 2), "torch.uint8"),
         (DataLoader(TensorDataset(torch.full((40, 1, 2, 2), float("nan")), torch.arange(40) % 4), 2), "nan"),
         (DataLoader(TensorDataset(torch.rand(40, 1, 2, 2), torch.arange(40) - 3), 2), "label -3 found"),
+        (Labelled(lambda number: str(number)).loader(), "train: batch 0 has labels that are no numbers"),
+        (Labelled(lambda number: {"boxes": number}).loader(), "train: batch 0 has labels that are no numbers"),
+        (Labelled(lambda number: None).loader(), "train: its items cannot be put into a batch"),
+        (Labelled(lambda number: None).loader(workers=1), "train: its items cannot be put into a batch"),
+        ([(torch.rand(2, 1, 2, 2), ["cat", "dog"])], "train: batch 0 has labels that are no numbers"),
     ],
 )
 def test_what_gives_no_labelled_images_is_told(given, said):
     config = DataConfig(name="given", calibration=4, search=4, test=4)
     with pytest.raises(DataError, match=said):
         Loaders(given).splits(config, seed=0)
+
+
+def test_a_class_of_which_no_image_is_left_to_train_on_is_told():
+    config = DataConfig(name="given", calibration=4, search=4, test=4)
+    images, labels = numbered(40).tensors
+    labels[:4], labels[4:] = torch.tensor([3, 1, 0, 2]), torch.arange(36) % 3  # one image of the last class
+    with pytest.raises(DataError, match=r"no training image is left for 1 of 4 classes \(3\); lower"):
+        Loaders(DataLoader(TensorDataset(images, labels), 10)).splits(config, seed=0)
+    with pytest.raises(DataError, match=r"no training image is left for 1 of 4 classes \(3\)"):
+        Loaders(DataLoader(numbered(40, 3), 10), test=DataLoader(numbered(8), 4)).splits(
+            config.model_copy(update={"test": None}), seed=0
+        )
+
+
+def test_a_dataset_that_augments_what_is_held_out_of_it_is_told_in_a_note():
+    class Augmenting(Dataset):
+        def __len__(self):
+            return 80
+
+        def __getitem__(self, number):
+            return torch.rand(1, 2, 2) + number, number % 4
+
+    def notes(train, **given):
+        told = []
+        config = DataConfig(name="given", calibration=8, search=12, test=None if "test" in given else 16)
+        Loaders(DataLoader(train, 10), **given).splits(config, 0, lambda task, done, total, detail: told.append(detail))
+        return [one for one in told if "random" in one]
+
+    held_out = {name: DataLoader(numbered(40), 10) for name in ("validation", "test")}
+    assert notes(numbered(80)) == notes(Augmenting(), **held_out) == []
+    assert "validation= and test=" in notes(Augmenting())[0]
+    assert "test=" not in notes(Augmenting(), test=held_out["test"])[0]

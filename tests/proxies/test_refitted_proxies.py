@@ -36,6 +36,19 @@ def logits(network, split):
         return torch.cat([network.eval()(images) for images, _ in split.batches(100)]).double().numpy()
 
 
+@pytest.mark.parametrize("name", ["short_finetune", "compensated_finetune"])
+def test_a_loss_of_ones_own_is_what_a_short_training_lowers(context, plan, name):
+    def loss(outputs, targets):
+        return (outputs - 3).square().mean()
+
+    proxy = PROXIES.get(name)(steps=60, lr_share=0.5)
+    proxy.prepare(dataclasses.replace(context, loss=loss))
+    network = context.structure.slice(context.network, plan)
+    before = loss(torch.from_numpy(logits(network, context.search)), None)
+    proxy.adapt(network, plan)
+    assert loss(torch.from_numpy(logits(network, context.search)), None) < before / 10
+
+
 def test_agreement_is_scipys_relative_entropy(context, plan):
     proxy, refitted = PROXIES.get("agreement")(), PROXIES.get("compensated")()
     for one in (proxy, refitted):

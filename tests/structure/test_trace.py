@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small_networks import AddInPlace, Mixed, NormWithActivation, OptionA, Tail, images, randomised, resnet20
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from blendsearch.errors import StructureError
@@ -176,6 +176,29 @@ def test_the_operands_are_seen_as_they_were_and_the_sum_can_be_replaced(name):
     with torch.no_grad(), Replace():
         observed = network(images())
     torch.testing.assert_close(observed, network.head.bias.detach().expand(2, 3))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_an_alpha_scales_is_no_operand_of_its_convolution_but_belongs_to_the_site(in_place):
+    add = Tensor.add_ if in_place else torch.add
+    scaled = trace(randomised(Sum(lambda x, y: add(x, y, alpha=0.5))), images())
+    assert scaled.joins == []
+    assert scaled.sites == [Site(("stem",), index=0), Site(("conv",), index=1)]
+    other_way = trace(randomised(Sum(lambda x, y: add(y, x, alpha=0.5))), images())
+    assert other_way.joins == [Join(0, 0, "conv")]
+
+
+class Normed(Sum):
+    """A convolution and its norm, put together by a function of the norm and what the convolution gives."""
+
+    def forward(self, x):
+        return self.head(self.add(self.bn, self.conv(F.relu(self.stem(x)))).mean((2, 3)))
+
+
+def test_a_norm_is_its_convolutions_own_where_nothing_else_reads_either():
+    assert trace(randomised(Normed(lambda norm, z: norm(z))), images()).shared == set()
+    assert trace(randomised(Normed(lambda norm, z: norm(z) * z.sigmoid())), images()).shared == {"conv"}
+    assert trace(randomised(Normed(lambda norm, z: norm(norm(z)))), images()).shared == {"conv"}
 
 
 def test_a_scalar_sum_is_no_join():

@@ -247,6 +247,51 @@ def test_at_an_addition_the_refit_makes_up_for_what_the_shortcut_lost():
     np.testing.assert_allclose(given, best, atol=2e-4)
 
 
+class Read(nn.Module):
+    """A convolution of what loses a dead filter, its norm, and a shortcut, put together by a function of all three."""
+
+    def __init__(self, together) -> None:
+        super().__init__()
+        self.stem, self.shortcut, self.conv = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 5, 1), nn.Conv2d(6, 5, 1)
+        self.norm, self.classifier, self.together = nn.BatchNorm2d(5), nn.Linear(5, 3), together
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        shortcut = self.shortcut(x)
+        return self.classifier(F.relu(self.together(self.norm, self.conv(x), shortcut)).mean((2, 3)))
+
+
+def scaled_in_place(norm, z, x):
+    y = norm(z)
+    y *= 0.5
+    return x + y
+
+
+READ = {
+    "plain": lambda norm, z, x: x + norm(z),
+    "gated": lambda norm, z, x: norm(z) * torch.sigmoid(z) + x,
+    "raw": lambda norm, z, x: F.relu(norm(z)) + z + x,
+    "raw, then normed": lambda norm, z, x: torch.cat([F.relu(z), norm(z)], 1)[:, :5] + x,
+    "normed twice": lambda norm, z, x: norm(norm(z) + x),
+    "norm of both": lambda norm, z, x: norm(z) + norm(x),
+    "scaled in place": scaled_in_place,
+    "torch.add": lambda norm, z, x: torch.add(x, norm(z), alpha=0.3),
+    "torch.add, the other way round": lambda norm, z, x: torch.add(norm(z), x, alpha=0.3),
+    "add": lambda norm, z, x: x.add(norm(z), alpha=-1),
+    "add_": lambda norm, z, x: x.add_(norm(z), alpha=2),
+}
+
+
+@pytest.mark.parametrize("ridge", [TINY, 1e-3])
+@pytest.mark.parametrize("name", READ)
+def test_a_cut_that_loses_nothing_changes_nothing_whoever_reads_the_layers(name, ridge):
+    network = lively(Read(READ[name]))
+    with torch.no_grad():
+        network.stem.weight[4], network.stem.bias[4] = 0, 0
+    pruned = refitted(network, dropped(Structure.of(network, IMAGES), 4, group="stem"), ridge=ridge)
+    torch.testing.assert_close(pruned(IMAGES), network(IMAGES), atol=1e-5, rtol=0)
+
+
 def test_a_block_makes_up_for_the_channels_that_its_stream_lost():
     network = lively(CifarResNet(1, 4, 2))
     structure = Structure.of(network, IMAGES)

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from blendsearch.compute import Compute
+from blendsearch.data.loaders import KeptPairs
 from blendsearch.errors import DataError
 from blendsearch.training import evaluate, recalibrate
-from blendsearch.training.evaluation import correct_mask, predict
+from blendsearch.training.evaluation import correct_mask, predict, score_images
 
 
 class Net(nn.Module):
@@ -189,3 +190,41 @@ class CountingCasts(TorchDispatchMode):
         if func is torch.ops.aten._to_copy.default and isinstance(args[0], nn.Parameter) and args[0].dim() > 1:
             self.of_weights += 1
         return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("outputs", [lambda x: x, lambda x: {"scores": x}])
+def test_a_metric_gets_outputs_in_full_precision(outputs):
+    class Answering(Net):
+        def forward(self, x):
+            return outputs(super().forward(x).sigmoid())
+
+    def metric(given, targets):
+        given = given["scores"] if isinstance(given, dict) else given
+        return 1 / (1 + F.binary_cross_entropy(given, F.one_hot(targets, 3).float()))
+
+    network, split = Answering(), KeptPairs(*batches((10,))[0], metric)
+    half = score_images(network, split, Compute(precision="bfloat16"))
+    torch.testing.assert_close(half, score_images(network, split), rtol=0.02, atol=0)
+
+
+class OnePlace(Net):
+    """Its norm sees one number a channel and image."""
+
+    def forward(self, x):
+        return self.linear(self.bn(self.conv(x).mean((2, 3), keepdim=True)).flatten(1))
+
+
+def test_a_lone_last_image_is_recalibrated_on_with_the_batch_before_it():
+    torch.manual_seed(1)
+    found, expected = OnePlace(), OnePlace()
+    expected.load_state_dict(found.state_dict())
+    one, two, last = batches((8, 8, 1))
+    recalibrate(found, [one, two, last])
+    recalibrate(expected, [one, tuple(torch.cat(both) for both in zip(two, last, strict=True))])
+    torch.testing.assert_close(found.state_dict(), expected.state_dict())
+
+
+def test_one_image_alone_is_an_error_where_a_norm_needs_two():
+    with pytest.raises(DataError, match=r"recalibration: one image given, .* at least two expected"):
+        recalibrate(OnePlace(), batches((1,)))
+    recalibrate(net(), batches((1,)))

@@ -9,6 +9,8 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torchvision.models import GoogLeNetOutputs
 
 from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
@@ -18,6 +20,7 @@ from blendsearch.errors import DataError, TrainingError
 from blendsearch.models.zoo import MODELS
 from blendsearch.training import evaluate, train
 from blendsearch.training.loop import steps_per_epoch
+from blendsearch.training.losses import OwnLoss
 from blendsearch.training.optimisers import make_optimizer
 
 
@@ -239,3 +242,50 @@ def test_frozen_parameters_stay():
     before = copy.deepcopy(network.conv1.weight)
     run(network)
     assert torch.equal(network.conv1.weight, before)
+
+
+class WithAuxiliary(nn.Module):
+    """Gives a second answer while it trains, as GoogLeNet does."""
+
+    def __init__(self, pack):
+        super().__init__()
+        self.main, self.pack = conv4(), pack
+
+    def forward(self, x):
+        answer = self.main(x)
+        return self.pack(answer, answer.detach() * 0) if self.training else answer
+
+
+def named(answer, auxiliary):
+    return GoogLeNetOutputs(answer, auxiliary, auxiliary)
+
+
+@pytest.mark.parametrize("pack", [named, lambda *both: both, lambda *both: list(both)], ids=["named", "tuple", "list"])
+def test_a_network_with_auxiliary_answers_is_trained_on_its_main_one(pack):
+    found, history = run(WithAuxiliary(pack), epochs=1)
+    expected, plain = run(epochs=1)
+    assert same(found.main, expected)
+    assert history.accuracy == plain.accuracy
+
+
+def test_an_answer_in_which_no_logits_are_to_be_found_is_told_in_one_line():
+    with pytest.raises(TrainingError, match=r"the network gives a dict while it trains, allowed: logits, or a tuple"):
+        run(WithAuxiliary(lambda *both: dict(enumerate(both))))
+
+
+@pytest.mark.parametrize("outputs", [lambda x: x, lambda x: {"maps": x, "count": 3}, lambda x: (x, x)])
+def test_a_loss_of_ones_own_gets_outputs_of_any_form_in_full_precision(outputs):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = conv4()
+
+        def forward(self, x):
+            return outputs(self.net(x))
+
+    def loss(given, labels):
+        given = given["maps"] if isinstance(given, dict) else given[0] if isinstance(given, tuple) else given
+        return F.huber_loss(given, F.one_hot(labels, 4).float())
+
+    training, compute = config(epochs=1), Compute(precision="bfloat16")
+    assert train(Net(), squares(), training, seed=0, compute=compute, objective=OwnLoss(loss)).steps == 5

@@ -149,9 +149,8 @@ def test_without_float16_the_scaler_does_nothing():
     assert state["scaler"] == {}
 
 
-@pytest.mark.parametrize("device", ["cpu", "mps"])
-def test_float16_is_refused_where_there_is_no_cuda(device):
-    with pytest.raises(ConfigError, match=f"precision float16 needs a CUDA device .given {device}, allowed there"):
-        Compute.resolve(device, "float16")
+def test_float16_is_refused_where_there_is_no_cuda():
+    with pytest.raises(ConfigError, match=r"precision float16 needs a CUDA device .given cpu, allowed there"):
+        Compute.resolve("cpu", "float16")
     assert Compute("cuda:1", "float16").scales_gradients
     assert Compute("cuda:1", "float16").kind == "cuda"

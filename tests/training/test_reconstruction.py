@@ -50,6 +50,22 @@ def distance(network, structure, pruned, plan, size=8, **settings):
     return mean_loss(pruned, objective, UnlabelledImages(images(48, size)).batches(48), Compute())
 
 
+class Maps(nn.Module):
+    """Answers with a map, of which no label is the largest."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        return self.last(F.relu(self.norm(self.first(x))))
+
+
+def test_a_network_that_answers_with_maps_is_reconstructed():
+    network = prepared(Maps)
+    assert reconstruct(network, *cut(network)[::2], cut(network)[1]).steps == 12
+
+
 class Chain(nn.Module):
     """Two convolutions whose feature maps a test can work out by itself."""
 

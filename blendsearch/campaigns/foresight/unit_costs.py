@@ -182,7 +182,7 @@ class Stopwatch:
             seed=self.space.seed,
         )
         once = _timed(lambda: proxy.prepare(context), most=1)
-        for one in (proxy, *getattr(proxy, "proxies", ())):
+        for one in (proxy, *proxy.made_of()):
             one.prefixes = Prefixes([])  # the same plan each time would be taken up at its end
         values: list[float] = []
         estimate = _timed(lambda: values.append(proxy.estimate(copy.deepcopy(self.pruned), self.plan).value))

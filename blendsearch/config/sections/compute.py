@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from blendsearch.compute import DEVICE, DEVICE_WORDS
 from blendsearch.config.sections.types import Allowed, Count, Positive, Section
+from blendsearch.plain import DEVICE, DEVICE_WORDS
 
 Device = Annotated[
     str,

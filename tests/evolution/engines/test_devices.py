@@ -88,7 +88,7 @@ def test_a_worker_sees_its_own_device_alone_and_keeps_it(monkeypatch):
 
 
 @pytest.mark.usefixtures("two_devices")
-@pytest.mark.parametrize("device", ["cpu", "mps", "cuda:1"])
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
 def test_other_devices_are_left_as_they_are(device):
     settle_on_device(device, "a worker")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5"
