@@ -12,6 +12,7 @@ are what is worth keeping. A stopped run goes on where it was.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tarfile
 import tempfile
@@ -39,12 +40,16 @@ SMALL = [
 
 
 def unpacked(archive: Path) -> Path:
-    """Return the folder of the archive's class folders, unpacked beside the machine's temporary files once."""
-    folder = Path(tempfile.gettempdir()) / "gpu_proof_data"
-    if not (folder / "test").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive) as opened:
-            opened.extractall(folder, filter="data")
+    """Return the folder of the archive's class folders, unpacked beside the machine's temporary files once.
+
+    It is named by what the archive holds, and there when all of that is in it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"gpu_proof_{hashlib.sha256(archive.read_bytes()).hexdigest()[:16]}"
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}_", dir=folder.parent) as begun:
+            with tarfile.open(archive) as opened:
+                opened.extractall(Path(begun) / "whole", filter="data")
+            (Path(begun) / "whole").rename(folder)
     return folder
 
 

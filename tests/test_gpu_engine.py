@@ -8,6 +8,8 @@ import importlib
 import json
 import math
 import sys
+import tarfile
+import tempfile
 import time
 import types
 from pathlib import Path
@@ -259,3 +261,26 @@ def test_everything_runs_small_on_a_cpu(engine, monkeypatch, capsys, tmp_path):
     assert found["failures"] == {}
     assert {row["section"] for row in found["rows"]} == set(engine.SECTIONS)
     assert not [row for row in found["rows"] if row["note"].startswith(("failed", "hits differ"))]
+
+
+def test_an_archive_is_unpacked_once_all_of_it_and_another_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+
+    def packed(name, content):
+        (tmp_path / "image.png").write_text(content)
+        with tarfile.open(tmp_path / name, "w:gz") as archive:
+            archive.add(tmp_path / "image.png", f"test/cat/{name}.png")
+        return tmp_path / name
+
+    unpacked = loaded("gpu_proof").unpacked
+    one, other = packed("one", "a" * 5000), packed("other", "b")
+    first = unpacked(one)
+    assert [file.name for file in first.rglob("*.png")] == ["one.png"]
+    assert unpacked(one) == first
+    assert [file.name for file in unpacked(other).rglob("*.png")] == ["other.png"]
+    one.write_bytes(one.read_bytes()[:-20])
+    for _ in range(2):
+        with pytest.raises((EOFError, tarfile.TarError)):
+            unpacked(one)
+    assert len(list((tmp_path / "temporary").iterdir())) == 2

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blendsearch.data.walking import walk
+from blendsearch.data.walking import entries, walk
 from blendsearch.errors import DataError
 
 TRAIN = ("train", "training")
@@ -76,14 +76,14 @@ def find_layout(root: Path, *, wants_validation: bool = False) -> Layout:
 
 def _sorted_out(root: Path) -> _Tree:
     tree = _Tree(root)
-    for name in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
+    for name in entries(root)[1]:
         if not _named([name], TRAIN + HELD_OUT):
-            # Hidden folders are those of editors and file managers.
-            if not name.startswith(".") and _holds_image(root / name):
+            if _holds_image(root / name):
                 tree.others.append(name)
             continue
-        images = any(_is_image(entry.name) for entry in os.scandir(root / name) if entry.is_file())
-        folders = any(_holds_image(Path(entry)) for entry in os.scandir(root / name) if entry.is_dir())
+        files, inside = entries(root / name)
+        images = any(_is_image(file) for file in files)
+        folders = any(_holds_image(root / name / folder) for folder in inside)
         if images or folders:
             (tree.mixed if images and folders else tree.classes if images else tree.parts).append(name)
     return tree
@@ -181,10 +181,10 @@ def image_files(root: Path, skipped: list[str] | None = None) -> list[str]:
 def class_files(root: Path, skipped: list[str] | None = None) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
     """Return the image files of a tree of class folders, each with its class's number, and the classes' names.
 
-    In the order of torchvision's ImageFolder. skipped: see `walk`. Raises DataError for no class, and for one without
+    In the order of torchvision's ImageFolder, without hidden folders. skipped: see `walk`. Raises DataError for no class, and for one without
     an image.
     """
-    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    classes = entries(root)[1]
     samples: list[tuple[str, int]] = []
     empty = []
     for number, name in enumerate(classes):

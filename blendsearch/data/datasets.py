@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from blendsearch.config import DataConfig
-from blendsearch.data.class_folders import class_files, find_layout
+from blendsearch.data.class_folders import class_files, find_layout, image_files
 from blendsearch.data.decoding import ImageFiles
 from blendsearch.data.image_cache import ImageCache
 from blendsearch.data.whole_parts import Decoded, decoded, readable
@@ -237,16 +237,21 @@ class _Reading:
     progress: Progress
     skipped: list[str] = field(default_factory=list)
 
+    @property
+    def _links(self) -> list[str] | None:
+        """Where links that have no end are noted; None: they are an error."""
+        return self.skipped if self.config.on_error == "skip" else None
+
     def tree(self, root: Path, name: str) -> tuple[Part, tuple[str, ...]]:
         """Return a part of class folders, and its classes."""
-        samples, classes = class_files(root, self.skipped if self.config.on_error == "skip" else None)
+        samples, classes = class_files(root, self._links)
         return self._part(samples, root, name), classes
 
     def unlabelled(self, root: Path) -> Part:
         """Return the images of a folder and of those in it; 0 stands for every label."""
         from torchvision.datasets.folder import IMG_EXTENSIONS
 
-        found = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+        found = sorted(Path(file) for file in image_files(root, self._links))
         if not found:
             raise DataError(f"data.root: '{root}' holds no image (allowed: {', '.join(IMG_EXTENSIONS)})")
         return self._part([(str(path), 0) for path in found], root, "unlabelled")

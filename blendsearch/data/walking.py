@@ -15,7 +15,7 @@ MOST_VISITS = 1000
 
 
 def walk(root: str | Path, skipped: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Yield every folder of a tree with the names of its files, sorted, as it goes down.
+    """Yield every folder of a tree that is not hidden with the names of its files, sorted, as it goes down.
 
     A link to a folder that it lies in would have no end: DataError names it. skipped: given a list, such links are left
     out and put in there instead.
@@ -35,7 +35,7 @@ def walk(root: str | Path, skipped: list[str] | None = None) -> Iterator[tuple[s
         if trouble:
             skipped.append(folder)  # type: ignore[union-attr]
             continue
-        names, folders = _entries(folder)
+        names, folders = entries(folder)
         yield folder, names
         inner = {**above, identity: folder}
         waiting += [(os.path.join(folder, name), inner) for name in reversed(folders)]
@@ -55,14 +55,17 @@ def _identity(folder: str) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def _entries(folder: str) -> tuple[list[str], list[str]]:
-    """Return the names of a folder's files and of its folders; a folder that cannot be read has none."""
+def entries(folder: str | Path) -> tuple[list[str], list[str]]:
+    """Return the names of a folder's files and of its folders; a folder that cannot be read has none.
+
+    Hidden folders are left out: they are those of editors and file managers, with copies of images in them.
+    """
     names: list[str] = []
     folders: list[str] = []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
+        with os.scandir(folder) as found:
+            for entry in found:
                 (folders if entry.is_dir() else names).append(entry.name)
     except OSError:
         return [], []
-    return sorted(names), sorted(folders)
+    return sorted(names), sorted(name for name in folders if not name.startswith("."))

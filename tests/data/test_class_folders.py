@@ -71,6 +71,15 @@ def test_folders_without_an_image_and_hidden_ones_do_not_matter(tmp_path):
     assert len(load(tmp_path).test.labels) == 2
 
 
+def test_hidden_folders_are_left_out_wherever_they_lie(tmp_path):
+    hidden = (".cache", "train/.ipynb_checkpoints", "train/cat/.ipynb_checkpoints", "test/.thumbnails", "test/dog/.git")
+    fill(tmp_path, "train/cat", "train/dog", "test/cat", "test/dog", *hidden)
+    (tmp_path / "train" / ".git").mkdir()
+    source = load(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert (len(source.train.labels), len(source.test.labels)) == (2, 2)
+
+
 @pytest.mark.parametrize("name", ["train", "test", "val", "validation"])
 def test_a_part_beside_classes_is_refused_with_both_readings(tmp_path, name):
     fill(tmp_path, f"{name}/cat", f"{name}/dog", "cat", "dog")

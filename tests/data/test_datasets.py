@@ -340,6 +340,20 @@ def test_images_without_labels_need_a_test_part_to_tell_the_classes(unlabelled):
     assert load(name="folder", root=str(unlabelled), labels="predicted").classes == ("cat", "dog")
 
 
+def test_images_without_labels_are_found_behind_links_but_not_in_hidden_folders(tmp_path, unlabelled):
+    root = unlabelled / "unlabelled"
+    elsewhere = tmp_path.parent / f"{tmp_path.name} elsewhere"
+    save_image(elsewhere / "0.png", pixels(8, 8, 3))
+    (root / "more").symlink_to(elsewhere)
+    save_image(root / ".thumbnails" / "0.png", pixels(8, 8, 3))
+    assert len(load(name="folder", root=str(unlabelled), labels="predicted").train.labels) == 7
+    (root / "round").symlink_to(root)
+    with pytest.raises(DataError, match="is a link to .*, a folder that it lies in"):
+        load(name="folder", root=str(unlabelled), labels="predicted")
+    skipping = load(name="folder", root=str(unlabelled), labels="predicted", on_error="skip")
+    assert (len(skipping.train.labels), skipping.skipped) == (7, (str(root / "round"),))
+
+
 def test_a_folder_of_images_without_an_image_is_told(tmp_path, unlabelled):
     for file in (unlabelled / "unlabelled").rglob("*.png"):
         file.rename(file.with_suffix(".txt"))
