@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,13 +30,15 @@ ASSETS = {
     "review.js": (ROOM / "static" / "review.js", "text/javascript"),
 }
 MOST_SEEDS = 1_000_000
+LOOK = 0.02
+"""Seconds between two looks at whether an estimate is there."""
 KEPT_BY_BROWSER = {"cache-control": "private, max-age=86400, immutable"}
 ALWAYS_FRESH = {"cache-control": "no-store"}
 
 
-def application(review: Review) -> Starlette:
-    """Return the application of a review, without its guard."""
-    pages = Pages(review)
+def application(review: Review, stopped: Callable[[], bool] = lambda: False) -> Starlette:
+    """Return the application of a review, without its guard; stopped: whether its server is to end."""
+    pages = Pages(review, stopped)
     return Starlette(
         routes=[
             Route("/", pages.start),
@@ -54,10 +57,10 @@ def application(review: Review) -> Starlette:
 
 
 class Pages:
-    """The answers; those that compute run in threads of the server."""
+    """The answers; those that compute run in threads of the server, those that take long aside."""
 
-    def __init__(self, review: Review) -> None:
-        self._review = review
+    def __init__(self, review: Review, stopped: Callable[[], bool]) -> None:
+        self._review, self._stopped = review, stopped
         self._assets = {name: (path.read_bytes(), kind) for name, (path, kind) in ASSETS.items()}
         environment = Environment(
             loader=FileSystemLoader(ROOM / "templates"), autoescape=True, undefined=StrictUndefined,
@@ -137,9 +140,13 @@ class Pages:
         await _body(request, set())
         if self._review.estimator is None:
             raise HTTPException(409, "there is nothing to estimate here")
-        plan = self._review.plan()
+        estimate = self._review.aside.begin(self._review.estimator, self._review.plan())
+        while not estimate.done():
+            if self._stopped():
+                raise HTTPException(503, "the server ends")
+            await asyncio.sleep(LOOK)
         try:
-            value = await run_in_threadpool(self._review.estimator, plan)
+            value = estimate.result()
         except BlendsearchError as error:
             raise HTTPException(409, str(error)) from None
         return JSONResponse({"accuracy": value, "proxy": self._review.estimator.name}, headers=ALWAYS_FRESH)

@@ -15,6 +15,7 @@ from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.unpruned import prepare_allocation
 from blendsearch.results.records.review import LoopCounts, LoopRecord
 from blendsearch.results.run_folder import versions
+from blendsearch.review.aside import Aside
 from blendsearch.review.inspector import Inspector
 from blendsearch.review.marks import Marks
 from blendsearch.schedules import Job
@@ -63,12 +64,14 @@ class LoopStatus:
 class Loop:
     """Where the loop stands. One thread at a time prunes and trains; the page asks `status` meanwhile.
 
-    inspect: makes what the page shows of the network as it is then. counts: how many filters each group is to keep,
-    settled once by the space's allocation.
+    inspect: makes what the page shows of the network as it is then. aside: where that thread runs. counts: how many
+    filters each group is to keep, settled once by the space's allocation.
     """
 
-    def __init__(self, experiment: Experiment, marks: Marks, inspect: Callable[[Place], Inspector]) -> None:
-        self._experiment, self._marks, self._inspect = experiment, marks, inspect
+    def __init__(
+        self, experiment: Experiment, marks: Marks, inspect: Callable[[Place], Inspector], aside: Aside
+    ) -> None:
+        self._experiment, self._marks, self._inspect, self._aside = experiment, marks, inspect, aside
         self._groups = [group.name for group in experiment.structure.groups]
         self._lock = threading.Lock()
         self._message = ""
@@ -120,7 +123,7 @@ class Loop:
             if self._working or self.result is not None or self._error:
                 return False
             self._working, self._message = True, "pruning"
-        threading.Thread(target=self._step, daemon=True).start()
+        self._aside.begin(self._step)
         return True
 
     def _step(self) -> None:

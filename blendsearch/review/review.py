@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from blendsearch.experiment import Experiment
 from blendsearch.proxies import PROXIES, Proxy
+from blendsearch.review.aside import Aside
 from blendsearch.review.decision import Decision
 from blendsearch.review.inspector import Inspector
 from blendsearch.review.marks import Marks
@@ -22,8 +23,8 @@ class Review:
 
     static_inspector: of the network, where it stays as it is; the loop has its own. marks: None where nothing is
     marked. decision: of a finished campaign, to be explained. estimator: the accuracy as marked, on request. loop:
-    pruning and retraining layer by layer. first: the number of the layer to begin with. rule: by which the shown
-    blend was adapted to the network; "" without a blend.
+    pruning and retraining layer by layer. aside: what takes long, done beside the server. first: the number of the
+    layer to begin with. rule: by which the shown blend was adapted to the network; "" without a blend.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Review:
     decision: Decision | None = None
     estimator: Estimator | None = None
     loop: Loop | None = None
+    aside: Aside = field(default_factory=Aside)
     first: int = 0
     rule: str = ""
 

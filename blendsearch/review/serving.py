@@ -25,12 +25,17 @@ def serve(review: Review, port: int, ready: Callable[[str], None]) -> None:
     with _bound(port) as listening:
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
+        guarded = Guard(application(review, lambda: server.should_exit), token, port)
         config = uvicorn.Config(
-            Guard(application(review), token, port), log_level="warning", access_log=False, lifespan="off", ws="none",
+            guarded, log_level="warning", access_log=False, lifespan="off", ws="none",
             server_header=False, timeout_graceful_shutdown=1,
         )  # fmt: skip
+        server = uvicorn.Server(config)
         ready(f"http://{LOOPBACK}:{port}/?token={token}")
-        uvicorn.Server(config).run(sockets=[listening])
+        try:
+            server.run(sockets=[listening])
+        finally:
+            review.aside.end()
 
 
 def _bound(port: int) -> socket.socket:

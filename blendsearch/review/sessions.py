@@ -22,6 +22,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.results.reading import taken_from
 from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space
 from blendsearch.results.trust import check_code, own_networks
+from blendsearch.review.aside import Aside
 from blendsearch.review.decision import Decision
 from blendsearch.review.inspector import Inspector
 from blendsearch.review.marks import Marks
@@ -107,13 +108,15 @@ def open_loop(space: Space, options: ReviewOptions, progress: Progress = silent)
             )
 
         marks = Marks(opened.folder, opened.structure, options.rater, given=opened.ratings)
-        loop = Loop(opened, marks, inspect)
+        aside = Aside()
+        loop = Loop(opened, marks, inspect, aside)
         yield Review(
             title=space.name,
             data=opened.data_name,
             whole=opened.structure,
             marks=marks,
             loop=loop,
+            aside=aside,
             first=loop.number,
         )
 

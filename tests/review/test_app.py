@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import signal
+import threading
+import time
+import urllib.request
 
 import pytest
 import torch
 from PIL import Image
-from reviewing import post
+from reviewing import Estimate, post
 
 from blendsearch.blending import Blend
 from blendsearch.review.decision import Decision
+from blendsearch.review.serving import serve
 from blendsearch.structure import Plan
 
 
@@ -102,6 +108,53 @@ def test_the_accuracy_of_the_network_as_marked(client, structure):
     assert post(client, "/estimate", {}).json() == {"accuracy": 1.0, "proxy": "zero_shot"}
     post(client, "/mark", {"layer": 0, "filter": 0, "mark": "drop"})
     assert post(client, "/estimate", {}).json()["accuracy"] == (everything - 1) / everything
+
+
+def test_ctrl_c_ends_the_server_at_once_while_an_accuracy_is_estimated(review, capfd):
+    begun, over = threading.Event(), threading.Event()
+
+    class Slow(Estimate):
+        def __call__(self, plan):
+            begun.set()
+            try:
+                while not over.is_set():  # many short steps, as a training has
+                    time.sleep(0.01)
+            finally:
+                ended.append(True)
+
+    def ask(address):
+        site = address.partition("/?")[0]
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        browser.open(address).read()
+        headers = {"origin": site, "content-type": "application/json"}
+        try:
+            browser.open(urllib.request.Request(f"{site}/estimate", b"{}", headers))
+        except OSError as error:
+            answers.append(error.code)
+
+    def stop():
+        begun.wait(30)
+        stopped.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def ready(address):
+        threads.extend(threading.Thread(target=work, args=given) for work, given in ((ask, (address,)), (stop, ())))
+        for thread in threads:
+            thread.start()
+
+    review.estimator = Slow()
+    answers, stopped, ended, threads = [], [], [], []
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            serve(review, 0, ready)
+        assert time.monotonic() - stopped[0] < 0.9
+        assert ended, "a process that ends while a thread computes aborts"
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert answers == [503]
+    assert capfd.readouterr().err == ""
 
 
 def test_nothing_advances_outside_the_loop(client):
