@@ -181,8 +181,8 @@ def image_files(root: Path, skipped: list[str] | None = None) -> list[str]:
 def class_files(root: Path, skipped: list[str] | None = None) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
     """Return the image files of a tree of class folders, each with its class's number, and the classes' names.
 
-    In the order of torchvision's ImageFolder, without hidden folders. skipped: see `walk`. Raises DataError for no class, and for one without
-    an image.
+    In the order of torchvision's ImageFolder, without hidden folders. skipped: see `walk`. Raises DataError for no
+    class, and for one without an image.
     """
     classes = entries(root)[1]
     samples: list[tuple[str, int]] = []

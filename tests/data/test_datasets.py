@@ -348,7 +348,7 @@ def test_images_without_labels_are_found_behind_links_but_not_in_hidden_folders(
     save_image(root / ".thumbnails" / "0.png", pixels(8, 8, 3))
     assert len(load(name="folder", root=str(unlabelled), labels="predicted").train.labels) == 7
     (root / "round").symlink_to(root)
-    with pytest.raises(DataError, match="is a link to .*, a folder that it lies in"):
+    with pytest.raises(DataError, match=r"is a link to .*, a folder that it lies in"):
         load(name="folder", root=str(unlabelled), labels="predicted")
     skipping = load(name="folder", root=str(unlabelled), labels="predicted", on_error="skip")
     assert (len(skipping.train.labels), skipping.skipped) == (7, (str(root / "round"),))
