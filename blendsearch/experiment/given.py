@@ -21,6 +21,7 @@ from blendsearch.results.records.common import JobRecord
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.statistics.task import Loss, Task
 from blendsearch.structure.given import check_network, float_copy
+from blendsearch.validation.space import make
 
 NEEDS_ONE_SHOT = "one_shot"
 ABOUT_CLASSES = ("distillation", "label_smoothing")
@@ -123,7 +124,7 @@ class Given:
             raise ConfigError("allocation: 'sensitivity' measures how many labels are right, and there is a metric")
         if space.data.labels == "predicted":
             raise ConfigError("data.labels: 'predicted' stands for classes, and there is a metric")
-        for part in PROXIES.get(space.proxy.name)(**space.proxy.options).made_of():
+        for part in make(PROXIES, space.proxy).made_of():
             if part.name == "agreement":
                 raise ConfigError("proxy: 'agreement' compares class probabilities, and there is a metric")
             if part.trains and self.loss is None:

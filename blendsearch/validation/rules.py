@@ -154,7 +154,7 @@ def _remote_keys_of_local(address: Any, workers: Any) -> Mistakes:
 def _precision(section: Any) -> Mistakes:
     section = section if isinstance(section, Mapping) else {}
     device, precision = section.get("device"), section.get("precision")
-    if isinstance(precision, str):
+    if isinstance(precision, str) and precision != "auto":  # which suits any device, and is found out by measuring
         where = device if isinstance(device, str) else "auto"
         yield from catch_mistake(("compute", "precision"), lambda: Compute.resolve(where, precision))
 
