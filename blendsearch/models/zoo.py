@@ -145,20 +145,24 @@ VGG19 = (64, 64, "M", 128, 128, "M", *(256,) * 4, "M", *(512,) * 4, "M", *(512,)
 class CifarVGG(nn.Module):
     """VGG with batch norm for 32x32 images: the convolutions of a plan ("M" halves the size), one linear classifier.
 
+    `width_mult` multiplies the filters of every layer (rounded, at least one each), as in torchvision's thinner networks.
     Source: Simonyan & Zisserman, ICLR 2015; the CIFAR form of Li et al., ICLR 2017.
     """
 
-    def __init__(self, plan: Sequence[int | str], num_classes: int, in_channels: int) -> None:
+    def __init__(self, plan: Sequence[int | str], num_classes: int, in_channels: int, width_mult: float = 1.0) -> None:
         super().__init__()
+        if not 0 < width_mult <= 16:
+            raise ValueError(f"width_mult={width_mult}: allowed is more than 0 and at most 16")
         layers: list[nn.Module] = []
         for size in plan:
             if isinstance(size, str):
                 layers.append(nn.MaxPool2d(2))
                 continue
-            layers += [nn.Conv2d(in_channels, size, 3, padding=1, bias=False), nn.BatchNorm2d(size), nn.ReLU()]
-            in_channels = size
+            filters = max(1, round(size * width_mult))
+            layers += [nn.Conv2d(in_channels, filters, 3, padding=1, bias=False), nn.BatchNorm2d(filters), nn.ReLU()]
+            in_channels = filters
         self.features = nn.Sequential(*layers)
-        self.linear = nn.Linear(512, num_classes)
+        self.linear = nn.Linear(in_channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [N, C, H, W] (at least 16x16) to logits [N, classes]."""
@@ -172,15 +176,15 @@ def conv4(*, num_classes: int, in_channels: int, image_size: int, width: int = 3
 
 
 @MODELS.register("vgg16_bn")
-def vgg16_bn(*, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    """VGG-16 with batch norm in the form for 32x32 images."""
-    return CifarVGG(VGG16, num_classes, in_channels)
+def vgg16_bn(*, num_classes: int, in_channels: int, image_size: int, width_mult: float = 1.0) -> nn.Module:
+    """VGG-16 with batch norm in the form for 32x32 images; `width_mult` times as many filters in every layer."""
+    return CifarVGG(VGG16, num_classes, in_channels, width_mult)
 
 
 @MODELS.register("vgg19_bn")
-def vgg19_bn(*, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    """VGG-19 with batch norm in the form for 32x32 images."""
-    return CifarVGG(VGG19, num_classes, in_channels)
+def vgg19_bn(*, num_classes: int, in_channels: int, image_size: int, width_mult: float = 1.0) -> nn.Module:
+    """VGG-19 with batch norm in the form for 32x32 images; `width_mult` times as many filters in every layer."""
+    return CifarVGG(VGG19, num_classes, in_channels, width_mult)
 
 
 @MODELS.register("resnet18")
