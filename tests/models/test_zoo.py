@@ -62,6 +62,22 @@ def test_vgg16_has_thirteen_convolutions_each_with_batch_norm():
     assert (kinds.count(nn.Conv2d), kinds.count(nn.BatchNorm2d), kinds.count(nn.Linear)) == (13, 13, 1)
 
 
+@pytest.mark.parametrize(("width_mult", "first", "last"), [(0.5, 32, 256), (1.0, 64, 512), (0.01, 1, 5), (0.3, 19, 154)])
+def test_vgg_takes_a_multiple_of_its_width(width_mult, first, last):
+    thin = network("vgg16_bn", classes=7, width_mult=width_mult)
+    widths = [module.out_channels for module in thin.modules() if isinstance(module, nn.Conv2d)]
+    assert (widths[0], widths[-1]) == (first, last)
+    assert thin.linear.in_features == last
+    with torch.no_grad():
+        assert thin(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("width_mult", [0, -1.0, 17, float("nan"), float("inf")])
+def test_vgg_refuses_a_width_that_is_none(width_mult):
+    with pytest.raises(ValueError, match="width_mult=.*more than 0 and at most 16"):
+        network("vgg19_bn", width_mult=width_mult)
+
+
 def test_every_entry_says_in_a_line_what_it_is():
     for name in MODELS:
         assert MODELS.get(name).__doc__
