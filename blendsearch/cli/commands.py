@@ -215,7 +215,8 @@ def curves(
         from blendsearch.campaigns.curves.run import run_curves
 
         result = session.run(run_curves, settings)
-        session.print(comparisons.areas_table(result.summary), result.summary.comparison.sentence, "")
+        summary = result.summary
+        session.print(comparisons.areas_table(summary), summary.comparison.sentence, *summary.notes, "")
         session.print(f"report: {result.report}")
 
 

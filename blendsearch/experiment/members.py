@@ -20,6 +20,11 @@ from blendsearch.structure import Structure
 
 RECORD = "records/blends.json"
 
+SHARES_UNUSED = (
+    "The blend '{}' also has shares of the layers, found in its search; here every allocation shares out the budget "
+    "for it as for the criteria."
+)
+
 
 def adapt_to_network(experiment: Experiment, blend: Blend) -> AdaptedBlend:
     """Return the blend for this network and the rule that made it fit; ConfigError when it has no shares to use.
@@ -36,6 +41,11 @@ def tell_unused_shares(experiment: Experiment, blend: Blend) -> str:
     if not blend.keep or isinstance(experiment.allocation, Evolved):
         return ""
     return "The blend also has shares of the layers, found in its search; allocation=evolved would use them."
+
+
+def tell_shares_of_members(blends: Mapping[str, Blend]) -> list[str]:
+    """Return a sentence for each found blend whose own shares of the layers have no part here."""
+    return [SHARES_UNUSED.format(name) for name, blend in blends.items() if blend.keep]
 
 
 def blend_scores(blend: Blend, scores: Scores, losses: DropLosses = NO_LOSSES) -> dict[str, Tensor]:

@@ -145,7 +145,7 @@ VGG19 = (64, 64, "M", 128, 128, "M", *(256,) * 4, "M", *(512,) * 4, "M", *(512,)
 class CifarVGG(nn.Module):
     """VGG with batch norm for 32x32 images: the convolutions of a plan ("M" halves the size), one linear classifier.
 
-    `width_mult` multiplies the filters of every layer (rounded, at least one each), as in torchvision's thinner networks.
+    `width_mult` multiplies the filters of every layer (rounded, at least one each), as torchvision has it.
     Source: Simonyan & Zisserman, ICLR 2015; the CIFAR form of Li et al., ICLR 2017.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_the_command_prints_a_table_and_the_reports_path(tmp_path, monkeypatch):
 
 WEIGHTS_ALONE = Blend("network", {"network": {"l1": 1.0, "l2": 0.4}})
 WITH_IMAGES = Blend("network", {"network": {"l1": 1.0, "apoz": 0.6}})
-OF_ONE = Blend.single("taylor")
+OF_ONE = replace(Blend.single("taylor"), keep={"conv1": 1.0, "conv2": 0.5, "conv3": 0.5, "conv4": 0.5})
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +204,10 @@ def test_found_blends_have_curves_like_criteria(with_blends, finished):
     page = run.report.read_text()
     assert "4 criteria and 3 found blends scored" in page
     assert "mix is a found blend; one blend for the whole network" in page
+    (note,) = run.summary.notes
+    assert note.startswith("The blend 'other_name' also has shares of the layers")
+    assert note.replace("'", "&#39;") in page
+    assert finished.summary.notes == []
 
 
 def kept_blends(run_dir):

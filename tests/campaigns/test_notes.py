@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from blendsearch.blending import Blend
 from blendsearch.campaigns.foresight.notes import notes_before_search, tell_before_search
 from blendsearch.campaigns.foresight.unit_costs import ProxyCost, UnitCosts
 from blendsearch.experiment import Experiment
@@ -116,3 +119,12 @@ def test_marks_that_no_criterion_reads(tmp_path):
     (note,) = notes_before_search(experiment(ratings=str(file)), CHEAP)
     assert note == "ratings are given, and none of the criteria reads them; add subjective to criteria"
     assert notes_before_search(experiment(ratings=str(file), criteria=["l1", "subjective"]), CHEAP) == []
+
+
+def test_shares_of_a_found_blend_that_nobody_uses(tmp_path):
+    blend = Blend("network", {"network": {"l1": 1.0}}, keep={"conv1": 1.0, "conv2": 0.5, "conv3": 0.5, "conv4": 0.5})
+    for name, one in (("without", replace(blend, keep={})), ("with", blend)):
+        one.save(tmp_path / f"{name}.json")
+    assert notes_before_search(experiment(blends=[str(tmp_path / "without.json")]), CHEAP) == []
+    (note,) = notes_before_search(experiment(blends=[str(tmp_path / "with.json")]), CHEAP)
+    assert note.startswith("The blend 'with' also has shares of the layers, found in its search; here every allocation")

@@ -62,7 +62,9 @@ def test_vgg16_has_thirteen_convolutions_each_with_batch_norm():
     assert (kinds.count(nn.Conv2d), kinds.count(nn.BatchNorm2d), kinds.count(nn.Linear)) == (13, 13, 1)
 
 
-@pytest.mark.parametrize(("width_mult", "first", "last"), [(0.5, 32, 256), (1.0, 64, 512), (0.01, 1, 5), (0.3, 19, 154)])
+@pytest.mark.parametrize(
+    ("width_mult", "first", "last"), [(0.5, 32, 256), (1.0, 64, 512), (0.01, 1, 5), (0.3, 19, 154)]
+)
 def test_vgg_takes_a_multiple_of_its_width(width_mult, first, last):
     thin = network("vgg16_bn", classes=7, width_mult=width_mult)
     widths = [module.out_channels for module in thin.modules() if isinstance(module, nn.Conv2d)]
@@ -74,7 +76,7 @@ def test_vgg_takes_a_multiple_of_its_width(width_mult, first, last):
 
 @pytest.mark.parametrize("width_mult", [0, -1.0, 17, float("nan"), float("inf")])
 def test_vgg_refuses_a_width_that_is_none(width_mult):
-    with pytest.raises(ValueError, match="width_mult=.*more than 0 and at most 16"):
+    with pytest.raises(ValueError, match=r"width_mult=.*more than 0 and at most 16"):
         network("vgg19_bn", width_mult=width_mult)
 
 

@@ -25,7 +25,7 @@ from blendsearch.config import Space
 from blendsearch.criteria import ScoringSetup, score_applicable
 from blendsearch.errors import BudgetError, DataError
 from blendsearch.experiment import Experiment, open_run
-from blendsearch.experiment.members import keep_members
+from blendsearch.experiment.members import keep_members, tell_shares_of_members
 from blendsearch.experiment.scoring import needed_criteria, refuse_left_out, wanted_criteria
 from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import Progress, silent
@@ -121,6 +121,7 @@ def _run(experiment: Experiment) -> CurvesSummary:
         curves=curves,
         comparison=compare_families(curves, settings.samples_per_class, settings.removed, kind),
         blends={name: adapted.rule for name, adapted in members.items()},
+        notes=tell_shares_of_members({name: adapted.blend for name, adapted in members.items()}),
         left_out=chosen.left_out,
         refused=experiment.structure.refused,
         seconds={"train": trained.seconds, **folder.seconds},

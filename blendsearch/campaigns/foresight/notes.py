@@ -15,6 +15,7 @@ from blendsearch.criteria import CRITERIA
 from blendsearch.data.batches import Split
 from blendsearch.errors import first_line
 from blendsearch.experiment.experiment import Experiment
+from blendsearch.experiment.members import adapt_members, tell_shares_of_members
 from blendsearch.progress import tell
 from blendsearch.results.optimism import interval_of_gap
 from blendsearch.results.words import about_seconds, percent, plural
@@ -39,6 +40,7 @@ def notes_before_search(experiment: Experiment, costs: UnitCosts | None = None) 
     notes = [
         *_left_out(experiment),
         *_unread_ratings(experiment),
+        *tell_shares_of_members({name: one.blend for name, one in adapt_members(experiment).items()}),
         *_seen_images(experiment),
         *_blind_proxy(experiment),
         *_no_recipe(experiment),

@@ -10,6 +10,7 @@ import numpy as np
 
 from blendsearch.campaigns.leaderboard.network import BoardNetwork
 from blendsearch.config import Board
+from blendsearch.experiment.members import tell_shares_of_members
 from blendsearch.results.paired import interval
 from blendsearch.results.ranking import ALPHA, Friedman, Table, cliques, friedman, mean_ranks, wins
 from blendsearch.results.records.common import Bounds
@@ -24,10 +25,6 @@ from blendsearch.results.records.leaderboard import (
 )
 from blendsearch.results.run_folder import versions
 
-SHARES_UNUSED = (
-    "The blend '{}' also has shares of the layers, found in its search; here every allocation shares out the budget "
-    "for it as for the criteria."
-)
 K = TypeVar("K")
 
 
@@ -50,7 +47,7 @@ def summarise(
         seconds=seconds,
         versions=versions(),
         notes=[
-            *(SHARES_UNUSED.format(name) for name, blend in networks[0].blends.items() if blend.keep),
+            *tell_shares_of_members(networks[0].blends),
             *_tell_alike(columns),
         ],
     )

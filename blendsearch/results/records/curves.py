@@ -103,7 +103,10 @@ class CurvesBudget(Record):
 
 
 class CurvesSummary(Record):
-    """summary.json of a scarce-data run; blends: found blends among the curves, each with the rule that made it fit."""
+    """summary.json of a scarce-data run; blends: found blends among the curves, each with the rule that made it fit.
+
+    notes: what is to be known of them.
+    """
 
     job: Literal["curves"] = "curves"
     name: str
@@ -118,6 +121,7 @@ class CurvesSummary(Record):
     curves: list[Curve]
     comparison: CurvesComparison
     blends: dict[str, str] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
     left_out: dict[str, str] = Field(default_factory=dict)
     refused: dict[str, str] = Field(default_factory=dict)
     seconds: Seconds = Field(default_factory=dict)
