@@ -23,6 +23,10 @@ REFITTED = ("compensation", "reconstruction")
 EQUAL_TERMS = ("data", "model", "training", "structure", "budget", "schedule", *REFITTED, "retraining", "seed")
 """Sections of a space that must be equal for the accuracies after retraining of two campaigns to be comparable."""
 
+FREE = ("data.workers", "data.in_memory", "data.cache", "data.root", "data.download", "retraining.seeds")
+"""Keys of these that may differ: how images are come by (a fingerprint tells which they are), and how many seeds there
+are, since those that both have are paired."""
+
 PAGE_SUFFIXES = (".html", ".htm")
 
 
@@ -165,7 +169,7 @@ def _find_unequal(first: _Finished, other: _Finished) -> list[str]:
     differing = [
         key
         for key in _find_differing([first.space, other.space])
-        if key.split(".")[0] in EQUAL_TERMS and key not in ("data.workers", "data.in_memory", "data.root")
+        if key.split(".")[0] in EQUAL_TERMS and key not in FREE
     ]
     prints = [campaign.summary.data.fingerprint for campaign in (first, other)]
     if prints[0] != prints[1] and not any(key.startswith("data.") for key in differing):

@@ -15,7 +15,8 @@ from blendsearch.errors import shortened
 KeyPath = tuple[Any, ...]
 
 _NUMBER_WITH_EXPONENT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
-_FLOAT = "tag:yaml.org,2002:float"
+_NUMBER_WITH_ZEROS = re.compile(r"^[-+]?0[0-9]+$")
+_FLOAT, _INT = "tag:yaml.org,2002:float", "tag:yaml.org,2002:int"
 
 
 MOST_CHARACTERS, MOST_VALUES, DEEPEST, MOST_BITS = 1_000_000, 20_000, 50, 64
@@ -26,17 +27,26 @@ MOST_DIGITS = 1000
 
 
 class SpaceLoader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 and everybody else does, and no numbers beyond 64 bits."""
+    """SafeLoader that reads numbers as YAML 1.2 and everybody else does, and none beyond 64 bits.
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+    1e-3 is a number, 0100 is a hundred and not 64, and 1:30 is a text and not ninety.
+    """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
         """Return a whole number; of more bits, no seed and no count can be, and some cannot be written out again."""
-        number: int = super().construct_yaml_int(node)
+        if ":" in node.value:
+            return node.value
+        number: int = int(node.value) if _NUMBER_WITH_ZEROS.match(node.value) else super().construct_yaml_int(node)
         if number.bit_length() > MOST_BITS:
             raise yaml.constructor.ConstructorError(
                 problem=f"a whole number of {number.bit_length()} bits, allowed {MOST_BITS}",
                 problem_mark=node.start_mark,
             )
         return number
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
+        """Return a number; what has colons in it is none."""
+        return node.value if ":" in node.value else super().construct_yaml_float(node)
 
 
 class SpaceDumper(yaml.SafeDumper):
@@ -47,7 +57,10 @@ def _list_in_one_line(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
 
 
-SpaceLoader.add_constructor("tag:yaml.org,2002:int", SpaceLoader.construct_yaml_int)
+SpaceLoader.add_constructor(_INT, SpaceLoader.construct_yaml_int)
+SpaceLoader.add_constructor(_FLOAT, SpaceLoader.construct_yaml_float)
+for kind in (SpaceLoader, SpaceDumper):
+    kind.add_implicit_resolver(_INT, _NUMBER_WITH_ZEROS, list("-+0"))
 SpaceLoader.add_implicit_resolver(_FLOAT, _NUMBER_WITH_EXPONENT, list("-+.0123456789"))
 SpaceDumper.add_implicit_resolver(_FLOAT, _NUMBER_WITH_EXPONENT, list("-+.0123456789"))
 SpaceDumper.add_representer(list, _list_in_one_line)
@@ -133,7 +146,7 @@ def _check_size(node: yaml.Node, depth: int, before: int) -> int:
         raise YamlSyntaxError(
             f"more than {MOST_VALUES:,} values (those that an alias repeats counted as often)", node.start_mark.line + 1
         )
-    if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MOST_DIGITS:
+    if node.tag == _INT and len(node.value) > MOST_DIGITS:
         raise YamlSyntaxError(f"a number of more than {MOST_DIGITS} digits", node.start_mark.line + 1)
     if isinstance(node, yaml.CollectionNode):
         for child in node.value:

@@ -26,6 +26,11 @@ class CommandPlace:
     folder: str
     cd: str = ""
 
+    @property
+    def typed(self) -> str:
+        """The run folder as it is to be typed."""
+        return shlex.quote(self.folder)
+
     def path(self, name: str) -> str:
         """Return a file of the run folder as it is to be typed."""
         return name if self.folder == "." else shlex.quote(f"{self.folder}/{name}")

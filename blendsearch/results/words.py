@@ -169,10 +169,13 @@ def count(number: float | None) -> str:
     """Return a count in its natural size: 1,250, 40.6 k, 40.6 M, 1.82 G."""
     if number is None:
         return DASH
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if number >= size:
-            return f"{number / (1e3 if letter == 'k' else size):.3g} {letter}"
-    return f"{number:,.0f}"
+    if number < 1e4:
+        return f"{number:,.0f}"
+    units = ((1e3, "k"), (1e6, "M"), (1e9, "G"))
+    # 999,600 is 1 M and not 1,000 k, since three figures are told.
+    size, letter = next((one for one in units if number / one[0] < 999.5), units[-1])
+    shown = number / size
+    return f"{shown:.3g} {letter}" if shown < 999.5 else f"{shown:,.0f} {letter}"
 
 
 def about_seconds(seconds: float) -> str:

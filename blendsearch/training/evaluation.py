@@ -169,10 +169,11 @@ def _each(
 
 
 def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = None) -> None:
-    """Replace the batch norms' running statistics by their plain averages over the batches, in place.
+    """Replace the batch norms' running statistics by their averages over the batches, in place; images count alike.
 
-    Momentum and training flags are put back. Only batch norms run in training mode: dropout stays off. A last batch of
-    one image, of which a norm may see a single value, is taken together with the one before it.
+    So a small last batch weighs as little as it is. Momentum and training flags are put back. Only batch norms run in
+    training mode: dropout stays off. A last batch of one image, of which a norm may see a single value, is taken
+    together with the one before it.
     Raises DataError when there is no batch, and for a batch of one image where a norm needs two.
     Source: Li et al., EagleEye, ECCV 2020.
     """
@@ -186,8 +187,7 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute | None = 
             for norm in norms:
                 norm.train()
                 norm.reset_running_stats()
-                norm.momentum = None  # cumulative average
-                handles.append(norm.register_forward_pre_hook(_weight_of_next_batch()))
+                handles.append(norm.register_forward_pre_hook(_weight_of_next_batch(), with_kwargs=True))
             for images in _none_alone(images for images, _ in _drawn(batches)):
                 _pass(network, compute.images(images))
                 count += len(images)
@@ -223,16 +223,18 @@ def _pass(network: nn.Module, images: Tensor) -> None:
         ) from error
 
 
-def _weight_of_next_batch() -> Callable[[Any, object], None]:
-    """Return a hook that sets the momentum of a cumulative average before each call of a norm.
+def _weight_of_next_batch() -> Callable[[Any, Any, Any], None]:
+    """Return a hook that sets the momentum with which a norm takes in a batch: its share of the images so far.
 
-    The norm would do so itself, but read the number of calls from the device each time, and wait for it.
+    Of equal batches that is torch's own cumulative average, which counts calls instead, and reads their number from the
+    device each time, and waits for it.
     """
-    calls = 0
+    seen = 0
 
-    def hook(norm: Any, inputs: object) -> None:
-        nonlocal calls
-        calls += 1
-        norm.momentum = 1.0 / calls
+    def hook(norm: Any, inputs: Any, named: Any) -> None:
+        nonlocal seen
+        count = len(inputs[0] if inputs else named["input"])
+        seen += count
+        norm.momentum = count / seen
 
     return hook

@@ -11,11 +11,13 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from blendsearch.errors import quoted
 from blendsearch.plain import Unchecked
 
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 WORDS = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "string_type": "a text",
     "bool_type": "true or false",
     "sequence_str": "a list",
@@ -34,8 +36,9 @@ def wrong_types(factory: Any, options: Unchecked) -> Iterator[tuple[str, str]]:
         if option not in hints:
             continue
         try:
-            # Numbers are not read from texts, and true is no number: a slip of the pen is told, not converted.
-            TypeAdapter(hints[option], config=ConfigDict(strict=True)).validate_python(value)
+            # Numbers are not read from texts, and true is no number: a slip of the pen is told, not converted. Nor is
+            # .nan or .inf one, which no comparison with a limit finds.
+            TypeAdapter(hints[option], config=STRICT).validate_python(value)
         except ValidationError as error:
             yield option, f"{quoted(value)} given, {_expected(error)} expected"
         except PydanticUserError:

@@ -26,6 +26,7 @@ from blendsearch.evolution.refine import check_known
 from blendsearch.models.loading import check_name
 from blendsearch.plain import Unchecked
 from blendsearch.proxies import PROXIES
+from blendsearch.proxies.average import Average
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES, Schedule, TrainingSchedule
 from blendsearch.statistics.ratings import read_ratings
@@ -40,7 +41,7 @@ RESERVED = {
     "transferred": "the blend of a transfer",
 }
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-WITH_OPTIONS: dict[str, Registry[Any]] = {"allocation": ALLOCATIONS, "proxy": PROXIES, "schedule": SCHEDULES}
+WITH_OPTIONS: dict[str, Registry[Any]] = {"allocation": ALLOCATIONS, "schedule": SCHEDULES}
 
 
 def load_checked(path: str | Path, overrides: Sequence[str] = (), *, resumed: bool = False) -> Space:
@@ -121,6 +122,7 @@ def mistakes_in_names(data: Unchecked) -> Mistakes:
     """Yield (key path, what is wrong) for unknown names and options; values of a wrong type are passed over."""
     for key, registry in WITH_OPTIONS.items():
         yield from try_to_make((key,), data.get(key), registry)
+    yield from _proxy(data.get("proxy"))
     yield from look_up(("data", "name"), data, DATASETS.get)
     yield from look_up(("model", "name"), data, check_name)
     yield from _search(data.get("search"))
@@ -167,10 +169,21 @@ def _search(section: Any) -> Mistakes:
             yield own_place(("search",), place, what)
 
 
+def _proxy(section: Any) -> Mistakes:
+    """Yield what is wrong with a proxy and its options, those of the proxies that it is the mean of included."""
+    averaged = section.get("proxies") if isinstance(section, Mapping) and section.get("name") == Average.name else None
+    found = [
+        (("proxy", "proxies", position, *path[1:]), what)
+        for position, one in enumerate(averaged if isinstance(averaged, list) else [])
+        for path, what in _proxy(one)
+    ]
+    yield from found or try_to_make(("proxy",), section, PROXIES)
+
+
 def _audited(section: Any) -> Mistakes:
     proxies = section.get("proxies") if isinstance(section, Mapping) else None
     for position, proxy in enumerate(proxies if isinstance(proxies, list) else []):
-        for path, what in try_to_make(("proxy",), proxy, PROXIES):
+        for path, what in _proxy(proxy):
             yield ("audit", "proxies", position, *path[1:]), what
 
 

@@ -52,6 +52,21 @@ def test_equal_terms_are_paired_by_seed(campaigns):
     assert found.settings == {"blend.unit": ["layer", "network"]}
 
 
+def test_more_seeds_and_another_cache_are_no_other_terms(campaigns, tmp_path):
+    folder = tmp_path / "network"
+    shutil.copytree(campaigns / "network", folder)
+    space = json.loads((folder / "space.json").read_text())
+    space["retraining"]["seeds"], space["data"]["cache"] = 1, False
+    (folder / "space.json").write_text(json.dumps(space))
+    rows = json.loads((folder / "records/retrained.json").read_text())
+    (folder / "records/retrained.json").write_text(json.dumps([row for row in rows if row["seed"] == 0]))
+    found = compare_runs([campaigns / "layers", folder]).summary
+    assert found.unequal == {}
+    assert [pair.seeds for pair in found.pairs] == [1]
+    assert found.pairs[0].difference == pytest.approx(blends(folder)[0] - blends(campaigns / "layers")[0])
+    assert {"retraining.seeds", "data.cache"} <= found.settings.keys()
+
+
 def test_other_terms_are_not_compared_but_named(campaigns):
     found = compare_runs([campaigns / "layers", campaigns / "smaller"]).summary
     assert found.pairs == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,23 @@ def test_overrides(write):
     assert (space.search.population, space.seed, space.criteria) == (12, 4, ["l1", "l2"])
     assert (space.budget.kind, space.budget.ratio) == ("params", 0.4)
     assert space.model.arguments == {"width": 8}
+
+
+def test_numbers_are_read_as_they_look(write):
+    """YAML 1.1, which PyYAML speaks, takes 0100 for octal and 1:30 for ninety."""
+    text = "data: {name: digits, root: 1:30}\nmodel: {name: conv4}\nseed: 010\n"
+    text += "training: {batch_size: 0100, lr: 05.5e-2}\n"
+    space = load_space(write(text), ["retraining.batch_size=08", "retraining.epochs=007"])
+    assert (space.seed, space.training.batch_size, space.training.lr) == (10, 100, 0.055)
+    assert (space.retraining.batch_size, space.retraining.epochs, space.data.root) == (8, 7, "1:30")
+    with pytest.raises(ConfigError, match=re.escape("training.epochs: wrong type (given the text '1:30'")):
+        load_space(write(text), ["training.epochs=1:30"])
+
+
+@pytest.mark.parametrize("text", ["010", "08", "-07", "1:30", "1:30.5", "1e3", "1_000"])
+def test_texts_that_look_like_numbers_stay_texts_when_written(write, text):
+    space = space_from_dict({"name": "x", "data": {"name": "digits", "root": text}, "model": {"name": "conv4"}})
+    assert load_space(write(space.to_yaml())) == space
 
 
 def test_an_override_gives_the_algorithm_options(write):

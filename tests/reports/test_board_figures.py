@@ -51,6 +51,21 @@ def test_a_line_joins_budgets_that_differ_in_their_shares_alone():
         draw_accuracy(of(first, other), LIGHT)
 
 
+def test_budgets_of_different_kinds_are_not_joined_by_a_line():
+    run = made_up(3, budgets=(0.5, 0.3, 0.5, 0.3))
+    *flops, one, two = run.summary.columns
+    params = [column.model_copy(update={"budget_kind": "params"}) for column in (one, two)]
+    mixed = replace(run, summary=run.summary.model_copy(update={"columns": [*flops, *params]}))
+    panels = draw_accuracy(mixed, LIGHT).figure.axes
+    assert [panel.get_title("left") or panel.get_title() for panel in panels] == [
+        "small, uniform, one_shot, FLOPs limited", "small, uniform, one_shot, parameters limited",
+    ]  # fmt: skip
+    curves = [line for panel in panels for line in panel.lines if line.get_marker() == "o"]
+    assert {len(line.get_xdata()) for line in curves} == {2}
+    with pytest.raises(NotDrawn, match="two budgets that differ in their shares alone"):
+        draw_accuracy(replace(run, summary=run.summary.model_copy(update={"columns": [flops[0], params[1]]})), LIGHT)
+
+
 def test_tables_hold_texts_and_what_to_sort_by():
     run = made_up(3)
     first = run.summary.criteria[0]

@@ -12,8 +12,10 @@ import pytest
 from fake_run import SPACE, make_run
 from page_reading import words
 
+from blendsearch.reports.pages.search import tell_search
 from blendsearch.reports.repeat_command import place_commands, relative_paths
 from blendsearch.reports.report import write_report
+from blendsearch.results.runs import read_search_run
 
 
 @pytest.mark.parametrize(
@@ -93,3 +95,17 @@ def test_the_command_of_a_page_runs_as_it_is_printed_with_a_relative_root(tmp_pa
     # The folder is found; that it holds no class is what it then says.
     assert result.returncode == 2
     assert "is not a tree of class folders" in result.stderr
+
+
+@pytest.mark.usefixtures("only_the_front_is_drawn")
+@pytest.mark.parametrize("name", ["my run", "it's mine; really"])
+def test_a_run_folder_with_a_space_in_its_name_is_one_word_of_each_command(tmp_path, name):
+    run = make_run(tmp_path / name)
+    (run / "space.yaml").write_text(SPACE.replace("{name: digits, c", "{name: folder, root: images, c"))
+    (run / "job.json").write_text(json.dumps({"job": "search", "started_in": str(tmp_path)}))
+    text = words(write_report(run))
+    report = text[text.index("blendsearch report ") :].partition("#")[0]
+    assert shlex.split(report) == ["blendsearch", "report", name]
+    shell, python = tell_search(read_search_run(run))["ship_code"].splitlines()[1:]
+    assert shlex.split(shell, comments=True) == ["blendsearch", "export", name, "--to", "onnx"]
+    assert python.startswith(f'network = blendsearch.load("{name}")')

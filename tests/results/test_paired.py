@@ -333,3 +333,20 @@ def test_equal_within_half_a_point_is_told_with_its_width():
 def test_an_interval_of_accuracies_stays_within_a_hundred_points():
     low, high = judged([0.1, 0.9], [0.9, 0.1]).interval
     assert (low, high) == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(("count", "low"), [(3, -0.95), (4, -0.684), (6, -0.415), (14, 0.181), (40, 0.663)])
+def test_a_few_in_one_order_are_no_certainty(count, low):
+    proxies = {f"c{number}": number / 50 for number in range(count)}
+    turned = {name: -value for name, value in proxies.items()}
+    assert stats.binomtest(count // 2, count // 2).proportion_ci(0.95).low * 2 - 1 == pytest.approx(low, abs=1e-3)
+    same, opposed = measure_fidelity(proxies, proxies), measure_fidelity(proxies, turned)
+    assert (same.tau, opposed.tau) == (pytest.approx(1), pytest.approx(-1))
+    assert same.interval == (pytest.approx(low, abs=1e-3), pytest.approx(1))
+    assert opposed.interval == (pytest.approx(-1), pytest.approx(-low, abs=1e-3))
+
+
+def test_ties_make_an_order_no_surer():
+    found = measure_fidelity({"a": 0.1, "b": 0.1, "c": 0.3}, {"a": 0.1, "b": 0.2, "c": 0.3})
+    assert found.tau == pytest.approx(stats.kendalltau([0.1, 0.1, 0.3], [0.1, 0.2, 0.3]).statistic)
+    assert found.interval[0] == pytest.approx(-0.95)

@@ -42,3 +42,13 @@ def test_other_numbers():
 )  # fmt: skip
 def test_an_estimate_has_no_more_figures_than_it_deserves(seconds, text):
     assert words.about_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (1250, "1,250"), (9999, "9,999"), (10_000, "10 k"), (40_560, "40.6 k"), (999_400, "999 k"),
+     (999_600, "1 M"), (1_000_000, "1 M"), (40_560_000, "40.6 M"), (999_600_000, "1 G"), (1_824_000_000, "1.82 G"),
+     (999_600_000_000, "1,000 G"), (15_480_000_000_000, "15,480 G")],
+)  # fmt: skip
+def test_counts_have_their_natural_size_and_no_exponent(number, text):
+    assert words.count(number) == text

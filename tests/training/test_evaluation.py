@@ -129,7 +129,7 @@ class Shared(nn.Module):
 
 
 @pytest.mark.parametrize("build", [Net, Shared])
-def test_recalibrated_statistics_are_torchs_own_cumulative_averages(build):
+def test_recalibrated_statistics_of_equal_batches_are_torchs_own_cumulative_averages(build):
     torch.manual_seed(1)
     network = build()
     plain = copy.deepcopy(network).eval()
@@ -137,14 +137,28 @@ def test_recalibrated_statistics_are_torchs_own_cumulative_averages(build):
     plain.bn.momentum = None
     plain.bn.train()
     with torch.no_grad():
-        for images, _ in batches():
+        for images, _ in batches((8, 8, 8)):
             plain(images)
     momentum = network.bn.momentum
-    recalibrate(network, batches())
+    recalibrate(network, batches((8, 8, 8)))
     for name, found in network.bn.state_dict().items():
         assert torch.equal(found, plain.bn.state_dict()[name]), name
     assert network.bn.momentum == momentum
     assert not network.bn._forward_pre_hooks
+
+
+@pytest.mark.parametrize("sizes", [(8, 8, 5), (20, 2), (3, 17, 2)])
+def test_every_image_counts_alike_however_small_the_last_batch_is(sizes):
+    network, data = net(), batches(sizes)
+    recalibrate(network, data)
+    with torch.no_grad():
+        features = [network.conv(images) for images, _ in data]
+    weights = torch.tensor(sizes) / sum(sizes)
+    means = torch.stack([x.mean((0, 2, 3)) for x in features])
+    variances = torch.stack([x.var((0, 2, 3)) for x in features])
+    torch.testing.assert_close(network.bn.running_mean, weights @ means)
+    torch.testing.assert_close(network.bn.running_mean, torch.cat(features).mean((0, 2, 3)))
+    torch.testing.assert_close(network.bn.running_var, weights @ variances)
 
 
 def test_a_device_is_waited_for_once_however_many_batches_there_are():

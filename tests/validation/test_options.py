@@ -42,6 +42,47 @@ def test_wrong_types_are_told_in_words(section, options, expected):
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_finite_number_is_no_number(value):
+    for changes, key in (
+        ({"proxy": {"name": "compensated", "ridge": value}}, "proxy.ridge"),
+        ({"proxy": {"name": "short_finetune", "lr_share": value}}, "proxy.lr_share"),
+        ({"allocation": {"name": "sensitivity", "contrast": value}}, "allocation.contrast"),
+        ({"schedule": {"name": "iterative", "share": value}}, "schedule.share"),
+    ):
+        assert f"{key}: {value} given, a finite number" in mistake(**changes)
+    message = mistake(allocation={"name": "sensitivity", "strengths": [0.5, value]})
+    assert "a list with a finite number in each place expected" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"images": 2.5}, "images: 2.5 given, a whole number expected"),
+        ({"images": True}, "images: True given, a whole number expected"),
+        ({"images": "many"}, "images: 'many' given, a whole number expected"),
+        ({"images": 0}, "images: 0 given, more than 0 expected"),
+        ({"ridge": float("nan")}, "ridge: nan given, a finite number expected"),
+        ({"image": 3}, "image: unknown option of proxy 'agreement'; did you mean 'images'?"),
+    ],
+)
+def test_options_of_proxies_within_an_average_are_checked_like_any(options, expected):
+    proxy = {"name": "average", "proxies": ["compensated", {"name": "agreement", **options}]}
+    assert f"proxy.proxies.1.{expected}" in mistake(proxy=proxy)
+    assert f"audit.proxies.0.proxies.1.{expected}" in mistake(audit={"proxies": [proxy]})
+    nested = {"name": "average", "proxies": ["zero_shot", proxy]}
+    assert f"proxy.proxies.1.proxies.1.{expected}" in mistake(proxy=nested)
+
+
+def test_an_average_of_good_proxies_is_allowed():
+    proxy = {"name": "average", "proxies": ["compensated", {"name": "agreement", "images": 100}]}
+    checked_from_dict({**SPACE, "proxy": proxy, "audit": {"proxies": [proxy, "zero_shot"]}})
+    assert "proxy.proxies: ['compensated'] given" in mistake(proxy={"name": "average", "proxies": ["compensated"]})
+    assert "proxy.proxies.1: unknown proxy 'agreemnt'" in mistake(
+        proxy={"name": "average", "proxies": ["compensated", "agreemnt"]}
+    )
+
+
 def test_a_value_out_of_range_names_its_key_once():
     assert "proxy.images: -5 given, more than 0 expected" in mistake(proxy={"name": "compensated", "images": -5})
     assert "proxy: proxy" not in mistake(proxy={"name": "compensated", "images": -5})

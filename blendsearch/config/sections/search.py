@@ -125,8 +125,8 @@ class SearchConfig(Section):
     generations: how many follow the first; limit may end the search earlier.
     window: so many candidates are under way at once, each proposed from the results of all before these, so that
     workers need not wait for the end of a generation (campaigns of searches); null proposes whole generations.
-    crossover: probability that a pair of parents is crossed (algorithms that breed).
-    mutation: probability that an offspring is mutated (algorithms that breed).
+    crossover: probability that a pair of parents is crossed (generational, mu_plus_lambda, nsga2).
+    mutation: probability that an offspring is mutated (generational, mu_plus_lambda, nsga2).
     elite: the best genomes that always survive (generational).
     tournament: a parent is the best of so many drawn at random (generational).
     retrained_criteria: how many criteria are retrained beside the blend, those that the proxy puts first; all of them

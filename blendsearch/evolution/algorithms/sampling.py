@@ -134,7 +134,10 @@ class TPE(Sampling):
 
 @register_algorithm
 class NSGAII(Sampling):
-    """Crosses parents that win a tournament by the front they are on."""
+    """Crosses parents that win a tournament by the front they are on.
+
+    How often it crosses and mutates is left to Optuna: nine of ten, and one gene of each on average.
+    """
 
     name = "nsgaii"
     source = "Deb et al., IEEE Transactions on Evolutionary Computation 2002; Optuna's NSGAIISampler"

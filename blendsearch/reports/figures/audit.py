@@ -27,10 +27,7 @@ AUDIT_FIGURES: FigureSet[AuditRun] = FigureSet()
 
 def _taus_caption(run: AuditRun) -> str:
     seeds, after = len(run.summary.plans[0].seeds), after_pruning(run.space)
-    words = (
-        f"Dots are Kendall's tau between estimate and test accuracy {after.when}, lines 95 % bootstrap intervals over "
-        "plans."
-    )
+    words = f"Dots are Kendall's tau between estimate and test accuracy {after.when}, lines 95 % intervals over plans."
     if not after.retrained or run.summary.ceiling is None or run.summary.ceiling.tau is None:
         return words
     return (

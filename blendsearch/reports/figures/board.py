@@ -16,6 +16,7 @@ from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, ne
 from blendsearch.reports.selection import SELECTED, select
 from blendsearch.results.records.leaderboard import Column
 from blendsearch.results.runs import BoardRun
+from blendsearch.results.words import cost_name
 
 MOST_LABELS = 14
 LABEL_GAP = 10.5  # points between labels, for letters of 8
@@ -156,13 +157,16 @@ def draw_means(run: BoardRun, theme: Theme) -> Drawing:
     "named.",
 )
 def draw_accuracy(run: BoardRun, theme: Theme) -> Drawing:
-    """Draw test accuracy against the share of FLOPs kept, a panel a network, allocation, schedule and budget options.
+    """Draw test accuracy against the share of FLOPs kept, a panel a network, allocation, schedule and kind of budget.
 
-    Budgets are joined by lines where they differ in their shares alone.
+    Budgets are joined by lines where they differ in their shares alone, and not in what is limited or in options. What
+    is limited is told where that is not the same everywhere.
     """
     panels: dict[tuple[str, ...], list[Column]] = {}
+    several = len({column.budget_kind for column in run.summary.columns}) > 1
     for column in run.summary.columns:
-        title = (column.network, column.allocation, column.schedule, column.budget_options)
+        kind = f"{cost_name(column.budget_kind)} limited" if several else ""
+        title = (column.network, column.allocation, column.schedule, kind, column.budget_options)
         panels.setdefault(tuple(filter(None, title)), []).append(column)
     if max(len(own) for own in panels.values()) < 2:
         raise NotDrawn("Accuracy against FLOPs needs at least two budgets that differ in their shares alone.")

@@ -75,7 +75,7 @@ def _fidelity_caption(run: SearchRun) -> str:
         return "Kendall's tau is not known."
     after = after_pruning(run.space)
     bounds = fidelity.interval
-    range_ = f" (95 % bootstrap interval {decimal_range(bounds)})" if bounds else ""
+    range_ = f" (95 % interval {decimal_range(bounds)})" if bounds else ""
     return Markup("<b>Kendall's tau {}</b>{} over {} candidates. {}").format(
         decimal(fidelity.tau), range_, fidelity.candidates, _reading(bounds, after)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -104,15 +105,15 @@ def _without_search(comparison: Comparison) -> dict[str, str]:
 def _ship_code(run: SearchRun) -> str:
     """Return how the network is loaded and exported, as it is to be typed."""
     place = place_commands([run.space], run.folder)
-    folder = place.folder
+    folder = json.dumps(place.folder, ensure_ascii=False)  # as Python reads it too
     own = str(run.space.get("model", {}).get("name", "")).startswith(HANDED_OVER)
     if own:
         return (
-            f'network = blendsearch.load("{folder}", model=model)  # model: yours, as it was searched\n'
-            f'blendsearch.export("{folder}", to="onnx", model=model)'
+            f"network = blendsearch.load({folder}, model=model)  # model: yours, as it was searched\n"
+            f'blendsearch.export({folder}, to="onnx", model=model)'
         )
-    shell = f"{place.cd}blendsearch export {folder} --to onnx  # in a shell"
-    return f'{shell}\nnetwork = blendsearch.load("{folder}")  # in Python'
+    shell = f"{place.cd}blendsearch export {place.typed} --to onnx  # in a shell"
+    return f"{shell}\nnetwork = blendsearch.load({folder})  # in Python"
 
 
 def _sources(run: SearchRun) -> dict[str, str]:

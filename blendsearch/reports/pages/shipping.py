@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from blendsearch.results.outcomes import Result, results
 from blendsearch.results.records.retraining import BLEND
 from blendsearch.results.records.search import LatencyPair, SearchSummary, Shipped
 from blendsearch.results.runs import SearchRun
@@ -37,10 +38,13 @@ def decide(run: SearchRun) -> Decision | None:
     Latencies are those of a later benchmark where there was one.
     """
     shipped = run.summary.shipped
-    return None if shipped is None else _decision(run.summary, shipped, run.benchmark or shipped.latency)
+    if shipped is None:
+        return None
+    own = next((one for one in results(run) if one.name == shipped.name), None)
+    return _decision(run.summary, shipped, own, run.benchmark or shipped.latency)
 
 
-def _decision(summary: SearchSummary, shipped: Shipped, latency: Sequence[LatencyPair]) -> Decision:
+def _decision(summary: SearchSummary, shipped: Shipped, own: Result | None, latency: Sequence[LatencyPair]) -> Decision:
     whose = "the blend" if shipped.kind == BLEND else shipped.name
     gain = "lost" if shipped.lost >= 0 else "gained"
     return Decision(
@@ -49,7 +53,7 @@ def _decision(summary: SearchSummary, shipped: Shipped, latency: Sequence[Latenc
             f"{100 * abs(shipped.lost):.2f} points {gain}"
         ),
         sentence=shipped.sentence,
-        hindsight=_hindsight(shipped),
+        hindsight=_hindsight(shipped, own),
         changes=(
             Change(
                 what="test accuracy",
@@ -92,12 +96,14 @@ def _megabytes(size: float) -> str:
     return f"{size:.3g} MB" if size >= 0.1 else f"{1000 * size:.3g} kB"
 
 
-def _hindsight(shipped: Shipped) -> str:
-    gap = shipped.best_on_test_accuracy - shipped.test_accuracy
-    if gap <= 0:
+def _hindsight(shipped: Shipped, own: Result | None) -> str:
+    """Say who was better on test; own: what the shipped network's contender came to, by its mean like the others."""
+    gap = shipped.best_on_test_accuracy - (shipped.test_accuracy if own is None else own.test_accuracy)
+    if gap <= 0 or shipped.best_on_test == shipped.name:
         return ""
     whose = "The blend" if shipped.best_on_test == BLEND else shipped.best_on_test
+    means = "" if own is None or own.seeds == 1 else f" (means over {own.seeds} seeds)"
     return (
-        f"{whose} came to {percent(shipped.best_on_test_accuracy)} on the test images, {points(gap)} points; which "
-        "of many is best there is known in hindsight only, and is partly luck."
+        f"{whose} came to {percent(shipped.best_on_test_accuracy)} on the test images, {points(gap)} points{means}; "
+        "which of many is best there is known in hindsight only, and is partly luck."
     )
