@@ -18,7 +18,7 @@ from blendsearch.statistics.layers import convolutions
 from blendsearch.statistics.measures import MEASURES
 from blendsearch.structure import Structure
 from blendsearch.structure.slicing import channels_first
-from blendsearch.structure.trace import ACTIVATIONS
+from blendsearch.structure.trace import ACTIVATIONS, in_order
 
 Held = Sequence[tuple[Tensor, Tensor]]
 """The first images and labels, on the device, in batches."""
@@ -122,7 +122,8 @@ class _Linear(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return args[0] if getattr(func, "__name__", "") in ACTIVATIONS else func(*args, **(kwargs or {}))
+        linear = getattr(func, "__name__", "") in ACTIVATIONS
+        return in_order(args, kwargs)[0][0] if linear else func(*args, **(kwargs or {}))
 
 
 @own_pass("weights.flow", limit=0)

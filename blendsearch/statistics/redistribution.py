@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from blendsearch.errors import StructureError
 from blendsearch.statistics.composites import Composite
 from blendsearch.statistics.contributions import FUNCTIONS, Contributions, LinearPart, Rule, stabilised
-from blendsearch.structure.trace import ACTIVATIONS, CallCounter
+from blendsearch.structure.trace import ACTIVATIONS, CallCounter, in_order
 
 AVERAGES = frozenset(
     ["mean", "sum", *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))]  # linear, no weights
@@ -35,6 +35,8 @@ WITHOUT_RULE = frozenset([
     "scaled_dot_product_attention", "multi_head_attention_forward", "__rsub__", "rsub", "__rtruediv__", "__pow__",
     "pow", "exp", "sqrt", "rsqrt", "reciprocal",
 ])  # fmt: skip
+OPERATIONS = AVERAGES | SCALINGS | SUBTRACTIONS | ACTIVATIONS
+"""What `carrying` has a form for."""
 IN_PLACE = {"__imul__": "__mul__", "__itruediv__": "__truediv__", "__isub__": "__sub__"}
 
 Given = tuple[Any, ...]
@@ -164,6 +166,8 @@ class Redistribution(CallCounter):
                 f"relevance: the network calls '{name}' as a function, for which there is no rule of relevance; "
                 "convolutions, linear layers, batch norms, additions, poolings and activations have one"
             )
+        if name in OPERATIONS or name in IN_PLACE or name.removesuffix("_") in OPERATIONS:
+            args, kwargs = in_order(args, kwargs)
         if kwargs.get("inplace"):
             return self._overwrite(args, self.__torch_function__(func, types, args, {**kwargs, "inplace": False}))
         plain = out_of_place(name)

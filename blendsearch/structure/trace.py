@@ -26,6 +26,7 @@ ACTIVATIONS = frozenset([
 # fmt: on
 ADDITIONS = frozenset(("add", "__add__", "__radd__"))
 ADDITIONS_IN_PLACE = frozenset(("add_", "__iadd__", "iadd"))
+COUNTED = ACTIVATIONS | ADDITIONS | ADDITIONS_IN_PLACE
 MIXING = frozenset(
     "conv1d conv2d conv3d conv_transpose2d linear matmul bmm __matmul__ cat concat einsum".split()  # noqa: SIM905
 )
@@ -91,6 +92,15 @@ class Trace:
         return {name: norm for name, norm in self.norm.items() if name not in self.shared}
 
 
+def in_order(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments with the operands that were given by name, `torch.add(input=a, other=b)`, in their places."""
+    rest = dict(kwargs or {})
+    for name in ("input", "other")[len(args) :]:
+        if name in rest:
+            args = (*args, rest.pop(name))
+    return args, rest
+
+
 class CallCounter(TorchFunctionMode):
     """Counts activation and addition calls of a forward pass and lets a listener replace their results.
 
@@ -134,6 +144,8 @@ class CallCounter(TorchFunctionMode):
         if self._paused:
             return func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
+        if name in COUNTED:
+            args, kwargs = in_order(args, kwargs)
         # Whole numbers are counters, such as those of batch norms, which evaluation leaves alone.
         if name in ADDITIONS_IN_PLACE and isinstance(args[0], Tensor) and args[0].is_floating_point():
             return self._add_in_place(*args, **(kwargs or {}))
