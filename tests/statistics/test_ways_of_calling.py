@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from blendsearch.criteria import ScoringSetup, names, score_applicable
 from blendsearch.structure import Structure
+from blendsearch.structure.trace import trace
 
 
 def scored(network):
@@ -65,3 +66,76 @@ def test_operands_may_be_given_by_name(kind):
     plain.load_state_dict(network.state_dict())
     torch.testing.assert_close(network(images()), plain(images()))
     assert_same_scores(network, plain)
+
+
+class TwoLayers(nn.Module):
+    """Two normed convolutions and the activation that the test gives."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 3)
+        self.bn1, self.bn2, self.head = nn.BatchNorm2d(6), nn.BatchNorm2d(5), nn.Linear(5, 3)
+        self.activation = activation
+
+    def forward(self, x):
+        x = self.activation(self.bn1(self.one(x)))
+        return self.head(self.activation(self.bn2(self.other(x))).mean((2, 3)))
+
+
+def in_place(x):
+    return x.mul_(x.sigmoid())
+
+
+def hard(x):
+    return x * F.relu6(x + 3.0).div_(6.0)
+
+
+BY_HAND = {
+    "x * sigmoid(x)": (lambda x: x * torch.sigmoid(x), F.silu),
+    "sigmoid(x) * x": (lambda x: torch.sigmoid(x) * x, F.silu),
+    "in place": (in_place, F.silu),
+    "by name": (lambda x: torch.mul(input=x, other=torch.sigmoid(input=x)), F.silu),
+    "hard": (hard, F.hardswish),
+    "mish": (lambda x: x * torch.tanh(F.softplus(x)), F.mish),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_an_activation_written_by_hand_is_observed_where_it_is_whole(name):
+    """Not at its gate, whose maps are others and where no relevance arrives."""
+    by_hand, function = BY_HAND[name]
+    network, plain = randomised(TwoLayers(by_hand)).eval(), randomised(TwoLayers(function)).eval()
+    plain.load_state_dict(network.state_dict())
+    torch.testing.assert_close(network(images()), plain(images()))
+    structure = Structure.of(network, images())
+    assert len(structure.trace.gated) == len(structure.trace.sites) == 2
+    assert_same_scores(network, plain)
+
+
+def test_a_gate_for_each_channel_of_maps_that_are_not_activated_yet_is_no_place_to_observe_them():
+    """Gated channel transformation: a gate by the norm of the map, then the activation."""
+
+    def by_channel(x):
+        return F.relu(x * (1 + torch.tanh(x.square().mean((2, 3), keepdim=True))))
+
+    network = randomised(TwoLayers(by_channel)).eval()
+    calls = Structure.of(network, images()).trace.sites
+    seen = []
+    network.activation = lambda x: seen.append(by_channel(x)) or seen[-1]
+    with torch.no_grad():
+        network(images(6, seed=3))
+    found = scored(network).scores["activation_mean"]
+    assert [site.convolutions for site in calls] == [("one",), ("other",)]
+    torch.testing.assert_close(found["one"], seen[0].mean((0, 2, 3)))
+    torch.testing.assert_close(found["other"], seen[1].mean((0, 2, 3)))
+
+
+def test_what_gates_another_layers_maps_keeps_its_own_place():
+    class Star(TwoLayers):
+        def forward(self, x):
+            x = self.activation(self.bn1(self.one(x)))
+            return self.head((F.relu(self.bn2(self.other(x))) * x[:, :5, 1:-1, 1:-1]).mean((2, 3)))
+
+    traced = trace(randomised(Star(F.relu)).eval(), images())
+    assert traced.gated == {}
+    assert [(site.convolutions, site.index) for site in traced.sites] == [(("one",), 0), (("other",), 1)]
