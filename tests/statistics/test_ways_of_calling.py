@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small_networks import images, randomised
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from blendsearch.criteria import ScoringSetup, names, score_applicable
@@ -139,3 +139,27 @@ def test_what_gates_another_layers_maps_keeps_its_own_place():
     traced = trace(randomised(Star(F.relu)).eval(), images())
     assert traced.gated == {}
     assert [(site.convolutions, site.index) for site in traced.sites] == [(("one",), 0), (("other",), 1)]
+
+
+class Standardised(nn.Conv2d):
+    """A convolution that makes the weight it uses of its own one, whose scale then says nothing."""
+
+    def made(self) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return weight / (weight.std((1, 2, 3), keepdim=True) + 1e-3)
+
+    def forward(self, x):
+        return F.conv2d(x, self.made(), self.bias, self.stride, self.padding)
+
+
+def test_what_a_reader_would_miss_goes_by_the_weights_it_multiplies_with():
+    made, plain = randomised(TwoLayers(F.relu)).eval(), randomised(TwoLayers(F.relu)).eval()
+    made.other = Standardised(6, 5, 3)
+    made.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        made.other.weight.mul_(torch.logspace(-2, 2, 5)[:, None, None, None])
+        plain.other.weight.copy_(made.other.made())
+    torch.testing.assert_close(made(images()), plain(images()))
+    found, expected = scored(made).scores, scored(plain).scores
+    for name in ("thinet", "obs", "obs_fisher"):
+        torch.testing.assert_close(found[name]["one"], expected[name]["one"], rtol=1e-3, atol=1e-6, msg=name)
