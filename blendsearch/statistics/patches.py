@@ -63,6 +63,7 @@ def _arguments(module: nn.Module, images: Tensor) -> dict[str, Any]:
 def weight_gradients(module: Any, given: Tensor, gradient: Tensor, at_most: int = 2**20) -> Iterator[Tensor]:
     """Yield each sample's own gradient of a convolution's weight, [n, *weight.shape], a few samples at a time.
 
+    Of one that makes the weight it uses of its own, as weight standardisation does, of its own.
     given: the input [N, C_in, H, W]. gradient: of each sample's loss with respect to the output.
     at_most: numbers held at once, for patches and gradients each.
     """
@@ -77,7 +78,18 @@ def weight_gradients(module: Any, given: Tensor, gradient: Tensor, at_most: int 
     size = max(module.weight.numel(), image[0].numel() * (taps if dense else 1))
     of_some = _by_columns if dense else _by_shifts
     for part, out in zip(*(t.split(max(at_most // size, 1)) for t in (image, other)), strict=True):
-        yield of_some(module, part, out, groups).reshape(len(part), *module.weight.shape)
+        found = of_some(module, part, out, groups).reshape(len(part), *module.weight.shape)
+        yield _of_parameter(module, given[:1], found) if _has_own_forward(module) else found
+
+
+def _of_parameter(module: Any, given: Tensor, gradients: Tensor) -> Tensor:
+    """Return gradients [n, ...] of the weight that a convolution makes in its `forward` as those of its parameter."""
+    with torch.enable_grad(), _Seen() as seen:
+        module.forward(given)
+    made = seen.arguments.get("weight", module.weight)
+    if made is module.weight or made.shape != module.weight.shape or not made.requires_grad:
+        return gradients
+    return torch.stack([torch.autograd.grad(made, module.weight, one, retain_graph=True)[0] for one in gradients])
 
 
 def _by_columns(module: Any, image: Tensor, out: Tensor, groups: int) -> Tensor:

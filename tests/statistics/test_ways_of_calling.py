@@ -163,3 +163,16 @@ def test_what_a_reader_would_miss_goes_by_the_weights_it_multiplies_with():
     found, expected = scored(made).scores, scored(plain).scores
     for name in ("thinet", "obs", "obs_fisher"):
         torch.testing.assert_close(found[name]["one"], expected[name]["one"], rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_obd_takes_the_gradients_of_the_parameter_of_which_a_weight_is_made():
+    network = randomised(TwoLayers(F.relu)).eval()
+    network.other = Standardised(6, 5, 3)
+    with torch.no_grad():
+        network.other.weight.mul_(torch.logspace(-2, 2, 5)[:, None, None, None])
+    rise = torch.zeros(5)
+    for image, label in zip(images(6, seed=3), torch.arange(6) % 3, strict=True):
+        loss = F.cross_entropy(network(image[None]), label[None])
+        gradient = torch.autograd.grad(loss, network.other.weight)[0]
+        rise += (network.other.weight.detach() * gradient).square().sum((1, 2, 3)) / 12
+    torch.testing.assert_close(scored(network).scores["obd"]["other"], rise, rtol=1e-3, atol=1e-8)
