@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from blendsearch.criteria.base import FeatureMapCriterion, register_criterion
+from blendsearch.statistics import Statistics
 from blendsearch.statistics.accumulators import NOISE
+from blendsearch.structure import Group
 
 
 @register_criterion
@@ -128,6 +130,11 @@ class ClassSeparability(FeatureMapCriterion):
     name = "class_separability"
     needs = ("activations.class_moments",)
     source = "Osaku et al., 2021 (arXiv 2101.04699), objective relevance; Fisher, 1936"
+
+    def missing(self, group: Group, statistics: Statistics) -> str:
+        measured = (statistics.averages.get(site, {}).get(self.needs[0]) for site in group.sites)
+        alone = any(one is not None and int((one[0, 0] > 0).sum()) < 2 for one in measured)
+        return "all calibration images are of one class, from which there is nothing to tell apart" if alone else ""
 
     def maps(self, averages: dict[str, Tensor]) -> Tensor:
         number, mean, variance = averages["activations.class_moments"].double().unbind(1)  # [C, classes]

@@ -79,5 +79,6 @@ class BatchNormTaylor(NormCriterion):
     source = "Molchanov et al., Importance Estimation for Neural Network Pruning, CVPR 2019 (gate after batch norm)"
 
     def norm(self, conv: str, norm: Norm, statistics: Statistics) -> Tensor:
-        scale, shift = (statistics.layers[f"gradients.{part}"][conv] for part in ("scale", "shift"))
-        return (norm.gamma * scale + norm.beta * shift).abs()
+        change = norm.gamma * statistics.layers["gradients.scale"][conv]
+        shift = statistics.layers["gradients.shift"].get(conv)  # not there where the norm has no beta
+        return (change if shift is None else change + norm.beta * shift).abs()

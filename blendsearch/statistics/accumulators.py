@@ -75,7 +75,8 @@ class Histogram(Accumulator):
     """Counts [C, BINS] of each filter's pooled responses, over a range of its own from -2^e to 2^e.
 
     When a response falls outside, the range doubles and neighbouring bins merge. Powers of two make that exact:
-    the counts are those of the final range from the start, whatever the order of the samples.
+    the counts are those of the final range from the start, whatever the order of the samples. A filter with a response
+    that is not finite has no counts: they are not numbers.
     """
 
     BINS = 256
@@ -84,9 +85,13 @@ class Histogram(Accumulator):
     def __init__(self) -> None:
         self.counts: Tensor | None = None
         self.exponent: Tensor | None = None
+        self.broken: Tensor | bool = False
 
     def add(self, a: Tensor, g: Tensor, labels: Tensor) -> None:
         responses = pooled(a).double()
+        broken = ~responses.isfinite()
+        self.broken = self.broken | broken.any(0)
+        responses = responses.masked_fill(broken, 0.0)
         largest = responses.abs().amax(0)
         needed = torch.where(largest > 0, torch.frexp(largest).exponent, self.LEAST).clamp(min=self.LEAST)
         if self.counts is None or self.exponent is None:
@@ -106,7 +111,7 @@ class Histogram(Accumulator):
 
     def value(self) -> Tensor:
         assert self.counts is not None
-        return self.counts
+        return torch.where(torch.as_tensor(self.broken), torch.nan, self.counts.T.double()).T
 
 
 class Correlation(Accumulator):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from blendsearch.compute import Compute
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress, silent
+from blendsearch.statistics.labels import check_finite
 from blendsearch.statistics.measures import MEASURES
 from blendsearch.statistics.observation import Observation
 from blendsearch.statistics.plain_copy import with_plain_weights
@@ -109,6 +110,7 @@ def _pass(
     told = _Pass(batches, progress, "images")
     for images, labels in batches:
         given = compute.images(images)
+        check_finite(given, told.samples)
         for gatherer in gatherers:
             told.within(gatherer.what)
             gatherer.add(given, labels, told.within)

@@ -1,10 +1,21 @@
-"""What a network returns and its labels, checked before anything is made of them."""
+"""Images, their labels and what a network returns, checked before anything is made of them."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from blendsearch.errors import DataError, StructureError
+
+
+def check_finite(images: Tensor, before: int) -> None:
+    """Raise DataError for images [N, ...] with values that are not finite, by number; before: how many came before."""
+    finite = torch.isfinite(images)
+    if not bool(finite.all()):
+        first = int((~finite.flatten(1).all(1)).nonzero()[0])
+        raise DataError(
+            f"statistics: calibration image {before + first} (from 0) holds NaN or infinity, finite numbers expected"
+        )
 
 
 def check_integers(labels: Tensor, images: int) -> None:

@@ -120,13 +120,13 @@ class ScaleGradient(MeanGradient):
         for group in self.structure.groups:
             for conv, norm in zip(group.convolutions, group.norms, strict=True):
                 module = self.network.get_submodule(norm) if norm else None
-                if module is not None and getattr(module, "weight", None) is not None:
+                if module is not None and getattr(module, self.parameter, None) is not None:
                     yield conv, module
 
 
 @recorded("gradients.shift")
 class ShiftGradient(ScaleGradient):
-    """Gradient of the mean loss with respect to the batch norm's beta: convolution -> [C]."""
+    """Gradient of the mean loss with respect to the batch norm's beta, where it has one: convolution -> [C]."""
 
     parameter = "bias"
 

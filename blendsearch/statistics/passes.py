@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from blendsearch.statistics.layers import convolutions
 from blendsearch.statistics.measures import MEASURES
 from blendsearch.structure import Structure
 from blendsearch.structure.slicing import channels_first
-from blendsearch.structure.trace import ACTIVATIONS
+from blendsearch.structure.trace import ACTIVATIONS, PRODUCTS, CallCounter, in_order
 
 Held = Sequence[tuple[Tensor, Tensor]]
 """The first images and labels, on the device, in batches."""
@@ -116,13 +116,25 @@ class _TwiceDifferentiable(TorchFunctionMode):
         return given.copy_(output) if in_place else output
 
 
-class _Linear(TorchFunctionMode):
-    """Replaces every activation function by the identity, which a ReLU is where all weights are positive."""
+class _Linear(CallCounter):
+    """Replaces every activation by the identity, which a ReLU is where all weights are positive.
+
+    gated: see `Trace`; those written by hand as products are activations as well.
+    """
+
+    def __init__(self, gated: Mapping[int, int]) -> None:
+        super().__init__()
+        self.gated = gated
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return args[0] if getattr(func, "__name__", "") in ACTIVATIONS else func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        operand = self.gated.get(self.activations) if name in PRODUCTS else 0 if name in ACTIVATIONS else None
+        if operand is None:
+            return super().__torch_function__(func, types, args, kwargs)
+        self.activations += 1
+        return in_order(args, kwargs)[0][operand]
 
 
 @own_pass("weights.flow", limit=0)
@@ -141,7 +153,7 @@ def flow(network: nn.Module, structure: Structure, batches: Held) -> dict[str, T
     ones = torch.ones_like(structure.example[:1], dtype=torch.double, device=next(positive.parameters()).device)
     layers: dict[str, Any] = {conv: positive.get_submodule(conv) for conv in convolutions(structure)}
     weights = [module.weight for module in layers.values()]
-    with torch.enable_grad(), _Linear():
+    with torch.enable_grad(), _Linear(structure.trace.gated):
         total = positive(ones).sum()
     if not total.requires_grad:
         raise StructureError("the network runs without gradients, by which its flow is found")

@@ -39,20 +39,31 @@ def padded(module: nn.Conv2d, images: Tensor) -> Tensor:
 
     A subclass may do so in its `forward`, as for padding that depends on the image's size: then that is asked.
     """
-    if type(module).forward is not nn.Conv2d.forward:
-        with _Seen() as seen, torch.no_grad():
-            module.forward(images)
-        border = seen.arguments.get("padding", 0)
-        if seen.arguments and not isinstance(border, str):
+    if _has_own_forward(module):
+        arguments = _arguments(module, images)
+        border = arguments.get("padding", 0)
+        if arguments and not isinstance(border, str):
             down, right = (border, border) if isinstance(border, int) else (border[0], border[-1])
-            return F.pad(seen.arguments["input"], (right, right, down, down))
+            return F.pad(arguments["input"], (right, right, down, down))
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     return F.pad(images, module._reversed_padding_repeated_twice, mode=mode)
+
+
+def _has_own_forward(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and type(module).forward is not nn.Conv2d.forward
+
+
+def _arguments(module: nn.Module, images: Tensor) -> dict[str, Any]:
+    """Return with what a convolution's own `forward` calls the function; nothing where it does not."""
+    with _Seen() as seen, torch.no_grad():
+        module.forward(images)
+    return seen.arguments
 
 
 def weight_gradients(module: Any, given: Tensor, gradient: Tensor, at_most: int = 2**20) -> Iterator[Tensor]:
     """Yield each sample's own gradient of a convolution's weight, [n, *weight.shape], a few samples at a time.
 
+    Of one that makes the weight it uses of its own, as weight standardisation does, of its own.
     given: the input [N, C_in, H, W]. gradient: of each sample's loss with respect to the output.
     at_most: numbers held at once, for patches and gradients each.
     """
@@ -67,7 +78,18 @@ def weight_gradients(module: Any, given: Tensor, gradient: Tensor, at_most: int 
     size = max(module.weight.numel(), image[0].numel() * (taps if dense else 1))
     of_some = _by_columns if dense else _by_shifts
     for part, out in zip(*(t.split(max(at_most // size, 1)) for t in (image, other)), strict=True):
-        yield of_some(module, part, out, groups).reshape(len(part), *module.weight.shape)
+        found = of_some(module, part, out, groups).reshape(len(part), *module.weight.shape)
+        yield _of_parameter(module, given[:1], found) if _has_own_forward(module) else found
+
+
+def _of_parameter(module: Any, given: Tensor, gradients: Tensor) -> Tensor:
+    """Return gradients [n, ...] of the weight that a convolution makes in its `forward` as those of its parameter."""
+    with torch.enable_grad(), _Seen() as seen:
+        module.forward(given)
+    made = seen.arguments.get("weight", module.weight)
+    if made is module.weight or made.shape != module.weight.shape or not made.requires_grad:
+        return gradients
+    return torch.stack([torch.autograd.grad(made, module.weight, one, retain_graph=True)[0] for one in gradients])
 
 
 def _by_columns(module: Any, image: Tensor, out: Tensor, groups: int) -> Tensor:
@@ -104,7 +126,7 @@ def at_positions(module: nn.Module, given: Tensor, places: Callable[[int], Tenso
     if isinstance(module, nn.Linear):
         vectors = given.flatten(1, -2) if given.dim() > 2 else given[:, None]
         taken = vectors[:, places(vectors.shape[1]).to(given.device)]
-        return input_weights(module), taken.transpose(0, 1).flatten(0, 1).T[:, None]
+        return input_weights(module, given[:1]), taken.transpose(0, 1).flatten(0, 1).T[:, None]
     transposed = isinstance(module, nn.ConvTranspose2d)
     assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
     image = _spread(module, given) if isinstance(module, nn.ConvTranspose2d) else padded(module, given)
@@ -115,7 +137,7 @@ def at_positions(module: nn.Module, given: Tensor, places: Callable[[int], Tenso
     rows = _reach(chosen // wide, stride[0], module.kernel_size[0], module.dilation[0])[:, :, None]  # [P, k, 1]
     columns = _reach(chosen % wide, stride[1], module.kernel_size[1], module.dilation[1])[:, None, :]
     pixels = (rows * image.shape[3] + columns).flatten(1).T  # [kernel, P]
-    return input_weights(module), _picked(image, pixels)
+    return input_weights(module, given[:1]), _picked(image, pixels)
 
 
 def _picked(image: Tensor, pixels: Tensor) -> Tensor:
@@ -142,9 +164,15 @@ def gram(rows: Tensor) -> Tensor:
     return found
 
 
-def input_weights(module: nn.Module) -> Tensor:
-    """Return a layer's weights as [C_in, kernel, outputs]; taps as its patches have them."""
-    weight = channels_first(module, module.get_parameter("weight").detach(), "in")
+def input_weights(module: nn.Module, given: Tensor) -> Tensor:
+    """Return the weights that a layer multiplies by as [C_in, kernel, outputs]; taps as its patches have them.
+
+    given: an input, of which the numbers do not matter. A convolution of a kind of its own may make them of its
+    parameter, as in weight standardisation: then they are those with which it calls the function.
+    """
+    own = module.get_parameter("weight").detach()
+    called = _arguments(module, given).get("weight", own).detach() if _has_own_forward(module) else own
+    weight = channels_first(module, called if called.shape == own.shape else own, "in")
     if isinstance(module, nn.Linear):
         return weight[:, None]
     if isinstance(module, nn.ConvTranspose2d):

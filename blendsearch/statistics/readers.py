@@ -45,7 +45,10 @@ def reader_weights(network: nn.Module, structure: Structure, batches: Held) -> d
     result = {}
     for group in structure.groups:
         for key, member in readers_of(network, group):
-            weights = filter_rows(input_weights(network.get_submodule(member.module)), member, group.width)
+            module = network.get_submodule(member.module)
+            shape = structure.trace.input_shape[member.module]
+            given = module.get_parameter("weight").new_zeros(1, *shape[1:])
+            weights = filter_rows(input_weights(module, given), member, group.width)
             rows = weights.flatten(0, 2)  # from [C, readings, taps, outputs]
             result[key] = weights.flatten(1) if taps_apart(len(rows)) else rows
     return result

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from blendsearch.errors import StructureError
 from blendsearch.statistics.composites import Composite
 from blendsearch.statistics.contributions import FUNCTIONS, Contributions, LinearPart, Rule, stabilised
-from blendsearch.structure.trace import ACTIVATIONS, CallCounter
+from blendsearch.structure.trace import ACTIVATIONS, CallCounter, in_order
 
 AVERAGES = frozenset(
     ["mean", "sum", *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))]  # linear, no weights
@@ -35,6 +35,13 @@ WITHOUT_RULE = frozenset([
     "scaled_dot_product_attention", "multi_head_attention_forward", "__rsub__", "rsub", "__rtruediv__", "__pow__",
     "pow", "exp", "sqrt", "rsqrt", "reciprocal",
 ])  # fmt: skip
+OPERATIONS = AVERAGES | SCALINGS | SUBTRACTIONS | ACTIVATIONS
+"""What `carrying` has a form for."""
+SQUASHING = frozenset(["sigmoid", "hardsigmoid", "tanh"])
+"""Activations that make gates."""
+RESHAPING = frozenset(
+    f"{kind}Backward0" for kind in ("View", "UnsafeView", "Unsqueeze", "Squeeze", "Expand", "Slice", "Permute", "Alias")
+)
 IN_PLACE = {"__imul__": "__mul__", "__itruediv__": "__truediv__", "__isub__": "__sub__"}
 
 Given = tuple[Any, ...]
@@ -76,16 +83,16 @@ class Scale(torch.autograd.Function):
 
 
 class Pass(torch.autograd.Function):
-    """A function that hands all relevance on to its first operand."""
+    """A function that hands all relevance on to its first operand; squashed: whether its values are those of a gate."""
 
     @staticmethod
-    def forward(ctx: Any, given: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.shape = given.shape
+    def forward(ctx: Any, given: Tensor, call: Callable[[Tensor], Tensor], squashed: bool = False) -> Tensor:
+        ctx.shape, ctx.squashed = given.shape, squashed
         return call(given)
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor) -> Any:
-        return arriving[0].sum_to_size(ctx.shape), None
+        return arriving[0].sum_to_size(ctx.shape), None, None
 
 
 class Split(torch.autograd.Function):
@@ -164,6 +171,8 @@ class Redistribution(CallCounter):
                 f"relevance: the network calls '{name}' as a function, for which there is no rule of relevance; "
                 "convolutions, linear layers, batch norms, additions, poolings and activations have one"
             )
+        if name in OPERATIONS or name in IN_PLACE or name.removesuffix("_") in OPERATIONS:
+            args, kwargs = in_order(args, kwargs)
         if kwargs.get("inplace"):
             return self._overwrite(args, self.__torch_function__(func, types, args, {**kwargs, "inplace": False}))
         plain = out_of_place(name)
@@ -234,6 +243,14 @@ def combined(a: Any, b: Any, output: Tensor, sign: float = 1.0) -> Tensor:
     return passed
 
 
+def _is_gate(value: Tensor) -> bool:
+    """Tell whether values come from a squashing function, in this shape or another."""
+    step: Any = value.grad_fn
+    while type(step).__name__ in RESHAPING:
+        step = step.next_functions[0][0]
+    return getattr(step, "squashed", False)
+
+
 def out_of_place(name: str) -> Callable[..., Any] | None:
     """Return the function that an in-place activation or scaling overwrites its operand with."""
     plain = IN_PLACE.get(name, name[:-1] if name.endswith("_") and not name.endswith("__") else "")
@@ -251,13 +268,18 @@ def carrying(name: str, func: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(func)
     def activation(given: Tensor, *rest: Any, **options: Any) -> Any:
-        return Pass.apply(given, lambda value: func(value, *rest, **options))
+        return Pass.apply(given, lambda value: func(value, *rest, **options), name.removesuffix("_") in SQUASHING)
 
     @functools.wraps(func)
     def scaling(*operands: Any, **options: Any) -> Any:
         # A gate (squeeze-and-excitation, x * sigmoid(x)) takes no relevance: the signal it scales takes all.
         variable = [isinstance(value, Tensor) and value.requires_grad for value in operands]
-        signal = max(range(len(operands)), key=lambda i: variable[i] and operands[i].numel())
+        # Where maps are one pixel each, a gate is as large as its signal, and known by what made it.
+        size = [
+            (value.numel(), not _is_gate(value)) if of else (0, False)
+            for value, of in zip(operands, variable, strict=True)
+        ]
+        signal = max(range(len(operands)), key=size.__getitem__)
         fixed = [value.detach() if isinstance(value, Tensor) else value for value in operands]
         return Pass.apply(operands[signal], lambda value: func(*fixed[:signal], value, *fixed[signal + 1 :], **options))
 

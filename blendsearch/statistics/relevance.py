@@ -254,7 +254,7 @@ class RelevanceGatherer:
     def add(self, images: Tensor, labels: Tensor, tell: Tell = unheard) -> None:
         """Take a batch."""
         check_integers(labels, len(images))
-        labels = labels.to(self._compute.device)
+        labels = labels.to(self._compute.device).long()
         self._add_layerwise(images, labels, tell)
         if self._gradients:
             tell("relevance by gradients")

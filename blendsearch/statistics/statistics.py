@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,10 @@ from blendsearch.structure.trace import Site
 
 @dataclass(frozen=True)
 class Norm:
-    """A batch norm's tensors, each float32 [C]."""
+    """A batch norm's tensors, each float32 [C].
+
+    beta is zero where it has no bias; mean and var are not numbers where it keeps no running statistics.
+    """
 
     gamma: Tensor
     beta: Tensor
@@ -69,11 +73,15 @@ def _channels_first(module: Any, side: str) -> Tensor:
 
 def _norm(network: nn.Module, name: str) -> Norm | None:
     module = network.get_submodule(name) if name else None
-    if not isinstance(module, nn.modules.batchnorm._BatchNorm) or module.weight is None or module.running_mean is None:
+    if not isinstance(module, nn.modules.batchnorm._BatchNorm) or module.weight is None:
         return None
-    tensors = (module.weight, module.bias, module.running_mean, module.running_var)
-    gamma, beta, mean, var = (tensor.detach().float().cpu().clone() for tensor in tensors if tensor is not None)
-    return Norm(gamma, beta, mean, var, module.eps)
+    gamma = module.weight.detach().float().cpu().clone()
+
+    def plain(tensor: Tensor | None, otherwise: float) -> Tensor:
+        return torch.full_like(gamma, otherwise) if tensor is None else tensor.detach().float().cpu().clone()
+
+    mean, var = plain(module.running_mean, math.nan), plain(module.running_var, math.nan)
+    return Norm(gamma, plain(module.bias, 0.0), mean, var, module.eps)
 
 
 def _reader_weights(network: nn.Module, group: Group) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 Convention: one multiply-accumulate is one FLOP (as in the pruning literature; ResNet-20 on CIFAR has 40.6 M).
 Convolutions and matrix products count, whether modules or not; biases, norms, activations and additions do not.
-Parameters are all trainable tensors.
+Parameters are all that the network has, frozen ones too; one that several modules share counts once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from blendsearch.errors import StructureError
 from blendsearch.structure.groups import Group
 from blendsearch.structure.latency import LatencyTable
-from blendsearch.structure.operators import WEIGHTED
 from blendsearch.structure.polynomial import Channels, Polynomial, Term
 from blendsearch.structure.slicing import tensor_dims
 from blendsearch.structure.trace import Trace
@@ -34,34 +33,42 @@ class CostModel:
     def __init__(self, network: nn.Module, groups: Sequence[Group], trace: Trace, more: Sequence[Term] = ()) -> None:
         self.widths = {group.name: group.width for group in groups}
         owners = _owners(groups)
+        free = {member.module: member.dim for group in groups for member in group.members if member.side == "parameter"}
         self.layers: dict[str, dict[str, Channels]] = {}
         self.latency_table: LatencyTable | None = None
         self._terms: dict[str, list[Term]] = {"flops": list(more), "params": []}
-        for path, module in network.named_modules():
-            self._add(path, module, owners, trace)
+        for full, parameter in network.named_parameters():  # one that modules share comes once
+            path, _, name = full.rpartition(".")
+            dims = tensor_dims(network.get_submodule(path)) or {}
+            sides = {"parameter": free[full]} if full in free else dims.get(name, {})
+            self._add(full, parameter, sides, owners, trace)
         self._sums = {kind: Polynomial(terms) for kind, terms in self._terms.items()}
         self._whole = {"flops": self.flops(self.widths), "params": self.params(self.widths)}
 
-    def _add(self, path: str, module: nn.Module, owners: dict[tuple[str, str], dict[str, int]], trace: Trace) -> None:
-        dims = tensor_dims(module) or {}
-        for name, parameter in module.named_parameters(recurse=False):
-            free = (f"{path}.{name}" if path else name, "parameter")
-            sides = {"parameter": 0} if free in owners else dims.get(name, {})
-            channels: list[Channels] = []
-            by_side: dict[str, Channels] = {}
-            rest = parameter.numel()
-            for side, dim in sides.items():
-                key = free if side == "parameter" else (path, side)
-                size = max(parameter.shape) if side == "parameter" else parameter.shape[dim]
-                by_side[side] = _channels(size, owners.get(key, {}), self.widths)
-                if key in owners:
-                    rest //= size
-                    channels.append(by_side[side])
-            term = Term(rest, tuple(channels))
-            self._terms["params"].append(term)
-            if name == "weight" and isinstance(module, WEIGHTED) and path in trace.positions:
-                self._terms["flops"].append(Term(rest * trace.positions[path], tuple(channels)))
-                self.layers[path] = by_side
+    def _add(
+        self,
+        full: str,
+        parameter: nn.Parameter,
+        sides: Mapping[str, int],
+        owners: dict[tuple[str, str], dict[str, int]],
+        trace: Trace,
+    ) -> None:
+        """Add what a parameter costs. sides: "out", "in" or "parameter" -> its dimension of the parameter."""
+        path, _, name = full.rpartition(".")
+        channels: list[Channels] = []
+        by_side: dict[str, Channels] = {}
+        rest = parameter.numel()
+        for side, dim in sides.items():
+            key = (full if side == "parameter" else path, side)
+            size = parameter.shape[dim]
+            by_side[side] = _channels(size, owners.get(key, {}), self.widths)
+            if key in owners:
+                rest //= size
+                channels.append(by_side[side])
+        self._terms["params"].append(Term(rest, tuple(channels)))
+        if name == "weight" and path in trace.positions:
+            self._terms["flops"].append(Term(rest * trace.positions[path], tuple(channels)))
+            self.layers[path] = by_side
 
     def flops(self, counts: Mapping[str, int]) -> int:
         """Multiply-accumulates of one image."""

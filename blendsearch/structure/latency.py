@@ -24,7 +24,7 @@ from blendsearch.compute import Compute, threads
 from blendsearch.errors import StructureError
 from blendsearch.plain import State, Unchecked
 from blendsearch.progress import Progress, silent
-from blendsearch.structure.slicing import sliced_copy, tensor_dims
+from blendsearch.structure.slicing import blocks_of, sliced_copy, tensor_dims
 from blendsearch.structure.trace import Trace
 
 SCHEMA = 1
@@ -205,15 +205,19 @@ def monotone(values: np.ndarray) -> np.ndarray:
 
 
 def _grid(layer: nn.Module, sides: Mapping[str, bool]) -> tuple[list[int], list[int]]:
-    """Return the input and output channel counts to measure; a side that pruning never changes has one."""
+    """Return the input and output channel counts to measure; a side that pruning never changes has one.
+
+    Of a grouped convolution they are those of whole blocks, of which at least one is left.
+    """
     dims = (tensor_dims(layer) or {"weight": {}})["weight"]
     weight = layer.get_parameter("weight")
 
-    def points(side: str) -> list[int]:
+    def points(side: str, blocks: int = 1) -> list[int]:
         size = weight.shape[dims[side]] if side in dims else 1
-        return sorted({max(1, round(share * size)) for share in SHARES}) if sides.get(side) else [size]
+        block = size // blocks if blocks > 1 else 1
+        return sorted({block * max(1, round(share * size / block)) for share in SHARES}) if sides.get(side) else [size]
 
-    return points("in"), points("out")
+    return points("in"), points("out", blocks_of(layer))
 
 
 def _runner(
@@ -231,8 +235,8 @@ def _runner(
     shape = list(block.shape)
     if "in" in dims:
         shape[-1 if isinstance(part[0], nn.Linear) else 0] = inputs
-    elif dims:  # depthwise: as many inputs as outputs
-        shape[0] = outputs
+    elif dims:  # depthwise and other grouped ones: as many blocks of inputs as of outputs
+        shape[0] = layer[0].in_channels
     return _prepared(layer, torch.randn(images, *shape, generator=torch.Generator().manual_seed(0)), compute)
 
 

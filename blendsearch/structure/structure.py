@@ -89,7 +89,8 @@ class Structure:
         if scope not in SCOPES:
             raise StructureError(f"scope: '{scope}' given, allowed: {', '.join(SCOPES)}")
         check_network(network)
-        with torch.inference_mode(False), reporting(progress) as report:
+        # Dropout in training mode, where there is an auxiliary head, draws numbers that are the caller's.
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[]), reporting(progress) as report:
             few = detached(Example(example, forward).take(2))
             return cls._read(float_copy(network), Again(few, scope, tuple(ignore), tuple(ignore_inputs)), report)
 

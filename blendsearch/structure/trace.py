@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ ACTIVATIONS = frozenset([
 # fmt: on
 ADDITIONS = frozenset(("add", "__add__", "__radd__"))
 ADDITIONS_IN_PLACE = frozenset(("add_", "__iadd__", "iadd"))
+PRODUCTS = frozenset(("mul", "multiply", "__mul__", "__rmul__", "mul_", "multiply_", "__imul__"))
+COUNTED = ACTIVATIONS | ADDITIONS | ADDITIONS_IN_PLACE | PRODUCTS
 MIXING = frozenset(
     "conv1d conv2d conv3d conv_transpose2d linear matmul bmm __matmul__ cat concat einsum".split()  # noqa: SIM905
 )
@@ -40,7 +42,8 @@ WATCHED = (*CONVOLUTIONS, *NORMS, nn.Linear)
 class Site:
     """Where feature maps are observed: the `index`-th activation call, or the output of `module` where none follows.
 
-    convolutions: the convolutions whose outputs (after norm and addition) make up these feature maps.
+    Products count as activation calls: some are activations written by hand, x * sigmoid(x). convolutions: those
+    whose outputs (after norm and addition) make up these feature maps.
     """
 
     convolutions: tuple[str, ...]
@@ -70,7 +73,7 @@ class Trace:
     unowned: whether anything multiplies that is no such weight, see structure/operators.py.
     activating: convolutions and norms that hold an activation, so that what they give is activated already.
     shared: convolutions with a norm that is not theirs alone: something else reads what they give, or the norm norms
-    more.
+    more. gated: activation call that is a product, an activation written by hand -> its operand that is activated.
     """
 
     order: list[str] = field(default_factory=list)
@@ -84,6 +87,7 @@ class Trace:
     unowned: bool = False
     activating: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
+    gated: dict[int, int] = field(default_factory=dict)
 
     @property
     def own_norm(self) -> dict[str, str]:
@@ -91,8 +95,17 @@ class Trace:
         return {name: norm for name, norm in self.norm.items() if name not in self.shared}
 
 
+def in_order(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments with the operands that were given by name, `torch.add(input=a, other=b)`, in their places."""
+    rest = dict(kwargs or {})
+    for name in ("input", "other")[len(args) :]:
+        if name in rest:
+            args = (*args, rest.pop(name))
+    return args, rest
+
+
 class CallCounter(TorchFunctionMode):
-    """Counts activation and addition calls of a forward pass and lets a listener replace their results.
+    """Counts activation, product and addition calls of a forward pass and lets a listener replace their results.
 
     A network without data-dependent control flow makes the same calls in the same order each time, also after
     slicing, so that a call's number identifies its place in the network whether it is a module or a function.
@@ -117,6 +130,10 @@ class CallCounter(TorchFunctionMode):
         """Take the result of activation call `index`; return what the network goes on with."""
         return output
 
+    def on_product(self, index: int, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Take the result of activation call `index`, a product; return what the network goes on with."""
+        return self.on_activation(index, inputs, output)
+
     def on_addition(self, index: int, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         """Take the result of addition call `index`; return what the network goes on with."""
         return output
@@ -134,6 +151,8 @@ class CallCounter(TorchFunctionMode):
         if self._paused:
             return func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
+        if name in COUNTED:
+            args, kwargs = in_order(args, kwargs)
         # Whole numbers are counters, such as those of batch norms, which evaluation leaves alone.
         if name in ADDITIONS_IN_PLACE and isinstance(args[0], Tensor) and args[0].is_floating_point():
             return self._add_in_place(*args, **(kwargs or {}))
@@ -141,6 +160,9 @@ class CallCounter(TorchFunctionMode):
         if name in ACTIVATIONS:
             self.activations += 1
             return self.on_activation(self.activations - 1, args, output)
+        if name in PRODUCTS and isinstance(output, Tensor):
+            self.activations += 1
+            return self.on_product(self.activations - 1, args, output)
         if name in ADDITIONS and isinstance(output, Tensor):
             self.additions += 1
             return self.on_addition(self.additions - 1, self._operands(*args, **(kwargs or {})), output)
@@ -177,6 +199,7 @@ class Tracer(CallCounter):
         self._pending: dict[int, frozenset[str]] = {}
         self._own: dict[int, str] = {}
         self._given: dict[int, str] = {}  # by a convolution itself, before any norm
+        self._gates: dict[int, frozenset[str]] = {}  # may turn out to gate what they are the activation of
         self._reads: Counter[str] = Counter()
         self._convolutions = {n for n, m in network.named_modules() if isinstance(m, CONVOLUTIONS)}
         self._hooks = [
@@ -263,7 +286,44 @@ class Tracer(CallCounter):
         if fresh:
             self.trace.sites.append(Site(tuple(fresh), index=index))
         self._mark(output, frozenset())
+        self._mark_gate(frozenset(fresh) or self._gate_of(inputs, output), output)
         return output
+
+    def on_product(self, index: int, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Look whether maps are multiplied by a gate made of themselves: then the site is not at the gate.
+
+        Of one for each value, x * sigmoid(x), the product is the activation; of one for each channel, whose activation
+        is yet to come, it is a scaling as any other.
+        """
+        for operand, gate in ((0, 1), (1, 0)):
+            value, by = inputs[operand], inputs[gate]
+            names = self._pending.get(id(value), frozenset()) & self._gates.get(id(by), frozenset())
+            if not names:
+                continue
+            self._unsettle(names)
+            if value.shape == by.shape:
+                order = sorted(names, key=self.trace.order.index)
+                self.trace.sites.append(Site(tuple(order), index=index))
+                self.trace.gated[index] = operand
+                self._mark(output, frozenset())
+                return output
+        return self.on_other("mul", inputs, output)
+
+    def _unsettle(self, names: frozenset[str]) -> None:
+        """Take convolutions from the sites that they have."""
+        sites = [replace(s, convolutions=tuple(n for n in s.convolutions if n not in names)) for s in self.trace.sites]
+        self.trace.sites = [site for site in sites if site.convolutions]
+
+    def _gate_of(self, inputs: tuple[Any, ...], output: Tensor) -> frozenset[str]:
+        """Return of what convolutions the one operand that is a tensor is a gate, element by element."""
+        tensors = [value for value in inputs if isinstance(value, Tensor) and value.dim() > 0]
+        alone = len(tensors) == 1 and tensors[0].shape == output.shape
+        return self._gates.get(id(tensors[0]), frozenset()) if alone else frozenset()
+
+    def _mark_gate(self, names: frozenset[str], tensor: Tensor) -> None:
+        if names:
+            self._alive.append(tensor)
+            self._gates[id(tensor)] = names
 
     def on_addition(self, index: int, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         both = [value for value in inputs[:2] if isinstance(value, Tensor) and value.shape == output.shape]
@@ -272,16 +332,19 @@ class Tracer(CallCounter):
             operand, name = max(owners, key=lambda pair: self.trace.order.index(pair[1]))
             self.trace.joins.append(Join(index, operand, name))
         self._mark(output, self._inherited(inputs, output))
+        self._mark_gate(self._gate_of(inputs, output), output)
         return output
 
     def on_overwritten(self, target: Tensor, source: Tensor) -> None:
         self._mark(target, self._pending[id(source)])
+        self._mark_gate(self._gates.get(id(source), frozenset()), target)
 
     def on_other(self, name: str, inputs: tuple[Any, ...], output: Any) -> Any:
         if isinstance(output, Tensor) and name not in MIXING and id(output) not in self._pending:
             pending = self._inherited(inputs, output)
             if pending:
                 self._mark(output, pending)
+            self._mark_gate(self._gate_of(inputs, output), output)
         return output
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_networks import Mixed, NormWithActivation, Tail, images, randomised
+from small_networks import Mixed, NormWithActivation, Tail, conv4, images, randomised
 from torch import nn
 
 from blendsearch.criteria import (
@@ -112,6 +112,15 @@ def test_a_norm_that_holds_its_activation_gets_the_scores_of_norm_and_activation
     for name in names():
         if name not in other.left_out and not CRITERIA.get(name).seeded:
             torch.testing.assert_close(observed.scores[name], expected[name], msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_images_of_one_class_leave_out_what_tells_classes_apart():
+    network = randomised(conv4()).eval()
+    data = [(images(6, seed=3), torch.ones(6, dtype=torch.long))]
+    wanted = ["class_separability", "activation_mean"]
+    found = score_applicable(network, Structure.of(network, images()), data, wanted, ScoringSetup())
+    assert list(found.scores) == ["activation_mean"]
+    assert found.left_out["class_separability"].startswith("all calibration images are of one class")
 
 
 def test_measures_of():

@@ -116,6 +116,43 @@ def test_relevance_is_conserved_whatever_way_the_network_is_written(build, compo
     torch.testing.assert_close(arrived.sum((1, 2, 3)), true_logits(network, x), rtol=0.01, atol=1e-4)
 
 
+class Pixel(nn.Module):
+    """A gate on maps of one pixel, as squeeze and excitation late in a network has them; which operand it is, is given.
+
+    modules: its weights are those of convolutions; else of linear layers, and the gate is brought into shape.
+    """
+
+    def __init__(self, first, modules):
+        super().__init__()
+        self.first, self.modules_ = first, modules
+        self.stem, self.signal = nn.Conv2d(3, 6, 8), nn.Conv2d(6, 5, 1)
+        self.squeeze, self.excite = (
+            (nn.Conv2d(5, 4, 1), nn.Conv2d(4, 5, 1)) if modules else (nn.Linear(5, 4), nn.Linear(4, 5))
+        )
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = F.relu(self.signal(F.relu(self.stem(x))))
+        gate = F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1) if self.modules_ else x.mean((2, 3))))
+        gate = torch.sigmoid(self.excite(gate)).reshape(*x.shape)
+        return self.head((gate * x if self.first else x * gate).flatten(1))
+
+
+@pytest.mark.parametrize("modules", [True, False])
+def test_a_gate_takes_no_relevance_though_it_is_as_large_as_its_signal(modules):
+    found = []
+    for first in (True, False):
+        run, _, x = layerwise(randomised(Pixel(first, modules)))
+        relevance, _ = next(run(x, LABELS, [COMPOSITES.get("relevance.lrp_epsilon_plus")()]))
+        of = {conv: relevance[site] for site in relevance for conv in site.convolutions}
+        found.append(of)
+        for gate in ("squeeze", "excite"):
+            assert gate not in of or not bool(of[gate].any())
+    for conv in ("stem", "signal"):
+        assert bool(found[0][conv].any())
+        torch.testing.assert_close(found[0][conv], found[1][conv])
+
+
 def plain_network():
     return randomised(
         nn.Sequential(

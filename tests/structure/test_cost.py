@@ -42,7 +42,35 @@ class TwoSizes(nn.Module):
         return self.head(F.relu(self.last(y)).flatten(1))
 
 
+class Tokens(nn.Module):
+    """Pixels become vectors, which get a learnt position each: a parameter with more positions than channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.positions = nn.Conv2d(3, 6, 2, 2), nn.Parameter(torch.randn(1, 16, 6))
+        self.wide, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(F.gelu(self.wide(self.stem(x).flatten(2).transpose(1, 2) + self.positions)).mean(1))
+
+
+class TwoDilations(nn.Module):
+    """Two convolutions with one weight look at the same maps at two scales."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.near = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 5, 3, padding=1)
+        self.far, self.head = nn.Conv2d(6, 5, 3, padding=2, dilation=2), nn.Linear(5, 3)
+        self.far.weight = self.near.weight
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        return self.head(F.relu(self.near(x) + self.far(x)).mean((2, 3)))
+
+
 NETWORKS = {
+    "tokens": (Tokens, 8),
+    "two dilations": (TwoDilations, 8),
     "conv4": (conv4, 8),
     "option A": (OptionA, 8),
     "mixed": (Mixed, 8),

@@ -254,6 +254,16 @@ def test_a_head_of_training_alone_loses_its_inputs_too():
     )
 
 
+def test_reading_draws_no_numbers_that_are_the_callers():
+    network = Auxiliary()
+    network.other.insert(0, nn.Dropout(0.5))
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    Structure.of(network.eval(), images())
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_a_head_that_cannot_run_on_the_example_is_no_obstacle():
     network = Auxiliary()
     network.other = nn.Sequential(nn.AvgPool2d(16), *tail(8))

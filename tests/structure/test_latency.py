@@ -112,7 +112,12 @@ class Clock:
         return 1e-9 * sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear))
 
 
-@pytest.mark.parametrize("build", [conv4, Mixed, OptionA])
+def grouped(out):
+    """A network whose second convolution has four groups."""
+    return Tail(nn.Conv2d(6, 8, 1), nn.ReLU(), nn.Conv2d(8, out, 3, groups=4), nn.BatchNorm2d(out), nn.ReLU(), last=out)
+
+
+@pytest.mark.parametrize("build", [conv4, Mixed, OptionA, lambda: grouped(8), lambda: grouped(12)])
 def test_every_layer_is_measured_as_it_is_in_a_sliced_network(build, monkeypatch):
     """Weights are linear in both channel counts, so a table of them is exact between its points, too."""
     Clock(monkeypatch)
