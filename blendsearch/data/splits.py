@@ -210,7 +210,11 @@ def _channels(given: tuple[float, ...] | None, own: tuple[float, ...], source: S
 
 
 def draw_parts(labels: Tensor, wanted: dict[str, int], limit: int | None, seed: int) -> dict[str, Tensor]:
-    """Return the index of each part; "train" gets what the others leave, or `limit` of it."""
+    """Return the index of each part; "train" gets what the others leave, or `limit` of it.
+
+    The calibration part has its classes in turn, since some measures look at its first images alone, and folders and
+    many files have their images class by class; the other parts are in stored order.
+    """
     need = sum(wanted.values())
     if need >= len(labels):
         parts = " + ".join(f"{name} {count}" for name, count in wanted.items())
@@ -222,7 +226,7 @@ def draw_parts(labels: Tensor, wanted: dict[str, int], limit: int | None, seed: 
     left = shuffled
     for name in order:
         chosen = balanced(labels[left], wanted[name])
-        result[name] = left[chosen].sort().values
+        result[name] = left[chosen] if name == "calibration" else left[chosen].sort().values
         stays = torch.ones(len(left), dtype=torch.bool)
         stays[chosen] = False
         left = left[stays]
