@@ -88,7 +88,8 @@ def score(
     """Score every filter of a network under many criteria, in one pass over the data.
 
     model: any convolutional classifier, left untouched. batches: any iterable of (images [N, C, H, W], integer
-    labels [N]), such as a DataLoader. criteria: names (default: all that apply to this network).
+    labels [N]), such as a DataLoader; with classes mixed, as shuffled, since the costlier measures look at some first
+    images alone (at most 512). criteria: names (default: all that apply to this network).
     scope: "all" groups of filters, or "inner" for those that no residual stream couples. device: "auto" (a GPU where
     there is one), "cpu" or "cuda". seed: of what is drawn, such as the scores of `random`.
     ratings: for the criterion `subjective`: the path of a ratings file, or group -> filter index -> a number from 0

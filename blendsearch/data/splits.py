@@ -22,6 +22,8 @@ FINGERPRINTED = 64
 """How many images of a dataset without names its fingerprint reads."""
 CALIBRATION, SEARCH = 512, 1000
 """How many images where the space says nothing and half of the training images are enough for both."""
+DRAWING = "calibration in turn"
+"""How parts are drawn; another word for each way in which the same seed gave other parts, or another order of them."""
 TEST_SHARE = 5
 """One of so many training images is for the test, where the set has no test part and the space says nothing."""
 

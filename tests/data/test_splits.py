@@ -57,6 +57,17 @@ def test_a_set_that_is_sorted_by_class_is_split_evenly_too(tmp_path, monkeypatch
     assert len(set().union(*(contents(getattr(splits, part)) for part in PARTS))) == 120
 
 
+def test_any_first_calibration_images_hold_the_classes_evenly(tmp_path):
+    for number in range(200):  # class folders have their images class by class
+        file = tmp_path / str(number // 50) / f"{number}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(file)
+    config = DataConfig(name="folder", root=str(tmp_path), calibration=40, search=40, test=40, cache=False)
+    labels = load_splits(config, 0).calibration.labels
+    for first in range(4, 41, 4):
+        assert torch.bincount(labels[:first], minlength=4).tolist() == [first // 4] * 4
+
+
 def test_one_seed_gives_one_split():
     for part in PARTS:
         assert contents(getattr(digits(3), part)) == contents(getattr(digits(3), part))

@@ -18,7 +18,7 @@ from blendsearch.campaigns.leaderboard.source import code_digest
 from blendsearch.config import Board, BudgetConfig, DataConfig, NamedSection, NetworkConfig, StructureConfig
 from blendsearch.criteria import CRITERIA, DropLoss, measures_of, score_network
 from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
-from blendsearch.data.splits import settled
+from blendsearch.data.splits import DRAWING, settled
 from blendsearch.experiment import Experiment
 from blendsearch.files import content_digest
 from blendsearch.registry import Registry
@@ -46,6 +46,7 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
         "seed": board.seed,
         "data": _settled(network.data, experiment).model_dump(mode="json", exclude=LOADING | _unsaid(network.data)),
         "fingerprint": experiment.splits.fingerprint,
+        "drawing": DRAWING,
         "model": {**network.model.model_dump(mode="json"), "weights": _content(network.model.weights)},
         "training": network.training.model_dump(mode="json"),
         "structure": network.structure.model_dump(mode="json", exclude=_unsaid_of(network.structure)),
