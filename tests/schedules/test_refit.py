@@ -110,7 +110,7 @@ def test_every_schedule_is_better_with_it_where_nothing_trains(trained, job, dig
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if getattr(SCHEDULES.get(name), "keeps_weights", False)])
 def test_every_schedule_reconstructs_what_it_cuts(trained, job, digits, name):
     schedule = SCHEDULES.get(name)()
-    settings = ReconstructionConfig(steps=20, batch_size=32, lr=1e-2)
+    settings = ReconstructionConfig(steps=40, batch_size=32, lr=1e-2)
     images = UnlabelledImages(next(digits.calibration.batches(200))[0])
     further = dataclasses.replace(job, reconstruction=Reconstruction(images, settings))
     reached = []
