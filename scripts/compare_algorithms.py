@@ -176,8 +176,10 @@ def show(summary: Mapping[str, Any], marks: list[int]) -> None:
     for name, row in summary.items():
         cells = "".join(f"{100 * row['mean'][str(m)]:9.2f} ± {100 * row['std'][str(m)]:4.2f}" for m in marks)
         over = row.get("over_chance")
-        low, high = over["interval"] if over else (0.0, 0.0)
-        text = f"{100 * over['mean']:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})" if over else ""
+        text = f"{100 * over['mean']:+.2f}" if over else ""
+        if over and over["interval"] is not None:  # none where all seeds differ alike
+            low, high = over["interval"]
+            text += f" ({100 * low:+.2f} to {100 * high:+.2f})"
         print(f"{name:30s}{cells}   {row['rank']:4.1f}  {row['plans']:6.1f}   {text}")
 
 

@@ -53,7 +53,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Put all seeds together: means, paired difference with its 95 % interval, verdict."""
     differences = [row["repr"] - row["plain"] for row in rows]
     bounds = interval(differences)
-    verdict = "not tested (one seed)"
+    verdict = "not tested (one seed)" if len(rows) == 1 else "not tested (all seeds differ by the same)"
     if bounds is not None:
         verdict = "shown" if bounds[0] > 0 else "contradicted" if bounds[1] < 0 else "not shown"
     return {
@@ -75,13 +75,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     given = parser.parse_intermixed_args()
+    schedule = load_checked(given.space, given.overrides).schedule.name
+    if schedule != "repr":
+        parser.error(f"schedule: '{schedule}' given, allowed here: repr, which is held against plain training")
     rows = [one_seed(given.space, given.overrides, seed) for seed in range(given.seeds)]
     result = summarise(rows)
     print(f"{'training':10s} {'test accuracy':>14s}")
     for name in ("repr", "plain"):
         print(f"{name:10s} {result[name]:14.2%}")
+    untested = "one seed tests nothing" if len(rows) == 1 else "all seeds differ by the same, so nothing is tested"
     if result["interval"] is None:
-        print(f"difference {100 * result['difference']:+.2f} points; one seed tests nothing")
+        print(f"difference {100 * result['difference']:+.2f} points; {untested}")
     else:
         low, high = (100 * bound for bound in result["interval"])
         shown = f"95 % interval {low:+.2f} to {high:+.2f}, {len(rows)} paired seeds"

@@ -4,7 +4,8 @@ Usage: .venv/bin/python scripts/reproduce_schedules.py search_spaces/progressive
            [--schedules one_shot,progressive,iterative,from_scratch] [--seeds 5] [--out FOLDER] [KEY=VALUE ...]
 
 Each seed trains a network of its own (unless the space says to take given weights as they are), on splits of its
-own; all schedules of a seed start from it. Options in the space's `schedule` are those of that schedule here too.
+own; all schedules of a seed start from it. The networks stay in FOLDER for the next time, which must be with the same
+settings but for the schedules. Options in the space's `schedule` are those of that schedule here too.
 Prints mean, standard deviation and the paired difference to one-shot with its 95 % interval; writes schedules.json.
 """
 
@@ -27,7 +28,7 @@ from blendsearch.experiment.unpruned import prepare_allocation, read_test_accura
 from blendsearch.progress import silent
 from blendsearch.results.paired import deviation, interval
 from blendsearch.results.records.retraining import CRITERION
-from blendsearch.results.run_folder import RunFolder, versions
+from blendsearch.results.run_folder import RunFolder, check_same_space, note_space, versions
 from blendsearch.schedules import SCHEDULES
 from blendsearch.validation.space import check_space, load_checked, make
 
@@ -52,6 +53,8 @@ def spaces_of(space: Space, names: list[str], seed: int) -> dict[str, Space]:
 def one_seed(spaces: dict[str, Space], by: str, folder: RunFolder) -> list[dict[str, Any]]:
     """Train one network, prune and retrain it under every schedule; return a record for each."""
     experiment = Experiment(next(iter(spaces.values())), silent, folder)
+    check_same_space(folder, experiment.space.to_dict(), ("schedule",))  # a network of other settings is not taken
+    note_space(folder, "schedules", experiment.space)
     train_unpruned(experiment)
     unpruned, seed = read_test_accuracy(experiment), experiment.space.seed
     scorer = BlendScorer.of(experiment, Blend.single(by), score_calibration(experiment, [by]).complete())

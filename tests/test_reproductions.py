@@ -25,6 +25,8 @@ def test_schedules_are_compared(monkeypatch, tmp_path, capsys):
     assert summary["one_shot"]["difference"] == 0
     assert len(summary["progressive"]["interval"]) == 2
     assert f"{100 * summary['progressive']['mean']:.2f}" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"was made with another space; differing: training.lr"):
+        run(monkeypatch, "reproduce_schedules.py", space, *arguments, last=("training.lr=0.01",))
 
 
 def test_compensation_is_measured_against_the_number_of_images(monkeypatch, tmp_path, capsys):
@@ -46,6 +48,12 @@ def test_repr_is_paired_with_plain_training(monkeypatch, tmp_path, capsys):
     assert [row["seed"] for row in result["seeds"]] == [0, 1]
     assert result["difference"] == pytest.approx(result["repr"] - result["plain"])
     assert result["verdict"] in capsys.readouterr().out
+
+
+def test_repr_is_not_plain_training_against_itself(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "reproduce_repr.py", "search_spaces/repr_digits.yaml", last=("schedule=one_shot",))
+    assert "schedule: 'one_shot' given, allowed here: repr" in capsys.readouterr().err
 
 
 def test_sensitiveness_early_and_late_is_compared(monkeypatch, tmp_path, capsys):
@@ -83,3 +91,11 @@ def test_pruning_without_labels_is_measured_cell_by_cell(monkeypatch, tmp_path, 
     ]  # fmt: skip
     assert written["space"]["data"]["labels"] == "predicted"
     assert f"{100 * written['rows'][-1]['test_accuracy']:.2f} %" in capsys.readouterr().out
+
+
+def test_a_difference_to_chance_without_an_interval_is_shown_alone(capsys):
+    """As where both seeds differ by the same."""
+    show = runpy.run_path("scripts/compare_algorithms.py")["show"]
+    row = {"mean": {"4": 0.5}, "std": {"4": 0.0}, "rank": 1.0, "plans": 4.0}
+    show({"deap-ga": {**row, "over_chance": {"mean": 0.01, "interval": None}}, "optuna-random": row}, [4])
+    assert "+1.00\n" in capsys.readouterr().out

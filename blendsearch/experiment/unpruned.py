@@ -84,6 +84,7 @@ def use_predicted_labels(experiment: Experiment) -> None:
     with taken_from(folder / LABELS):
         relabelled: dict[str, Any] = {name: Relabelled(getattr(splits, name), own) for name, own in labels.items()}
         experiment.splits = replace(splits, **relabelled)
+    vars(experiment).pop("search_parts", None)  # made of the search images with their labels before
 
 
 def _train(experiment: Experiment, checkpoint: Checkpoint) -> History:

@@ -9,11 +9,13 @@ from typer.testing import CliRunner
 
 from blendsearch.blending import Blend
 from blendsearch.campaigns.audit.run import run_audit
+from blendsearch.campaigns.leaderboard.run import run_leaderboard
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.campaigns.single import run_prune
+from blendsearch.campaigns.transfer.run import run_transfer
 from blendsearch.cli import app
 from blendsearch.errors import BlendsearchError, ConfigError, RunError
-from blendsearch.validation.board import load_checked_board
+from blendsearch.validation.board import checked_board_from_dict, load_checked_board
 from blendsearch.validation.space import checked_from_dict, load_checked
 
 TINY = {
@@ -33,6 +35,24 @@ TINY = {
 RATINGS = {"schema": 1, "groups": {"conv1": {"0": "keep"}}}
 
 
+WITHOUT_BATCH_NORM = {"model": {"name": "plain_network_of_a_test:make"}}
+PLAIN_CODE = """
+from torch import nn
+
+
+def make(num_classes):
+    middle = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    return nn.Sequential(*middle, nn.Flatten(), nn.Linear(4, num_classes))
+"""
+
+
+@pytest.fixture
+def plain_network(tmp_path, monkeypatch):
+    """Make the network of WITHOUT_BATCH_NORM known."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "plain_network_of_a_test.py").write_text(PLAIN_CODE)
+
+
 def tiny(**changes):
     return checked_from_dict({**TINY, **changes}, resumed=True)  # files are for the jobs to look at
 
@@ -48,19 +68,15 @@ def test_the_interface_tells_spaces_from_boards(tmp_path):
 
 @pytest.mark.parametrize("job", [run_search, run_audit, lambda space, folder: run_prune(space, "l1", folder)])
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "told"),
     [
-        {"ratings": {"file": "nowhere.json"}},
-        {
-            "criteria": ["l1", "bn_scale"],
-            "model": {"name": "torchvision:alexnet"},
-            "data": {**TINY["data"], "image_size": 64},
-        },
+        ({"ratings": {"file": "nowhere.json"}}, "nowhere.json"),
+        ({"criteria": ["l1", "bn_scale"], **WITHOUT_BATCH_NORM}, "criteria: 'bn_scale': "),
     ],
 )
-def test_a_job_that_cannot_begin_leaves_no_folder(job, changes, tmp_path):
+def test_a_job_that_cannot_begin_leaves_no_folder(job, changes, told, tmp_path, plain_network):
     space = tiny(**{"criteria": ["l1", "taylor"], **changes})
-    with pytest.raises(BlendsearchError):
+    with pytest.raises(BlendsearchError, match=told):
         job(space, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -122,3 +138,33 @@ def test_validate_reads_the_ratings_and_prints_nothing_when_quiet(tmp_path):
     wrong = CliRunner().invoke(app, [*typed, f"ratings='{marks}'"])
     assert wrong.exit_code == 2
     assert "ratings" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"compensation": {"images": 10_000}}, r"^networks: 'small': compensation\.images: 10000 given, at most "),
+        ({"reconstruction": {"images": 10_000}}, r"^networks: 'small': reconstruction\.images: 10000 given, at most "),
+        ({"criteria": ["l1", "bn_scale"], **WITHOUT_BATCH_NORM}, r"^networks: 'small': criteria: 'bn_scale': "),
+        ({"blends": ["rank.json"], **WITHOUT_BATCH_NORM}, r"^networks: 'small': rank: 'bn_scale': "),
+    ],
+)
+def test_a_board_that_cannot_retrain_or_score_trains_nothing(changes, told, tmp_path, monkeypatch, plain_network):
+    monkeypatch.chdir(tmp_path)
+    Blend.mean_of_ranks(["l1", "bn_scale"]).save(tmp_path / "rank.json")
+    network = {"name": "small", **{key: changes.get(key, TINY[key]) for key in ("data", "model", "training")}}
+    rest = {key: value for key, value in changes.items() if key not in network}
+    given = {"name": "board", "networks": [network], "criteria": ["l1"], "budgets": [TINY["budget"]]}
+    board = checked_board_from_dict({**given, "retraining": TINY["retraining"], "compute": TINY["compute"], **rest})
+    with pytest.raises(BlendsearchError, match=told):
+        run_leaderboard(board, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", ["compensation", "reconstruction"])
+def test_a_transfer_that_cannot_retrain_in_its_last_space_does_nothing_in_the_first(key, tmp_path):
+    two = {"criteria": ["l1", "taylor"]}
+    spaces = [tiny(**two), tiny(name="other", **two, **{key: {"images": 10_000}})]
+    with pytest.raises(BlendsearchError, match=rf"^other: {key}\.images: 10000 given, at most "):
+        run_transfer(Blend.mean_of_ranks(["l1", "l2"]), spaces, tmp_path / "run", searches=False)
+    assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from blendsearch.blending import Blend
@@ -19,6 +20,7 @@ from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.criteria import names
 from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, DataError
+from blendsearch.experiment import unpruned
 from blendsearch.reports.report import write_report
 from blendsearch.results.records.curves import DrawRecord
 
@@ -255,3 +257,31 @@ def test_shares_that_nobody_evolves_are_refused_before_training(tmp_path):
     with pytest.raises(ConfigError, match="'evolved' takes the layers' shares from a blend's file"):
         run_curves(tiny(allocation="evolved"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("classes", "told"), [(2, None), (1, r"has only 0 images of class 'dog', as the network")])
+def test_images_that_nobody_labelled_are_drawn_by_what_the_network_says_of_them(classes, told, tmp_path, monkeypatch):
+    """Before it has said so they are of no class, so nothing is known of how many there are of each."""
+    pixels = np.random.default_rng(0)
+    for part, count in (("unlabelled", 60), ("test/cat", 5), ("test/dog", 5)):
+        (tmp_path / part).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(pixels.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(tmp_path / part / f"{number}.png")
+    data = {"name": "folder", "root": str(tmp_path), "calibration": 24, "search": 10, "labels": "predicted"}
+    space = tiny(
+        data=data,
+        training={"epochs": 0},
+        criteria=["l2", "taylor"],
+        curves={"samples_per_class": [2], "removed": [0.3], "draws": 1},
+    )
+    monkeypatch.setattr(
+        unpruned,
+        "predict",
+        lambda network, batches, compute: torch.cat([torch.arange(len(one)) % classes for _, one in batches]),
+    )
+    if told is None:
+        curves = run_curves(space, tmp_path / "run").summary.curves
+        assert {(one.criterion, one.samples) for one in curves} == {("l2", None), ("taylor", 2)}
+    else:
+        with pytest.raises(DataError, match=told):
+            run_curves(space, tmp_path / "run")

@@ -61,6 +61,15 @@ def test_given_blends_and_the_front_at_full_budget_count_too(tmp_path):
     assert Counts(Experiment(tiny_space({**few, **front}))).evaluations == plain.evaluations + 2
 
 
+def test_of_a_front_the_first_point_is_the_blend_which_is_retrained_anyway():
+    def contenders(**search):
+        return Counts(Experiment(tiny_space(search))).contenders
+
+    front = {"objectives": ["flops"], "lowest": 0.1}
+    assert contenders(**front, front=1) == contenders()
+    assert contenders(**front, front=3) == contenders() + 4
+
+
 def test_memory_counts_what_each_process_keeps_of_candidates():
     plain, several = (
         forecast_search(Experiment(tiny_space(proxy=proxy))).gigabytes

@@ -175,3 +175,42 @@ def test_what_a_board_does_not_use_is_not_in_its_keys():
     assert "labels" not in network_key(plain, network, experiment)["data"]
     predicted = network.model_copy(update={"data": network.data.model_copy(update={"labels": "predicted"})})
     assert network_key(plain, predicted, experiment)["data"]["labels"] == "predicted"
+
+
+def key_of(**changes):
+    """Return the key of the board's network with other data or another model."""
+    entry = {**BOARD["networks"][0], **changes}
+    board = checked_board_from_dict({**BOARD, "criteria": ["l1"], "networks": [entry]})
+    network = board.networks[0]
+    return network_key(board, network, Experiment(board.space(network)))
+
+
+def test_where_images_are_cached_is_not_in_a_key():
+    given = BOARD["networks"][0]["data"]
+    assert key_of(data={**given, "cache": False}) == key_of() == key_of(data={**given, "cache": "elsewhere"})
+    assert key_of()["data"]["cache"] is True  # as the keys of earlier versions have it
+
+
+NETWORK_CODE = """
+from torch import nn
+
+
+def activation():
+    return nn.ReLU()
+
+
+def make(num_classes):
+    middle = [nn.Conv2d(1, 4, 3), activation(), nn.Conv2d(4, 4, 3), activation(), nn.AdaptiveAvgPool2d(1)]
+    return nn.Sequential(*middle, nn.Flatten(), nn.Linear(4, num_classes))
+"""
+
+
+def test_a_key_covers_the_code_of_ones_own_network(tmp_path, monkeypatch):
+    """What it calls, too: with another activation the same weights are another network."""
+    keys = []
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, code in enumerate([NETWORK_CODE, NETWORK_CODE, NETWORK_CODE.replace("ReLU", "Sigmoid")]):
+        (tmp_path / f"own_code_{number}.py").write_text(code)
+        keys.append(key_of(model={"name": f"own_code_{number}:make"})["model"]["code"])
+    assert keys[0] == keys[1] != keys[2]
+    assert "code" not in key_of()["model"]

@@ -70,6 +70,22 @@ def test_a_resumed_run_goes_on_with_the_labels_of_the_folder(tmp_path, monkeypat
         assert torch.equal(getattr(again.splits, name).labels, getattr(first.splits, name).labels)
 
 
+def test_the_parts_of_a_choice_have_the_predicted_labels_too(tmp_path):
+    """They are there before the network is trained, when it is seen whether both have images."""
+    changed = {**SPACE, "search": {"choice": {"share": 0.5, "candidates": 2}}}
+    with open_run(
+        Experiment(checked_from_dict(changed)), "search", name="x", run_dir=tmp_path / "run", resume=False
+    ) as experiment:
+        before = experiment.search_parts
+        train_unpruned(experiment)
+        for part, given in zip(experiment.search_parts, before, strict=True):
+            images = torch.cat([images for images, _ in part.batches(64)])
+            assert torch.equal(images, torch.cat([images for images, _ in given.batches(64)]))
+            with torch.no_grad():
+                assert torch.equal(part.labels, experiment.network.eval()(images).argmax(1))
+            assert not torch.equal(part.labels, given.labels)
+
+
 @pytest.fixture
 def photographs(tmp_path):
     draw = np.random.default_rng(0)

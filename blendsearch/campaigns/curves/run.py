@@ -68,16 +68,25 @@ def run_curves(space: Space, run_dir: Path | None = None, resume: bool = False, 
 
 
 def _check_images(experiment: Experiment) -> None:
+    """Raise DataError where there are too few images; of labels that are to be predicted nothing is known yet."""
     settings, splits = experiment.space.curves, experiment.splits
+    if experiment.space.data.labels == "given":
+        _check_classes(experiment)
+    if settings.images is not None and settings.images > len(splits.test):
+        raise DataError(f"curves.images: {settings.images} given, the test split has {len(splits.test)} images")
+
+
+def _check_classes(experiment: Experiment) -> None:
+    settings, splits = experiment.space.curves, experiment.splits
+    whose = "" if experiment.space.data.labels == "given" else ", as the network labels them"
     counts = torch.bincount(splits.calibration.labels, minlength=len(splits.classes))
     fewest = int(counts.argmin())
     if int(counts[fewest]) < max(settings.samples_per_class):
         raise DataError(
             f"curves.samples_per_class: {max(settings.samples_per_class)} given, the calibration split has only "
-            f"{int(counts[fewest])} images of class '{splits.classes[fewest]}'; ask for fewer or raise data.calibration"
+            f"{int(counts[fewest])} images of class '{splits.classes[fewest]}'{whose}; ask for fewer or raise "
+            "data.calibration"
         )
-    if settings.images is not None and settings.images > len(splits.test):
-        raise DataError(f"curves.images: {settings.images} given, the test split has {len(splits.test)} images")
 
 
 def _budgets(experiment: Experiment) -> list[Budget]:
@@ -98,6 +107,7 @@ def _run(experiment: Experiment) -> CurvesSummary:
     folder, settings = experiment.folder, experiment.space.curves
     with folder.stopwatch("total"):
         trained = train_unpruned(experiment)
+        _check_classes(experiment)
         members = keep_members(experiment)
         chosen = folder.cached("records/criteria.json", CurvesCriteria, lambda: _choose_criteria(experiment, members))
         setup = _set_up(experiment, members)

@@ -142,7 +142,7 @@ class Counts:
         if mix_hesso(self.names)[0] is None:
             possible.discard("hesso")
         ablation = 2 if search.ablation and self.evolves else 0
-        front = 2 * search.front if search.objectives else 0
+        front = 2 * (search.front - 1) if search.objectives else 0  # the first point is the blend beside the criteria
         wanted = search.retrained_criteria
         criteria = self.criteria if wanted == "all" else min(self.criteria, wanted)
         return 1 + criteria + len(possible) + search.random_search + ablation + front

@@ -2,7 +2,7 @@
 
 Two results with one digest are the same result: it is taken from the folder and not made again. Paths and names are
 left out, contents are in: data by their fingerprint, weights, ratings and blends by what their files hold, criteria,
-allocations and schedules by their code.
+allocations, schedules and networks of one's own by their code.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
 from blendsearch.data.splits import DRAWING, settled
 from blendsearch.experiment import Experiment
 from blendsearch.files import content_digest
+from blendsearch.models.loading import builder_of, is_own_code
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES
 from blendsearch.statistics import MEASURES
@@ -30,7 +31,10 @@ from blendsearch.version import __version__
 
 Key = dict[str, Any]
 LOADING = {"root", "download", "in_memory", "workers"}
-"""Keys of `data` that say where images are and how they come into memory, not which they are."""
+"""Keys of `data` that say where images are and how they come into memory, not which they are.
+
+So does `cache`, which is written as if it were at its default, since keys of earlier versions have it.
+"""
 
 
 def digest(key: Any) -> str:
@@ -47,7 +51,11 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
         "data": _settled(network.data, experiment).model_dump(mode="json", exclude=LOADING | _unsaid(network.data)),
         "fingerprint": experiment.splits.fingerprint,
         "drawing": DRAWING,
-        "model": {**network.model.model_dump(mode="json"), "weights": _content(network.model.weights)},
+        "model": {
+            **network.model.model_dump(mode="json"),
+            "weights": _content(network.model.weights),
+            **_own_code(network.model.name, experiment),
+        },
         "training": network.training.model_dump(mode="json"),
         "structure": network.structure.model_dump(mode="json", exclude=_unsaid_of(network.structure)),
         "ratings": network.ratings and [_content(network.ratings.file), network.ratings.fallback],
@@ -67,8 +75,16 @@ def _unsaid(data: DataConfig) -> set[str]:
 
 
 def _settled(data: DataConfig, experiment: Experiment) -> DataConfig:
-    """Return `data` with the numbers that it leaves to the data set."""
-    return settled(data, experiment.splits)
+    """Return `data` with the numbers that it leaves to the data set, and nothing said of a cache."""
+    return settled(data, experiment.splits).model_copy(update={"cache": DataConfig.model_fields["cache"].default})
+
+
+def _own_code(name: str, experiment: Experiment) -> Key:
+    """Return the digest of the code that builds a network of one's own; of the others the version stands for it."""
+    if not is_own_code(name):
+        return {}
+    splits = experiment.splits
+    return {"code": code_digest(builder_of(name, num_classes=len(splits.classes), shape=splits.shape)[0])}
 
 
 def _unsaid_of(structure: StructureConfig) -> set[str]:

@@ -11,13 +11,13 @@ from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.leaderboard.keys import Key, allocation_key, criterion_key, digest, network_key
 from blendsearch.compute import threads
 from blendsearch.config import Board, BudgetConfig, NamedSection, NetworkConfig
-from blendsearch.criteria import score_applicable
+from blendsearch.criteria import applicable, score_applicable
 from blendsearch.errors import BlendsearchError, BudgetError
-from blendsearch.experiment import Experiment
+from blendsearch.experiment import Experiment, check_before_work
 from blendsearch.experiment.latency import price_structure
 from blendsearch.experiment.losses import LOSSES, gather_losses, losses_for, write_losses
 from blendsearch.experiment.members import blend_scores
-from blendsearch.experiment.scoring import measure_agreement
+from blendsearch.experiment.scoring import known_before_training, measure_agreement
 from blendsearch.experiment.unpruned import RECORD, measure_allocation, read_test_accuracy, train_unpruned
 from blendsearch.progress import Progress
 from blendsearch.results.reading import taken_from
@@ -51,15 +51,22 @@ class BoardNetwork:
 
     @classmethod
     def load(cls, board: Board, config: NetworkConfig, blends: dict[str, Blend], progress: Progress) -> BoardNetwork:
-        """Load the data and read the structure; BlendsearchError for a budget or a blend that does not fit it."""
+        """Load the data and read the structure; BlendsearchError for what can be known to fail before any work."""
         experiment = Experiment(board.space(config), progress).connect()
         network = cls(board, config, experiment, blends, network_key(board, config, experiment))
         network._check_budgets([budget for budget in board.budgets if "latency" not in budget.all_ratios])
+        try:
+            check_before_work(experiment)
+        except BlendsearchError as error:
+            raise type(error)(f"networks: '{config.name}': {error}") from None
         for name, blend in blends.items():
             try:
                 blend.check_covers(list(experiment.structure.widths))
             except BlendsearchError as error:
                 raise BlendsearchError(f"networks: '{config.name}': blends: '{name}': {error}") from None
+        scored = list(all_criteria(board, blends))
+        for name, reason in applicable(scored, experiment.structure, known_before_training(experiment)).items():
+            network._leave_out(name, reason)
         return network
 
     @property

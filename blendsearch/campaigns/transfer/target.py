@@ -8,7 +8,7 @@ from blendsearch.blending import AdaptedBlend, Blend
 from blendsearch.config import Space
 from blendsearch.criteria import applicable
 from blendsearch.errors import BlendsearchError
-from blendsearch.experiment import Experiment
+from blendsearch.experiment import Experiment, check_before_work
 from blendsearch.experiment.members import adapt_to_network, tell_unused_shares
 from blendsearch.experiment.scoring import known_before_training, wanted_criteria
 from blendsearch.progress import Progress
@@ -32,7 +32,8 @@ class Target:
         """Adapt the blend to the space's network; BlendsearchError, naming the space, before any work is done."""
         try:
             schedule = pruning_schedule(space, JOB)
-            experiment = Experiment(space, progress).connect().settle()
+            experiment = Experiment(space, progress).connect()
+            check_before_work(experiment)
             adapted = adapt_to_network(experiment, blend)
             missing = applicable(blend.criteria, experiment.structure, known_before_training(experiment))
             for name, reason in missing.items():
