@@ -89,7 +89,8 @@ def score(
 
     model: any convolutional classifier, left untouched. batches: any iterable of (images [N, C, H, W], integer
     labels [N]), such as a DataLoader; with classes mixed, as shuffled, since the costlier measures look at some first
-    images alone (at most 512). criteria: names (default: all that apply to this network).
+    images alone (at most 512; a warning tells where these show too few classes).
+    criteria: names (default: all that apply to this network).
     scope: "all" groups of filters, or "inner" for those that no residual stream couples. device: "auto" (a GPU where
     there is one), "cpu" or "cuda". seed: of what is drawn, such as the scores of `random`.
     ratings: for the criterion `subjective`: the path of a ratings file, or group -> filter index -> a number from 0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from blendsearch.compute import Compute
 from blendsearch.errors import DataError
 from blendsearch.progress import Progress, silent
-from blendsearch.statistics.labels import check_finite
+from blendsearch.statistics.labels import OrderOfClasses, check_finite
 from blendsearch.statistics.measures import MEASURES
 from blendsearch.statistics.observation import Observation
 from blendsearch.statistics.plain_copy import with_plain_weights
@@ -52,7 +52,8 @@ def gather(
     relevance_per_class: how many images of each class, the first that come, LRP relevance takes; None: all.
     task: how batches that are no images with labels are run, and their loss; what is about classes is then unavailable.
     Numbers other than float32 and weights that are computed are measured in a plain copy, see `with_plain_weights`.
-    Raises DataError when data are needed and there are none.
+    Raises DataError when data are needed and there are none. Warns where entries that look at the first images alone
+    see far fewer classes than shuffled images would show them.
     """
     needs = set(needs)
     unsuitable = {need: reason for need in needs if task is not None and (reason := unsuited(need, task))}
@@ -107,14 +108,16 @@ def _is_measured(need: str) -> bool:
 def _pass(
     gatherers: list[Observation | RelevanceGatherer], batches: Batches, compute: Compute, progress: Progress
 ) -> int:
-    told = _Pass(batches, progress, "images")
+    told, order = _Pass(batches, progress, "images"), OrderOfClasses()
     for images, labels in batches:
         given = compute.images(images)
         check_finite(given, told.samples)
         for gatherer in gatherers:
             told.within(gatherer.what)
             gatherer.add(given, labels, told.within)
+        order.add(labels)
         told.batch(len(images))
+    order.warn(limit for gatherer in gatherers if isinstance(gatherer, Observation) for limit in gatherer.limits)
     return told.end("at least one image is needed")
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from blendsearch.errors import DataError, StructureError
+
+FEW_CLASSES = 0.8
+"""Below this share of the classes that shuffled images would show, the first images are said not to be shuffled."""
 
 
 def check_finite(images: Tensor, before: int) -> None:
@@ -46,3 +54,42 @@ def check_labels(logits: object, labels: Tensor) -> None:
             f"statistics: {len(labels)} labels from {int(labels.min())} to {int(labels.max())} given for logits "
             f"{tuple(logits.shape)}; one label an image from 0 to {logits.shape[1] - 1} allowed"
         )
+
+
+class OrderOfClasses:
+    """Notices data that come class by class, of which measures that look at the first images alone see few classes."""
+
+    def __init__(self) -> None:
+        self.labels: list[int] = []
+
+    def add(self, labels: Tensor) -> None:
+        """Take the labels of a batch, integers [N]."""
+        self.labels += labels.tolist()
+
+    def warn(self, limits: Iterable[int]) -> None:
+        """Warn of the largest of the limits, in images, whose first images show too few of the classes."""
+        seen = Counter(self.labels)
+        for limit in sorted({one for one in limits if 0 < one < len(self.labels)}, reverse=True):
+            first = len(set(self.labels[:limit]))
+            if first < FEW_CLASSES * classes_if_shuffled(list(seen.values()), limit):
+                warnings.warn(
+                    f"statistics: the first {limit} calibration images are of {first} of the {len(seen)} classes, and "
+                    "some criteria look at these alone: give the images shuffled",
+                    stacklevel=2,
+                )
+                return
+
+
+def classes_if_shuffled(counts: list[int], first: int) -> float:
+    """Return how many classes the first images show on average, if shuffled; counts: images of each class."""
+    left = sum(counts) - first
+
+    def missed(count: int) -> float:
+        """Return the share of the draws of `first` images that hold none of a class."""
+        if count > left:
+            return 0.0
+        log = math.lgamma
+        ways = log(left + 1) - log(left - count + 1), log(left + first + 1) - log(left + first - count + 1)
+        return math.exp(ways[0] - ways[1])
+
+    return sum(1 - missed(count) for count in counts)

@@ -153,14 +153,20 @@ class Observation:
         self.unavailable: dict[str, str] = {}
         self._of_gradients = [entry.name for entry in entries if entry.name.startswith("gradients.")]
         self.runs, self.backward = bool(common), any(entry.uses_gradients for entry in common)
-        measures = [entry for entry in common if isinstance(entry, Measure)]
-        sites = {site for group in structure.groups for site in group.sites} if measures else set()
-        self.observer = Observer(self.network, sites, measures)
+        self.measures = [entry for entry in common if isinstance(entry, Measure)]
+        sites = {site for group in structure.groups for site in group.sites} if self.measures else set()
+        self.observer = Observer(self.network, sites, self.measures)
         self.recorders: dict[str, Recorder] = {
             entry.name: entry.recorder(self.network, structure, self.observer.paused)
             for entry in common
             if isinstance(entry, LayerMeasure)
         }
+
+    @property
+    def limits(self) -> set[int]:
+        """How many images those entries look at that take the first ones alone."""
+        limits = [one.limit for one in self.measures] + [one.limit for one in self.passes]
+        return {limit for limit in (*limits, *(one.limit for one in self.recorders.values())) if limit}
 
     @property
     def needs_data(self) -> bool:

@@ -12,6 +12,7 @@ from torch import nn
 from blendsearch.criteria import ScoringSetup, names, score_applicable
 from blendsearch.errors import DataError
 from blendsearch.statistics import gather
+from blendsearch.statistics.labels import classes_if_shuffled
 from blendsearch.structure import Structure
 
 
@@ -50,3 +51,30 @@ def test_maps_that_overflow_leave_out_the_criteria_that_look_at_them():
     assert found.left_out == dict.fromkeys(
         ["entropy", "activation_mean"], "group 'middle.0' got scores that are not finite"
     )
+
+
+def in_parts(labels, size=20):
+    return [(images(len(part), seed=number), part) for number, part in enumerate(labels.split(size))]
+
+
+@pytest.mark.parametrize(
+    ("need", "first", "classes"),
+    [("activations.independence", 64, 1), ("gradients.weight_square", 64, 1), ("gradients.hessian_gradient", 32, 1)],
+)
+def test_images_that_come_class_by_class_are_warned_of(small, need, first, classes):
+    told = rf"the first {first} calibration images are of {classes} of the 2 classes.*shuffled"
+    with pytest.warns(UserWarning, match=told):
+        gather(*small, in_parts(torch.arange(2).repeat_interleave(70)), [need])
+
+
+def test_shuffled_images_and_measures_without_a_limit_are_not_warned_of(small, recwarn):
+    gather(*small, in_parts(torch.arange(140) % 2), ["activations.independence", "gradients.weight_square"])
+    gather(*small, in_parts(torch.arange(2).repeat_interleave(70)), ["activations.mean", "weights.flow"])
+    assert not [one for one in recwarn if "calibration images" in str(one.message)]
+
+
+@pytest.mark.parametrize(("counts", "first"), [([5, 1, 3], 4), ([10] * 10, 12), ([2, 8], 9), ([4], 2)])
+def test_how_many_classes_shuffled_images_show_is_that_of_counting(counts, first):
+    total, choose = sum(counts), math.comb
+    expected = sum(1 - choose(total - count, first) / choose(total, first) for count in counts)
+    assert classes_if_shuffled(counts, first) == pytest.approx(expected)
