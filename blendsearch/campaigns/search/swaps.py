@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from blendsearch.results.records.search import SwapsRecord
 from blendsearch.structure import Plan
 
 AT_ONCE = 6
-"""Swaps that are judged side by side, whatever the number of workers; the best of them is made if it helps."""
+"""Swaps that are judged side by side, whatever the number of workers; those that help are made, see `_helpful`."""
 
 NEAR = 0.25
 """How soon to look farther: each filter farther from the border is that much less likely to be swapped."""
@@ -68,12 +68,38 @@ def _climb(
             break
         seen |= {one.digest for one in found}
         evaluations += len(found)
-        values = problem.values(found)
-        best = max(range(len(found)), key=values.__getitem__)
-        if values[best] > value:
-            plan, value, made = found[best], values[best], made + 1
+        helpful = _helpful(plan, value, found, problem.values(found))
+        if len(helpful) > 1 and evaluations < count:
+            together = _together(plan, [one for one, _ in helpful])
+            seen.add(together.digest)
+            evaluations += 1
+            (joint,) = problem.values([together])
+            if joint > helpful[0][1]:
+                plan, value, made, helpful = together, joint, made + len(helpful), []
+        if helpful:
+            (plan, value), made = helpful[0], made + 1
         experiment.progress("swaps", evaluations, count, f"{made} made, proxy {value:.4f}")
     return SwapsRecord(start=start.proxy, proxy=value, plan=plan.to_dict(), evaluations=evaluations, made=made)
+
+
+def _helpful(plan: Plan, value: float, found: Sequence[Plan], values: Sequence[float]) -> list[tuple[Plan, float]]:
+    """Return the plans, each one swap away, that are better than the plan, best first, with their values.
+
+    Of each group's the best alone, so that all of them can be made together.
+    """
+    best: dict[str, tuple[Plan, float]] = {}
+    for one, own in sorted(zip(found, values, strict=True), key=lambda pair: -pair[1]):
+        if own > value:
+            best.setdefault(next(group for group, kept in one.keep.items() if kept != plan.keep[group]), (one, own))
+    return list(best.values())
+
+
+def _together(plan: Plan, swapped: Sequence[Plan]) -> Plan:
+    """Return a plan with the swaps of several, each of which differs from it in a group of its own."""
+    keep = dict(plan.keep)
+    for one in swapped:
+        keep |= {group: kept for group, kept in one.keep.items() if kept != plan.keep[group]}
+    return Plan(keep, plan.widths)
 
 
 def _neighbours(

@@ -417,7 +417,8 @@ class LayerByLayerRecord(Record):
 class SwapsRecord(Record):
     """records/swaps-NAME.json: what single swaps made of a plan.
 
-    start, proxy: before and after. evaluations: swaps that were judged, of which so many were made.
+    start, proxy: before and after. evaluations: plans that were judged, one swap away or with several that help made
+    together. made: swaps that were made.
     """
 
     start: float
