@@ -35,6 +35,8 @@ SAMPLED = 300
 """Image files whose heads are read."""
 PACKAGED = ("digits", "mnist_5k")
 """Data sets that come with a package and are loaded in a moment."""
+NEEDING_MORE = ("folder", "given")
+"""Kinds of data that a name alone does not make: their folder is given in its place, or their loaders in Python."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ def _new_text(wish: Wish) -> tuple[str, str, list[str]]:
 def _look(given: str) -> Seen:
     if Path(given).expanduser().is_dir():
         return _look_at_folder(given)
-    if given not in DATASETS or given == "folder":
-        error = unknown_name("folder or data set", given, [one for one in DATASETS if one != "folder"])
+    names = [one for one in DATASETS if one not in NEEDING_MORE]
+    if given not in names:
+        error = unknown_name("folder or data set", given, names)
         raise DataError(f"{error}; no folder of that name is in '{Path.cwd()}'")
     if given not in PACKAGED:
         config: dict[str, object] = {"name": given, "root": "data", "download": True}

@@ -121,6 +121,7 @@ def test_data_sets_by_name(here):
     ("wish", "words"),
     [
         (Wish(data="digitz"), "unknown folder or data set 'digitz'; did you mean 'digits'?"),
+        (Wish(data="given"), "unknown folder or data set 'given'"),
         (Wish(), "a folder of images, the name of a data set, or --example NAME is needed"),
         (Wish(data="digits", model="conv5"), "--model: unknown model 'conv5'; did you mean 'conv4'?"),
         (Wish(data="digits", weights=Path("no.pt")), "--weights: 'no.pt' is no file"),
