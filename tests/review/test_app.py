@@ -144,12 +144,15 @@ def test_ctrl_c_ends_the_server_at_once_while_an_accuracy_is_estimated(review, c
 
     review.estimator = Slow()
     answers, stopped, ended, threads = [], [], [], []
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             serve(review, 0, ready)
         assert time.monotonic() - stopped[0] < 0.9
         assert ended, "a process that ends while a thread computes aborts"
     finally:
+        signal.signal(signal.SIGINT, before)
         over.set()
         for thread in threads:
             thread.join()
