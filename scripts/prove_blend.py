@@ -27,7 +27,7 @@ from blendsearch.results.paired import Judge, average, compare
 from blendsearch.results.records.common import Difference
 from blendsearch.results.records.retraining import ABLATION, BLEND, CRITERION, RANDOM_SEARCH, RIVAL, RetrainingOutcome
 from blendsearch.results.records.search import Comparison, SearchSummary
-from blendsearch.results.run_folder import RunFolder, check_same_space, versions
+from blendsearch.results.run_folder import RunFolder, versions
 from blendsearch.results.words import percent, plain_points, plain_range
 from blendsearch.schedules import SCHEDULES
 from blendsearch.structure import Plan
@@ -45,20 +45,21 @@ TRAINED = 3
 """So many of the criteria that are best in hindsight without training are trained beside the blend."""
 
 
-def run_or_read(space: Space, folder: Path) -> SearchSummary:
-    """Run a campaign, go on with a stopped one, or read what a finished one of the same space came to."""
+def run_or_read(space: Space, folder: Path) -> tuple[SearchSummary, list[RetrainingOutcome]]:
+    """Run a campaign, go on with a stopped one, or read a finished one of the same space; return what it came to."""
     run = RunFolder(folder)
     if run.has(SUMMARY):
-        check_same_space(run, Experiment(space).settle_precision(run).space.to_dict())
-        return run.read_record(SUMMARY, SearchSummary)
-    return run_search(space, folder, resume=run.begun).summary
+        Experiment(space).check_same(run)
+        summary = run.read_record(SUMMARY, SearchSummary)
+    else:
+        summary = run_search(space, folder, resume=run.begun).summary
+    files = sorted((folder / "records" / "retrained").glob("*.json"))
+    return summary, [RetrainingOutcome.model_validate_json(file.read_text()) for file in files]
 
 
 def search_draw(space: Space, folder: Path) -> tuple[SearchSummary, list[RetrainingOutcome]]:
     """Run or read one draw's campaign; return its summary, and its records with those of the proxy's choice."""
-    summary = run_or_read(space, folder)
-    files = sorted((folder / "records" / "retrained").glob("*.json"))
-    found = [RetrainingOutcome.model_validate_json(file.read_text()) for file in files]
+    summary, found = run_or_read(space, folder)
     chosen = summary.comparison.without_search
     twins = [one for one in found if chosen is not None and (one.kind, one.name) == (CRITERION, chosen.name)]
     return summary, [*map(part_as_rival, found), *(as_rival(one, CHOSEN) for one in twins)]
@@ -77,9 +78,7 @@ def shares_alone(criterion: str) -> list[str]:
 
 def search_alone(space: Space, folder: Path, criterion: str) -> tuple[RetrainingOutcome, float]:
     """Run or read a draw's search for the shares of one criterion; return what it found as a rival, and its seconds."""
-    summary = run_or_read(space, folder)
-    files = (folder / "records" / "retrained").glob("*.json")
-    found = [RetrainingOutcome.model_validate_json(file.read_text()) for file in files]
+    summary, found = run_or_read(space, folder)
     rival = as_rival(next(one for one in found if one.kind == BLEND), ALONE.format(criterion))
     return rival, sum(summary.seconds.values())
 

@@ -22,6 +22,7 @@ from blendsearch.errors import BlendsearchError
 from blendsearch.results.paired import interval
 from blendsearch.results.records.single import TrainSummary
 from blendsearch.results.run_folder import versions
+from blendsearch.results.words import nothing_tested
 from blendsearch.validation.space import load_checked
 
 DIGITS = Path(__file__).parent.parent / "search_spaces" / "repr_digits.yaml"
@@ -83,9 +84,8 @@ def main() -> None:
     print(f"{'training':10s} {'test accuracy':>14s}")
     for name in ("repr", "plain"):
         print(f"{name:10s} {result[name]:14.2%}")
-    untested = "one seed tests nothing" if len(rows) == 1 else "all seeds differ by the same, so nothing is tested"
     if result["interval"] is None:
-        print(f"difference {100 * result['difference']:+.2f} points; {untested}")
+        print(f"difference {100 * result['difference']:+.2f} points; {nothing_tested(len(rows))}")
     else:
         low, high = (100 * bound for bound in result["interval"])
         shown = f"95 % interval {low:+.2f} to {high:+.2f}, {len(rows)} paired seeds"

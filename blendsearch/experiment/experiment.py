@@ -30,7 +30,7 @@ from blendsearch.progress import Progress, silent
 from blendsearch.progress.shown import patient
 from blendsearch.proxies import ProxyContext
 from blendsearch.results.records.common import BudgetRecord, DataRecord
-from blendsearch.results.run_folder import RunFolder
+from blendsearch.results.run_folder import RunFolder, check_same_space
 from blendsearch.schedules import Refit
 from blendsearch.statistics.ratings import Ratings, read_ratings
 from blendsearch.structure import Structure
@@ -91,6 +91,14 @@ class Experiment:
             self.compute = replace(self.compute, precision=found)
             compute = self.space.compute.model_copy(update={"precision": found})
             self.space = self.space.model_copy(update={"compute": compute})
+        return self
+
+    def check_same(self, folder: RunFolder, free: Sequence[str] = ()) -> Experiment:
+        """Settle the precision, and raise RunError when the folder was made from another space; see `check_same_space`.
+
+        free: keys that may differ.
+        """
+        check_same_space(folder, self.settle_precision(folder).space.to_dict(), free)
         return self
 
     @property

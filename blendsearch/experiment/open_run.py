@@ -16,7 +16,6 @@ from blendsearch.progress import tell
 from blendsearch.results.run_folder import (
     RunFolder,
     check_same_job,
-    check_same_space,
     choose_folder,
     note_skipped,
     note_space,
@@ -68,8 +67,7 @@ def open_run(
     folder = choose_folder(run_dir, name, resume)
     with folder.locked(), threads(experiment.space.compute.threads):
         check_same_job(folder, job)
-        experiment.settle_precision(folder)
-        check_same_space(folder, experiment.space.to_dict(), may_differ)
+        experiment.check_same(folder, may_differ)
         check(folder)
         note_space(folder, job, experiment.space, facts)
         folder.write_record(MODEL, describe_network(experiment))

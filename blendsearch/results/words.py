@@ -116,6 +116,11 @@ def budget_words(kind: str, ratio: float) -> str:
     return f"{100 * ratio:g} % of {cost_name(kind)}"
 
 
+def nothing_tested(seeds: int) -> str:
+    """Return why paired seeds give no interval."""
+    return "one seed tests nothing" if seeds < 2 else f"{seeds} seeds that are all alike test nothing"
+
+
 def verdict_sentence(
     who: str,
     baseline: str,
@@ -135,9 +140,8 @@ def verdict_sentence(
     difference_words = f"{plain_points(difference)} points"
     more = f"; {remedy}" if remedy else ""
     if bounds is None:
-        why = "one seed tests nothing" if seeds < 2 else f"{seeds} seeds that are all alike test nothing"
         when = "After equal retraining" if trained else "Without retraining"
-        return f"{when} {who} is {difference_words} from {baseline}; {why}{more}."
+        return f"{when} {who} is {difference_words} from {baseline}; {nothing_tested(seeds)}{more}."
     range_ = f"95 % interval {plain_range(bounds)}, {basis or f'{seeds} paired seeds'}"
     subject = who[0].upper() + who[1:]
     if verdict == "undecided":

@@ -20,7 +20,7 @@ from blendsearch.experiment.scoring import needed_criteria, pick_scores, score_c
 from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.results.reading import taken_from
-from blendsearch.results.run_folder import RunFolder, check_same_job, check_same_space, choose_folder, note_space
+from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder, note_space
 from blendsearch.results.trust import check_code, own_networks
 from blendsearch.review.aside import Aside
 from blendsearch.review.decision import Decision
@@ -165,8 +165,7 @@ def _open_folder(experiment: Experiment, options: ReviewOptions, job: str) -> It
         shared = job == JOB and folder.has("space.json") and folder.job in SHARED
         if not shared:
             check_same_job(folder, job)
-        space = experiment.settle_precision(folder).space
-        check_same_space(folder, space.to_dict())
+        space = experiment.check_same(folder).space
         if not shared:
             note_space(folder, job, space)
             folder.write_record(MODEL, describe_network(experiment))

@@ -69,7 +69,7 @@ class OrderOfClasses:
     def warn(self, limits: Iterable[int]) -> None:
         """Warn of the largest of the limits, in images, whose first images show too few of the classes."""
         seen = Counter(self.labels)
-        for limit in sorted({one for one in limits if 0 < one < len(self.labels)}, reverse=True):
+        for limit in sorted({one for one in limits if one < len(self.labels)}, reverse=True):
             first = len(set(self.labels[:limit]))
             if first < FEW_CLASSES * classes_if_shuffled(list(seen.values()), limit):
                 warnings.warn(

@@ -107,7 +107,8 @@ def _run(experiment: Experiment) -> CurvesSummary:
     folder, settings = experiment.folder, experiment.space.curves
     with folder.stopwatch("total"):
         trained = train_unpruned(experiment)
-        _check_classes(experiment)
+        if experiment.space.data.labels == "predicted":
+            _check_classes(experiment)
         members = keep_members(experiment)
         chosen = folder.cached("records/criteria.json", CurvesCriteria, lambda: _choose_criteria(experiment, members))
         setup = _set_up(experiment, members)

@@ -69,15 +69,16 @@ def _climb(
         seen |= {one.digest for one in found}
         evaluations += len(found)
         helpful = _helpful(plan, value, found, problem.values(found))
-        if len(helpful) > 1 and evaluations < count:
-            together = _together(plan, [one for one, _ in helpful])
-            seen.add(together.digest)
-            evaluations += 1
-            (joint,) = problem.values([together])
-            if joint > helpful[0][1]:
-                plan, value, made, helpful = together, joint, made + len(helpful), []
         if helpful:
-            (plan, value), made = helpful[0], made + 1
+            (better, best), swaps = helpful[0], 1
+            if len(helpful) > 1 and evaluations < count:
+                together = _together(plan, [one for one, _ in helpful])
+                seen.add(together.digest)
+                evaluations += 1
+                (joint,) = problem.values([together])
+                if joint > best:
+                    better, best, swaps = together, joint, len(helpful)
+            plan, value, made = better, best, made + swaps
         experiment.progress("swaps", evaluations, count, f"{made} made, proxy {value:.4f}")
     return SwapsRecord(start=start.proxy, proxy=value, plan=plan.to_dict(), evaluations=evaluations, made=made)
 
@@ -90,7 +91,8 @@ def _helpful(plan: Plan, value: float, found: Sequence[Plan], values: Sequence[f
     best: dict[str, tuple[Plan, float]] = {}
     for one, own in sorted(zip(found, values, strict=True), key=lambda pair: -pair[1]):
         if own > value:
-            best.setdefault(next(group for group, kept in one.keep.items() if kept != plan.keep[group]), (one, own))
+            (group,) = _changed(plan, one)
+            best.setdefault(group, (one, own))
     return list(best.values())
 
 
@@ -98,8 +100,13 @@ def _together(plan: Plan, swapped: Sequence[Plan]) -> Plan:
     """Return a plan with the swaps of several, each of which differs from it in a group of its own."""
     keep = dict(plan.keep)
     for one in swapped:
-        keep |= {group: kept for group, kept in one.keep.items() if kept != plan.keep[group]}
+        keep |= _changed(plan, one)
     return Plan(keep, plan.widths)
+
+
+def _changed(plan: Plan, other: Plan) -> dict[str, tuple[int, ...]]:
+    """Return what another plan keeps of the groups in which it differs."""
+    return {group: kept for group, kept in other.keep.items() if kept != plan.keep[group]}
 
 
 def _neighbours(

@@ -34,7 +34,6 @@ from blendsearch.results.records.transfer import SUMMARY, BlendRecord, SpaceReco
 from blendsearch.results.run_folder import (
     RunFolder,
     check_same_job,
-    check_same_space,
     choose_folder,
     note_job,
     note_skipped,
@@ -184,8 +183,7 @@ def _apply(target: Target, transfer_folder: RunFolder, searches: bool) -> SpaceR
     """Return what the transfer came to in a space, worked out now or read; RunError for a folder of another space."""
     experiment = target.experiment.at(RunFolder(transfer_folder / target.experiment.space.name))
     with threads(experiment.space.compute.threads):
-        space = experiment.settle_precision(experiment.folder).space
-        check_same_space(experiment.folder, space.to_dict())
+        space = experiment.check_same(experiment.folder).space
         note_space(experiment.folder, JOB, space)
         note_skipped(experiment.folder, experiment.splits.skipped)
         target.adapted.blend.save(experiment.folder / "blend.json")
