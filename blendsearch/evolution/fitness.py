@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 
@@ -17,6 +17,7 @@ from blendsearch.blending.blend import NO_LOSSES
 from blendsearch.criteria import DropLosses
 from blendsearch.evolution.engines.base import Engine
 from blendsearch.evolution.failure import FAILED, too_many
+from blendsearch.evolution.journal import Journal
 from blendsearch.evolution.leaders import Leaders
 from blendsearch.evolution.parallel import Failed, WorkerPool
 from blendsearch.evolution.stream import Stream
@@ -104,7 +105,8 @@ class FitnessFunction:
     known: plan digest -> (value, seconds, passes); put into and taken from the run folder, so that a resumed search
     repeats nothing. failures: plan digest -> why there is no value; kept with them. limit_seconds: for each plan.
     stopped: digests of those whose value is of a part of the search images. leaders: against whom `race` goes; None
-    reads every plan on all images.
+    reads every plan on all images. journal: where estimates are written as they come, and those of a stopped run are
+    found; such a plan is as new as any, but costs nothing.
     """
 
     def __init__(
@@ -116,11 +118,12 @@ class FitnessFunction:
         engine: Engine | None = None,
         limit_seconds: float | None = None,
         leaders: Leaders | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.known: dict[str, tuple[float, float, int]] = {}
         self.failures: dict[str, Failed] = {}
         self.stopped: set[str] = set()
-        self.leaders = leaders
+        self.leaders, self.journal = leaders, journal
         proxy.prepare(context)
         self.pool: WorkerPool[Proxy, Task, Estimate] = WorkerPool(
             _estimate, proxy, threads=threads, engine=engine, limit_seconds=limit_seconds
@@ -166,7 +169,7 @@ class FitnessFunction:
                 first.setdefault(plan.digest, position)
         fresh = [plans[position] for position in first.values()]
         estimates: dict[int, Estimate | Failed] = {}
-        for place, found in self.pool.outcomes([Task(plan, rival) for plan in fresh]):
+        for place, found in self._outcomes(fresh, rival):
             estimates[place] = found
             if isinstance(found, Failed):
                 self.remember(fresh[place], found)
@@ -179,6 +182,28 @@ class FitnessFunction:
         return [
             self.evaluation(plan, repeated=first.get(plan.digest) != position) for position, plan in enumerate(plans)
         ]
+
+    def _outcomes(self, plans: Sequence[Plan], rival: np.ndarray | None) -> Iterator[tuple[int, Estimate | Failed]]:
+        """Yield what comes of each plan, with its place: first what a stopped run wrote down, then as they are done."""
+        waiting = []
+        for place, plan in enumerate(plans):
+            written = self.written(plan)
+            if written is None:
+                waiting.append(place)
+            else:
+                yield place, written
+        for number, found in self.pool.outcomes([Task(plans[place], rival) for place in waiting]):
+            self.write(plans[waiting[number]], found)
+            yield waiting[number], found
+
+    def written(self, plan: Plan) -> Estimate | None:
+        """Return what a stopped run wrote down of a plan; nothing where candidates race, since leaders need scores."""
+        return None if self.journal is None or self.leaders is not None else self.journal.get(plan.digest)
+
+    def write(self, plan: Plan, found: Estimate | Failed) -> None:
+        """Write down what came of a plan, unless it failed."""
+        if self.journal is not None and isinstance(found, Estimate):
+            self.journal.put(plan.digest, found)
 
     def stream(self) -> EvaluationStream:
         """Return what takes plans one by one and evaluates them side by side meanwhile; used in a `with` block."""
@@ -239,11 +264,16 @@ class EvaluationStream:
         self.fitness = fitness
         self.results: Stream[Task, Estimate | Failed] = fitness.pool.stream()
         self.plans: deque[Plan] = deque()
+        self.written: dict[str, Estimate] = {}
 
     def put(self, plan: Plan) -> None:
         """Have a plan evaluated, unless it is known or under way."""
         if not self.fitness.knows(plan) and all(plan.digest != one.digest for one in self.plans):
-            self.results.put(Task(plan))
+            written = self.fitness.written(plan)
+            if written is None:
+                self.results.put(Task(plan))
+            else:
+                self.written[plan.digest] = written
         self.plans.append(plan)
 
     def take(self) -> Evaluation:
@@ -251,7 +281,9 @@ class EvaluationStream:
         plan = self.plans.popleft()
         repeated = self.fitness.knows(plan)
         if not repeated:
-            self.fitness.remember(plan, self.results.take())
+            found = self.written.pop(plan.digest, None) or self.results.take()
+            self.fitness.write(plan, found)
+            self.fitness.remember(plan, found)
         return self.fitness.evaluation(plan, repeated=repeated)
 
     def __enter__(self) -> EvaluationStream:

@@ -14,6 +14,7 @@ from blendsearch.criteria import Scores
 from blendsearch.data.batches import Split
 from blendsearch.evolution.fitness import FitnessFunction, Planner
 from blendsearch.evolution.genome import GenomeSpace
+from blendsearch.evolution.journal import Journal
 from blendsearch.evolution.leaders import Leaders
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.evolution.two_parts import TwoParts
@@ -30,6 +31,9 @@ ELIMINATION = "drop losses alone"
 ALIKE = "all clusters alike"
 """The name there of the blend that has each cluster's first criterion, with equal factors."""
 
+JUDGED = "records/judged.jsonl"
+"""Each plan's judgement, written as soon as it is there, with whose it is: all search images, or a part of them."""
+
 TILTS = (1.0, 2.0, 4.0, 8.0)
 """What the factors of a blend that counts all alike sum up to beside the drop losses: few settings, and the best of
 them are hard to beat."""
@@ -43,7 +47,8 @@ def make_problem(
     blends: those that the problem's planner will be asked about, beside the ones that the space's search may find.
     leaders: see `make_fitness`.
     """
-    fitness = make_fitness(experiment, experiment.space.proxy, leaders=leaders)
+    journal = Journal(experiment.folder / JUDGED, "all")
+    fitness = make_fitness(experiment, experiment.space.proxy, leaders=leaders, journal=journal)
     planner = make_planner(experiment, scores, blends)
     return SearchProblem(planner, fitness, tuple(experiment.space.search.objectives))
 
@@ -67,8 +72,8 @@ def make_choice_problems(experiment: Experiment, scores: Scores) -> tuple[Search
         return problem, problem
     parts = experiment.search_parts
     seen, fresh = (
-        make_fitness(experiment, space.proxy, parts[0], leaders),
-        make_fitness(experiment, space.proxy, parts[1]),
+        make_fitness(experiment, space.proxy, parts[0], leaders, Journal(experiment.folder / JUDGED, "seen")),
+        make_fitness(experiment, space.proxy, parts[1], journal=Journal(experiment.folder / JUDGED, "fresh")),
     )
     images = [len(part) for part in parts]
     planner = make_planner(experiment, scores)
@@ -76,11 +81,15 @@ def make_choice_problems(experiment: Experiment, scores: Scores) -> tuple[Search
 
 
 def make_fitness(
-    experiment: Experiment, proxy: NamedSection, search: Split | None = None, leaders: Leaders | None = None
+    experiment: Experiment,
+    proxy: NamedSection,
+    search: Split | None = None,
+    leaders: Leaders | None = None,
+    journal: Journal | None = None,
 ) -> FitnessFunction:
     """Return what judges plans by a proxy on the search images, or on a part of them, with the workers of the space.
 
-    leaders: against whom candidates race, if they do.
+    leaders: against whom candidates race, if they do. journal: where judgements are written as they come.
     """
     context = experiment.proxy_context
     return FitnessFunction(
@@ -94,6 +103,7 @@ def make_fitness(
         engine=experiment.engine,
         limit_seconds=experiment.space.compute.trial_seconds,
         leaders=leaders,
+        journal=journal,
     )
 
 

@@ -18,6 +18,7 @@ from blendsearch.experiment.losses import read_losses
 from blendsearch.experiment.problem import make_problem
 from blendsearch.experiment.scoring import score_criteria
 from blendsearch.experiment.unpruned import train_unpruned
+from blendsearch.proxies.compensated import Compensated
 from blendsearch.results.run_folder import RunFolder
 from blendsearch.review.sessions import open_decision
 from blendsearch.structure import Plan
@@ -150,3 +151,34 @@ def test_a_network_level_elimination_prunes_from_python():
     batches = [(images(16, seed=2), torch.arange(16) % 3)]
     pruned = blendsearch.prune(network, batches, by=Blend.elimination(), budget={"flops": 0.5})
     assert pruned.flops_ratio <= 0.5
+
+
+def test_a_campaign_stopped_among_its_swaps_goes_on_there_and_a_finished_one_judges_nothing(tmp_path, monkeypatch):
+    swapped = space({"swaps": 18, "rivals": ["elimination", "tilted", "swapped"]})
+    judged, real = [], Compensated.value
+
+    def count(self, network):
+        judged.append(1)
+        return real(self, network)
+
+    monkeypatch.setattr(Compensated, "value", count)
+    whole = run_search(swapped, tmp_path / "whole")
+    needed = len(judged)
+    assert needed > 40
+
+    def stop(task, done, *given):
+        if task == "swaps" and done >= 12:
+            raise KeyboardInterrupt
+
+    judged.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run_search(swapped, tmp_path / "stopped", progress=stop)
+    assert not (tmp_path / "stopped" / "records" / "swaps-blend.json").exists()
+    resumed = run_search(swapped, tmp_path / "stopped", resume=True)
+    assert len(judged) == needed  # none twice
+    for file in ("plan.json", "blend-plan.json", "records/swaps-blend.json", "records/swaps-criterion.json"):
+        assert (resumed.run_dir / file).read_text() == (whole.run_dir / file).read_text(), file
+    assert resumed.summary.blend.test_accuracy == whole.summary.blend.test_accuracy
+    judged.clear()
+    run_search(swapped, tmp_path / "stopped", resume=True)
+    assert judged == []

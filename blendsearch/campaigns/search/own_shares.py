@@ -104,6 +104,7 @@ def _search(experiment: Experiment, seen: SearchProblem, criterion: str) -> Sear
 def _knowing_nothing(experiment: Experiment, fitness: FitnessFunction) -> FitnessFunction:
     """Return a fitness function with the same proxy and workers, to which every plan is new: so costs are equal."""
     other = copy.copy(fitness)
+    other.journal = None
     other.known, other.failures, other.stopped = {}, {}, set()
     other.leaders = make_leaders(experiment.space.search)
     return other
