@@ -15,7 +15,7 @@ from torch import nn
 from blendsearch.compute import Compute
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import GivenBatches
-from blendsearch.proxies import PROXIES, ProxyContext
+from blendsearch.proxies import PROXIES, ProxyContext, prefixes
 from blendsearch.proxies.prefixes import Prefixes, find_cuts
 from blendsearch.proxies.racing import Racing
 from blendsearch.structure import Plan, Structure
@@ -140,6 +140,35 @@ def test_no_more_is_kept_than_there_is_room(trained, digits):
     proxy.prefixes = Prefixes(whole.cuts, room=10)
     assert estimates(proxy, context) == wanted
     assert proxy.prefixes.bytes == proxy.prefixes.skipped == 0
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit", "cores", "wanted"),
+    [
+        (24 * GIB, "max", 2, GIB),
+        (16 * GIB, "max", 4, GIB // 2),
+        (16 * GIB, "max", 64, GIB // 4),
+        (64 * GIB, str(8 * GIB), 2, GIB // 2),
+        (64 * GIB, None, 4, GIB),
+        (None, "max", 2, GIB // 4),
+    ],
+)
+def test_the_room_suits_memory_and_cores(memory, limit, cores, wanted, tmp_path, monkeypatch):
+    def sysconf(name):
+        if memory is None:
+            raise ValueError("unrecognized configuration name")
+        return memory // 4096 if name == "SC_PHYS_PAGES" else 4096
+
+    file = tmp_path / "memory.max"
+    if limit is not None:
+        file.write_text(f"{limit}\n")
+    monkeypatch.setattr(prefixes.os, "sysconf", sysconf)
+    monkeypatch.setattr(prefixes, "LIMIT_OF_CONTAINER", file)
+    monkeypatch.setattr(prefixes, "cpu_count", lambda: cores)
+    assert prefixes.room_here.__wrapped__() == wanted
 
 
 def test_a_copy_for_another_process_begins_with_nothing(trained, digits):

@@ -20,7 +20,7 @@ from blendsearch.experiment.problem import TILTS
 from blendsearch.experiment.scoring import known_before_training, wanted_criteria
 from blendsearch.proxies import PROXIES
 from blendsearch.proxies.average import Average
-from blendsearch.proxies.prefixes import ROOM
+from blendsearch.proxies.prefixes import room_here
 from blendsearch.results.words import plural
 from blendsearch.training.loop import steps_per_epoch
 from blendsearch.validation.space import make
@@ -252,7 +252,7 @@ def _kept_of_candidates(experiment: Experiment) -> float:
     """Return the gigabytes that a process keeps at most of candidates, for others with the same first layers."""
     proxy = make(PROXIES, experiment.space.proxy)
     several = proxy.proxies if isinstance(proxy, Average) else [proxy]
-    return sum(ROOM for one in several if vars(type(one)).get("adapts_forward", False)) / 1e9
+    return sum(room_here() for one in several if vars(type(one)).get("adapts_forward", False)) / 1e9
 
 
 def _parts(experiment: Experiment) -> tuple[Split, ...]:
