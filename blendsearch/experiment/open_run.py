@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.compute import Compute, threads
-from blendsearch.errors import DataError
+from blendsearch.errors import DataError, RunError
 from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import check_criteria
+from blendsearch.experiment.source import code_of_network
 from blendsearch.progress import tell
+from blendsearch.results.records.common import JobRecord
 from blendsearch.results.run_folder import (
     RunFolder,
     check_same_job,
@@ -69,13 +71,25 @@ def open_run(
         check_same_job(folder, job)
         experiment.check_same(folder, may_differ)
         check(folder)
-        note_space(folder, job, experiment.space, facts)
+        code = code_of_network(experiment.space.model.name, experiment)
+        _check_same_code(folder, experiment.space.model.name, code)
+        note_space(folder, job, experiment.space, {**(facts or {}), **code})
         folder.write_record(MODEL, describe_network(experiment))
         note_skipped(folder, experiment.splits.skipped)
         for note in notes_on_precision(experiment.compute):
             tell(experiment.progress, note)
             folder.event("note", text=note)
         yield experiment.at(folder)
+
+
+def _check_same_code(folder: RunFolder, name: str, code: Mapping[str, str]) -> None:
+    """Raise RunError where a folder was begun with other code of one's own network; earlier versions noted none."""
+    begun = folder.read_record("job.json", JobRecord).code if folder.has("job.json") else None
+    if begun is not None and code and begun != code["code"]:
+        raise RunError(
+            f"{folder.path}: was made with other code of {name} than there is now; undo what was changed of it, or "
+            "choose another --run-dir"
+        )
 
 
 def notes_on_precision(compute: Compute) -> list[str]:

@@ -8,10 +8,10 @@ import torch
 from blendsearch.campaigns.leaderboard import run as module
 from blendsearch.campaigns.leaderboard.keys import criterion_key, network_key, retraining_key
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
-from blendsearch.campaigns.leaderboard.source import code_digest
 from blendsearch.config import NamedSection, ReconstructionConfig
 from blendsearch.criteria import CRITERIA, FeatureMapCriterion, register_criterion
 from blendsearch.experiment import Experiment
+from blendsearch.experiment.source import code_digest
 from blendsearch.statistics import MEASURES, Accumulator, Recorder, accumulated, measure, own_pass, recorded
 from blendsearch.statistics.ratings import Ratings
 from blendsearch.validation.board import checked_board_from_dict

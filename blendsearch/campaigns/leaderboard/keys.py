@@ -14,14 +14,13 @@ from typing import Any
 
 from blendsearch.allocation import ALLOCATIONS
 from blendsearch.blending import Blend
-from blendsearch.campaigns.leaderboard.source import code_digest
 from blendsearch.config import Board, BudgetConfig, DataConfig, NamedSection, NetworkConfig, StructureConfig
 from blendsearch.criteria import CRITERIA, DropLoss, measures_of, score_network
 from blendsearch.criteria.elimination import NEEDS as LOSS_NEEDS
 from blendsearch.data.splits import DRAWING, settled
 from blendsearch.experiment import Experiment
+from blendsearch.experiment.source import code_digest, code_of_network
 from blendsearch.files import content_digest
-from blendsearch.models.loading import builder_of, is_own_code
 from blendsearch.registry import Registry
 from blendsearch.schedules import SCHEDULES
 from blendsearch.statistics import MEASURES
@@ -54,7 +53,7 @@ def network_key(board: Board, network: NetworkConfig, experiment: Experiment) ->
         "model": {
             **network.model.model_dump(mode="json"),
             "weights": _content(network.model.weights),
-            **_own_code(network.model.name, experiment),
+            **code_of_network(network.model.name, experiment),
         },
         "training": network.training.model_dump(mode="json"),
         "structure": network.structure.model_dump(mode="json", exclude=_unsaid_of(network.structure)),
@@ -77,14 +76,6 @@ def _unsaid(data: DataConfig) -> set[str]:
 def _settled(data: DataConfig, experiment: Experiment) -> DataConfig:
     """Return `data` with the numbers that it leaves to the data set, and nothing said of a cache."""
     return settled(data, experiment.splits).model_copy(update={"cache": DataConfig.model_fields["cache"].default})
-
-
-def _own_code(name: str, experiment: Experiment) -> Key:
-    """Return the digest of the code that builds a network of one's own; of the others the version stands for it."""
-    if not is_own_code(name):
-        return {}
-    splits = experiment.splits
-    return {"code": code_digest(builder_of(name, num_classes=len(splits.classes), shape=splits.shape)[0])}
 
 
 def _unsaid_of(structure: StructureConfig) -> set[str]:

@@ -59,7 +59,8 @@ class JobRecord(Record):
 
     started_in: None in folders of earlier versions. by, files: of a pruning, its --by and the digests of the files that
     it reads. searches: of a transfer, whether a blend is searched in each space. given: of a search in Python, what its
-    network and loaders are known by. mark: of code of nobody that is known, see `blendsearch.results.trust`.
+    network and loaders are known by. mark: of code of nobody that is known, see `blendsearch.results.trust`. code: the
+    digest of what builds a network of one's own.
     """
 
     job: str
@@ -69,6 +70,7 @@ class JobRecord(Record):
     searches: bool = True
     given: dict[str, str] | None = None
     mark: str | None = None
+    code: str | None = None
 
 
 class BudgetRecord(Record):

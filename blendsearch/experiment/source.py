@@ -16,6 +16,9 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from blendsearch.experiment.experiment import Experiment
+from blendsearch.models.loading import builder_of, is_own_code
+
 ROOMS = ("criteria", "statistics", "allocation", "schedules")
 INSTALLED = {"site-packages", "dist-packages"}
 
@@ -28,6 +31,17 @@ def code_digest(*parts: object, without: Iterable[object] = ()) -> str:
     reader = _Reader(parts, without)
     reader.read(parts)
     return hashlib.sha256("\0".join(reader.found).encode()).hexdigest()[:16]
+
+
+def code_of_network(name: str, experiment: Experiment) -> dict[str, str]:
+    """Return "code" -> the digest of what builds a network of one's own; nothing of others, of which the version tells.
+
+    name: as in `model.name`.
+    """
+    if not is_own_code(name):
+        return {}
+    splits = experiment.splits
+    return {"code": code_digest(builder_of(name, num_classes=len(splits.classes), shape=splits.shape)[0])}
 
 
 class _Reader:
