@@ -140,6 +140,7 @@ def _settings(theme: Theme) -> Iterator[None]:
     }
     shapes = {
         "font.family": ["DejaVu Sans"],
+        "text.parse_math": False,  # names are the user's: two dollar signs in one are no formula
         "font.size": 9.5,
         "axes.titlesize": 9.5,
         "axes.labelsize": 9,
