@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from blendsearch.blending import Blend, Clusters, Scores
 from blendsearch.campaigns.search.ablation import enter_parts
 from blendsearch.campaigns.search.choice import decide, wanted_candidates
-from blendsearch.campaigns.search.finals import Candidate, best_distinct
+from blendsearch.campaigns.search.finals import best_candidates
 from blendsearch.campaigns.search.layer_by_layer import add_layer_by_layer, enter_elimination, enter_tilted
 from blendsearch.campaigns.search.own_shares import enter_own_shares
 from blendsearch.campaigns.search.pareto import best_at_full_budget, enter_front, save_front_blends
@@ -19,7 +19,6 @@ from blendsearch.campaigns.search.rivals import list_rivals
 from blendsearch.campaigns.search.swaps import enter_swapped_choice, swap_filters
 from blendsearch.campaigns.search.trials import note_failed, open_ledger, read_trials
 from blendsearch.campaigns.search.warm_start import encode_given_blends
-from blendsearch.evolution.ledger import Trial
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import (
     Contender,
@@ -134,7 +133,8 @@ def _choose_blend(
     if all(one is None for one in (settings.finals, settings.choice, settings.layer_by_layer, settings.swaps)):
         return *search.winner(), None
     trials = read_trials(experiment)
-    best = _best_trials(trials, max(settings.layer_by_layer or 1, wanted_candidates(experiment)), search)
+    count, planner = max(settings.layer_by_layer or 1, wanted_candidates(experiment)), search.problem.planner
+    best = best_candidates(trials, count, lambda trial: planner.plan(search.blend_of(trial)))
     if settings.layer_by_layer is not None:
         blends = [search.blend_of(trials[one.number]) for one in best]
         # By the proxy that the search saw; a choice judges all of them on fresh images.
@@ -145,13 +145,3 @@ def _choose_blend(
         best = [swap_filters(experiment, BLEND, search.problem, best[0], scores), *best]
     won = decide(experiment, judged, best)
     return search.blend_of(trials[won.number]), won.proxy, won.plan
-
-
-def _best_trials(trials: Sequence[Trial], count: int, search: PhasedSearch) -> list[Candidate]:
-    """Return the different plans that the proxy puts first, so many of them."""
-    places = best_distinct([(trial.attrs["plan"], trial.value) for trial in trials], count)
-    planner = search.problem.planner
-    return [
-        Candidate(one.number, one.params, planner.plan(search.blend_of(one)), one.value)
-        for one in (trials[place] for place in places)
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from blendsearch.config import FinalsConfig, RetrainingConfig
 from blendsearch.data.batches import Split
 from blendsearch.evolution.failure import succeeded
 from blendsearch.evolution.halving import Standing, standings
-from blendsearch.evolution.ledger import Ledger
+from blendsearch.evolution.ledger import Ledger, Trial
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
 from blendsearch.results.records.search import Finalist, FinalsRecord, HalvingOutcome, HalvingRung
@@ -131,6 +131,13 @@ def best_distinct(values: Sequence[tuple[str, float]], count: int) -> list[int]:
         if succeeded(value):
             first.setdefault(digest, position)
     return sorted(first.values(), key=lambda position: (-values[position][1], position))[:count]
+
+
+def best_candidates(trials: Sequence[Trial], count: int, plan_of: Callable[[Trial], Plan]) -> list[Candidate]:
+    """Return the different plans that the proxy puts first, so many of them, best first."""
+    places = best_distinct([(trial.attrs["plan"], trial.value) for trial in trials], count)
+    best = [trials[place] for place in places]
+    return [Candidate(one.number, one.params, plan_of(one), one.value) for one in best]
 
 
 def one_each(candidates: Iterable[Candidate]) -> list[Candidate]:

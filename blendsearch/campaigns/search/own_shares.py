@@ -10,7 +10,7 @@ import numpy as np
 from blendsearch.blending import Blend, Clusters
 from blendsearch.blending.blend import NETWORK
 from blendsearch.campaigns.search.choice import decide, wanted_candidates
-from blendsearch.campaigns.search.finals import Candidate, best_distinct
+from blendsearch.campaigns.search.finals import best_candidates
 from blendsearch.campaigns.search.phases import genome_of
 from blendsearch.campaigns.search.swaps import swap_filters
 from blendsearch.campaigns.search.trials import check_trials, open_ledger
@@ -44,7 +44,11 @@ def enter_own_shares(experiment: Experiment, seen: SearchProblem, judged: Search
     search = _search(experiment, seen, name)
     settings = experiment.space.search
     search.run(settings.generations, settings.population, settings.limit)
-    best = _best_candidates(experiment, search)
+    best = best_candidates(
+        search.ledger.trials(),
+        wanted_candidates(experiment),
+        lambda trial: search.problem.plan(search.genomes, genome_of(trial, search.genomes)),
+    )
     if settings.swaps is not None:
         best = [swap_filters(experiment, NAME, search.problem, best[0], seen.planner.scores[name]), *best]
     won = decide(experiment, judged, best, f"-{NAME}")
@@ -115,18 +119,3 @@ def _named(progress: Progress) -> Progress:
         progress("shares for one criterion" if task == "search" else task, done, total, detail)
 
     return named
-
-
-def _best_candidates(experiment: Experiment, search: Search) -> list[Candidate]:
-    """Return the different plans that the proxy puts first, as many as finals or a choice ask for."""
-    trials = search.ledger.trials()
-    places = best_distinct([(trial.attrs["plan"], trial.value) for trial in trials], wanted_candidates(experiment))
-    return [
-        Candidate(
-            number=trial.number,
-            genome=trial.params,
-            plan=search.problem.plan(search.genomes, genome_of(trial, search.genomes)),
-            proxy=trial.value,
-        )
-        for trial in (trials[place] for place in places)
-    ]
