@@ -117,7 +117,7 @@ def measurable(model: nn.Module) -> nn.Module:
 
 
 class GivenPairs:
-    """A user's batches, each checked as it is read; can be read again from the first.
+    """A user's batches, each checked as it is read, those without images left out; can be read again from the first.
 
     task: of batches that are no images with labels; then it is for its functions to take them.
     """
@@ -145,6 +145,8 @@ class GivenPairs:
                     f"batches: batch {number} is {reason}; allowed: (images [N, C, H, W] of floats, labels [N]); "
                     "networks with other batches take forward= and loss="
                 )
+            if self._task is None and len(batch[0]) == 0:
+                continue  # as a filter of images leaves some: there is nothing to read, and no answer to be averaged
             # Tensors of inference mode cannot take part in a backward pass.
             yield map_tensors(batch, lambda one: one.clone() if one.is_inference() else one)
 

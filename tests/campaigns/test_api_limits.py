@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import blendsearch
 from blendsearch.allocation import Budget
 from blendsearch.allocation.sensitivity import Sensitivity
-from blendsearch.errors import BlendsearchError, BudgetError, StructureError, UnknownNameError
+from blendsearch.errors import BlendsearchError, BudgetError, DataError, StructureError, UnknownNameError
 
 
 @pytest.fixture
@@ -42,6 +42,18 @@ def test_prune_keeps_multiples_and_shares_of_layers(model, loader):
     assert pruned.flops_ratio <= 0.6
     same = {"flops": 0.6, "round_to": 4, "keep": {"conv3": 0.8}}
     assert blendsearch.prune(model, loader, by="l1", budget=same).plan == pruned.plan
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_batch_without_images_is_passed_over(model, loader, place):
+    batches = list(loader)
+    empty = batches[0][0][:0], batches[0][1][:0]
+    criteria = ["l1", "taylor", "thinet", "obs"]
+    whole = blendsearch.score(model, batches, criteria=criteria)
+    found = blendsearch.score(model, [*batches[:place], empty, *batches[place:]], criteria=criteria)
+    assert all(torch.equal(found[name][group], whole[name][group]) for name in whole for group in whole[name])
+    with pytest.raises(DataError, match="no batch given"):
+        blendsearch.score(model, [empty], criteria=criteria)
 
 
 def test_what_is_given_beside_a_budget_joins_it(model, loader):
