@@ -9,7 +9,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from blendsearch.results.verdicts import difference_sentences, failed_trials, limits_of_search, stopped_candidates
+from blendsearch.results.verdicts import (
+    difference_sentences,
+    failed_trials,
+    limits_of_search,
+    of_swaps,
+    stopped_candidates,
+)
 from blendsearch.results.words import (
     in_percent,
     percent,
@@ -108,6 +114,7 @@ def verdicts(summary: SearchSummary) -> list[str]:
     """Return what follows from each difference and from fresh images, how far images flatter, and what failed."""
     return [
         *difference_sentences(summary),
+        *of_swaps(summary),
         *limits_of_search(summary),
         *failed_trials(summary),
         *stopped_candidates(summary),

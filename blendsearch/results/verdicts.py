@@ -48,6 +48,19 @@ def price_of_a_seed(summary: SearchSummary, said: Sequence[str]) -> list[str]:
     return [f"Another seed of all retrainings takes about {duration(seconds / summary.seeds)}."]
 
 
+def of_swaps(summary: SearchSummary) -> list[str]:
+    """Return what exchanging single filters of the search's best plan came to, where that was done."""
+    found = summary.swaps
+    if found is None:
+        return []
+    judged = (
+        f"{plural(found.evaluations, 'plan')} around its best one {'was' if found.evaluations == 1 else 'were'} judged"
+    )
+    made = f"{plural(found.made, 'swap')} of two filters made"
+    rise = f"the proxy rose from {found.start:.3f} to {found.proxy:.3f}" if found.made else "none raised the proxy"
+    return [f"After the search {judged} and {made} (search.swaps): {rise}."]
+
+
 def limits_of_search(summary: SearchSummary) -> list[str]:
     """Return what was not retrained, how far the search images flatter, and whether the proxy is blind."""
     found = [summary.choice, summary.optimism]

@@ -12,6 +12,7 @@ from blendsearch.campaigns.search.phases import read_generations, summarise_phas
 from blendsearch.campaigns.search.random_search import read_random_search
 from blendsearch.campaigns.search.rivals import describe_rivals
 from blendsearch.campaigns.search.shipping import Winner, summarise_shipped
+from blendsearch.campaigns.search.swaps import summarise_swaps
 from blendsearch.campaigns.search.trials import read_failed
 from blendsearch.evolution.algorithms import name_algorithm
 from blendsearch.evolution.loop import stopped_by
@@ -98,6 +99,7 @@ def summarise(
         search=summarise_cost(experiment, generations),
         finals=_finals(experiment) if search.finals else None,
         choice=summarise_choice(experiment) if search.choice else None,
+        swaps=summarise_swaps(experiment, BLEND),
         optimism=None if experiment.given and experiment.given.metric_name else measure_optimism(unpruned, blend, data),
         metric=None if experiment.given is None else experiment.given.metric_name,
         front=front,

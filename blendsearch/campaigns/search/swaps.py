@@ -13,7 +13,7 @@ from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, enter_first_criterion
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.results.records.retraining import CRITERION, RIVAL, SWAPPED
-from blendsearch.results.records.search import SwapsRecord
+from blendsearch.results.records.search import SwapsRecord, SwapsSummary
 from blendsearch.structure import Plan
 
 AT_ONCE = 6
@@ -36,9 +36,21 @@ def swap_filters(
     if count is None:
         return start
     record = experiment.folder.cached(
-        f"records/swaps-{name}.json", SwapsRecord, lambda: _climb(experiment, name, problem, start, scores, count)
+        _file(name), SwapsRecord, lambda: _climb(experiment, name, problem, start, scores, count)
     )
     return replace(start, plan=Plan.from_dict(record.plan), proxy=record.proxy)
+
+
+def summarise_swaps(experiment: Experiment, name: str) -> SwapsSummary | None:
+    """Return what the swaps of a plan came to; None where there were none."""
+    folder = experiment.folder
+    if experiment.space.search.swaps is None or not folder.has(_file(name)):
+        return None
+    return SwapsSummary(**folder.read_record(_file(name), SwapsRecord).model_dump(exclude={"plan"}))
+
+
+def _file(name: str) -> str:
+    return f"records/swaps-{name}.json"
 
 
 def enter_swapped_choice(experiment: Experiment, seen: SearchProblem, judged: SearchProblem) -> Contender:

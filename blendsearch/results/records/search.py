@@ -151,6 +151,19 @@ class ChoiceSummary(Record):
     sentence: str
 
 
+class SwapsSummary(Record):
+    """What single swaps made of a plan.
+
+    start, proxy: before and after. evaluations: plans that were judged, one swap away or with several that help made
+    together. made: swaps that were made.
+    """
+
+    start: float
+    proxy: float
+    evaluations: int
+    made: int
+
+
 class Optimism(Record):
     """How much better networks look on the search images than on the test images, as differences of shares.
 
@@ -213,9 +226,9 @@ class SearchSummary(Record):
 
     algorithm: whose searched, and which; None in records of older versions. left_out: criterion -> why it cannot score
     this network; rivals_left_out: rival -> why there is none. not_retrained: criteria that the proxy put behind those
-    that search.retrained_criteria asks for. refused: module -> why it cannot be pruned. shipped: None
-    in records of older versions, whose network.safetensors is the blend's. metric: what stands in place of accuracy,
-    where that is a function of the user's own.
+    that search.retrained_criteria asks for. swaps: of the blend's plan, where there were any. refused: module -> why
+    it cannot be pruned. shipped: None in records of older versions, whose network.safetensors is the blend's. metric:
+    what stands in place of accuracy, where that is a function of the user's own.
     """
 
     shipped: Shipped | None = None
@@ -245,6 +258,7 @@ class SearchSummary(Record):
     search: SearchCost | None = None
     finals: FinalsSummary | None = None
     choice: ChoiceSummary | None = None
+    swaps: SwapsSummary | None = None
     optimism: Optimism | None = None
     metric: str | None = None
     front: list[FrontPoint] = Field(default_factory=list)
@@ -414,18 +428,10 @@ class LayerByLayerRecord(Record):
     plans: list[PlanData]
 
 
-class SwapsRecord(Record):
-    """records/swaps-NAME.json: what single swaps made of a plan.
+class SwapsRecord(SwapsSummary):
+    """records/swaps-NAME.json: what single swaps made of a plan, and the plan."""
 
-    start, proxy: before and after. evaluations: plans that were judged, one swap away or with several that help made
-    together. made: swaps that were made.
-    """
-
-    start: float
-    proxy: float
     plan: PlanData
-    evaluations: int
-    made: int
 
 
 class RivalRecord(Record):
