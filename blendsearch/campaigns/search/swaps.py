@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 from torch import Tensor
 
 from blendsearch.campaigns.search.finals import Candidate
+from blendsearch.campaigns.search.worths import Worths
+from blendsearch.evolution.failure import succeeded
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, enter_first_criterion
 from blendsearch.experiment.experiment import Experiment
@@ -19,17 +20,14 @@ from blendsearch.structure import Plan
 AT_ONCE = 6
 """Swaps that are judged side by side, whatever the number of workers; those that help are made, see `_helpful`."""
 
-NEAR = 0.25
-"""How soon to look farther: each filter farther from the border is that much less likely to be swapped."""
-
 
 def swap_filters(
     experiment: Experiment, name: str, problem: SearchProblem, start: Candidate, scores: Mapping[str, Tensor]
 ) -> Candidate:
     """Return a candidate with the plan that `search.swaps` evaluations of single swaps lead to, and its proxy.
 
-    scores: group -> [C], by which filters are near the border between those that stay and those that go; swaps begin
-    there. Writes records/swaps-NAME.json, from which a stopped run's plan is read.
+    scores: group -> [C], in whose order filters are taken to be worth something; what they are worth is learned from
+    the swaps that were judged, see `Worths`. Writes records/swaps-NAME.json, from which a stopped run's plan is read.
     Source: the swaps of OSSCAR (Meng et al., 2024), judged by the proxy in place of a layer's error.
     """
     count = experiment.space.search.swaps
@@ -72,15 +70,19 @@ def _climb(
     scores: Mapping[str, Tensor],
     count: int,
 ) -> SwapsRecord:
-    rng = np.random.default_rng(experiment.seed("swaps", name))
+    worths = Worths(scores)
     plan, value, seen, made, evaluations = start.plan, start.proxy, {start.plan.digest}, 0, 0
     while evaluations < count:
-        found = _neighbours(plan, scores, rng, seen, min(AT_ONCE, count - evaluations))
+        found = worths.propose(plan, seen, min(AT_ONCE, count - evaluations))
         if not found:
             break
         seen |= {one.digest for one in found}
         evaluations += len(found)
-        helpful = _helpful(plan, value, found, problem.values(found))
+        values = problem.values(found)
+        for one, own in zip(found, values, strict=True):
+            if succeeded(own):
+                worths.learn(*_swap(plan, one), own - value)
+        helpful = _helpful(plan, value, found, values)
         if helpful:
             (better, best), swaps = helpful[0], 1
             if len(helpful) > 1 and evaluations < count:
@@ -108,6 +110,13 @@ def _helpful(plan: Plan, value: float, found: Sequence[Plan], values: Sequence[f
     return list(best.values())
 
 
+def _swap(plan: Plan, swapped: Plan) -> tuple[str, int, int]:
+    """Return the group in which a plan is one swap away, who went and who came."""
+    ((group, kept),) = _changed(plan, swapped).items()
+    (gone,), (come,) = set(plan.keep[group]).difference(kept), set(kept).difference(plan.keep[group])
+    return group, gone, come
+
+
 def _together(plan: Plan, swapped: Sequence[Plan]) -> Plan:
     """Return a plan with the swaps of several, each of which differs from it in a group of its own."""
     keep = dict(plan.keep)
@@ -119,31 +128,3 @@ def _together(plan: Plan, swapped: Sequence[Plan]) -> Plan:
 def _changed(plan: Plan, other: Plan) -> dict[str, tuple[int, ...]]:
     """Return what another plan keeps of the groups in which it differs."""
     return {group: kept for group, kept in other.keep.items() if kept != plan.keep[group]}
-
-
-def _neighbours(
-    plan: Plan, scores: Mapping[str, Tensor], rng: np.random.Generator, seen: set[str], count: int
-) -> list[Plan]:
-    """Return up to `count` new plans, each with one swap; groups are drawn by how many filters they keep."""
-    groups = [group for group, kept in plan.keep.items() if len(kept) < plan.widths[group]]
-    if not groups:
-        return []
-    sizes = np.array([len(plan.keep[group]) for group in groups], dtype=float)
-    found: dict[str, Plan] = {}
-    for _ in range(50 * count):
-        group = groups[rng.choice(len(groups), p=sizes / sizes.sum())]
-        order = scores[group].argsort(stable=True).tolist()
-        inside = [filter for filter in order if filter in plan.keep[group]]
-        outside = [filter for filter in reversed(order) if filter not in plan.keep[group]]
-        gone, come = _draw(inside, rng), _draw(outside, rng)
-        kept = tuple(sorted({*plan.keep[group], come} - {gone}))
-        swapped = Plan({**plan.keep, group: kept}, plan.widths)
-        if swapped.digest not in seen:
-            found[swapped.digest] = swapped
-        if len(found) == count:
-            break
-    return list(found.values())
-
-
-def _draw(ordered: list[int], rng: np.random.Generator) -> int:
-    return ordered[min(int(rng.geometric(NEAR)) - 1, len(ordered) - 1)]
