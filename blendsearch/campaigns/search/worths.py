@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from blendsearch.structure import Plan
@@ -177,6 +176,5 @@ def _rows(gone: np.ndarray, come: np.ndarray, width: int) -> np.ndarray:
 
 def _quantiles(values: Tensor) -> np.ndarray:
     """Return the normal quantile of each filter's place in the order, [C]; ties in the order of their numbers."""
-    normal, width = NormalDist(), len(values)
-    places = values.argsort(stable=True).argsort().tolist()
-    return np.array([normal.inv_cdf((place + 0.5) / width) for place in places])
+    places = values.argsort(stable=True).argsort().numpy()
+    return np.asarray(ndtri((places + 0.5) / len(values)))
