@@ -158,11 +158,8 @@ class Kill(Exception):
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize(
-    ("algorithm", "share"),
-    [
-        ("generational", 3),
-        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("cma_es", 5), ("tpe", 3), ("cmaes", 5))),
-    ],
+    ("algorithm", "share"),  # which plans come up hangs on the algorithm: so many fail that some do before the kill
+    [("generational", 6), ("cma_es", 5), ("tpe", 3), ("cmaes", 5)],
 )
 def test_stopped_and_resumed_it_is_the_same_and_repeats_no_failure(tmp_path, algorithm, share):
     (tmp_path / "tried").mkdir()

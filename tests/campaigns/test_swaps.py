@@ -11,8 +11,17 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from blendsearch.campaigns.search.finals import Candidate
-from blendsearch.campaigns.search.swaps import AT_ONCE, _helpful, _swap, _together, swap_filters
-from blendsearch.campaigns.search.worths import COST, COST_SPREAD, NOISE, SLOPE, SPREAD, Worths, expected_improvement
+from blendsearch.campaigns.search.swaps import AT_ONCE, _helpful, _made, swap_filters
+from blendsearch.campaigns.search.worths import (
+    COST,
+    COST_SPREAD,
+    NOISE,
+    SLOPE,
+    SPREAD,
+    Swap,
+    Worths,
+    expected_improvement,
+)
 from blendsearch.structure import Plan
 
 WIDTHS = {"a": 6, "b": 8, "c": 4}
@@ -67,15 +76,10 @@ def test_no_more_plans_are_judged_than_wanted_and_none_twice(count):
 
 
 def test_what_helps_is_the_best_of_each_group_and_is_made_together():
-    swaps = [
-        Plan({**START.keep, "a": (0, 1, 5)}, WIDTHS),
-        Plan({**START.keep, "a": (0, 1, 4)}, WIDTHS),
-        Plan({**START.keep, "b": (0, 1, 2, 7)}, WIDTHS),
-        Plan({**START.keep, "b": (1, 2, 3, 6)}, WIDTHS),
-    ]
-    helpful = _helpful(START, 1.0, swaps, [1.1, 1.3, 1.2, 0.9])
+    swaps = [Swap(0.0, "a", 2, 5), Swap(0.0, "a", 2, 4), Swap(0.0, "b", 3, 7), Swap(0.0, "b", 0, 6)]
+    helpful = _helpful(1.0, swaps, [1.1, 1.3, 1.2, 0.9])
     assert helpful == [(swaps[1], 1.3), (swaps[2], 1.2)]
-    assert _together(START, [plan for plan, _ in helpful]).keep == {
+    assert _made([swap for swap, _ in helpful], START).keep == {
         "a": (0, 1, 4),
         "b": (0, 1, 2, 7),
         "c": (0, 1, 2, 3),
@@ -99,13 +103,13 @@ def test_swaps_that_help_alone_but_not_together_are_not_both_made():
 def test_a_group_that_keeps_all_is_never_swapped():
     worths = Worths({group: torch.arange(width).float() for group, width in WIDTHS.items()})
     found = worths.propose(START, {START.digest}, 20)
-    assert len(found) == len({plan.digest for plan in found}) == 20
-    for plan in found:
-        group, gone, come = _swap(START, plan)
-        assert group in ("a", "b")
-        assert gone in START.keep[group]
-        assert come not in START.keep[group]
-        assert len(plan.keep[group]) == len(START.keep[group])
+    assert len(found) == len({swap.made(START).digest for swap in found}) == 20
+    for swap in found:
+        assert swap.group in ("a", "b")
+        assert swap.gone in START.keep[swap.group]
+        assert swap.come not in START.keep[swap.group]
+        kept = set(START.keep[swap.group]) - {swap.gone} | {swap.come}
+        assert swap.made(START).keep == {**START.keep, swap.group: tuple(sorted(kept))}
     assert worths.propose(Plan({"c": (0, 1, 2, 3)}, {"c": 4}), set(), 6) == []
 
 
@@ -114,7 +118,7 @@ def test_what_is_believed_is_the_posterior_of_a_linear_model():
     worths = Worths({"a": torch.tensor([0.3, 0.1, 0.2, 0.5])})
     swaps = [(0, 1, 0.004), (0, 3, 0.001), (2, 3, -0.003), (1, 2, 0.0), (0, 1, 0.005)]
     for gone, come, change in swaps:
-        worths.learn("a", gone, come, change)
+        worths.learn(Swap(0.0, "a", gone, come), change)
     scale = 0.002
     rows = np.zeros((len(swaps), 5))
     rows[:, 0] = 1

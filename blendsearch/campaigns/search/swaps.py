@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from blendsearch.campaigns.search.finals import Candidate
-from blendsearch.campaigns.search.worths import Worths
+from blendsearch.campaigns.search.worths import Swap, Worths
 from blendsearch.evolution.failure import succeeded
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, enter_first_criterion
@@ -73,58 +73,46 @@ def _climb(
     worths = Worths(scores)
     plan, value, seen, made, evaluations = start.plan, start.proxy, {start.plan.digest}, 0, 0
     while evaluations < count:
-        found = worths.propose(plan, seen, min(AT_ONCE, count - evaluations))
-        if not found:
+        swaps = worths.propose(plan, seen, min(AT_ONCE, count - evaluations))
+        if not swaps:
             break
+        found = [swap.made(plan) for swap in swaps]
         seen |= {one.digest for one in found}
         evaluations += len(found)
         values = problem.values(found)
-        for one, own in zip(found, values, strict=True):
+        for swap, own in zip(swaps, values, strict=True):
             if succeeded(own):
-                worths.learn(*_swap(plan, one), own - value)
-        helpful = _helpful(plan, value, found, values)
+                worths.learn(swap, own - value)
+        helpful = _helpful(value, swaps, values)
         if helpful:
-            (better, best), swaps = helpful[0], 1
+            (first, best), together = helpful[0], 1
+            better = first.made(plan)
             if len(helpful) > 1 and evaluations < count:
-                together = _together(plan, [one for one, _ in helpful])
-                seen.add(together.digest)
+                every = _made([swap for swap, _ in helpful], plan)
+                seen.add(every.digest)
                 evaluations += 1
-                (joint,) = problem.values([together])
+                (joint,) = problem.values([every])
                 if joint > best:
-                    better, best, swaps = together, joint, len(helpful)
-            plan, value, made = better, best, made + swaps
+                    better, best, together = every, joint, len(helpful)
+            plan, value, made = better, best, made + together
         experiment.progress("swaps", evaluations, count, f"{made} made, proxy {value:.4f}")
     return SwapsRecord(start=start.proxy, proxy=value, plan=plan.to_dict(), evaluations=evaluations, made=made)
 
 
-def _helpful(plan: Plan, value: float, found: Sequence[Plan], values: Sequence[float]) -> list[tuple[Plan, float]]:
-    """Return the plans, each one swap away, that are better than the plan, best first, with their values.
+def _helpful(value: float, swaps: Sequence[Swap], values: Sequence[float]) -> list[tuple[Swap, float]]:
+    """Return the swaps that lead to more than the value, with what they lead to, best first.
 
     Of each group's the best alone, so that all of them can be made together.
     """
-    best: dict[str, tuple[Plan, float]] = {}
-    for one, own in sorted(zip(found, values, strict=True), key=lambda pair: -pair[1]):
+    best: dict[str, tuple[Swap, float]] = {}
+    for swap, own in sorted(zip(swaps, values, strict=True), key=lambda pair: -pair[1]):
         if own > value:
-            (group,) = _changed(plan, one)
-            best.setdefault(group, (one, own))
+            best.setdefault(swap.group, (swap, own))
     return list(best.values())
 
 
-def _swap(plan: Plan, swapped: Plan) -> tuple[str, int, int]:
-    """Return the group in which a plan is one swap away, who went and who came."""
-    ((group, kept),) = _changed(plan, swapped).items()
-    (gone,), (come,) = set(plan.keep[group]).difference(kept), set(kept).difference(plan.keep[group])
-    return group, gone, come
-
-
-def _together(plan: Plan, swapped: Sequence[Plan]) -> Plan:
-    """Return a plan with the swaps of several, each of which differs from it in a group of its own."""
-    keep = dict(plan.keep)
-    for one in swapped:
-        keep |= _changed(plan, one)
-    return Plan(keep, plan.widths)
-
-
-def _changed(plan: Plan, other: Plan) -> dict[str, tuple[int, ...]]:
-    """Return what another plan keeps of the groups in which it differs."""
-    return {group: kept for group, kept in other.keep.items() if kept != plan.keep[group]}
+def _made(swaps: Sequence[Swap], plan: Plan) -> Plan:
+    """Return a plan after several swaps, each in a group of its own."""
+    for swap in swaps:
+        plan = swap.made(plan)
+    return plan

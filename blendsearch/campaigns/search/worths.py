@@ -71,19 +71,19 @@ class Worths:
         self.expected = {group: SLOPE * _quantiles(values) for group, values in scores.items()}
         self.judged: dict[str, _Judged] = {group: _Judged() for group in scores}
 
-    def learn(self, group: str, gone: int, come: int, change: float) -> None:
-        """Take what the proxy changed by when a filter went for another one to stay."""
-        judged = self.judged[group]
-        judged.gone.append(gone)
-        judged.come.append(come)
+    def learn(self, swap: Swap, change: float) -> None:
+        """Take what the proxy changed by when a swap was made."""
+        judged = self.judged[swap.group]
+        judged.gone.append(swap.gone)
+        judged.come.append(swap.come)
         judged.changes.append(change)
 
-    def propose(self, plan: Plan, seen: Collection[str], count: int) -> list[Plan]:
-        """Return up to `count` new plans, each one swap away; of several no filter is in two where others are left."""
+    def propose(self, plan: Plan, seen: Collection[str], count: int) -> list[Swap]:
+        """Return up to `count` swaps that lead to new plans; of several no filter is in two where others are left."""
         scales = self._scales()
         groups = [group for group, kept in plan.keep.items() if len(kept) < plan.widths[group]]
         swaps = sorted((swap for group in groups for swap in self._swaps(plan, group, scales[group])), reverse=True)
-        found: dict[str, Plan] = {}
+        found: dict[str, Swap] = {}
         for once in (True, False):
             used: set[tuple[str, int]] = set()
             for swap in swaps:
@@ -91,9 +91,9 @@ class Worths:
                     break
                 if once and not used.isdisjoint(swap.filters):
                     continue
-                swapped = swap.made(plan)
-                if swapped.digest not in seen and swapped.digest not in found:
-                    found[swapped.digest] = swapped
+                digest = swap.made(plan).digest
+                if digest not in seen and digest not in found:
+                    found[digest] = swap
                     used |= swap.filters
         return list(found.values())
 
