@@ -18,7 +18,7 @@ from blendsearch.criteria import DropLosses
 from blendsearch.evolution.engines.base import Engine
 from blendsearch.evolution.failure import FAILED, too_many
 from blendsearch.evolution.journal import Journal
-from blendsearch.evolution.leaders import Leaders
+from blendsearch.evolution.leaders import Leaders, Rival
 from blendsearch.evolution.parallel import Failed, WorkerPool
 from blendsearch.evolution.stream import Stream
 from blendsearch.plain import State
@@ -154,11 +154,25 @@ class FitnessFunction:
         rival = None if self.leaders is None else self.leaders.rival
         return self._evaluate(plans, {*self.known, *self.failures}, rival, done, most_failed)
 
+    def racing_from(self, plan: Plan) -> FitnessFunction:
+        """Return the same, but that plans race against one plan, then against the best of those read in full since.
+
+        To it every plan is new that was stopped in another race. Where candidates do not race it is the same.
+        """
+        if self.leaders is None:
+            return self
+        other = copy.copy(self)
+        other.leaders = Leaders(1, self.leaders.racing)
+        other.stopped = set()
+        other.known = {digest: known for digest, known in self.known.items() if digest not in self.stopped}
+        other._evaluate([plan], set(), None, lambda n, v: None, None)  # its scores are not kept with its value
+        return other
+
     def _evaluate(
         self,
         plans: Sequence[Plan],
         settled: set[str],
-        rival: np.ndarray | None,
+        rival: Rival | None,
         done: Callable[[int, float], None],
         most_failed: int | None,
     ) -> list[Evaluation]:
@@ -183,27 +197,33 @@ class FitnessFunction:
             self.evaluation(plan, repeated=first.get(plan.digest) != position) for position, plan in enumerate(plans)
         ]
 
-    def _outcomes(self, plans: Sequence[Plan], rival: np.ndarray | None) -> Iterator[tuple[int, Estimate | Failed]]:
+    def _outcomes(self, plans: Sequence[Plan], rival: Rival | None) -> Iterator[tuple[int, Estimate | Failed]]:
         """Yield what comes of each plan, with its place: first what a stopped run wrote down, then as they are done."""
         waiting = []
         for place, plan in enumerate(plans):
-            written = self.written(plan)
+            written = self.written(plan, rival)
             if written is None:
                 waiting.append(place)
             else:
                 yield place, written
-        for number, found in self.pool.outcomes([Task(plans[place], rival) for place in waiting]):
-            self.write(plans[waiting[number]], found)
+        scores = None if rival is None else rival.scores
+        for number, found in self.pool.outcomes([Task(plans[place], scores) for place in waiting]):
+            self.write(plans[waiting[number]], found, rival)
             yield waiting[number], found
 
-    def written(self, plan: Plan) -> Estimate | None:
-        """Return what a stopped run wrote down of a plan; nothing where candidates race, since leaders need scores."""
-        return None if self.journal is None or self.leaders is not None else self.journal.get(plan.digest)
+    def written(self, plan: Plan, rival: Rival | None = None) -> Estimate | None:
+        """Return what a stopped run wrote down of a plan; nothing of a new leader, whose scores others need."""
+        if self.journal is None:
+            return None
+        found = self.journal.get(plan.digest, None if rival is None else rival.plan)
+        if found is None or found.stopped or self.leaders is None:
+            return found
+        return None if self.leaders.has_room_for(found.value) else found
 
-    def write(self, plan: Plan, found: Estimate | Failed) -> None:
+    def write(self, plan: Plan, found: Estimate | Failed, rival: Rival | None = None) -> None:
         """Write down what came of a plan, unless it failed."""
         if self.journal is not None and isinstance(found, Estimate):
-            self.journal.put(plan.digest, found)
+            self.journal.put(plan.digest, found, None if rival is None else rival.plan)
 
     def stream(self) -> EvaluationStream:
         """Return what takes plans one by one and evaluates them side by side meanwhile; used in a `with` block."""

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import base64
+from typing import NamedTuple
 
 import numpy as np
 
 from blendsearch.plain import State
 from blendsearch.proxies.racing import Racing
+
+
+class Rival(NamedTuple):
+    """A plan against which others are raced, and its scores image by image, float32 [N]."""
+
+    plan: str
+    scores: np.ndarray
 
 
 class Leaders:
@@ -18,9 +26,13 @@ class Leaders:
         self.best: list[tuple[float, str, np.ndarray]] = []
 
     @property
-    def rival(self) -> np.ndarray | None:
-        """Scores of the last of them, whom a candidate must not be clearly worse than; None while there are fewer."""
-        return self.best[-1][2] if len(self.best) == self.size else None
+    def rival(self) -> Rival | None:
+        """The last of them, whom a candidate must not be clearly worse than; None while there are fewer."""
+        return Rival(*self.best[-1][1:]) if len(self.best) == self.size else None
+
+    def has_room_for(self, value: float) -> bool:
+        """Return whether a new plan of this value is one of them."""
+        return len(self.best) < self.size or value > self.best[-1][0]
 
     def enter(self, digest: str, value: float, scores: np.ndarray) -> None:
         """Take in a plan; of equal ones, that which was there first is better."""

@@ -35,6 +35,14 @@ class SearchProblem:
         """Return the proxy of each plan, FAILED where its trial failed."""
         return [evaluation.value for evaluation in self.fitness(plans)]
 
+    def racing_from(self, plan: Plan) -> SearchProblem:
+        """Return the problem with plans that race against one plan, and then against the best; see FitnessFunction."""
+        return replace(self, fitness=self.fitness.racing_from(plan))
+
+    def raced(self, plans: Sequence[Plan]) -> list[float]:
+        """Do as `values` does, but that a plan which is clearly worse has what it is likely to come to."""
+        return [evaluation.value for evaluation in self.fitness.race(plans)]
+
     def first_of(self, plans: Sequence[Plan], what: str) -> tuple[int, float]:
         """Return the position of the plan with the highest proxy, of equal ones the first, and that proxy.
 

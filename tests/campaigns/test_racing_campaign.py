@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tiny_campaign import tiny_space
 
@@ -18,8 +20,8 @@ class Kill(Exception):
 SEARCH = {"population": 6, "generations": 4, "elite": 1, "random_search": False}
 
 
-def space(racing=None, **changes):
-    search = {**SEARCH, "racing": racing}
+def space(racing=None, swaps=None, **changes):
+    search = {**SEARCH, "racing": racing, "swaps": swaps}
     return tiny_space(search, retraining={"epochs": 0.5, "batch_size": 64, "lr": 0.05}, **changes)
 
 
@@ -74,6 +76,40 @@ def test_what_is_judged_beside_the_blend_is_read_in_full(tmp_path):
     raced, plain = run_search(space({"first": 30, "error": 0.4}), tmp_path / "a"), run_search(space(), tmp_path / "b")
     proxies = [{name: one.proxy for name, one in campaign.summary.criteria.items()} for campaign in (raced, plain)]
     assert proxies[0] == pytest.approx(proxies[1], abs=1e-9)
+
+
+def test_swaps_race_against_the_plan_they_are_made_of_and_a_stopped_run_goes_on(tmp_path):
+    """An error of almost a half stops many; with none of the journal's part a resumed run would read them again."""
+    racing = {"first": 30, "error": 0.3}
+    whole = run_search(space(racing, swaps=18), tmp_path / "whole")
+    record = json.loads((whole.run_dir / "records" / "swaps-blend.json").read_text())
+    judged = read_judged(whole)
+    stopped = [line for line in judged if len(line) == 6]
+    assert record["evaluations"] == 18
+    assert record["proxy"] >= record["start"]
+    assert stopped
+
+    def killer(task, done, total, detail=""):
+        if task == "swaps" and done >= 12:
+            raise Kill
+
+    with pytest.raises(Kill):
+        run_search(space(racing, swaps=18), tmp_path / "run", progress=killer)
+    before = read_judged(tmp_path / "run")
+    resumed = run_search(space(racing, swaps=18), tmp_path / "run", resume=True)
+    assert read_judged(tmp_path / "run")[: len(before)] == before
+    assert [without_seconds(line) for line in read_judged(resumed)] == [without_seconds(line) for line in judged]
+    assert json.loads((resumed.run_dir / "records" / "swaps-blend.json").read_text()) == record
+    assert resumed.plan == whole.plan
+
+
+def read_judged(campaign):
+    folder = getattr(campaign, "run_dir", campaign)
+    return [json.loads(line) for line in (folder / "records" / "judged.jsonl").read_text().splitlines()]
+
+
+def without_seconds(line):
+    return [*line[:3], *line[4:]]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,12 @@ class Judge:
     def __init__(self, worth):
         self.worth, self.judged = worth, []
 
+    def racing_from(self, plan):
+        return self
+
+    def raced(self, plans):
+        return self.values(plans)
+
     def values(self, plans):
         self.judged += plans
         return [sum(float(self.worth[group][list(kept)].sum()) for group, kept in plan.keep.items()) for plan in plans]

@@ -70,7 +70,7 @@ def _climb(
     scores: Mapping[str, Tensor],
     count: int,
 ) -> SwapsRecord:
-    worths = Worths(scores)
+    worths, problem = Worths(scores), problem.racing_from(start.plan)
     plan, value, seen, made, evaluations = start.plan, start.proxy, {start.plan.digest}, 0, 0
     while evaluations < count:
         swaps = worths.propose(plan, seen, min(AT_ONCE, count - evaluations))
@@ -79,7 +79,7 @@ def _climb(
         found = [swap.made(plan) for swap in swaps]
         seen |= {one.digest for one in found}
         evaluations += len(found)
-        values = problem.values(found)
+        values = problem.raced(found)
         for swap, own in zip(swaps, values, strict=True):
             if succeeded(own):
                 worths.learn(swap, own - value)
@@ -91,7 +91,7 @@ def _climb(
                 every = _made([swap for swap, _ in helpful], plan)
                 seen.add(every.digest)
                 evaluations += 1
-                (joint,) = problem.values([every])
+                (joint,) = problem.raced([every])
                 if joint > best:
                     better, best, together = every, joint, len(helpful)
             plan, value, made = better, best, made + together

@@ -142,7 +142,8 @@ class SearchConfig(Section):
     alone, with allocation evolved), which tells what the blend adds to evolved shares.
     limit: the search ends with the generation that reaches it; null for all generations.
     finals: short retrainings that choose among the proxy's best; null takes the proxy's best.
-    racing: stop reading candidates that are clearly worse than the best few; null reads all of them in full.
+    racing: stop reading candidates that are clearly worse than the best few, and swaps than the plan they are made of;
+    null reads all of them in full.
     choice: hold back search images, on which the best few are judged again; null shows all of them to the search.
     layer_by_layer: so many of the best set-aware blends choose their filters once more, each layer on what the already
     pruned network gives, and the better of both ways stands; null for none.
