@@ -1,12 +1,13 @@
 """What one candidate costs here and in the loop that everyone writes, side by side and by turns in one run.
 
     python scripts/bench_engine.py [--networks resnet20 vgg16_bn] [--turns 3] [--images CLASS_FOLDER]
+    python scripts/bench_engine.py --networks resnet50:224 --calibration 100 --search 200 --precisions float32
 
 (a) the usual loop: deepcopy, Torch-Pruning's pruner, a DataLoader over image files, float32, batch norm recalibrated on
-1,000 images, accuracy on 2,000; (b) the same with the images as tensors in memory; (c) the floor: the forward passes
-alone of a network that is sliced already. Beside them whole evaluations of this engine: genome, blend, plan, slice,
-proxy, ledger. Random weights, half of the FLOPs; images are random too where no folder is given. CPU seconds of one
-thread: candidates are what is worth doing side by side.
+the calibration images (1,000), accuracy on the search images (2,000); (b) the same with images as tensors;
+(c) the floor: the forward passes alone of a network that is sliced already. Beside them whole evaluations of this
+engine: genome, blend, plan, slice, proxy, ledger. Random weights, half of the FLOPs; images are random too where no
+folder is given. CPU seconds of one thread: candidates are what is worth doing side by side.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -41,18 +42,18 @@ from blendsearch.proxies import PROXIES, Proxy, ProxyContext
 from blendsearch.structure import Structure
 from blendsearch.training.evaluation import evaluate, recalibrate
 
-CALIBRATION, SEARCH, BATCH = 1000, 2000, 500
+BATCH = 500
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-RATIOS = {"vgg16_bn": 0.294, "resnet18": 0.294}
+RATIOS = {"vgg16_bn": 0.294, "resnet18": 0.294, "resnet50": 0.294}
 """Share of every layer's filters that Torch-Pruning removes to leave half of the FLOPs."""
-FLOAT32, BFLOAT16 = Compute("cpu", "float32", True), Compute("cpu", "bfloat16", True)
+PRECISIONS = ("bfloat16", "float32")
 CRITERIA = ("l1", "l2", "fpgm", "taylor", "apoz", "fisher")
 
 
-def random_images(folder: Path, size: int) -> Path:
+def random_images(folder: Path, size: int, count: int) -> Path:
     """Write as many JPEG files as are needed, in ten class folders."""
     draws = np.random.default_rng(0)
-    for number in range(CALIBRATION + SEARCH):
+    for number in range(count):
         file = folder / str(number % 10) / f"{number}.jpg"
         file.parent.mkdir(exist_ok=True)
         coarse = draws.integers(0, 256, (4, 4, 3), dtype=np.uint8)  # files of the usual size, not of noise
@@ -61,11 +62,23 @@ def random_images(folder: Path, size: int) -> Path:
 
 
 class Bench:
-    """One network, its images as files and as tensors, and everything that is timed."""
+    """One network, its images as files and as tensors, and everything that is timed.
 
-    def __init__(self, name: str, size: int, images: Path, ledger: Ledger) -> None:
+    counts: of calibration and of search images.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        images: Path,
+        ledger: Ledger,
+        counts: tuple[int, int],
+        precisions: Sequence[str],
+    ) -> None:
         torch.manual_seed(0)
         self.name, self.ledger, self.recorded = name, ledger, 0
+        self.computes = [Compute("cpu", precision, True) for precision in precisions]
         torch_names = ("resnet18", "resnet50")
         build = getattr(torchvision.models, name) if name in torch_names else None
         self.network: nn.Module = (
@@ -75,7 +88,8 @@ class Bench:
         resize = [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
         files = torchvision.datasets.ImageFolder(str(images), transforms.Compose(resize))
         order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0)).tolist()
-        self.files = [Subset(files, order[:CALIBRATION]), Subset(files, order[CALIBRATION : CALIBRATION + SEARCH])]
+        calibration, search = counts
+        self.files = [Subset(files, order[:calibration]), Subset(files, order[calibration : calibration + search])]
         self.tensors = [self._in_memory(part) for part in self.files]
         self.structure = Structure.of(self.network, self.example)
         budget, allocation = Budget("flops", 0.5), ALLOCATIONS.get("uniform")()
@@ -89,7 +103,7 @@ class Bench:
         self.proxies = {
             (kind, compute.precision): self._proxy(kind, compute)
             for kind in ("bn_recalibrated", "compensated")
-            for compute in (BFLOAT16, FLOAT32)
+            for compute in self.computes
         }
 
     def _in_memory(self, part: Subset) -> ImageTensors:
@@ -112,7 +126,7 @@ class Bench:
     def contenders(self) -> dict[str, Callable[[], object]]:
         """Return what is timed, by name."""
         found: dict[str, Callable[[], object]] = {}
-        for compute in (BFLOAT16, FLOAT32):
+        for compute in self.computes:
             found[f"(c) forward passes alone, {compute.precision}"] = lambda c=compute: self._passes(c)
             found[f"accuracy pass alone, {compute.precision}"] = lambda c=compute: self._accuracy(c)
             for kind in ("bn_recalibrated", "compensated"):
@@ -175,11 +189,11 @@ class Bench:
         evaluate(network, search, Compute())
 
 
-def bench(name: str, size: int, images: Path, turns: int) -> None:
+def bench(name: str, size: int, images: Path, turns: int, counts: tuple[int, int], precisions: Sequence[str]) -> None:
     """Time everything by turns and print the table."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(f"sqlite:///{folder}/trials.db", "bench")
-        found = Bench(name, size, images, ledger)
+        found = Bench(name, size, images, ledger, counts, precisions)
         contenders = found.contenders()
         taken: dict[str, list[float]] = {key: [] for key in contenders}
         for turn in range(turns + 1):
@@ -190,9 +204,9 @@ def bench(name: str, size: int, images: Path, turns: int) -> None:
                     taken[key].append(time.process_time() - start)
         ledger.close()
     seconds = {key: median(times) for key, times in taken.items()}
-    floor, accuracy = (seconds[f"{key} alone, bfloat16"] for key in ("(c) forward passes", "accuracy pass"))
+    floor, accuracy = (seconds[f"{key} alone, {precisions[0]}"] for key in ("(c) forward passes", "accuracy pass"))
     usual = seconds.get("(a) Torch-Pruning, DataLoader, float32")
-    print(f"\n{name}, {size} pixels, {turns} turns\n")
+    print(f"\n{name}, {size} pixels, {counts[0]} and {counts[1]} images, {turns} turns\n")
     print("| | seconds | x floor (c) | x accuracy pass | (a) / this |\n|---|---|---|---|---|")
     for key, value in seconds.items():
         faster = f"{usual / value:.2f}" if usual else "-"
@@ -204,14 +218,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=["resnet20", "resnet56", "vgg16_bn", "resnet18:64"])
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--images", type=Path, help="class folders of at least 3,000 images; random ones else")
+    parser.add_argument("--images", type=Path, help="class folders of enough images; random ones else")
+    parser.add_argument("--calibration", type=int, default=1000)
+    parser.add_argument("--search", type=int, default=2000)
+    parser.add_argument("--precisions", nargs="*", choices=PRECISIONS, default=PRECISIONS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for one in arguments.networks:
         name, _, size = one.partition(":")
         with tempfile.TemporaryDirectory() as folder:
-            pixels = int(size or 32)
-            bench(name, pixels, arguments.images or random_images(Path(folder), pixels), arguments.turns)
+            pixels, counts = int(size or 32), (arguments.calibration, arguments.search)
+            images = arguments.images or random_images(Path(folder), pixels, sum(counts))
+            bench(name, pixels, images, arguments.turns, counts, arguments.precisions)
 
 
 if __name__ == "__main__":
