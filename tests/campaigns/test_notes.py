@@ -52,6 +52,15 @@ def test_nothing_is_said_where_nothing_is_amiss():
     assert notes_before_search(experiment(), CHEAP) == []
 
 
+def test_a_training_that_is_all_warm_up_is_told():
+    (note,) = notes_before_search(experiment(retraining={"epochs": 2, "batch_size": 64, "warmup_epochs": 2}), CHEAP)
+    assert note.startswith("retraining.warmup_epochs, 2, takes all of retraining.epochs, 2: the learning rate ")
+    half = {"epochs": 2, "batch_size": 64, "warmup_epochs": 1}
+    assert notes_before_search(experiment(training=half, retraining=half), CHEAP) == []
+    none = {"epochs": 0, "batch_size": 64, "warmup_epochs": 5}
+    assert notes_before_search(experiment(training=none), CHEAP) == []
+
+
 def test_a_recipe_is_named_where_nothing_is_retrained_and_nobody_said_how_to_search():
     (note,) = notes_before_search(experiment(retraining={"epochs": 0}), CHEAP)
     assert "recipe=post_training" in note

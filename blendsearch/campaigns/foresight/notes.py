@@ -44,6 +44,7 @@ def notes_before_search(experiment: Experiment, costs: UnitCosts | None = None) 
         *_seen_images(experiment),
         *_blind_proxy(experiment),
         *_no_recipe(experiment),
+        *_all_warmup(experiment),
     ]
     if experiment.space.retraining.epochs > 0:
         try:
@@ -160,6 +161,16 @@ def _no_recipe(experiment: Experiment) -> Iterator[str]:
             "nothing is retrained, and shares and blend are searched by the usual defaults; recipe=post_training has "
             "settings that were found for this, with which shares of the layers evolve beside the blend"
         )
+
+
+def _all_warmup(experiment: Experiment) -> Iterator[str]:
+    """Yield where the learning rate rises until the training ends."""
+    for name, section in (("training", experiment.space.training), ("retraining", experiment.space.retraining)):
+        if 0 < section.epochs <= section.warmup_epochs:
+            yield (
+                f"{name}.warmup_epochs, {section.warmup_epochs:g}, takes all of {name}.epochs, {section.epochs:g}: the "
+                f"learning rate comes to {name}.lr at the end alone; fewer leave epochs to train at it"
+            )
 
 
 def _chance(experiment: Experiment, cost: ProxyCost) -> Iterator[str]:
