@@ -16,18 +16,20 @@ from blendsearch.training.evaluation import answer, evaluating
 
 @register_proxy
 class Agreement(Compensated):
-    """Refits as `compensated` does, then reads exp(-KL) between the answers of both networks on the search images.
+    """Refits as `compensated` does, then reads 1 - d between the answers of both networks on the search images.
 
-    KL is the mean over images of the divergence of the pruned network's class probabilities from the unpruned one's
-    (nats), at the one temperature of the pruned network's logits at which it is least: a network that is too sure, or
-    not sure enough, of the right answers is as accurate as another. Unlike accuracy it also sees by how much answers
-    win, so equal accuracies are told apart. Among 68 plans of ResNet-20 at 30 % of the FLOPs, not retrained, Kendall's
-    tau with the test accuracy was 0.81, at a fixed temperature 0.65, of the accuracy on the same images 0.71.
+    d is the mean over images of the Jensen-Shannon distance of the class probabilities of the pruned and the unpruned
+    network, 0 where they are the same and 1 where no class has a share in both; at the one temperature of the pruned
+    network's logits at which the mean divergence KL is least: a network that is too sure, or not sure enough, of the
+    right answers is as accurate as another. Unlike accuracy it also sees by how much answers win, so equal accuracies
+    are told apart; unlike KL no image counts for more than one, so that plans which are nearly as good are told apart
+    by half as many images. Measured: `runs/reference/post_training_blends/exploration.md`.
     """
 
     name = "agreement"
     source = (
-        "Hinton et al., Distilling the Knowledge in a Neural Network, 2015 (KL to the teacher), as a score; "
+        "Hinton et al., Distilling the Knowledge in a Neural Network, 2015 (a teacher's answers), as a score; the "
+        "distance of Endres & Schindelin, A New Metric for Probability Distributions, IEEE Trans. Inf. Theory 2003; "
         "temperature as in Guo et al., On Calibration of Modern Neural Networks, ICML 2017"
     )
     adapts_as = Compensated
@@ -40,8 +42,8 @@ class Agreement(Compensated):
         self.wanted = self.answers(self.context.compute.place(self.context.network), self.search)
 
     def value(self, network: nn.Module) -> float:
-        answers = self.answers(self.folded(network), self.search)
-        return math.exp(-least_divergence(answers, self.wanted)[0])
+        scores = self.scores_of(self.answers(self.folded(network), self.search))
+        return self.value_of(float(scores.mean(dtype=torch.double)))
 
     def answers(self, network: nn.Module, images: Split) -> Tensor:
         """Return the log-probabilities of a split's images, float32 [N, classes], where the network is."""
@@ -52,19 +54,25 @@ class Agreement(Compensated):
 
     def scores_of(self, answers: Tensor) -> Tensor:
         wanted = self.wanted[: len(answers)]
-        inverse = least_divergence(answers, wanted)[1]
-        return -F.kl_div((answers * inverse).log_softmax(1), wanted, log_target=True, reduction="none").sum(1)
-
-    def value_of(self, mean: float) -> float:
-        return math.exp(min(mean, 0.0))  # a few images may suggest a mean that no network has
+        inverse = best_temperature(answers, wanted)
+        return 1 - distance((answers * inverse).log_softmax(1), wanted)
 
 
-def least_divergence(given: Tensor, wanted: Tensor, steps: int = 40) -> tuple[float, float]:
-    """Return the least mean KL (nats) of `wanted` from `given` over the temperatures of what is given, 1/8 to 8.
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """Return the Jensen-Shannon distance of distributions, float64 [N] in [0, 1]; one, other: log-probabilities."""
+    one, other = one.double(), other.double()  # the root of a rounding error is a large one
+    middle = torch.logaddexp(one, other) - math.log(2)
+    divergence = one.exp() * (one - middle) + other.exp() * (other - middle)
+    return (divergence.sum(1) / (2 * math.log(2))).clamp(0, 1).sqrt()
 
-    given, wanted: log-probabilities [N, classes]. Also returns the inverse temperature at which it is least; the
-    divergence is convex in that, so that a golden-section search finds the minimum.
+
+def best_temperature(given: Tensor, wanted: Tensor, steps: int = 40) -> float:
+    """Return the inverse temperature, 1/8 to 8, of what is given at which the mean KL of `wanted` from it is least.
+
+    given, wanted: log-probabilities [N, classes]. The divergence is convex in that, so that a golden-section search
+    finds the minimum.
     """
+    given, wanted = given.double(), wanted.double()  # around the minimum all is equal in half as many digits
 
     def divergence(inverse: float) -> float:
         return float(F.kl_div((given * inverse).log_softmax(1), wanted, log_target=True, reduction="batchmean"))
@@ -80,4 +88,4 @@ def least_divergence(given: Tensor, wanted: Tensor, steps: int = 40) -> tuple[fl
         else:
             low, left, right = left, right, left + golden * (high - left)
             values = values[1], divergence(right)
-    return min((values[0], left), (values[1], right))
+    return min((values[0], left), (values[1], right))[1]
