@@ -162,10 +162,11 @@ class FitnessFunction:
         if self.leaders is None:
             return self
         other = copy.copy(self)
-        other.leaders = Leaders(1, self.leaders.racing)
+        other.leaders = self.leaders.alone(plan.digest)
         other.stopped = set()
         other.known = {digest: known for digest, known in self.known.items() if digest not in self.stopped}
-        other._evaluate([plan], set(), None, lambda n, v: None, None)  # its scores are not kept with its value
+        if other.leaders.rival is None:  # its scores are not kept with its value
+            other._evaluate([plan], set(), None, lambda n, v: None, None)
         return other
 
     def _evaluate(

@@ -54,7 +54,7 @@ class Agreement(Compensated):
 
     def scores_of(self, answers: Tensor) -> Tensor:
         wanted = self.wanted[: len(answers)]
-        inverse = best_temperature(answers, wanted)
+        inverse = best_inverse_temperature(answers, wanted)
         return 1 - distance((answers * inverse).log_softmax(1), wanted)
 
 
@@ -66,7 +66,7 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
     return (divergence.sum(1) / (2 * math.log(2))).clamp(0, 1).sqrt()
 
 
-def best_temperature(given: Tensor, wanted: Tensor, steps: int = 40) -> float:
+def best_inverse_temperature(given: Tensor, wanted: Tensor, steps: int = 40) -> float:
     """Return the inverse temperature, 1/8 to 8, of what is given at which the mean KL of `wanted` from it is least.
 
     given, wanted: log-probabilities [N, classes]. The divergence is convex in that, so that a golden-section search

@@ -49,7 +49,6 @@ def climb(judge, count, plan=START, scores=None):
     experiment = SimpleNamespace(
         space=SimpleNamespace(search=SimpleNamespace(swaps=count)),
         folder=SimpleNamespace(cached=lambda name, kind, make: make()),
-        seed=lambda *_: 0,
         progress=lambda *_: None,
     )
     start = Candidate(number=0, genome={}, plan=plan, proxy=judge.values([plan])[0])

@@ -182,6 +182,17 @@ def test_a_climb_races_against_where_it_is_and_takes_no_other_races_word(tmp_pat
     assert not fitness.knows(FakePlan("worse", 0.75))
 
 
+def test_a_climb_from_a_leader_takes_its_scores_and_reads_nothing(tmp_path):
+    fitness, proxy = racing_fitness(tmp_path / "judged.jsonl")
+    fitness.race([FakePlan("best", 0.9)])
+    proxy.asked.clear()
+    climb = fitness.racing_from(FakePlan("best", 0.9))
+    assert proxy.asked == []
+    assert climb.leaders.rival.scores.tolist() == fitness.leaders.rival.scores.tolist()
+    climb.race([FakePlan("better", 0.95)])
+    assert (climb.leaders.rival.plan, fitness.leaders.rival.plan) == ("better", "best")
+
+
 def test_a_climb_is_no_race_where_candidates_do_not_race(tmp_path):
     fitness, proxy = fitness_of(tmp_path / "judged.jsonl")
     assert fitness.racing_from(PLANS[0]) is fitness
