@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,14 @@ def state_home(tmp_path_factory) -> Iterator[None]:
     """Keep the key of whoever runs the tests out of them, see `blendsearch.results.trust`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_sign_of_loading() -> Iterator[None]:
+    """Keep the line out of what commands print that says, on a busy machine, that libraries are still being loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("blendsearch.cli.session.shown_loading", lambda console: contextlib.nullcontext())
         yield
 
 
