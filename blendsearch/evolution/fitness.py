@@ -31,7 +31,8 @@ class Evaluation:
     """A plan's fitness, what it cost, and whether it was known from an earlier candidate.
 
     passes: images run through its network, see `Estimate`. failure: why there is no fitness; the value is FAILED then.
-    stopped: whether it was read on a part of the search images, being clearly worse than others.
+    stopped: whether it was read on a part of the search images, being clearly worse than others. error: of the
+    difference to the plan that it was compared with, the standard error.
     """
 
     plan: Plan
@@ -41,14 +42,16 @@ class Evaluation:
     repeated: bool
     failure: Failed | None = None
     stopped: bool = False
+    error: float | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """A plan to estimate; rival: scores to race against, None to read all search images."""
+    """A plan to estimate; rival: scores to race against, or compare with. scored: scores are asked for, race or not."""
 
     plan: Plan
     rival: np.ndarray | None = None
+    scored: bool = False
 
 
 class Planner:
@@ -123,7 +126,8 @@ class FitnessFunction:
         self.known: dict[str, tuple[float, float, int]] = {}
         self.failures: dict[str, Failed] = {}
         self.stopped: set[str] = set()
-        self.leaders, self.journal = leaders, journal
+        self.scores: dict[str, np.ndarray] = {}  # of the plans that were compared last
+        self.leaders, self.journal, self.proxy = leaders, journal, proxy
         proxy.prepare(context)
         self.pool: WorkerPool[Proxy, Task, Estimate] = WorkerPool(
             _estimate, proxy, threads=threads, engine=engine, limit_seconds=limit_seconds
@@ -154,20 +158,46 @@ class FitnessFunction:
         rival = None if self.leaders is None else self.leaders.rival
         return self._evaluate(plans, {*self.known, *self.failures}, rival, done, most_failed)
 
-    def racing_from(self, plan: Plan) -> FitnessFunction:
-        """Return the same, but that plans race against one plan, then against the best of those read in full since.
+    def compare(self, plans: Sequence[Plan], rival: Plan) -> list[Evaluation]:
+        """Return the evaluations of different plans beside another one, with the errors of their differences to it.
 
-        To it every plan is new that was stopped in another race. Where candidates do not race it is the same.
+        Where candidates race, those that are clearly worse than it are read on part of the images; where the proxy has
+        no scores image by image, this is a call. Else each plan is evaluated anew, also one that is known, unless a
+        stopped run wrote down how it compared.
         """
-        if self.leaders is None:
-            return self
-        other = copy.copy(self)
-        other.leaders = self.leaders.alone(plan.digest)
-        other.stopped = set()
-        other.known = {digest: known for digest, known in self.known.items() if digest not in self.stopped}
-        if other.leaders.rival is None:  # its scores are not kept with its value
-            other._evaluate([plan], set(), None, lambda n, v: None, None)
-        return other
+        if not self.proxy.can_race():
+            return self(plans)
+        against = Rival(rival.digest, self._scores_of(rival))
+        found: dict[int, Estimate | Failed] = {}
+        if self.journal is not None:
+            written = [self.journal.compared(plan.digest, rival.digest) for plan in plans]
+            found = {place: one for place, one in enumerate(written) if one is not None}
+        waiting = [place for place in range(len(plans)) if place not in found]
+        tasks = [Task(plans[place], against.scores, scored=True) for place in waiting]
+        for number, one in self.pool.outcomes(tasks):
+            self.write(plans[waiting[number]], one, against.plan)
+            found[waiting[number]] = one
+        self.scores = {against.plan: against.scores}
+        for place, plan in enumerate(plans):
+            one = found[place]
+            if isinstance(one, Estimate) and one.scores is not None:
+                self.scores[plan.digest] = one.scores
+            if isinstance(one, Estimate) and not one.stopped and plan.digest not in {*self.known} - self.stopped:
+                self.remember(plan, replace(one, scores=None))
+        return [_compared(plan, found[place]) for place, plan in enumerate(plans)]
+
+    def _scores_of(self, plan: Plan) -> np.ndarray:
+        """Return the scores of a plan image by image, float32 [N], from where they are, or by evaluating it."""
+        known = self.scores.get(plan.digest)
+        if known is None and self.leaders is not None:
+            known = self.leaders.scores(plan.digest)
+        if known is None:
+            ((_, found),) = self.pool.outcomes([Task(plan, scored=True)])
+            if isinstance(found, Failed):
+                raise too_many(1, 1, found)
+            assert found.scores is not None
+            known = found.scores
+        return known
 
     def _evaluate(
         self,
@@ -209,22 +239,24 @@ class FitnessFunction:
                 yield place, written
         scores = None if rival is None else rival.scores
         for number, found in self.pool.outcomes([Task(plans[place], scores) for place in waiting]):
-            self.write(plans[waiting[number]], found, rival)
+            lost = rival is not None and isinstance(found, Estimate) and found.stopped
+            self.write(plans[waiting[number]], found, rival.plan if rival is not None and lost else None)
             yield waiting[number], found
 
     def written(self, plan: Plan, rival: Rival | None = None) -> Estimate | None:
         """Return what a stopped run wrote down of a plan; nothing of a new leader, whose scores others need."""
         if self.journal is None:
             return None
-        found = self.journal.get(plan.digest, None if rival is None else rival.plan)
+        raced = None if rival is None else self.journal.compared(plan.digest, rival.plan)
+        found = raced or self.journal.get(plan.digest)
         if found is None or found.stopped or self.leaders is None:
             return found
         return None if self.leaders.has_room_for(found.value) else found
 
-    def write(self, plan: Plan, found: Estimate | Failed, rival: Rival | None = None) -> None:
-        """Write down what came of a plan, unless it failed."""
+    def write(self, plan: Plan, found: Estimate | Failed, rival: str | None = None) -> None:
+        """Write down what came of a plan, unless it failed; rival: digest of whom it was compared with."""
         if self.journal is not None and isinstance(found, Estimate):
-            self.journal.put(plan.digest, found, None if rival is None else rival.plan)
+            self.journal.put(plan.digest, found, rival)
 
     def stream(self) -> EvaluationStream:
         """Return what takes plans one by one and evaluates them side by side meanwhile; used in a `with` block."""
@@ -320,6 +352,13 @@ class EvaluationStream:
 def _estimate(proxy: Proxy, task: Task) -> Estimate:
     context = proxy.context
     sliced = context.structure.slice(context.network, task.plan)
-    if context.racing is None:
+    if context.racing is None and not task.scored:
         return proxy.estimate(sliced, task.plan)
     return proxy.race(sliced, task.plan, task.rival)
+
+
+def _compared(plan: Plan, found: Estimate | Failed) -> Evaluation:
+    """Return what came of a plan that was compared with another one."""
+    if isinstance(found, Failed):
+        return Evaluation(plan, FAILED, 0.0, 0, False, found)
+    return Evaluation(plan, found.value, found.seconds, found.passes, False, stopped=found.stopped, error=found.error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,15 +18,15 @@ LONGEST = 4096
 class Journal:
     """A file of estimates by plan, for one judge among those that share the file.
 
-    judge: a name of what estimates; the file's run fixes all else. Estimates of plans that were stopped in a race stand
-    with the plan that they raced against; scores image by image are not kept. Half a line at the end, which a killed
-    process left, counts as not written; RunError where another one is no estimate.
+    judge: a name of what estimates; the file's run fixes all else. Estimates of plans that were compared with another
+    one, or stopped in a race against it, stand with that; scores image by image are not kept. Half a line at the end,
+    which a killed process left, counts as not written; RunError where another one is no estimate.
     """
 
     def __init__(self, path: Path, judge: str) -> None:
         self.path, self.judge = path, judge
         self.known: dict[str, Estimate] = {}
-        self.stopped: dict[tuple[str, str], Estimate] = {}
+        self.beside: dict[tuple[str, str], Estimate] = {}
         try:
             lines = path.read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:
@@ -37,42 +38,44 @@ class Journal:
 
     def _take(self, number: int, line: bytes) -> None:
         try:
-            judge, plan, value, seconds, passes, *rival = json.loads(line)
-            estimate = Estimate(float(value), float(seconds), int(passes), stopped=bool(rival))
-            (against,) = rival or [None]
+            judge, plan, value, seconds, passes, *beside = json.loads(line)
+            rival, error, stopped = beside or (None, None, False)
+            error = None if error is None else float(error)
+            estimate = Estimate(float(value), float(seconds), int(passes), stopped=bool(stopped), error=error)
         except (ValueError, TypeError):
             raise RunError(
-                f"{self.path}: line {number} is not a plan's estimate, [judge, plan, value, seconds, passes] and whom "
-                "it lost to, if it did; without the file, what it tells is judged anew"
+                f"{self.path}: line {number} is not a plan's estimate, [judge, plan, value, seconds, passes], and, "
+                "if it was compared, with whom, the difference's error, and whether it was stopped; without the file, "
+                "what it tells is judged anew"
             ) from None
         if judge == self.judge:
-            self._keep(plan, estimate, against)
+            self._keep(plan, estimate, rival)
 
     def _keep(self, plan: str, estimate: Estimate, rival: str | None) -> None:
-        if rival is None:
-            self.known[plan] = estimate
-        else:
-            self.stopped[plan, rival] = estimate
+        if rival is not None:
+            self.beside[plan, rival] = estimate
+        if not estimate.stopped:
+            self.known.setdefault(plan, estimate)
 
     def __getstate__(self) -> None:
         raise TypeError("a journal is written by one process alone")
 
-    def get(self, plan: str, rival: str | None = None) -> Estimate | None:
-        """Return the estimate of the plan with a digest, if it was written.
+    def get(self, plan: str) -> Estimate | None:
+        """Return the estimate of the plan with a digest on all images, if it was written."""
+        return self.known.get(plan)
 
-        rival: digest of the plan that it would race against; one that was stopped in that very race is found, too.
-        """
-        raced = None if rival is None else self.stopped.get((plan, rival))
-        return raced or self.known.get(plan)
+    def compared(self, plan: str, rival: str) -> Estimate | None:
+        """Return the estimate of a plan beside another one, both by digest, if it was written."""
+        return self.beside.get((plan, rival))
 
     def put(self, plan: str, estimate: Estimate, rival: str | None = None) -> None:
-        """Write the estimate of a plan down; rival: whom it raced against, if it did."""
-        against = rival if estimate.stopped else None
-        if self.get(plan, against) is not None:
+        """Write the estimate of a plan down, unless it is there; rival: whom it was compared with."""
+        if (plan, rival) in self.beside or (rival is None and plan in self.known):
             return
-        self._keep(plan, Estimate(estimate.value, estimate.seconds, estimate.passes, stopped=estimate.stopped), against)
+        self._keep(plan, replace(estimate, scores=None), rival)
         entry = [self.judge, plan, estimate.value, estimate.seconds, estimate.passes]
-        line = json.dumps(entry if against is None else [*entry, against], allow_nan=False)
+        beside = [] if rival is None else [rival, estimate.error, estimate.stopped]
+        line = json.dumps([*entry, *beside], allow_nan=False)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab+") as file:
             file.truncate(_end_of_lines(file))

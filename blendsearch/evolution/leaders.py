@@ -34,11 +34,9 @@ class Leaders:
         """Return whether a new plan of this value is one of them."""
         return len(self.best) < self.size or value > self.best[-1][0]
 
-    def alone(self, plan: str) -> Leaders:
-        """Return leaders with room for one: the plan of that digest, with its scores, if it is one of these."""
-        other = Leaders(1, self.racing)
-        other.best = [one for one in self.best if one[1] == plan]
-        return other
+    def scores(self, plan: str) -> np.ndarray | None:
+        """Return the scores of the plan of that digest, if it is one of them."""
+        return next((scores for _, digest, scores in self.best if digest == plan), None)
 
     def enter(self, digest: str, value: float, scores: np.ndarray) -> None:
         """Take in a plan; of equal ones, that which was there first is better."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,12 @@ from torch.nn import functional as F
 from blendsearch.data.batches import Split
 from blendsearch.proxies.base import ProxyContext, register_proxy
 from blendsearch.proxies.compensated import Compensated
+from blendsearch.structure import Plan
 from blendsearch.training.evaluation import answer, evaluating
+from blendsearch.training.sensitivity import Sensitivity, sensitivities
+
+STEEPEST = 1e-6
+"""A divergence below which an image has no gradient: that of its root grows beyond all bounds towards zero."""
 
 
 @register_proxy
@@ -52,18 +58,36 @@ class Agreement(Compensated):
             batches = (batch for batch, _ in images.batches(500))
             return torch.cat([answer(network, batch, compute).log_softmax(1) for batch in batches])
 
+    def sensitivities(self, plan: Plan, images: int) -> dict[str, Sensitivity]:
+        """Return those of the mean distance on the first search images, at each batch's own temperature."""
+        batches = list(self.search.subset(torch.arange(min(images, len(self.search)))).batches(250))
+
+        def losses(network: nn.Module) -> Iterator[Tensor]:
+            first = 0
+            for batch, _ in batches:
+                answers = answer(network, batch, self.context.compute).log_softmax(1)
+                wanted = self.wanted[first : first + len(batch)]
+                inverse = best_inverse_temperature(answers.detach(), wanted)
+                yield distance((answers * inverse).log_softmax(1), wanted, STEEPEST)
+                first += len(batch)
+
+        return sensitivities(self.compensation, self.context.network, plan, losses)
+
     def scores_of(self, answers: Tensor) -> Tensor:
         wanted = self.wanted[: len(answers)]
         inverse = best_inverse_temperature(answers, wanted)
         return 1 - distance((answers * inverse).log_softmax(1), wanted)
 
 
-def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Return the Jensen-Shannon distance of distributions, float64 [N] in [0, 1]; one, other: log-probabilities."""
+def distance(one: Tensor, other: Tensor, least: float = 0.0) -> Tensor:
+    """Return the Jensen-Shannon distance of distributions, float64 [N] in [0, 1].
+
+    one, other: log-probabilities. least: what no divergence counts below, for gradients.
+    """
     one, other = one.double(), other.double()  # the root of a rounding error is a large one
     middle = torch.logaddexp(one, other) - math.log(2)
     divergence = one.exp() * (one - middle) + other.exp() * (other - middle)
-    return (divergence.sum(1) / (2 * math.log(2))).clamp(0, 1).sqrt()
+    return (divergence.sum(1) / (2 * math.log(2))).clamp(least, 1).sqrt()
 
 
 def best_inverse_temperature(given: Tensor, wanted: Tensor, steps: int = 40) -> float:

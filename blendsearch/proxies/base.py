@@ -18,12 +18,13 @@ from blendsearch.data.resident import resident
 from blendsearch.errors import ConfigError
 from blendsearch.proxies.passes import counted
 from blendsearch.proxies.prefixes import RACING, READING, Prefixes, Visit, find_cuts
-from blendsearch.proxies.racing import Course, Racing, estimated_mean
+from blendsearch.proxies.racing import Course, Racing, error_of_difference, estimated_mean
 from blendsearch.registry import Registry
 from blendsearch.statistics.task import Loss
 from blendsearch.structure import Plan, Structure
 from blendsearch.training.evaluation import score_images
 from blendsearch.training.folding import fold_norms, foldable_norms
+from blendsearch.training.sensitivity import Sensitivity
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Estimate:
 
     passes: images run through the candidate's network; one that it was trained on counts three. scores: of a raced
     candidate that was read on all search images, float32 [N] in the order of the race. stopped: whether it was read on
-    a part of them alone.
+    a part of them alone. error: of one that was read beside a rival, the standard error of their difference.
     """
 
     value: float
@@ -61,6 +62,7 @@ class Estimate:
     passes: int = 0
     scores: np.ndarray | None = None
     stopped: bool = False
+    error: float | None = None
 
 
 class Proxy:
@@ -101,11 +103,13 @@ class Proxy:
             context = replace(context, network=context.compute.place(copy.deepcopy(context.network)))
         self.context = context
         search = context.search.take(min(self.search_images or len(context.search), len(context.search)))
-        if context.racing is not None:
-            self.course = Course(context.racing, search, context.seed)
+        self.course = None if context.racing is None else Course(context.racing, search, context.seed)
+        if self.course is not None:
             self.parts = [resident(part, context.compute) for part in self.course.parts]
             search = self.course.images
         self.search = resident(search, context.compute)
+        if self.course is None:
+            self.parts = [self.search]
         few = next(search.batches(2))[0]
         self.foldable = foldable_norms(context.network, context.structure.trace, few)
         cuts = []
@@ -168,13 +172,20 @@ class Proxy:
         fold_norms(network, self.foldable)
         return network
 
+    def sensitivities(self, plan: Plan, images: int) -> dict[str, Sensitivity]:
+        """Return by layer what the estimate's loss makes of the weights of a plan's refitted network; {} if unknown.
+
+        images: on so many search images at most.
+        """
+        return {}
+
     @classmethod
     def can_race(cls) -> bool:
-        """Return whether candidates can be raced by this proxy."""
+        """Return whether candidates can be raced by this proxy, or compared image by image."""
         return bool(vars(cls).get("raced", False))
 
     def race(self, network: nn.Module, plan: Plan, rival: np.ndarray | None) -> Estimate:
-        """Estimate as `estimate` does, but stop as soon as the scores are clearly below the rival's.
+        """Estimate as `estimate` does, but in a race stop as soon as the scores are clearly below the rival's.
 
         rival: scores of a candidate that was read on all images, float32 [N]; None reads them all.
         """
@@ -185,12 +196,13 @@ class Proxy:
             self.folded(network)
             with visit.reading(RACING):
                 scores, stopped = self._scores(network, rival)
+            error = None if rival is None else error_of_difference(scores, rival)
             if stopped and rival is not None:
                 value = self.value_of(estimated_mean(scores, rival))
-                return Estimate(value, time.perf_counter() - start, passes(), stopped=True)
+                return Estimate(value, time.perf_counter() - start, passes(), stopped=True, error=error)
         whole = scores.numpy().astype(np.float32)
         value = self.value_of(float(whole.mean(dtype=np.float64)))
-        return Estimate(value, time.perf_counter() - start, passes(), whole)
+        return Estimate(value, time.perf_counter() - start, passes(), whole, error=error)
 
     def _scores(self, network: nn.Module, rival: np.ndarray | None) -> tuple[Tensor, bool]:
         """Return the scores of a network, float [n] on the CPU, and whether they stop short of the images' end."""
@@ -198,7 +210,7 @@ class Proxy:
         for part in self.parts:
             answers.append(self.answers(network, part))
             scores = self.scores_of(torch.cat(answers)).cpu()
-            if rival is not None and len(scores) < len(rival) and self.course.lost(scores, rival):
+            if self.course is not None and rival is not None and self.course.lost(scores, rival):
                 return scores, True
         return scores, False
 

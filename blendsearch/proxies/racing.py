@@ -54,7 +54,12 @@ class Course:
         self.parts = [self.images.subset(index[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
 
     def lost(self, scores: Tensor, rival: np.ndarray) -> bool:
-        """Tell whether the scores of the first images, float [n], are clearly below the rival's, float [N]."""
+        """Tell whether the scores of the first images, float [n], are clearly below the rival's, float [N].
+
+        Those of all images never are: there is nothing left to be saved.
+        """
+        if len(scores) == len(rival):
+            return False
         difference = scores.double() - torch.from_numpy(rival[: len(scores)]).double()
         left = 1 - len(scores) / len(rival)
         error = float(difference.std()) * math.sqrt(left / len(scores))
@@ -65,3 +70,9 @@ def estimated_mean(scores: Tensor, rival: np.ndarray) -> float:
     """Return what the mean over all images is likely to be: the rival's, and the mean difference so far."""
     seen = torch.from_numpy(rival[: len(scores)]).double()
     return float(rival.mean(dtype=np.float64)) + float((scores.double() - seen).mean())
+
+
+def error_of_difference(scores: Tensor, rival: np.ndarray) -> float:
+    """Return the standard error of the mean difference to a rival's, from scores of the first images, float [n]."""
+    difference = scores.double() - torch.from_numpy(rival[: len(scores)]).double()
+    return float(difference.std(correction=0)) / math.sqrt(len(scores))

@@ -299,12 +299,16 @@ def _output_size(layer: nn.Conv2d, x: Tensor) -> tuple[int, int]:
 
 def effective_weight(layer: Any, norm: Any) -> Tensor:
     """Return the layer's weight as [inputs, C_out] in the order of `patches`, with the norm's scale folded in."""
-    weight = layer.weight.detach().float()
-    flat = weight.permute(0, 2, 3, 1).flatten(1) if weight.dim() == 4 else weight
+    rows = weight_rows(layer.weight.detach().float())
     if norm is not None:
         scale = torch.rsqrt(norm.running_var + norm.eps)
-        flat = flat * (scale * norm.weight.detach())[:, None]
-    return flat.T
+        rows = rows * (scale * norm.weight.detach())
+    return rows
+
+
+def weight_rows(weight: Tensor) -> Tensor:
+    """View a layer's weight, [C_out, C_in, kh, kw] or [C_out, C_in], as [inputs, C_out] in the order of `patches`."""
+    return (weight.permute(0, 2, 3, 1).flatten(1) if weight.dim() == 4 else weight).T
 
 
 def has_offset(layer: Any, norm: Any) -> bool:

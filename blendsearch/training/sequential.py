@@ -11,14 +11,15 @@ against the original target).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from blendsearch.structure import Plan
+from blendsearch.structure import Plan, Structure
+from blendsearch.structure.groups import Member
 from blendsearch.training.compensation import Compensation, Reached, RefittingPass
 from blendsearch.training.moments import Solution
 
@@ -61,6 +62,7 @@ class _Chooser(RefittingPass):
         super().__init__(outer, network, outer.losing(plan), plan)
         self.choose = choose
         self.chosen: dict[str, tuple[int, ...]] = {}
+        self.handles += silence(network, outer, lambda: self.chosen)
 
     def refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
         reached = self.outer.reach(self.network, name, x, other, None)
@@ -70,20 +72,60 @@ class _Chooser(RefittingPass):
         reached.put(self._solve(reached, self._left(name, reached.layer)))
 
     def _solve(self, reached: Reached, left: Tensor) -> Solution:
-        return reached.squares.solve(reached.start, self.outer.ridge, _rows_of(left, len(reached.start)))
+        return reached.squares.solve(reached.start, self.outer.ridge, rows_of(left, len(reached.start)))
 
     def _left(self, name: str, layer: Any) -> Tensor:
         """Return which of a layer's channels are still in: bool [C_in]."""
         known = Plan(dict(self.chosen), {group: self.plan.widths[group] for group in self.chosen})
-        kept = self.outer.structure.kept_inputs(name, known)
-        left = torch.ones(layer.weight.shape[1], dtype=torch.bool, device=layer.weight.device)
-        if kept is not None:
-            left = torch.zeros_like(left)
-            left[kept.to(left.device)] = True
-        return left
+        return left_inputs(self.outer.structure, name, layer, known)
 
 
-def _rows_of(left: Tensor, rows: int) -> Tensor:
+def silence(
+    network: nn.Module, compensation: Compensation, kept: Callable[[], Mapping[str, Sequence[int]]]
+) -> list[Any]:
+    """Keep filters that went out of what no refit reaches in a network at full size; return the hooks' handles.
+
+    A refitted layer has weights of zero for them; a shortcut that only pads, or a layer that cannot be refitted, would
+    hand them on. kept: group -> its filters that stay, as it stands when the pass comes by; others lose none.
+    """
+    handles = []
+    for group in compensation.structure.groups:
+        for member in group.members:
+            if member.side == "in" and member.module not in compensation.targets:
+                hook = _Silencer(group.name, group.width, member, kept)
+                handles.append(network.get_submodule(member.module).register_forward_pre_hook(hook))
+    return handles
+
+
+@dataclass(frozen=True)
+class _Silencer:
+    """A hook that sets a module's inputs from filters that went to zero."""
+
+    group: str
+    width: int
+    member: Member
+    kept: Callable[[], Mapping[str, Sequence[int]]]
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        kept = self.kept().get(self.group)
+        if kept is None or len(kept) == self.width or not isinstance(inputs[0], Tensor):
+            return None
+        index, root = self.member.places
+        gone = index[~torch.isin(root, torch.tensor(list(kept)))].to(inputs[0].device)
+        return (inputs[0].index_fill(1 if inputs[0].dim() == 4 else -1, gone, 0.0), *inputs[1:])
+
+
+def left_inputs(structure: Structure, name: str, layer: Any, plan: Plan) -> Tensor:
+    """Return which channels of a layer at full size are in under a plan, bool [C_in]; name: its path."""
+    kept = structure.kept_inputs(name, plan)
+    left = torch.ones(layer.weight.shape[1], dtype=torch.bool, device=layer.weight.device)
+    if kept is not None:
+        left = torch.zeros_like(left)
+        left[kept.to(left.device)] = True
+    return left
+
+
+def rows_of(left: Tensor, rows: int) -> Tensor:
     """Return the numbers of the rows, tap by tap, that belong to the channels that are in."""
     return left.repeat(rows // len(left)).nonzero().flatten()
 

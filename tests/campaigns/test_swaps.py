@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,18 +12,12 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from blendsearch.campaigns.search import worths as module
 from blendsearch.campaigns.search.finals import Candidate
-from blendsearch.campaigns.search.swaps import AT_ONCE, _helpful, _made, swap_filters
-from blendsearch.campaigns.search.worths import (
-    COST,
-    COST_SPREAD,
-    NOISE,
-    SLOPE,
-    SPREAD,
-    Swap,
-    Worths,
-    expected_improvement,
-)
+from blendsearch.campaigns.search.swaps import AT_ONCE, FORESEEN, _helpful, _joint, _made, swap_filters
+from blendsearch.campaigns.search.worths import Swap, Worths, expected_improvement, revised
+from blendsearch.evolution.fitness import Evaluation
+from blendsearch.evolution.forecast import SwapTable
 from blendsearch.structure import Plan
 
 WIDTHS = {"a": 6, "b": 8, "c": 4}
@@ -34,11 +30,11 @@ class Judge:
     def __init__(self, worth):
         self.worth, self.judged = worth, []
 
-    def racing_from(self, plan):
-        return self
+    def forecast(self, plan):
+        return {}
 
-    def raced(self, plans):
-        return self.values(plans)
+    def compare(self, plans, rival):
+        return [Evaluation(plan, value, 0.0, 0, False) for plan, value in zip(plans, self.values(plans), strict=True)]
 
     def values(self, plans):
         self.judged += plans
@@ -80,15 +76,73 @@ def test_no_more_plans_are_judged_than_wanted_and_none_twice(count):
     assert len({plan.digest for plan in judge.judged}) == count
 
 
+def evaluated(value, error=None, stopped=False):
+    return Evaluation(START, value, 0.0, 0, False, error=error, stopped=stopped)
+
+
 def test_what_helps_is_the_best_of_each_group_and_is_made_together():
-    swaps = [Swap(0.0, "a", 2, 5), Swap(0.0, "a", 2, 4), Swap(0.0, "b", 3, 7), Swap(0.0, "b", 0, 6)]
-    helpful = _helpful(1.0, swaps, [1.1, 1.3, 1.2, 0.9])
-    assert helpful == [(swaps[1], 1.3), (swaps[2], 1.2)]
+    swaps = [
+        Swap("a", 2, 5, 0.1),
+        Swap("a", 2, 4, 0.3),
+        Swap("b", 3, 7, 0.2),
+        Swap("b", 0, 6, -0.1),
+        Swap("c", 0, 1, 9),
+    ]
+    tried = [(swap, evaluated(1.0, stopped=swap.group == "c")) for swap in swaps]
+    helpful = _helpful(tried)
+    assert [swap for swap, _ in helpful] == [swaps[1], swaps[2]]
     assert _made([swap for swap, _ in helpful], START).keep == {
         "a": (0, 1, 4),
         "b": (0, 1, 2, 7),
         "c": (0, 1, 2, 3),
     }
+    parts = [replace(swaps[1], variance=0.1), replace(swaps[2], variance=0.0)]
+    joint = _joint(parts, swaps)  # as uncertain as both were before they were seen
+    assert (joint.mean, joint.variance) == (pytest.approx(0.5), 2.0)
+
+
+@pytest.mark.parametrize("error", [None, 0.0])
+def test_what_was_seen_for_certain_is_believed(error):
+    found = revised(Swap("a", 0, 3, mean=-1.0, variance=4.0), 0.5, error)
+    assert (found.mean, found.variance) == (0.5, 0.0)
+
+
+def test_what_was_seen_and_what_was_expected_count_by_their_precision():
+    """The product of both normal densities, by its maximum and its width."""
+    swap, change, error = Swap("a", 0, 3, mean=-1.0, variance=4.0), 0.5, 1.5
+    found = revised(swap, change, error)
+    grid = np.linspace(-12, 12, 240_001)
+    density = norm.pdf(grid, swap.mean, 2.0) * norm.pdf(change, grid, error)
+    density /= density.sum()
+    assert found.mean == pytest.approx((grid * density).sum())
+    assert found.variance == pytest.approx((grid**2 * density).sum() - found.mean**2)
+
+
+class Noisy(Judge):
+    """Every swap is worth nothing; what is seen of it is chance, with the error that is told."""
+
+    def __init__(self):
+        super().__init__({})
+        self.draw = np.random.default_rng(0)
+
+    def compare(self, plans, rival):
+        self.judged += plans
+        return [evaluated(1.0 + self.draw.normal(0, 0.01), 0.01) for _ in plans]
+
+
+def test_chance_alone_makes_hardly_a_swap():
+    """Where half of all swaps seem to help, and not one does."""
+    judge = Noisy()
+    made = []
+    experiment = SimpleNamespace(
+        space=SimpleNamespace(search=SimpleNamespace(swaps=60)),
+        folder=SimpleNamespace(cached=lambda name, kind, make: made.append(make()) or made[0]),
+        progress=lambda *_: None,
+    )
+    flat = {group: torch.arange(width).float() for group, width in WIDTHS.items()}
+    swap_filters(experiment, "blend", judge, Candidate(number=0, genome={}, plan=START, proxy=1.0), flat)
+    assert made[0].evaluations == 60 or made[0].evaluations == len(judge.judged)
+    assert made[0].made <= 6
 
 
 def test_swaps_that_help_alone_but_not_together_are_not_both_made():
@@ -119,40 +173,100 @@ def test_a_group_that_keeps_all_is_never_swapped():
 
 
 def test_what_is_believed_is_the_posterior_of_a_linear_model():
-    """Against the closed form by the precision matrix, of as many equations as there are filters."""
-    worths = Worths({"a": torch.tensor([0.3, 0.1, 0.2, 0.5])})
-    swaps = [(0, 1, 0.004), (0, 3, 0.001), (2, 3, -0.003), (1, 2, 0.0), (0, 1, 0.005)]
-    for gone, come, change in swaps:
-        worths.learn(Swap(0.0, "a", gone, come), change)
-    scale = 0.002
-    rows = np.zeros((len(swaps), 5))
-    rows[:, 0] = 1
-    for row, (gone, come, _) in zip(rows, swaps, strict=True):
-        row[1 + gone] -= 1
-        row[1 + come] += 1
-    prior = np.diag([COST_SPREAD**-2, *[SPREAD**-2] * 4])
+    """Against the closed form by the precision matrix, with every worth, factor and constant a variable of its own."""
+    worths = Worths({"a": torch.tensor([0.3, 0.1, 0.2, 0.5]), "b": torch.tensor([0.1, 0.2, 0.3])})
+    draw = np.random.default_rng(0)
+    worths.forecast({"a": SwapTable(np.arange(4), np.arange(4), draw.normal(size=(4, 4)), draw.normal(size=(4, 4)))})
+    swaps = [
+        Swap("a", 0, 1, slope=0.004, error=0.001),
+        Swap("a", 0, 3, slope=-0.002, error=0.0005),
+        Swap("a", 2, 3, slope=0.001, error=-0.001),
+        Swap("b", 1, 2, rise=0.7),
+        Swap("b", 0, 2, rise=-0.4),
+    ]
+    changes, errors = [0.004, 0.001, -0.003, 0.0, 0.005], [0.001, 0.002, 0.0005, None, 0.001]
+    for swap, change, error in zip(swaps, changes, errors, strict=True):
+        worths.learn(swap, change, error)
+    scales = np.array([0.002, 0.003])
+    asked = [Swap("a", 1, 2, slope=0.003, error=0.002), Swap("b", 1, 0, rise=0.2), swaps[0]]
+    # variables: both factors, then of each group: both factors, the constant, the worths
+    widths = [4, 3]
+    starts = [2, 2 + 3 + 4]
+    prior = [module.SLOPE_SPREAD**2, module.ERROR_SPREAD**2]
+    start = [module.SLOPE, module.ERROR]
+    for width in widths:
+        prior += [module.SLOPE_SPREAD**2, module.ERROR_SPREAD**2, module.COST_SPREAD**2, *[module.SPREAD**2] * width]
+        start += [0.0, 0.0, module.COST, *[0.0] * width]
+
+    def row(swap):
+        found, number = np.zeros(len(prior)), "ab".index(swap.group)
+        found[:2] = found[starts[number] : starts[number] + 2] = swap.slope, swap.error
+        found[starts[number] + 2] = scales[number]
+        found[starts[number] + 3 + swap.come] += scales[number]
+        found[starts[number] + 3 + swap.gone] -= scales[number]
+        return found, module.RISE * swap.rise * scales[number]
+
+    rows, rises = (np.array(of) for of in zip(*map(row, swaps), strict=True))
+    noise = np.array([(module.NOISE * scales["ab".index(one.group)]) ** 2 for one in swaps])
+    noise += np.square([error or 0.0 for error in errors])
+    precision = np.diag(1 / np.array(prior)) + rows.T @ (rows / noise[:, None])
+    covariance = np.linalg.inv(precision)
+    mean = covariance @ (np.array(start) / prior + rows.T @ ((np.array(changes) - rises) / noise))
+    wanted, wanted_rises = (np.array(of) for of in zip(*map(row, asked), strict=True))
+    known = worths._known()
+    worths.judged, kept = [(swap, 0.0, 0.0) for swap in asked], worths.judged
+    questions = worths._known()
+    worths.judged = kept
+    assert len(known) == len(swaps)
+    found, variance = worths._believed(questions, scales)
+    assert found == pytest.approx(wanted @ mean + wanted_rises)
+    assert variance == pytest.approx(np.diag(wanted @ covariance @ wanted.T))
+
+
+def test_before_any_swap_was_judged_the_forecast_is_believed_and_without_one_the_order():
+    worths = Worths({"a": torch.tensor([0.3, 0.1, 0.2, 0.5]), "b": torch.tensor([0.3, 0.1, 0.2, 0.5])})
+    slope, error = np.array([[0.1, 0.2], [0.3, -0.1]]), np.array([[0.01, 0.02], [-0.03, 0.01]])
+    worths.forecast({"a": SwapTable(np.array([0, 1]), np.array([2, 3]), slope, error)})
+    plan = Plan({"a": (0, 1), "b": (0, 1)}, {"a": 4, "b": 4})
+    found = {(one.group, one.gone, one.come): one for one in worths.propose(plan, set(), 8)}
+    assert len(found) == 8
+    scale = float(np.sqrt(np.square(module.SLOPE * slope + module.ERROR * error).mean()))
     quantiles = norm.ppf((np.array([2, 0, 1, 3]) + 0.5) / 4)
-    start = np.array([COST, *(SLOPE * quantiles)])
-    covariance = np.linalg.inv(prior + rows.T @ rows / NOISE**2)
-    changes = np.array([change for *_, change in swaps]) / scale
-    mean = covariance @ (prior @ start + rows.T @ changes / NOISE**2)
-    found = worths._believed("a", scale)
-    assert found.mean == pytest.approx(mean)
-    assert found.variances == pytest.approx(np.diag(covariance))
-    gone, come = np.array([0, 2, 3]), np.array([1, 3, 0])
-    of_swaps = np.zeros((3, 5))
-    of_swaps[:, 0] = 1
-    of_swaps[range(3), 1 + gone] -= 1
-    of_swaps[range(3), 1 + come] += 1
-    found_mean, found_variance = found.of_swaps(gone, come)
-    assert found_mean == pytest.approx(of_swaps @ mean)
-    assert found_variance == pytest.approx(np.diag(of_swaps @ covariance @ of_swaps.T))
+    for row in (0, 1):
+        for column in (0, 1):
+            one, other = found["a", row, column + 2], found["b", row, column + 2]
+            told = module.SLOPE * slope[row, column] + module.ERROR * error[row, column]
+            assert one.mean == pytest.approx(told + scale * module.COST)
+            rise = quantiles[column + 2] - quantiles[row]
+            assert other.mean == pytest.approx(module.COST + module.RISE * rise)
+            assert other.variance == pytest.approx(module.COST_SPREAD**2 + 2 * module.SPREAD**2 + module.NOISE**2)
 
 
-def test_before_any_swap_was_judged_the_order_is_believed():
-    found = Worths({"a": torch.tensor([0.3, 0.1, 0.2, 0.5])})._believed("a", 1.0)
-    assert found.mean == pytest.approx([COST, *(SLOPE * norm.ppf(np.array([2.5, 0.5, 1.5, 3.5]) / 4))])
-    assert found.variances == pytest.approx([COST_SPREAD**2, *[SPREAD**2] * 4])
+def test_a_forecast_is_of_the_filters_that_are_still_where_they_were():
+    worths = Worths({"a": torch.arange(5).float()})
+    worths.forecast({"a": SwapTable(np.array([0, 1]), np.array([3, 4]), np.zeros((2, 2)), np.eye(2))})
+    found = worths.propose(Plan({"a": (0, 2, 3)}, {"a": 5}), set(), 9)
+    assert {(one.gone, one.come, one.error) for one in found} == {(0, 4, 0.0)}
+
+
+def test_a_forecast_is_made_anew_where_the_plan_moved():
+    class Foreseen(Judge):
+        def __init__(self, worth):
+            super().__init__(worth)
+            self.asked = []
+
+        def forecast(self, plan):
+            self.asked.append((len(self.judged), plan.digest))
+            return {}
+
+    judge = Foreseen(worth_of(1))
+    climb(judge, 60)
+    places = [place for place, _ in judge.asked]
+    digests = [digest for _, digest in judge.asked]
+    assert (places[0], digests[0]) == (0, START.digest)
+    assert len(places) > 1
+    assert len(set(digests)) == len(digests)
+    assert all(after - before >= FORESEEN for before, after in pairwise(places))
 
 
 @pytest.mark.parametrize(("mean", "deviation"), [(-2.0, 0.5), (-0.1, 1.0), (0.0, 2.0), (3.0, 0.1)])

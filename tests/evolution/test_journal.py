@@ -29,6 +29,10 @@ class CountingProxy:
     def __init__(self):
         self.asked = []
 
+    @classmethod
+    def can_race(cls):
+        return False
+
     def prepare(self, context) -> None:
         self.context = context
 
@@ -110,6 +114,7 @@ def test_half_a_line_counts_as_not_written_and_spoils_no_other(tmp_path, cut):
         "\udcff",
         '["b", "0", null, 1, 1]',
         '["all", "0", 1, 1, 1, "a", 1]',
+        '["all", "0", 1, 1, 1, "a", "x", false]',
     ],
 )
 def test_a_line_that_is_no_estimate_is_told(tmp_path, line):
@@ -119,27 +124,36 @@ def test_a_line_that_is_no_estimate_is_told(tmp_path, line):
         Journal(path, "all")
 
 
-def test_an_estimate_of_a_race_stands_with_whom_it_lost_to(tmp_path):
+def test_an_estimate_of_a_comparison_stands_with_whom_it_was_compared_with(tmp_path):
     path = tmp_path / "judged.jsonl"
     written = Journal(path, "all")
-    written.put("a", Estimate(0.5, 1.0, 1, np.zeros(3, np.float32)), "rival")
-    written.put("b", Estimate(0.3, 1.0, 1, stopped=True), "rival")
+    written.put("a", Estimate(0.5, 1.0, 1, np.zeros(3, np.float32), error=0.1), "rival")
+    written.put("b", Estimate(0.3, 1.0, 1, stopped=True, error=0.2), "rival")
     written.put("b", Estimate(0.4, 2.0, 3))
+    written.put("b", Estimate(0.9, 9.0, 9))
+    written.put("c", Estimate(0.6, 1.0, 1), "rival")
     for journal in (written, Journal(path, "all")):
-        assert journal.get("a") == journal.get("a", "rival") == Estimate(0.5, 1.0, 1)
-        assert journal.get("b", "rival") == Estimate(0.3, 1.0, 1, stopped=True)
-        assert journal.get("b") == journal.get("b", "another") == Estimate(0.4, 2.0, 3)
-    assert len(path.read_text().splitlines()) == 3
+        assert journal.get("a") == journal.compared("a", "rival") == Estimate(0.5, 1.0, 1, error=0.1)
+        assert journal.compared("b", "rival") == Estimate(0.3, 1.0, 1, stopped=True, error=0.2)
+        assert journal.compared("b", "another") is None
+        assert journal.get("b") == Estimate(0.4, 2.0, 3)
+        assert journal.compared("c", "rival") == Estimate(0.6, 1.0, 1)
+    assert len(path.read_text().splitlines()) == 4
 
 
 class RacingProxy(CountingProxy):
     """Stops plans that are worth less than the rival after one of two images."""
 
+    @classmethod
+    def can_race(cls):
+        return True
+
     def race(self, network, plan, rival):
         self.asked.append(plan.digest)
         if rival is not None and plan.value < rival.mean():
-            return Estimate(plan.value - 0.01, 0.1, 5, stopped=True)
-        return Estimate(plan.value, 0.2, 10, np.full(2, plan.value, np.float32))
+            return Estimate(plan.value - 0.01, 0.1, 5, stopped=True, error=0.5)
+        error = None if rival is None else 0.25
+        return Estimate(plan.value, 0.2, 10, np.full(2, plan.value, np.float32), error=error)
 
 
 def racing_fitness(path):
@@ -164,39 +178,50 @@ def test_of_a_stopped_race_those_who_lead_alone_are_read_again(tmp_path):
     assert [stopped for _, _, stopped, _ in outcomes[0]] == [False, True, False, True]
 
 
-def test_a_climb_races_against_where_it_is_and_takes_no_other_races_word(tmp_path):
+def test_a_comparison_is_with_one_plan_and_takes_no_other_races_word(tmp_path):
     fitness, proxy = racing_fitness(tmp_path / "judged.jsonl")
     fitness.race([FakePlan("best", 0.9)])
     fitness.race([FakePlan("lost", 0.8)])
     assert "lost" in fitness.stopped
     proxy.asked.clear()
-    climb = fitness.racing_from(FakePlan("start", 0.7))
-    assert climb.leaders.rival.plan == "start"
-    (found,) = climb.race([FakePlan("lost", 0.8)])
-    assert (found.value, found.stopped) == (0.8, False)
-    assert climb.leaders.rival.plan == "lost"
-    (found,) = climb.race([FakePlan("worse", 0.75)])
-    assert found.stopped
-    assert proxy.asked == ["start", "lost", "worse"]
+    start = FakePlan("start", 0.7)
+    lost, worse = fitness.compare([FakePlan("lost", 0.8), FakePlan("worse", 0.6)], start)
+    assert (lost.value, lost.stopped, lost.error) == (0.8, False, 0.25)
+    assert (worse.stopped, worse.error) == (True, 0.5)
+    assert proxy.asked == ["start", "lost", "worse"]  # the first for its scores
+    assert fitness.knows(FakePlan("lost", 0.8))
+    assert "lost" not in fitness.stopped
+    assert not fitness.knows(FakePlan("worse", 0.6))
     assert fitness.leaders.rival.plan == "best"
-    assert not fitness.knows(FakePlan("worse", 0.75))
 
 
-def test_a_climb_from_a_leader_takes_its_scores_and_reads_nothing(tmp_path):
+def test_whoever_was_compared_last_or_leads_has_its_scores(tmp_path):
     fitness, proxy = racing_fitness(tmp_path / "judged.jsonl")
     fitness.race([FakePlan("best", 0.9)])
     proxy.asked.clear()
-    climb = fitness.racing_from(FakePlan("best", 0.9))
-    assert proxy.asked == []
-    assert climb.leaders.rival.scores.tolist() == fitness.leaders.rival.scores.tolist()
-    climb.race([FakePlan("better", 0.95)])
-    assert (climb.leaders.rival.plan, fitness.leaders.rival.plan) == ("better", "best")
+    better = FakePlan("better", 0.95)
+    fitness.compare([better], FakePlan("best", 0.9))
+    fitness.compare([FakePlan("another", 0.96)], better)
+    assert proxy.asked == ["better", "another"]
 
 
-def test_a_climb_is_no_race_where_candidates_do_not_race(tmp_path):
+def test_a_stopped_run_compares_no_plan_again_but_reads_those_that_won(tmp_path):
+    path = tmp_path / "judged.jsonl"
+    start, better, worse, last = (FakePlan(*one) for one in (("s", 0.5), ("b", 0.6), ("w", 0.4), ("l", 0.7)))
+    outcomes = []
+    for asked in (["s", "b", "w", "l"], ["s", "b"]):
+        fitness, proxy = racing_fitness(path)
+        outcomes.append([*fitness.compare([better, worse], start), *fitness.compare([last], better)])
+        assert proxy.asked == asked
+    assert outcomes[0] == outcomes[1]
+
+
+def test_without_scores_a_comparison_is_a_call(tmp_path):
     fitness, proxy = fitness_of(tmp_path / "judged.jsonl")
-    assert fitness.racing_from(PLANS[0]) is fitness
-    assert proxy.asked == []
+    found = fitness.compare(PLANS[:2], PLANS[2])
+    assert [one.value for one in found] == [plan.value for plan in PLANS[:2]]
+    assert [one.error for one in found] == [None, None]
+    assert proxy.asked == ["0", "1"]
 
 
 def test_no_other_process_writes_it(tmp_path):

@@ -8,8 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from blendsearch.campaigns.search.finals import Candidate
-from blendsearch.campaigns.search.worths import Swap, Worths
-from blendsearch.evolution.failure import succeeded
+from blendsearch.campaigns.search.worths import Swap, Worths, revised
+from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.problem import SearchProblem
 from blendsearch.experiment.contenders import Contender, enter_first_criterion
 from blendsearch.experiment.experiment import Experiment
@@ -19,6 +19,8 @@ from blendsearch.structure import Plan
 
 AT_ONCE = 6
 """Swaps that are judged side by side, whatever the number of workers; those that help are made, see `_helpful`."""
+FORESEEN = 10
+"""Evaluations after which a forecast is made anew, if the plan is another one by then."""
 
 
 def swap_filters(
@@ -70,45 +72,84 @@ def _climb(
     scores: Mapping[str, Tensor],
     count: int,
 ) -> SwapsRecord:
-    worths, problem = Worths(scores), problem.racing_from(start.plan)
-    plan, value, seen, made, evaluations = start.plan, start.proxy, {start.plan.digest}, 0, 0
-    while evaluations < count:
-        swaps = worths.propose(plan, seen, min(AT_ONCE, count - evaluations))
+    climb = _Climb(problem, start, Worths(scores))
+    while climb.evaluations < count and climb.step(count - climb.evaluations):
+        experiment.progress("swaps", climb.evaluations, count, f"{climb.made} made, proxy {climb.value:.4f}")
+    return SwapsRecord(
+        start=start.proxy, proxy=climb.value, plan=climb.plan.to_dict(), evaluations=climb.evaluations, made=climb.made
+    )
+
+
+class _Climb:
+    """The plan so far, what it is worth, and what swaps have told."""
+
+    def __init__(self, problem: SearchProblem, start: Candidate, worths: Worths) -> None:
+        self.problem, self.worths = problem, worths
+        self.plan, self.value, self.seen = start.plan, start.proxy, {start.plan.digest}
+        self.made = self.evaluations = 0
+        self.foreseen: tuple[str, int] | None = None
+
+    def step(self, room: int) -> bool:
+        """Judge a few swaps, and make those that help; return whether there were any. room: evaluations left."""
+        swaps = self._proposed(min(AT_ONCE, room))
         if not swaps:
-            break
-        found = [swap.made(plan) for swap in swaps]
-        seen |= {one.digest for one in found}
-        evaluations += len(found)
-        values = problem.raced(found)
-        for swap, own in zip(swaps, values, strict=True):
-            if succeeded(own):
-                worths.learn(swap, own - value)
-        helpful = _helpful(value, swaps, values)
+            return False
+        evaluated = self._judge([swap.made(self.plan) for swap in swaps])
+        tried = [
+            (revised(swap, one.value - self.value, one.error), one)
+            for swap, one in zip(swaps, evaluated, strict=True)
+            if one.failure is None
+        ]
+        for swap, one in zip(swaps, evaluated, strict=True):
+            if one.failure is None:
+                self.worths.learn(swap, one.value - self.value, one.error)
+        helpful = _helpful(tried)
         if helpful:
-            (first, best), together = helpful[0], 1
-            better = first.made(plan)
-            if len(helpful) > 1 and evaluations < count:
-                every = _made([swap for swap, _ in helpful], plan)
-                seen.add(every.digest)
-                evaluations += 1
-                (joint,) = problem.raced([every])
-                if joint > best:
-                    better, best, together = every, joint, len(helpful)
-            plan, value, made = better, best, made + together
-        experiment.progress("swaps", evaluations, count, f"{made} made, proxy {value:.4f}")
-    return SwapsRecord(start=start.proxy, proxy=value, plan=plan.to_dict(), evaluations=evaluations, made=made)
+            swap, found, together = *helpful[0], 1
+            if len(helpful) > 1 and len(swaps) < room:
+                parts = [one for one, _ in helpful]
+                (joint,) = self._judge([_made(parts, self.plan)])
+                believed = revised(_joint(parts, swaps), joint.value - self.value, joint.error)
+                if joint.failure is None and believed.mean > swap.mean:
+                    found, together = joint, len(helpful)
+            self.plan, self.value, self.made = found.plan, found.value, self.made + together
+        return True
+
+    def _proposed(self, count: int) -> list[Swap]:
+        """Return the swaps to judge next, by a forecast for this plan or one of which little was seen yet."""
+        if self.foreseen is None or (
+            self.foreseen[0] != self.plan.digest and self.evaluations - self.foreseen[1] >= FORESEEN
+        ):
+            self._foresee()
+        return self.worths.propose(self.plan, self.seen, count)
+
+    def _foresee(self) -> None:
+        self.worths.forecast(self.problem.forecast(self.plan))
+        self.foreseen = self.plan.digest, self.evaluations
+
+    def _judge(self, plans: Sequence[Plan]) -> list[Evaluation]:
+        self.seen |= {plan.digest for plan in plans}
+        self.evaluations += len(plans)
+        return self.problem.compare(plans, self.plan)
 
 
-def _helpful(value: float, swaps: Sequence[Swap], values: Sequence[float]) -> list[tuple[Swap, float]]:
-    """Return the swaps that lead to more than the value, with what they lead to, best first.
+def _helpful(tried: Sequence[tuple[Swap, Evaluation]]) -> list[tuple[Swap, Evaluation]]:
+    """Return the swaps that are believed to lead to more, with what they led to, best first.
 
     Of each group's the best alone, so that all of them can be made together.
     """
-    best: dict[str, tuple[Swap, float]] = {}
-    for swap, own in sorted(zip(swaps, values, strict=True), key=lambda pair: -pair[1]):
-        if own > value:
-            best.setdefault(swap.group, (swap, own))
+    best: dict[str, tuple[Swap, Evaluation]] = {}
+    for swap, one in sorted(tried, key=lambda pair: -pair[0].mean):
+        if swap.mean > 0 and not one.stopped:
+            best.setdefault(swap.group, (swap, one))
     return list(best.values())
+
+
+def _joint(parts: Sequence[Swap], swaps: Sequence[Swap]) -> Swap:
+    """Return what is expected of several swaps made together: the sum, as uncertain as it was before they were seen."""
+    chosen = {(one.group, one.gone, one.come) for one in parts}
+    variance = sum(one.variance for one in swaps if (one.group, one.gone, one.come) in chosen)
+    return replace(parts[0], mean=sum(one.mean for one in parts), variance=variance)
 
 
 def _made(swaps: Sequence[Swap], plan: Plan) -> Plan:
