@@ -148,8 +148,9 @@ class SearchConfig(Section):
     layer_by_layer: so many of the best set-aware blends choose their filters once more, each layer on what the already
     pruned network gives, and the better of both ways stands; null for none.
     swaps: so many evaluations at the end try to exchange a filter of the best plan for one that was to go; null for
-    none. They follow what the proxy sees: give it as many images for its refit as the final one has, and thousands of
-    search images.
+    none. With the proxy agreement they are those that a forecast promises most of, which takes about three evaluations
+    now and then. They follow what the proxy sees: give it as many images for its refit as the final one has, and
+    thousands of search images.
     start_from: files of blends that join the first population.
     objectives: costs whose kept share is minimised beside the accuracy; the search then finds a whole front, between
     the budget and lowest.
