@@ -9,7 +9,7 @@ import numpy as np
 
 from blendsearch.errors import TrialError
 from blendsearch.evolution.fitness import Evaluation, FitnessFunction, Planner
-from blendsearch.evolution.forecast import SwapTable, forecast_swaps
+from blendsearch.evolution.forecast import NEAREST, SwapTable, forecast_swaps
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.pareto import Point
 from blendsearch.structure import Plan
@@ -43,14 +43,14 @@ class SearchProblem:
         """Return the evaluations of plans beside another one; see `FitnessFunction.compare`."""
         return self.fitness.compare(plans, rival)
 
-    def forecast(self, plan: Plan) -> dict[str, SwapTable]:
+    def forecast(self, plan: Plan, nearest: int = NEAREST) -> dict[str, SwapTable]:
         """Return what swaps of single filters of a plan are likely to change, group by group; {} where it is unknown.
 
-        It takes about as long as two or three evaluations on a few thousand images.
+        nearest: see there. It takes about as long as three evaluations on a few thousand images.
         """
         proxy = self.fitness.proxy
         found = proxy.sensitivities(plan, FORECAST_IMAGES)
-        return forecast_swaps(proxy.context.network, self.planner.structure.groups, plan, found)
+        return forecast_swaps(proxy.context.network, self.planner.structure.groups, plan, found, nearest)
 
     def first_of(self, plans: Sequence[Plan], what: str) -> tuple[int, float]:
         """Return the position of the plan with the highest proxy, of equal ones the first, and that proxy.
