@@ -21,8 +21,8 @@ from blendsearch import Blend
 from blendsearch.campaigns.search.worths import ERROR, SLOPE, Swap
 from blendsearch.compute import threads
 from blendsearch.config import Space
-from blendsearch.evolution.forecast import SwapTable
 from blendsearch.evolution.problem import SearchProblem
+from blendsearch.evolution.swap_forecast import SwapTable
 from blendsearch.experiment import Experiment, open_run
 from blendsearch.experiment.problem import make_problem
 from blendsearch.experiment.scoring import score_criteria

@@ -167,17 +167,18 @@ class FitnessFunction:
         """
         if not self.proxy.can_race():
             return self(plans)
-        against = Rival(rival.digest, self._scores_of(rival))
         found: dict[int, Estimate | Failed] = {}
         if self.journal is not None:
             written = [self.journal.compared(plan.digest, rival.digest) for plan in plans]
             found = {place: one for place, one in enumerate(written) if one is not None}
         waiting = [place for place in range(len(plans)) if place not in found]
-        tasks = [Task(plans[place], against.scores, scored=True) for place in waiting]
-        for number, one in self.pool.outcomes(tasks):
-            self.write(plans[waiting[number]], one, against.plan)
-            found[waiting[number]] = one
-        self.scores = {against.plan: against.scores}
+        if waiting:  # else a stopped run goes through what it did before, and no scores are asked for
+            scores = self._scores_of(rival)
+            tasks = [Task(plans[place], scores, scored=True) for place in waiting]
+            for number, one in self.pool.outcomes(tasks):
+                self.write(plans[waiting[number]], one, rival.digest)
+                found[waiting[number]] = one
+            self.scores = {rival.digest: scores}
         for place, plan in enumerate(plans):
             one = found[place]
             if isinstance(one, Estimate) and one.scores is not None:

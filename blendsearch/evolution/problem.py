@@ -9,9 +9,9 @@ import numpy as np
 
 from blendsearch.errors import TrialError
 from blendsearch.evolution.fitness import Evaluation, FitnessFunction, Planner
-from blendsearch.evolution.forecast import NEAREST, SwapTable, forecast_swaps
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.pareto import Point
+from blendsearch.evolution.swap_forecast import NEAREST, SwapTable, forecast_swaps
 from blendsearch.structure import Plan
 
 FORECAST_IMAGES = 2000

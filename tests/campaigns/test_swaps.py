@@ -17,7 +17,7 @@ from blendsearch.campaigns.search.finals import Candidate
 from blendsearch.campaigns.search.swaps import AT_ONCE, FORESEEN, _helpful, _joint, _made, swap_filters
 from blendsearch.campaigns.search.worths import Swap, Worths, expected_improvement, revised
 from blendsearch.evolution.fitness import Evaluation
-from blendsearch.evolution.forecast import SwapTable
+from blendsearch.evolution.swap_forecast import SwapTable
 from blendsearch.structure import Plan
 
 WIDTHS = {"a": 6, "b": 8, "c": 4}

@@ -205,15 +205,17 @@ def test_whoever_was_compared_last_or_leads_has_its_scores(tmp_path):
     assert proxy.asked == ["better", "another"]
 
 
-def test_a_stopped_run_compares_no_plan_again_but_reads_those_that_won(tmp_path):
+def test_a_stopped_run_compares_no_plan_again_and_reads_whom_it_goes_on_from(tmp_path):
     path = tmp_path / "judged.jsonl"
     start, better, worse, last = (FakePlan(*one) for one in (("s", 0.5), ("b", 0.6), ("w", 0.4), ("l", 0.7)))
     outcomes = []
-    for asked in (["s", "b", "w", "l"], ["s", "b"]):
+    for asked in (["s", "b", "w", "l"], []):
         fitness, proxy = racing_fitness(path)
         outcomes.append([*fitness.compare([better, worse], start), *fitness.compare([last], better)])
         assert proxy.asked == asked
     assert outcomes[0] == outcomes[1]
+    fitness.compare([FakePlan("n", 0.8)], last)
+    assert proxy.asked == ["l", "n"]
 
 
 def test_without_scores_a_comparison_is_a_call(tmp_path):

@@ -10,7 +10,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from blendsearch.evolution.forecast import SwapTable
+from blendsearch.evolution.swap_forecast import SwapTable
 from blendsearch.structure import Plan
 
 SLOPE, ERROR = 0.2, 5.0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_networks import Mixed, OptionA, conv4, images, mobilenet, randomised
 
-from blendsearch.evolution.forecast import forecast_swaps
+from blendsearch.evolution.swap_forecast import forecast_swaps
 from blendsearch.statistics import readers as readers_module
 from blendsearch.statistics.readers import readers_of
 from blendsearch.structure import Plan, Structure
