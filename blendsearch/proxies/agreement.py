@@ -59,17 +59,17 @@ class Agreement(Compensated):
             return torch.cat([answer(network, batch, compute).log_softmax(1) for batch in batches])
 
     def sensitivities(self, plan: Plan, images: int) -> dict[str, Sensitivity]:
-        """Return those of the mean distance on the first search images, at each batch's own temperature."""
-        batches = list(self.search.subset(torch.arange(min(images, len(self.search)))).batches(250))
+        """Return those of the mean distance on the first search images, at the temperature of the first few hundred."""
+        compute, split = self.context.compute, self.search.subset(torch.arange(min(images, len(self.search))))
 
         def losses(network: nn.Module) -> Iterator[Tensor]:
-            first = 0
-            for batch, _ in batches:
-                answers = answer(network, batch, self.context.compute).log_softmax(1)
-                wanted = self.wanted[first : first + len(batch)]
-                inverse = best_inverse_temperature(answers.detach(), wanted)
-                yield distance((answers * inverse).log_softmax(1), wanted, STEEPEST)
-                first += len(batch)
+            few = self.answers(network, split.subset(torch.arange(min(500, len(split)))))
+            inverse, first = best_inverse_temperature(few, self.wanted[: len(few)]), 0
+            for batch, _ in split.batches(64):  # what goes backward is kept until then
+                for part in compute.few(compute.images(batch)):
+                    answers = (network(part).float().log_softmax(1) * inverse).log_softmax(1)
+                    yield distance(answers, self.wanted[first : first + len(part)], STEEPEST)
+                    first += len(part)
 
         return sensitivities(self.compensation, self.context.network, plan, losses)
 

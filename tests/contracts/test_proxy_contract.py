@@ -87,6 +87,27 @@ def test_passes_are_counted_and_equal_for_equal_plans(proxy, context):
     assert isinstance(found[0], int)
 
 
+def test_sensitivities_are_of_layers_that_lose_inputs_and_the_same_again(proxy, context):
+    proxy.prepare(context)
+    half, before = plan(context, 0.5), copy.deepcopy(context.network.state_dict())
+    torch.manual_seed(1)
+    first = proxy.sensitivities(half, 60)
+    torch.manual_seed(2)
+    second = proxy.sensitivities(half, 60)
+    assert first.keys() == second.keys() <= set(context.structure.pruned_inputs(half))
+    for name, one in first.items():
+        assert one.slope.shape == one.start.shape == one.moments.cross.shape
+        assert one.curvature.shape == one.start.shape[1:]
+        assert one.left.sum() == len(context.structure.kept_inputs(name, half))
+        for values, again in ((one.slope, second[name].slope), (one.curvature, second[name].curvature)):
+            assert values.isfinite().all()
+            assert values.abs().max() > 0
+            assert torch.equal(values, again)
+    for name, tensor in context.network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    estimate(proxy, context, half)  # and it goes on estimating
+
+
 def test_zero_shot_is_the_accuracy_of_the_sliced_network(context):
     proxy = PROXIES.get("zero_shot")()
     proxy.prepare(context)

@@ -7,11 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.stats import sem
 
 from blendsearch.config import TrainingConfig
 from blendsearch.data.batches import GivenBatches
 from blendsearch.proxies import PROXIES, ProxyContext
-from blendsearch.proxies.racing import Course, Racing, estimated_mean
+from blendsearch.proxies.racing import Course, Racing, error_of_difference, estimated_mean
 from blendsearch.structure import Plan, Structure
 
 RACING = Racing(first=40, error=0.01)
@@ -108,3 +109,10 @@ def test_a_class_that_says_nothing_of_races_has_none():
 
     assert not Own.can_race()
     assert not PROXIES.get("average").can_race()
+
+
+def test_the_error_of_a_difference_is_that_of_scipys_standard_error():
+    draw = np.random.default_rng(0)
+    rival, scores = draw.random(200).astype(np.float32), draw.random(150)
+    wanted = sem(scores - rival[:150].astype(float), ddof=0)
+    assert error_of_difference(torch.tensor(scores), rival) == pytest.approx(wanted)

@@ -16,7 +16,7 @@ from blendsearch.errors import BlendsearchError
 from blendsearch.proxies import PROXIES, ProxyContext
 from blendsearch.proxies.agreement import distance
 from blendsearch.structure import Plan, Structure
-from blendsearch.training import Compensation, evaluate
+from blendsearch.training import Compensation, evaluate, sensitivity
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,24 @@ def test_the_distance_is_none_of_equal_answers_and_one_of_those_that_share_no_cl
     alike = torch.randn(50, 10, generator=torch.Generator().manual_seed(0)).log_softmax(1)
     assert distance(alike, alike.clone()).max() < 1e-7
     assert torch.equal(distance(alike, alike.flip(0)), distance(alike.flip(0), alike))
+
+
+def test_what_sensitivities_are_of_is_the_distance_that_agreement_reads(context, plan, monkeypatch):
+    """Of all images and the network at full size: its loss is 1 less the estimate."""
+    proxy, found = PROXIES.get("agreement")(images=100), []
+
+    class Watched(sensitivity._InFull):
+        def found(self, losses):
+            found.extend(loss.detach() for loss in losses(self.network))
+            return super().found(losses)
+
+    monkeypatch.setattr(sensitivity, "_InFull", Watched)
+    proxy.prepare(context)
+    assert set(proxy.sensitivities(plan, 10**6)) == set(proxy.compensation.losing(plan))
+    value = proxy.estimate(context.structure.slice(context.network, plan), plan).value
+    losses = torch.cat(found)
+    assert len(losses) == len(context.search)
+    assert 1 - float(losses.mean()) == pytest.approx(value, abs=1e-4)
 
 
 def test_agreement_of_the_unpruned_network_is_complete(context):
