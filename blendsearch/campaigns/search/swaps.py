@@ -110,22 +110,23 @@ class _Climb:
                 parts = [one for one, _ in helpful]
                 (joint,) = self._judge([_made(parts, self.plan)])
                 believed = revised(_joint(parts, swaps), joint.value - self.value, joint.error)
-                if joint.failure is None and believed.mean > swap.mean:
+                if joint.failure is None and not joint.stopped and believed.mean > swap.mean:
                     found, together = joint, len(helpful)
             self.plan, self.value, self.made = found.plan, found.value, self.made + together
         return True
 
     def _proposed(self, count: int) -> list[Swap]:
         """Return the swaps to judge next, by a forecast for this plan or one of which little was seen yet."""
-        if self.foreseen is None or (
-            self.foreseen[0] != self.plan.digest and self.evaluations - self.foreseen[1] >= FORESEEN
-        ):
-            self._foresee()
-        return self.worths.propose(self.plan, self.seen, count)
-
-    def _foresee(self) -> None:
-        self.worths.forecast(self.problem.forecast(self.plan))
-        self.foreseen = self.plan.digest, self.evaluations
+        before, at = self.foreseen or ("", -FORESEEN)
+        moved = before != self.plan.digest
+        swaps = []
+        if not moved or self.evaluations - at < FORESEEN:
+            swaps = self.worths.propose(self.plan, self.seen, count)
+        if not swaps and moved:
+            self.worths.forecast(self.problem.forecast(self.plan))
+            self.foreseen = self.plan.digest, self.evaluations
+            swaps = self.worths.propose(self.plan, self.seen, count)
+        return swaps
 
     def _judge(self, plans: Sequence[Plan]) -> list[Evaluation]:
         self.seen |= {plan.digest for plan in plans}
