@@ -222,10 +222,13 @@ class Structure:
         """Return the kept output channels of a module under `plan`, or None when no group holds any of them."""
         return self._kept(module, "out", self.trace.output_shape[module][1], plan)
 
-    def kept_inputs(self, module: str, plan: Plan) -> Tensor | None:
-        """Return the kept input channels (last dimension of a linear layer), as `kept_outputs` does the output ones."""
+    def kept_inputs(self, module: str, plan: Plan, channels: int | None = None) -> Tensor | None:
+        """Return the kept input channels (last dimension of a linear layer), as `kept_outputs` does the output ones.
+
+        channels: how many the module reads; None goes by its input, of four dimensions by the second.
+        """
         shape = self.trace.input_shape[module]
-        return self._kept(module, "in", shape[1] if len(shape) == 4 else shape[-1], plan)
+        return self._kept(module, "in", channels or (shape[1] if len(shape) == 4 else shape[-1]), plan)
 
     def _kept(self, module: str, side: str, size: int, plan: Plan) -> Tensor | None:
         owners = self._sides.get((module, side), [])

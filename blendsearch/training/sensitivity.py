@@ -46,6 +46,8 @@ class Sensitivity:
 def sensitivities(compensation: Compensation, network: nn.Module, plan: Plan, losses: Losses) -> dict[str, Sensitivity]:
     """Return the layers that are refitted under a plan: path -> sensitivity; what is known on the compute's device.
 
+    Those with more inputs than positions in their least squares are refitted, too, and left out.
+
     network: the unpruned one, which is left untouched.
     """
     run = _InFull(compensation, compensation.compute.place(copy.deepcopy(network)).eval(), plan)
@@ -64,8 +66,20 @@ class _InFull(RefittingPass):
     def refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
         reached = self.outer.reach(self.network, name, x, other, None)
         left = left_inputs(self.outer.structure, name, reached.layer, self.plan)
+        if reached.squares.positions < len(reached.start):
+            self._refit_wide(name, x, other, left)
+            return
         self.moments[name] = reached.squares.moments, reached.start, left
         reached.put(reached.squares.solve(reached.start, self.outer.ridge, rows_of(left, len(reached.start))))
+
+    def _refit_wide(self, name: str, x: Tensor, other: Tensor | None, left: Tensor) -> None:
+        """Refit a layer with more inputs than positions, whose products would fill the memory, from the other side."""
+        there = left.to(x.dtype)
+        linear = isinstance(self.network.get_submodule(name), nn.Linear)
+        reached = self.outer.reach(self.network, name, x * (there if linear else there[:, None, None]), other, None)
+        start = reached.start * left.repeat(len(reached.start) // len(left))[:, None]
+        # The ridge is a share of the mean over all inputs there, zeros included.
+        reached.put(reached.squares.solve(start, self.outer.ridge * len(left) / max(1, int(left.sum()))))
 
     def found(self, losses: Losses) -> dict[str, Sensitivity]:
         """Return what the refitted network's gradients come to."""

@@ -111,13 +111,14 @@ class _Silencer:
         if kept is None or len(kept) == self.width or not isinstance(inputs[0], Tensor):
             return None
         index, root = self.member.places
+        dim = 1 if inputs[0].dim() == 4 and not isinstance(module, nn.Linear) else -1
         gone = index[~torch.isin(root, torch.tensor(list(kept)))].to(inputs[0].device)
-        return (inputs[0].index_fill(1 if inputs[0].dim() == 4 else -1, gone, 0.0), *inputs[1:])
+        return (inputs[0].index_fill(dim, gone, 0.0), *inputs[1:])
 
 
 def left_inputs(structure: Structure, name: str, layer: Any, plan: Plan) -> Tensor:
     """Return which channels of a layer at full size are in under a plan, bool [C_in]; name: its path."""
-    kept = structure.kept_inputs(name, plan)
+    kept = structure.kept_inputs(name, plan, layer.weight.shape[1])  # a linear layer may read maps, channels last
     left = torch.ones(layer.weight.shape[1], dtype=torch.bool, device=layer.weight.device)
     if kept is not None:
         left = torch.zeros_like(left)
