@@ -46,7 +46,8 @@ class Sensitivity:
 def sensitivities(compensation: Compensation, network: nn.Module, plan: Plan, losses: Losses) -> dict[str, Sensitivity]:
     """Return the layers that are refitted under a plan: path -> sensitivity; what is known on the compute's device.
 
-    Those with more inputs than positions in their least squares are refitted, too, and left out.
+    Those with more inputs than positions in their least squares are refitted, too, and left out. Norms over channels
+    see filters that went, too: of networks that have such it is told what is true nearby.
 
     network: the unpruned one, which is left untouched.
     """

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from small_networks import Mixed, OptionA, conv4, images, randomised, resnet20
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from blendsearch.structure import Plan, Structure
@@ -137,3 +138,17 @@ def test_the_curvature_is_of_squared_slopes_at_every_position(built, kept):
         handle.remove()
         rows = [feature_rows(whole.get_submodule(name), one.grad).square().sum(0) for one in given]
         assert found[name].curvature == pytest.approx((sum(rows) / len(x)).detach(), rel=1e-3), name
+
+
+def test_a_linear_layer_that_reads_maps_has_its_channels_last():
+    """ConvNeXt's. (Its layer norms see filters that went: at full size it is near the sliced one, and not the same.)"""
+    network = randomised(ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=3))
+    structure = Structure.of(network, images(size=32))
+    compensation = Compensation(network, structure, images(8, 32, seed=3), positions=10_000, ridge=1e-3)
+    plan = Plan({g.name: tuple(range(1, g.width, 2)) for g in structure.groups}, structure.widths)
+    found = sensitivities(compensation, network, plan, squared(images(4, 32)))
+    linear = [name for name in found if isinstance(network.get_submodule(name), torch.nn.Linear)]
+    assert len(linear) > 1
+    for name in linear:
+        assert found[name].left.tolist() == [number % 2 == 1 for number in range(len(found[name].left))]
+        assert found[name].slope.isfinite().all()
