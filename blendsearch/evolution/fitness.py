@@ -181,9 +181,11 @@ class FitnessFunction:
             self.scores = {rival.digest: scores}
         for place, plan in enumerate(plans):
             one = found[place]
-            if isinstance(one, Estimate) and one.scores is not None:
+            if isinstance(one, Failed):
+                continue
+            if one.scores is not None:
                 self.scores[plan.digest] = one.scores
-            if isinstance(one, Estimate) and not one.stopped and plan.digest not in {*self.known} - self.stopped:
+            if not one.stopped and (plan.digest not in self.known or plan.digest in self.stopped):
                 self.remember(plan, replace(one, scores=None))
         return [_compared(plan, found[place]) for place, plan in enumerate(plans)]
 

@@ -117,9 +117,8 @@ class _Reader:
         self.missing = cross[come] - beside.T @ self.weights
         self.missing_slope = slope[come] - self.told.T @ slope[stay]
         own = torch.stack([gram[rows][:, rows] for rows in self.rows[self.left]])
-        count = self.rows.shape[1]
+        self.count = self.rows.shape[1]
         self.own = own - torch.einsum("snp,snq->npq", self._filters(beside), self._filters(self.told))
-        self.count = count
 
     def _filters(self, columns: Tensor) -> Tensor:
         """View what has a column for each row of those who may come as [..., L, rows]."""
@@ -127,7 +126,8 @@ class _Reader:
 
     def losses(self) -> np.ndarray:
         """Return what it costs that a filter goes, [K], of those who stay."""
-        return np.array([-self._lost(filter)[3] for filter in self.kept])
+        lost = [self._lost(filter) for filter in self.kept]
+        return np.array([-(slope + ERROR_WEIGHT * error) for _, _, slope, error in lost])
 
     def gains(self) -> np.ndarray:
         """Return what it brings that a filter comes, [L], of those who are out."""
@@ -141,7 +141,7 @@ class _Reader:
         told, missing, missing_slope = self.told[:, columns], self.missing[columns], self.missing_slope[columns]
         slopes, errors = [], []
         for filter in gone.tolist():
-            places, block, (slope, error), _ = self._lost(filter)
+            places, block, slope, error = self._lost(filter)
             seen = told[places]
             changed = block @ self.weights[places]
             by_filter = seen.reshape(self.count, len(among), self.count)
@@ -154,8 +154,8 @@ class _Reader:
             errors.append(gained[1] + error)
         return np.stack(slopes), np.stack(errors)
 
-    def _lost(self, filter: int) -> tuple[Tensor, Tensor, tuple[float, float], float]:
-        """Return a filter's places, the inverse of its block of the inverse, and what its loss changes: both, and all.
+    def _lost(self, filter: int) -> tuple[Tensor, Tensor, float, float]:
+        """Return a filter's places, the inverse of its block of the inverse, and what its loss changes: slope, error.
 
         The regression without it: weights less inverse[:, places] @ block @ weights[places].
         """
@@ -165,7 +165,7 @@ class _Reader:
         changed = block @ weights
         slope = float((self.slopes[places] * changed).sum())
         error = -float(((weights * changed).sum(0) * self.curvature).sum())
-        return places, block, (slope, error), slope + ERROR_WEIGHT * error
+        return places, block, slope, error
 
     def _gained(self, missing: Tensor, missing_slope: Tensor, own: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return by how much filters that come lower the loss: slope and error, [L] each.

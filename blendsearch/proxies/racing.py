@@ -60,7 +60,7 @@ class Course:
         """
         if len(scores) == len(rival):
             return False
-        difference = scores.double() - torch.from_numpy(rival[: len(scores)]).double()
+        difference = _difference(scores, rival)
         left = 1 - len(scores) / len(rival)
         error = float(difference.std()) * math.sqrt(left / len(scores))
         return float(difference.mean()) + self.deviations * error < 0
@@ -68,11 +68,14 @@ class Course:
 
 def estimated_mean(scores: Tensor, rival: np.ndarray) -> float:
     """Return what the mean over all images is likely to be: the rival's, and the mean difference so far."""
-    seen = torch.from_numpy(rival[: len(scores)]).double()
-    return float(rival.mean(dtype=np.float64)) + float((scores.double() - seen).mean())
+    return float(rival.mean(dtype=np.float64)) + float(_difference(scores, rival).mean())
 
 
 def error_of_difference(scores: Tensor, rival: np.ndarray) -> float:
     """Return the standard error of the mean difference to a rival's, from scores of the first images, float [n]."""
-    difference = scores.double() - torch.from_numpy(rival[: len(scores)]).double()
-    return float(difference.std(correction=0)) / math.sqrt(len(scores))
+    return float(_difference(scores, rival).std(correction=0)) / math.sqrt(len(scores))
+
+
+def _difference(scores: Tensor, rival: np.ndarray) -> Tensor:
+    """Return by how much scores of the first images, float [n], are above the rival's, float64 [n]."""
+    return scores.double() - torch.from_numpy(rival[: len(scores)]).double()

@@ -300,10 +300,12 @@ def _output_size(layer: nn.Conv2d, x: Tensor) -> tuple[int, int]:
 def effective_weight(layer: Any, norm: Any) -> Tensor:
     """Return the layer's weight as [inputs, C_out] in the order of `patches`, with the norm's scale folded in."""
     rows = weight_rows(layer.weight.detach().float())
-    if norm is not None:
-        scale = torch.rsqrt(norm.running_var + norm.eps)
-        rows = rows * (scale * norm.weight.detach())
-    return rows
+    return rows if norm is None else rows * norm_scale(norm)
+
+
+def norm_scale(norm: Any) -> Tensor:
+    """Return by what a batch norm in evaluation mode multiplies what it is given, [C]."""
+    return torch.rsqrt(norm.running_var + norm.eps) * norm.weight.detach()
 
 
 def weight_rows(weight: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.structure import Plan
-from blendsearch.training.compensation import Compensation, RefittingPass, feature_rows, weight_rows
+from blendsearch.training.compensation import Compensation, RefittingPass, feature_rows, norm_scale, weight_rows
 from blendsearch.training.moments import Moments
 from blendsearch.training.sequential import left_inputs, rows_of, silence
 
@@ -65,11 +65,12 @@ class _InFull(RefittingPass):
         silence(network, outer, lambda: plan.keep)  # also while gradients are taken
 
     def refit(self, name: str, x: Tensor, other: Tensor | None) -> None:
-        reached = self.outer.reach(self.network, name, x, other, None)
-        left = left_inputs(self.outer.structure, name, reached.layer, self.plan)
-        if reached.squares.positions < len(reached.start):
+        layer: Any = self.network.get_submodule(name)
+        left = left_inputs(self.outer.structure, name, layer, self.plan)
+        if len(self.outer.targets[name].index) < layer.weight[0].numel():
             self._refit_wide(name, x, other, left)
             return
+        reached = self.outer.reach(self.network, name, x, other, None)
         self.moments[name] = reached.squares.moments, reached.start, left
         reached.put(reached.squares.solve(reached.start, self.outer.ridge, rows_of(left, len(reached.start))))
 
@@ -123,9 +124,7 @@ class _Watch:
 
     def sensitivity(self, moments: Moments, start: Tensor, left: Tensor, images: int, ridge: float) -> Sensitivity:
         """Return what so many images came to."""
-        scale: Tensor | float = 1.0
-        if self.norm is not None:
-            scale = torch.rsqrt(self.norm.running_var + self.norm.eps) * self.norm.weight.detach()
+        scale = 1.0 if self.norm is None else norm_scale(self.norm)
         gradient = self.layer.weight.grad
         gradient = torch.zeros_like(self.layer.weight) if gradient is None else gradient  # where it leads nowhere
         slope = weight_rows(gradient) / scale - moments.mean_in[:, None] * self.sum

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from blendsearch.structure import Plan, Structure
 from blendsearch.structure.groups import Member
-from blendsearch.training.compensation import Compensation, Reached, RefittingPass
+from blendsearch.training.compensation import Compensation, Reached, RefittingPass, norm_scale
 from blendsearch.training.moments import Solution
 
 
@@ -136,4 +136,4 @@ def _scale(reached: Reached) -> Tensor:
     norm = reached.norm
     if norm is None:
         return torch.ones(reached.start.shape[1], device=reached.start.device)
-    return torch.rsqrt(norm.running_var + norm.eps) * norm.weight.detach()
+    return norm_scale(norm)

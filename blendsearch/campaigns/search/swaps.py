@@ -94,15 +94,12 @@ class _Climb:
         swaps = self._proposed(min(AT_ONCE, room))
         if not swaps:
             return False
-        evaluated = self._judge([swap.made(self.plan) for swap in swaps])
-        tried = [
-            (revised(swap, one.value - self.value, one.error), one)
-            for swap, one in zip(swaps, evaluated, strict=True)
-            if one.failure is None
-        ]
-        for swap, one in zip(swaps, evaluated, strict=True):
+        tried = []
+        for swap, one in zip(swaps, self._judge([swap.made(self.plan) for swap in swaps]), strict=True):
             if one.failure is None:
-                self.worths.learn(swap, one.value - self.value, one.error)
+                change = one.value - self.value
+                self.worths.learn(swap, change, one.error)
+                tried.append((revised(swap, change, one.error), one))
         helpful = _helpful(tried)
         if helpful:
             swap, found, together = *helpful[0], 1
