@@ -24,6 +24,15 @@ def owner_tables(groups: Sequence[Group]) -> Owners:
     return tables
 
 
+def side_sizes(network: nn.Module, groups: Sequence[Group]) -> dict[tuple[str, str], int]:
+    """Return of each module and side of which a group holds channels how many channels it has."""
+    return {
+        (path, side): side_size(network.get_submodule(path), side)
+        for path, side in owner_tables(groups)
+        if side != "parameter"
+    }
+
+
 def mask_of(width: int, keep: Sequence[int]) -> Tensor:
     """Return bool [width], true where kept."""
     mask = torch.zeros(width, dtype=torch.bool)

@@ -18,7 +18,7 @@ from blendsearch.structure.cost import CostModel
 from blendsearch.structure.example import Example, Forward, call
 from blendsearch.structure.given import check_network, detached, float_copy, layers_of_training, trains_on
 from blendsearch.structure.groups import Group, find_groups
-from blendsearch.structure.kept import kept_channels, masks_of, owner_tables, stays
+from blendsearch.structure.kept import kept_channels, masks_of, owner_tables, side_sizes, stays
 from blendsearch.structure.latency import LatencyTable, measure_table
 from blendsearch.structure.leaving import leave_out
 from blendsearch.structure.merging import merge_into
@@ -56,6 +56,7 @@ class Structure:
         cost: CostModel,
         trace: Trace,
         again: Again | None = None,
+        sizes: Mapping[tuple[str, str], int] | None = None,
     ) -> None:
         self.groups = tuple(groups)
         self.refused = dict(refused)
@@ -63,6 +64,7 @@ class Structure:
         self.trace = trace
         self._by_name = {group.name: group for group in groups}
         self._sides = owner_tables(self.groups)
+        self._sizes = dict(sizes or {})
         self._again = again
         self.left = Plan.full(self.widths)
 
@@ -111,7 +113,7 @@ class Structure:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:5])
             raise StructureError(f"no filter of the network can be pruned ({reasons or 'it has no convolutions'})")
         more = unowned_terms(copy, example, groups) if traced.unowned else []
-        return cls(groups, refused, CostModel(copy, groups, traced, more), traced, again)
+        return cls(groups, refused, CostModel(copy, groups, traced, more), traced, again, side_sizes(copy, groups))
 
     def again(self, network: nn.Module, plan: Plan, progress: Progress = silent) -> Structure:
         """Read the structure of a copy sliced by `plan`, with the example, scope and ignored modules of this one."""
@@ -219,20 +221,19 @@ class Structure:
         return sorted(lost, key=self.trace.order.index)
 
     def kept_outputs(self, module: str, plan: Plan) -> Tensor | None:
-        """Return the kept output channels of a module under `plan`, or None when no group holds any of them."""
-        return self._kept(module, "out", self.trace.output_shape[module][1], plan)
+        """Return the kept output channels of a module under `plan`, or None when no group holds any of them.
 
-    def kept_inputs(self, module: str, plan: Plan, channels: int | None = None) -> Tensor | None:
-        """Return the kept input channels (last dimension of a linear layer), as `kept_outputs` does the output ones.
-
-        channels: how many the module reads; None goes by its input, of four dimensions by the second.
+        Those of a linear layer are its last dimension, whatever it reads.
         """
-        shape = self.trace.input_shape[module]
-        return self._kept(module, "in", channels or (shape[1] if len(shape) == 4 else shape[-1]), plan)
+        return self._kept(module, "out", plan)
 
-    def _kept(self, module: str, side: str, size: int, plan: Plan) -> Tensor | None:
+    def kept_inputs(self, module: str, plan: Plan) -> Tensor | None:
+        """Return the kept input channels of a module, as `kept_outputs` does the output ones."""
+        return self._kept(module, "in", plan)
+
+    def _kept(self, module: str, side: str, plan: Plan) -> Tensor | None:
         owners = self._sides.get((module, side), [])
         if not owners:
             return None
         masks = masks_of({name: self.widths[name] for name, _ in owners}, plan)
-        return stays(size, owners, masks).nonzero().flatten()
+        return stays(self._sizes[module, side], owners, masks).nonzero().flatten()

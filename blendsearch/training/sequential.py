@@ -118,7 +118,7 @@ class _Silencer:
 
 def left_inputs(structure: Structure, name: str, layer: Any, plan: Plan) -> Tensor:
     """Return which channels of a layer at full size are in under a plan, bool [C_in]; name: its path."""
-    kept = structure.kept_inputs(name, plan, layer.weight.shape[1])  # a linear layer may read maps, channels last
+    kept = structure.kept_inputs(name, plan)
     left = torch.ones(layer.weight.shape[1], dtype=torch.bool, device=layer.weight.device)
     if kept is not None:
         left = torch.zeros_like(left)

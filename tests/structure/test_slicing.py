@@ -194,6 +194,29 @@ def test_pruned_inputs_and_kept_outputs():
     assert structure.kept_outputs("head", plan) is None
 
 
+class Pointwise(nn.Module):
+    """A linear layer on maps with channels last, in and out of a stream that others read."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, padding=1)
+        self.mix = nn.Linear(6, 6)
+        self.last = nn.Conv2d(6, 5, 3, padding=1)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = x + self.mix(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.head(torch.relu(self.last(x)).mean((2, 3)))
+
+
+def test_channels_of_a_linear_layer_that_reads_maps_are_its_features():
+    structure = Structure.of(randomised(Pointwise()), images(size=8))
+    plan = Plan({"stem": (1, 4, 5)}, structure.widths)
+    assert structure.kept_inputs("mix", plan).tolist() == [1, 4, 5]
+    assert structure.kept_outputs("mix", plan).tolist() == [1, 4, 5]
+
+
 def test_a_network_on_a_device_is_cut_there_as_on_the_host(case):
     network, structure, _ = case
     plan = random_plan(structure, 5)
