@@ -20,7 +20,7 @@ def tiny(search=None, **changes):
     data = {
         "name": "front",
         "seed": 3,
-        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150},
+        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150, "limit": 500},
         "model": {"name": "conv4", "arguments": {"width": 8}},
         "training": {"epochs": 1, "batch_size": 64, "lr": 0.1},
         "criteria": ["l1", "taylor", "apoz"],

@@ -70,6 +70,14 @@ def model():
     return trained()
 
 
+@pytest.fixture
+def unreported(monkeypatch):
+    """Leave the report out where nobody reads it."""
+    monkeypatch.setattr(
+        "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"
+    )
+
+
 @pytest.fixture(scope="module")
 def finished(model, tmp_path_factory):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -152,6 +160,7 @@ def test_the_loss_of_accuracy_has_the_paired_interval_of_the_test_images(finishe
     assert shipped.interval == pytest.approx((shipped.lost - reach, shipped.lost + reach), abs=0.15 * reach)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_stopped_campaign_goes_on_to_the_same_result(finished, model, tmp_path):
     class Stop(Exception):
         pass
@@ -204,6 +213,7 @@ def test_without_train_fn_nothing_is_retrained_but_refitted(model, tmp_path):
     assert "not retrained" in campaign.report.read_text()
 
 
+@pytest.mark.usefixtures("unreported")
 def test_search_and_test_images_are_held_out_of_train_where_no_loader_gives_them(model, tmp_path):
     with pytest.raises(DataError, match=r"test: not given; .*data=\{'test': 500\}"):
         tiny(model, tmp_path / "none", test=None)
@@ -214,6 +224,7 @@ def test_search_and_test_images_are_held_out_of_train_where_no_loader_gives_them
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("unreported")
 def test_plain_batches_do_as_well(model, tmp_path):
     def batches(start, stop):
         images, labels = digits(start, stop).tensors
@@ -362,6 +373,7 @@ def test_a_loss_and_a_metric_of_ones_own_stand_in_place_of_cross_entropy_and_acc
     assert "overlap" in shipped.sentence
 
 
+@pytest.mark.usefixtures("unreported")
 def test_without_a_loss_criteria_that_need_gradients_are_left_out(tmp_path):
     campaign = segment(tmp_path / "run", loss=None, criteria="all", search=FEW_RETRAINED)
     assert {"taylor", "lrp_gamma"} <= set(campaign.summary.left_out)
@@ -390,6 +402,7 @@ def test_what_a_metric_cannot_be_and_cannot_stand_beside(tmp_path, changes, erro
         segment(tmp_path / "run", **changes)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_recipe_goes_for_objects_too(model, tmp_path):
     search = {"limit": {"evaluations": 4}, "layer_by_layer": None, "rivals": False, "ablation": False}
     found = tiny(model, tmp_path / "run", recipe="post_training", search=search)

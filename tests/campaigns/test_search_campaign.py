@@ -25,7 +25,7 @@ def tiny(**changes):
     data = {
         "name": "tiny",
         "seed": 3,
-        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150},
+        "data": {"name": "digits", "test": 200, "calibration": 100, "search": 150, "limit": 500},
         "model": {"name": "conv4", "arguments": {"width": 8}},
         "training": {"epochs": 2, "batch_size": 64, "lr": 0.1},
         "criteria": ["l1", "l2", "taylor", "apoz", "random"],
@@ -120,7 +120,7 @@ class Kill(Exception):
 
 @pytest.mark.parametrize(
     ("task", "at"),
-    [("training", 20), ("statistics", 1), ("search", 4), ("search", 13), ("retraining", 3), ("retraining", 9)],
+    [("training", 5), ("statistics", 1), ("search", 4), ("search", 13), ("retraining", 3), ("retraining", 9)],
 )
 @pytest.mark.usefixtures("without_report")
 def test_killed_and_resumed_ends_the_same(finished, tmp_path, task, at):
