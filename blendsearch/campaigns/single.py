@@ -34,7 +34,7 @@ from blendsearch.experiment.unpruned import prepare_allocation, read_test_accura
 from blendsearch.files import content_digest
 from blendsearch.progress import Progress, silent
 from blendsearch.results.records.common import AgreementRecord, Averages, JobRecord, Record
-from blendsearch.results.records.retraining import BLEND, CRITERION
+from blendsearch.results.records.retraining import BLEND, CRITERION, RetrainingOutcome
 from blendsearch.results.records.scoring import RatersRecord, ScoresRecord
 from blendsearch.results.records.single import (
     CriterionAgreement,
@@ -54,6 +54,7 @@ EXTREMES = 3
 
 PRUNED = "pruned"
 """The name of the one network that `prune` retrains; what it is pruned by may be a path."""
+NETWORK, OUTCOME = "network.safetensors", f"records/{PRUNED}.json"
 
 S = TypeVar("S", bound=Record)
 
@@ -201,8 +202,12 @@ def run_prune(
         pruning = Pruning(BlendScorer.of(experiment, blend, scores), allocation, experiment.budget)
         repetition = Repetition(PRUNED, kind, 0)
         setup = RetrainingSetup.of(experiment, {PRUNED: pruning}, schedule)
-        outcome, state = retrain(setup, repetition, progress)
-        folder.write_tensors("network.safetensors", state)
+        if folder.has(OUTCOME) and folder.has(NETWORK):
+            outcome = folder.read_record(OUTCOME, RetrainingOutcome)  # the test images were read for it
+        else:
+            outcome, state = retrain(setup, repetition, progress)
+            folder.write_tensors(NETWORK, state)
+            folder.write_record(OUTCOME, outcome)
         assert outcome.plan is not None
         plan = Plan.from_dict(outcome.plan)
         folder.write_json("plan.json", outcome.plan)

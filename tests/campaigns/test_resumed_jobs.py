@@ -75,6 +75,15 @@ def test_pruning_goes_on(tmp_path, schedule):
     assert not list((tmp_path / "run").glob("checkpoints/*.pt"))
 
 
+def test_a_finished_pruning_is_read_and_not_done_again(tmp_path, monkeypatch):
+    whole = run_prune(tiny(), "taylor", tmp_path / "run")
+    weights = (tmp_path / "run/network.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr("blendsearch.campaigns.single.retrain", None)
+    again = run_prune(tiny(), "taylor", tmp_path / "run", resume=True)
+    assert (again.summary.pruned, again.summary.kept) == (whole.summary.pruned, whole.summary.kept)
+    assert (tmp_path / "run/network.safetensors").stat().st_mtime_ns == weights
+
+
 def test_scoring_and_sensitivity_go_on(tmp_path):
     for job in (run_score, run_sensitivity):
         whole = job(tiny(), tmp_path / job.__name__)
