@@ -13,7 +13,7 @@ from blendsearch.results.verdicts import (
     difference_sentences,
     failed_trials,
     limits_of_search,
-    of_swaps,
+    of_moves,
     stopped_candidates,
 )
 from blendsearch.results.words import (
@@ -114,7 +114,7 @@ def verdicts(summary: SearchSummary) -> list[str]:
     """Return what follows from each difference and from fresh images, how far images flatter, and what failed."""
     return [
         *difference_sentences(summary),
-        *of_swaps(summary),
+        *of_moves(summary),
         *limits_of_search(summary),
         *failed_trials(summary),
         *stopped_candidates(summary),

@@ -11,7 +11,7 @@ from blendsearch.errors import TrialError
 from blendsearch.evolution.fitness import Evaluation, FitnessFunction, Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.pareto import Point
-from blendsearch.evolution.swap_forecast import NEAREST, SwapTable, forecast_swaps
+from blendsearch.evolution.swap_forecast import NEAREST, Ends, SwapTable, forecast_ends, forecast_swaps
 from blendsearch.structure import Plan
 
 FORECAST_IMAGES = 2000
@@ -51,6 +51,12 @@ class SearchProblem:
         proxy = self.fitness.proxy
         found = proxy.sensitivities(plan, FORECAST_IMAGES)
         return forecast_swaps(proxy.context.network, self.planner.structure.groups, plan, found, nearest)
+
+    def forecast_ends(self, plan: Plan) -> dict[str, Ends]:
+        """Return what filters of a plan are likely to change that leave or come alone, as `forecast` does of swaps."""
+        proxy = self.fitness.proxy
+        found = proxy.sensitivities(plan, FORECAST_IMAGES)
+        return forecast_ends(proxy.context.network, self.planner.structure.groups, plan, found)
 
     def first_of(self, plans: Sequence[Plan], what: str) -> tuple[int, float]:
         """Return the position of the plan with the highest proxy, of equal ones the first, and that proxy.

@@ -1,4 +1,4 @@
-"""What swaps of single filters are likely to change, all at once: by the refitted layers' slopes and curvatures.
+"""What single filters are likely to change, swapped or moved, all at once: by refitted layers' slopes and curvatures.
 
 With S the filters that stay, a reader's refit is a ridge regression on them. A filter that goes, and one that comes,
 change its weights in closed form; how the loss follows is its slope in these weights, to first order, and to second the
@@ -38,6 +38,33 @@ class SwapTable:
     come: np.ndarray
     slope: np.ndarray
     error: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What a group's filters are likely to change the loss by, times minus one, that leave or come without another.
+
+    stay [S], out [L]: their numbers. lost [S, 2]: of each of those who stay, if it leaves; gained [L, 2]: of each of
+    those who are out, if it comes. Slope and error, see `SwapTable`.
+    """
+
+    stay: np.ndarray
+    out: np.ndarray
+    lost: np.ndarray
+    gained: np.ndarray
+
+
+def forecast_ends(
+    network: nn.Module, groups: Sequence[Group], plan: Plan, found: Mapping[str, Sensitivity]
+) -> dict[str, Ends]:
+    """Return group -> what its filters are worth one by one; groups and arguments as in `forecast_swaps`."""
+    ends = {}
+    for group in groups:
+        kept = plan.keep[group.name]
+        if len(kept) < group.width and (readers := _readers(network, group, found, kept)):
+            lost, gained = (np.sum(of, axis=0) for of in zip(*((r.lost(), r.gained()) for r in readers), strict=True))
+            ends[group.name] = Ends(np.array(kept), np.array(readers[0].left), lost, gained)
+    return ends
 
 
 def forecast_swaps(
@@ -81,10 +108,10 @@ def _table(readers: Sequence[_Reader], kept: Sequence[int], width: int, nearest:
     left = [number for number in range(width) if number not in set(kept)]
     gone, come = np.array(kept), np.array(left)
     if len(gone) > nearest:
-        losses = np.sum([reader.losses() for reader in readers], axis=0)
+        losses = np.sum([reader.lost() for reader in readers], axis=0) @ (-1, -ERROR_WEIGHT)
         gone = np.sort(gone[np.argsort(losses, kind="stable")[:nearest]])
     if len(come) > nearest:
-        gains = np.sum([reader.gains() for reader in readers], axis=0)
+        gains = np.sum([reader.gained() for reader in readers], axis=0) @ (1, ERROR_WEIGHT)
         come = np.sort(come[np.argsort(-gains, kind="stable")[:nearest]])
     tables = [reader.swaps(gone, come) for reader in readers]
     slope, error = (np.sum(of, axis=0) for of in zip(*tables, strict=True))
@@ -124,15 +151,13 @@ class _Reader:
         """View what has a column for each row of those who may come as [..., L, rows]."""
         return columns.reshape(len(columns), len(self.left), -1)
 
-    def losses(self) -> np.ndarray:
-        """Return what it costs that a filter goes, [K], of those who stay."""
-        lost = [self._lost(filter) for filter in self.kept]
-        return np.array([-(slope + ERROR_WEIGHT * error) for _, _, slope, error in lost])
+    def lost(self) -> np.ndarray:
+        """Return slope and error of each of those who stay, [S, 2], if it leaves."""
+        return np.array([self._lost(filter)[2:] for filter in self.kept])
 
-    def gains(self) -> np.ndarray:
-        """Return what it brings that a filter comes, [L], of those who are out."""
-        slope, error = self._gained(self.missing, self.missing_slope, self.own)
-        return np.asarray(slope + ERROR_WEIGHT * error)
+    def gained(self) -> np.ndarray:
+        """Return slope and error of each of those who are out, [L, 2], if it comes."""
+        return np.stack(self._gained(self.missing, self.missing_slope, self.own), 1)
 
     def swaps(self, gone: np.ndarray, come: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return slope and error of a table, [K, L] each."""

@@ -42,6 +42,7 @@ class Agreement(Compensated):
     raced = True
     adapts_forward = True
     settles = True
+    forecasts = True
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)

@@ -85,6 +85,8 @@ class Proxy:
     settles: ClassVar[bool] = False
     """Whether `adapt`, besides, passes the same images, all at once, and leaves alone what is in `settled`; the same
     candidates are then adapted from there on, too; not inherited."""
+    forecasts: ClassVar[bool] = False
+    """Whether `sensitivities` knows more than nothing."""
     settled: frozenset[str] = frozenset()
     """While `adapt` runs: the modules that have got what it would give them."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from blendsearch.results.words import duration, part_name, plural
 
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
-    from blendsearch.results.records.search import SearchSummary
+    from blendsearch.results.records.search import ReallocationSummary, SearchSummary, SwapsSummary
 
 
 def against_no_search(summary: SearchSummary) -> list[str]:
@@ -48,9 +48,25 @@ def price_of_a_seed(summary: SearchSummary, said: Sequence[str]) -> list[str]:
     return [f"Another seed of all retrainings takes about {duration(seconds / summary.seeds)}."]
 
 
-def of_swaps(summary: SearchSummary) -> list[str]:
-    """Return what exchanging single filters of the search's best plan came to, where that was done."""
-    found = summary.swaps
+def of_moves(summary: SearchSummary) -> list[str]:
+    """Return what moving and exchanging filters of the search's best plan came to, where that was done."""
+    return [*_of_reallocation(summary.reallocation), *_of_swaps(summary.swaps)]
+
+
+def _of_reallocation(found: ReallocationSummary | None) -> list[str]:
+    if found is None:
+        return []
+    judged = (
+        f"{plural(found.evaluations, 'plan')} with other shares {'was' if found.evaluations == 1 else 'were'} judged"
+    )
+    if not found.made:
+        return [f"After the search {judged} (search.reallocation): none raised the proxy."]
+    moved = f"{plural(found.moved, 'filter')} moved between layers in {plural(found.made, 'step')}"
+    rise = f"the proxy rose from {found.start:.3f} to {found.proxy:.3f}"
+    return [f"After the search {judged} and {moved} (search.reallocation): {rise}."]
+
+
+def _of_swaps(found: SwapsSummary | None) -> list[str]:
     if found is None:
         return []
     judged = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blendsearch.compute import Compute
-from blendsearch.config import BUDGET_KINDS, SearchConfig
+from blendsearch.config import BUDGET_KINDS, SearchConfig, Space
 from blendsearch.evolution.engines.connecting import ADDRESSES, check_address, check_package
 from blendsearch.evolution.parallel import resolve_workers
 from blendsearch.plain import Unchecked
@@ -24,6 +24,7 @@ def broken_rules(data: Unchecked) -> Mistakes:
     yield from _kept_weights(data)
     yield from _finals(data)
     yield from _fixed_plans(data)
+    yield from _reallocation(data)
     yield from _racing(data)
     yield from _phases(data)
     yield from _lowest(data)
@@ -75,9 +76,36 @@ def _racing(data: Unchecked) -> Mistakes:
         yield ("search", "racing"), what
 
 
+PLANS = ("layer_by_layer", "reallocation", "swaps")
+"""What a search does to a plan after it was chosen."""
+
+
+def _reallocation(data: Unchecked) -> Mistakes:
+    """Yield what is wrong with moving filters between layers: shares that are given, a proxy that forecasts nothing."""
+    search = data.get("search")
+    if not isinstance(search, Mapping) or search.get("reallocation") is None:
+        return
+    allocation, proxy = _name_in(data, "allocation"), _name_in(data, "proxy")
+    if isinstance(allocation, str) and allocation != "evolved":
+        what = f"allocation '{allocation}' gives the shares; set reallocation: null or allocation: evolved"
+        yield ("search", "reallocation"), what
+    if isinstance(proxy, str) and proxy in PROXIES and not PROXIES.get(proxy).forecasts:
+        able = ", ".join(name for name in PROXIES.names() if PROXIES.get(name).forecasts)
+        what = f"proxy '{proxy}' forecasts nothing; set reallocation: null, or proxy to {able}"
+        yield ("search", "reallocation"), what
+
+
+def _name_in(data: Unchecked, key: str) -> Any:
+    """Return the name in a section, that of the default where there is none."""
+    given = data.get(key)
+    if given is None:
+        given = Space.model_fields[key].default.name
+    return given.get("name") if isinstance(given, Mapping) else given
+
+
 def _fixed_plans(data: Unchecked) -> Mistakes:
     search, blend, schedule = data.get("search"), data.get("blend"), data.get("schedule")
-    given = [key for key in ("layer_by_layer", "swaps") if isinstance(search, Mapping) and search.get(key) is not None]
+    given = [key for key in PLANS if isinstance(search, Mapping) and search.get(key) is not None]
     if "layer_by_layer" in given and isinstance(blend, Mapping) and not blend.get("set_aware"):
         what = "only set-aware blends choose layer by layer; set blend.set_aware: true or layer_by_layer: null"
         yield ("search", "layer_by_layer"), what

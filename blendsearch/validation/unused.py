@@ -35,7 +35,10 @@ def _rivals_without_rules(search: Unchecked, set_aware: bool, evolved: bool) -> 
     rules = {
         "elimination": (search.get("layer_by_layer") is not None, "search.layer_by_layer"),
         "tilted": (set_aware, "blend.set_aware: true"),
-        "swapped": (search.get("swaps") is not None, "search.swaps"),
+        "swapped": (
+            any(search.get(key) is not None for key in ("swaps", "reallocation")),
+            "search.swaps or search.reallocation",
+        ),
         "own_shares": (evolved, "allocation: evolved"),
     }
     for position, name in enumerate(rivals if isinstance(rivals, list) else []):

@@ -20,7 +20,7 @@ from blendsearch.experiment.scoring import score_criteria
 from blendsearch.experiment.unpruned import train_unpruned
 from blendsearch.proxies.compensated import Compensated
 from blendsearch.results.run_folder import RunFolder
-from blendsearch.results.verdicts import of_swaps
+from blendsearch.results.verdicts import of_moves
 from blendsearch.review.sessions import open_decision
 from blendsearch.structure import Plan
 
@@ -185,5 +185,5 @@ def test_a_campaign_stopped_among_its_swaps_goes_on_there_and_a_finished_one_jud
     assert judged == []
     record = json.loads((whole.run_dir / "records/swaps-blend.json").read_text())
     assert whole.summary.swaps.model_dump() == {key: record[key] for key in ("start", "proxy", "evaluations", "made")}
-    (said,) = of_swaps(whole.summary)
+    (said,) = of_moves(whole.summary)
     assert said.startswith("After the search 18 plans around its best one were judged and ")

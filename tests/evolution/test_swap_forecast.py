@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_networks import Mixed, OptionA, conv4, images, mobilenet, randomised
 
-from blendsearch.evolution.swap_forecast import forecast_swaps
+from blendsearch.evolution.swap_forecast import forecast_ends, forecast_swaps
 from blendsearch.statistics import readers as readers_module
 from blendsearch.statistics.readers import readers_of
 from blendsearch.structure import Plan, Structure
@@ -45,7 +45,7 @@ def solved(one, stay, strength):
 
 
 def by_hand(network, group, plan, found, gone, come):
-    """Return slope and error of a swap, each reader's regression solved before and after."""
+    """Return slope and error of a swap, each reader's regression solved before and after; None: nobody."""
     slope = error = 0.0
     for _, member in readers_of(network, group):
         one = found[member.module]
@@ -77,6 +77,22 @@ def test_every_swap_is_what_solving_anew_gives(built):
         )
         assert table.slope == pytest.approx(wanted[..., 0], abs=1e-6 * np.abs(wanted[..., 0]).max())
         assert table.error == pytest.approx(wanted[..., 1], abs=1e-6 * np.abs(wanted[..., 1]).max())
+
+
+def test_who_leaves_or_comes_alone_is_what_solving_anew_gives(built):
+    network, structure, plan, found = built
+    ends = forecast_ends(network, structure.groups, plan, found)
+    assert set(ends) == set(forecast_swaps(network, structure.groups, plan, found))
+    for name, one in ends.items():
+        group = structure.group(name)
+        assert one.stay.tolist() == list(plan.keep[name])
+        assert sorted([*one.stay, *one.out]) == list(range(plan.widths[name]))
+        lost = np.array([by_hand(network, group, plan, found, filter, None) for filter in one.stay])
+        gained = np.array([by_hand(network, group, plan, found, None, filter) for filter in one.out])
+        for observed, wanted in ((one.lost, lost), (one.gained, gained)):
+            assert observed == pytest.approx(wanted, abs=1e-6 * np.abs(wanted).max())
+        assert (one.lost[:, 1] <= 0).all()
+        assert (one.gained[:, 1] >= 0).all()
 
 
 def test_of_wide_groups_those_that_cost_least_and_bring_most(built):

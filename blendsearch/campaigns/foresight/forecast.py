@@ -110,14 +110,14 @@ class Counts:
 
     @property
     def other_evaluations(self) -> int:
-        """Estimates beside the search's: the criteria's and rivals', of swaps, of a random search, of own shares."""
+        """Estimates beside the search's: of rivals, of a plan that is improved, of a random search, of own shares."""
         search = self.experiment.space.search
         groups = len(self.experiment.structure.widths)
         wanted = self.experiment.space.rivals
         rivals = 3 * groups if "criterion_per_layer" in wanted and self.criteria > 1 else 0
-        swaps = (search.swaps or 0) * (1 + ("swapped" in wanted) + self.own_shares)
+        plans = ((search.swaps or 0) + (search.reallocation or 0)) * (1 + ("swapped" in wanted) + self.own_shares)
         random = self.evaluations - self.starts if search.random_search else 0
-        return rivals + swaps + max(0, random) + self.own_shares * self.evaluations
+        return rivals + plans + max(0, random) + self.own_shares * self.evaluations
 
     @property
     def own_shares(self) -> bool:

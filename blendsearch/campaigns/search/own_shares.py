@@ -12,7 +12,8 @@ from blendsearch.blending.blend import NETWORK
 from blendsearch.campaigns.search.choice import decide, wanted_candidates
 from blendsearch.campaigns.search.finals import best_candidates
 from blendsearch.campaigns.search.phases import genome_of
-from blendsearch.campaigns.search.swaps import swap_filters
+from blendsearch.campaigns.search.reallocation import with_shares_of
+from blendsearch.campaigns.search.swaps import improve_plan, improves
 from blendsearch.campaigns.search.trials import check_trials, open_ledger
 from blendsearch.evolution.algorithms import make_algorithm
 from blendsearch.evolution.fitness import FitnessFunction, Planner
@@ -37,8 +38,8 @@ def enter_own_shares(experiment: Experiment, seen: SearchProblem, judged: Search
     """Return the criterion that the proxy puts first, with the shares that a search evolved for it alone.
 
     The search has the algorithm, the generations and the limit of the blend's, and knows nothing of that one's plans;
-    finals, a choice (by `judged`) and swaps follow as they do there. Writes records/own-shares.json after each
-    generation, from which a stopped run goes on.
+    finals, a choice (by `judged`), reallocation and swaps follow as they do there. Writes records/own-shares.json after
+    each generation, from which a stopped run goes on.
     """
     name, _ = enter_first_criterion(seen, list(seen.planner.scores), CRITERION)
     search = _search(experiment, seen, name)
@@ -49,12 +50,14 @@ def enter_own_shares(experiment: Experiment, seen: SearchProblem, judged: Search
         wanted_candidates(experiment),
         lambda trial: search.problem.plan(search.genomes, genome_of(trial, search.genomes)),
     )
-    if settings.swaps is not None:
-        best = [swap_filters(experiment, NAME, search.problem, best[0], seen.planner.scores[name]), *best]
+    if improves(experiment):
+        best = [improve_plan(experiment, NAME, search.problem, best[0], seen.planner.scores[name]), *best]
     won = decide(experiment, judged, best, f"-{NAME}")
     search.ledger.close()
     blend = search.genomes.decode(np.array([won.genome[name] for name in search.genomes.names]))
-    return make_contender(search.problem.planner, blend, proxy=won.proxy, kind=RIVAL, plan=won.plan)
+    planner = search.problem.planner
+    blend = with_shares_of(won.plan, blend, planner)
+    return make_contender(planner, blend, proxy=won.proxy, kind=RIVAL, plan=won.plan)
 
 
 def describe_own_shares(experiment: Experiment) -> RivalRecord | None:

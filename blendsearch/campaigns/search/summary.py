@@ -10,6 +10,7 @@ from blendsearch.campaigns.search.choice import summarise_choice
 from blendsearch.campaigns.search.pareto import summarise_front
 from blendsearch.campaigns.search.phases import read_generations, summarise_phases
 from blendsearch.campaigns.search.random_search import read_random_search
+from blendsearch.campaigns.search.reallocation import summarise_reallocation
 from blendsearch.campaigns.search.rivals import describe_rivals
 from blendsearch.campaigns.search.shipping import Winner, summarise_shipped
 from blendsearch.campaigns.search.swaps import summarise_swaps
@@ -99,6 +100,7 @@ def summarise(
         search=summarise_cost(experiment, generations),
         finals=_finals(experiment) if search.finals else None,
         choice=summarise_choice(experiment) if search.choice else None,
+        reallocation=summarise_reallocation(experiment, BLEND),
         swaps=summarise_swaps(experiment, BLEND),
         optimism=None if experiment.given and experiment.given.metric_name else measure_optimism(unpruned, blend, data),
         metric=None if experiment.given is None else experiment.given.metric_name,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from blendsearch.campaigns.search.finals import Candidate
+from blendsearch.campaigns.search.reallocation import reallocate_filters
 from blendsearch.campaigns.search.worths import Swap, Worths, revised
 from blendsearch.evolution.fitness import Evaluation
 from blendsearch.evolution.problem import SearchProblem
@@ -21,6 +22,20 @@ AT_ONCE = 6
 """Swaps that are judged side by side, whatever the number of workers; those that help are made, see `_helpful`."""
 FORESEEN = 10
 """Evaluations after which a forecast is made anew, if the plan is another one by then."""
+
+
+def improves(experiment: Experiment) -> bool:
+    """Tell whether the best plan of a search is improved filter by filter afterwards."""
+    search = experiment.space.search
+    return search.reallocation is not None or search.swaps is not None
+
+
+def improve_plan(
+    experiment: Experiment, name: str, problem: SearchProblem, start: Candidate, scores: Mapping[str, Tensor]
+) -> Candidate:
+    """Return a candidate with its shares improved, and then its filters, as far as the space asks for it."""
+    moved = reallocate_filters(experiment, name, problem, start)
+    return swap_filters(experiment, name, problem, moved, scores)
 
 
 def swap_filters(
@@ -54,12 +69,12 @@ def _file(name: str) -> str:
 
 
 def enter_swapped_choice(experiment: Experiment, seen: SearchProblem, judged: SearchProblem) -> Contender:
-    """Return the rival without a blend: the criterion that the proxy puts first, after as many swaps."""
+    """Return the rival without a blend: the criterion that the proxy puts first, its plan improved as much."""
     name, chosen = enter_first_criterion(seen, list(seen.planner.scores), CRITERION)
     planner, scores = seen.planner, seen.planner.scores[name]
     plan = chosen.allocation.plan(planner.structure, scores, chosen.budget)
     start = Candidate(number=-1, genome={}, plan=plan, proxy=chosen.proxy)
-    swapped = swap_filters(experiment, "criterion", seen, start, scores)
+    swapped = improve_plan(experiment, "criterion", seen, start, scores)
     value = judged.value(swapped.plan, SWAPPED)
     return replace(chosen, plan=swapped.plan, proxy=value, kind=RIVAL)
 

@@ -137,9 +137,9 @@ class SearchConfig(Section):
     rivals: also retrain what needs no search, or hardly any; true for all of these, or a list of some: mean_of_ranks,
     hesso (the default blend of HESSO), criterion_per_layer (up to three evaluations a group, the dearest by far),
     elimination (drop losses layer by layer, with layer_by_layer), tilted (drop losses and mean of ranks, with
-    blend.set_aware), swapped (the proxy's choice after as many swaps, with swaps). One more is there only where the
-    list names it, for it takes a search as long again: own_shares (the proxy's choice with shares evolved for it
-    alone, with allocation evolved), which tells what the blend adds to evolved shares.
+    blend.set_aware), swapped (the proxy's choice after as many of both, with reallocation or swaps). One more is
+    there only where the list names it, for it takes a search as long again: own_shares (the proxy's choice with shares
+    evolved for it alone, with allocation evolved), which tells what the blend adds to evolved shares.
     limit: the search ends with the generation that reaches it; null for all generations.
     finals: short retrainings that choose among the proxy's best; null takes the proxy's best.
     racing: stop reading candidates that are clearly worse than the best few, and swaps than the plan they are made of;
@@ -147,6 +147,9 @@ class SearchConfig(Section):
     choice: hold back search images, on which the best few are judged again; null shows all of them to the search.
     layer_by_layer: so many of the best set-aware blends choose their filters once more, each layer on what the already
     pruned network gives, and the better of both ways stands; null for none.
+    reallocation: with allocation evolved and the proxy agreement, so many evaluations after the search move filters
+    between layers, to where a forecast for every filter promises most for what it costs; a few dozen lead further than
+    hundreds of the search. null for none.
     swaps: so many evaluations at the end try to exchange a filter of the best plan for one that was to go; null for
     none. With the proxy agreement they are those that a forecast promises most of, which takes about three evaluations
     now and then. They follow what the proxy sees: give it as many images for its refit as the final one has, and
@@ -176,6 +179,7 @@ class SearchConfig(Section):
     racing: RacingConfig | None = None
     choice: ChoiceConfig | None = None
     layer_by_layer: Count | None = None
+    reallocation: Count | None = None
     swaps: Count | None = None
     start_from: Paths = None
     objectives: Costs = Field(default_factory=list)
@@ -213,8 +217,9 @@ class SearchConfig(Section):
             raise broken_rule("layer_by_layer chooses for one budget; set layer_by_layer: null or objectives: []")
         if OWN_SHARES in self.rivals_wanted and self.objectives:
             raise broken_rule("own_shares evolves shares for one budget; leave it out of rivals, or set objectives: []")
-        if self.swaps is not None and self.objectives:
-            raise broken_rule("swaps improve one plan; set swaps: null or objectives: []")
+        for key in ("reallocation", "swaps"):
+            if getattr(self, key) is not None and self.objectives:
+                raise broken_rule(f"{key} is for one plan; set {key}: null or objectives: []")
         return self
 
     @model_validator(mode="after")

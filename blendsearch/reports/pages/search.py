@@ -20,7 +20,7 @@ from blendsearch.reports.repeat_command import place_commands
 from blendsearch.results.outcomes import results
 from blendsearch.results.records.search import Comparison
 from blendsearch.results.runs import FINALS, FRONT, SearchRun, read_search_run
-from blendsearch.results.verdicts import against_rivals, limits_of_search, of_parts, of_swaps
+from blendsearch.results.verdicts import against_rivals, limits_of_search, of_moves, of_parts
 from blendsearch.results.words import verdict_words
 
 SOURCES = {
@@ -67,7 +67,7 @@ def tell_search(run: SearchRun) -> dict[str, Any]:
         "against_random": comparison.random_search.sentence if comparison.random_search else "",
         "rivals": " ".join(against_rivals(summary)),
         "parts": " ".join(of_parts(summary)),
-        "swaps": " ".join(of_swaps(summary)),
+        "moves": " ".join(of_moves(summary)),
         "limits": " ".join(limits_of_search(summary)),
         "setting": describe_setting(run, ranked),
         "own_allocations": own_allocations(run),

@@ -35,7 +35,7 @@ RIVAL_WORDS = {
     CRITERION_PER_LAYER: "one criterion for each layer, chosen by the proxy",
     LAYER_BY_LAYER: "the drop losses alone, chosen layer by layer",
     TILTED: "the drop losses, tilted by the mean of all criteria's ranks as far as the proxy prefers",
-    SWAPPED: "the criterion that the proxy chooses, after as many swaps of single filters",
+    SWAPPED: "the criterion that the proxy chooses, its plan improved filter by filter as long as the blend's",
     OWN_SHARES: "the criterion that the proxy chooses, with shares that a search as long evolved for it",
 }
 """Name of a rival -> what it is, in sentences."""

@@ -164,6 +164,20 @@ class SwapsSummary(Record):
     made: int
 
 
+class ReallocationSummary(Record):
+    """What moving filters between layers made of a plan.
+
+    start, proxy: before and after. evaluations: plans that were judged. made: steps that were made, each of which moves
+    filters of several groups. moved: filters that groups have in the end more than they had.
+    """
+
+    start: float
+    proxy: float
+    evaluations: int
+    made: int
+    moved: int
+
+
 class Optimism(Record):
     """How much better networks look on the search images than on the test images, as differences of shares.
 
@@ -226,9 +240,9 @@ class SearchSummary(Record):
 
     algorithm: whose searched, and which; None in records of older versions. left_out: criterion -> why it cannot score
     this network; rivals_left_out: rival -> why there is none. not_retrained: criteria that the proxy put behind those
-    that search.retrained_criteria asks for. swaps: of the blend's plan, where there were any. refused: module -> why
-    it cannot be pruned. shipped: None in records of older versions, whose network.safetensors is the blend's. metric:
-    what stands in place of accuracy, where that is a function of the user's own.
+    that search.retrained_criteria asks for. reallocation, swaps: of the blend's plan, where there were any. refused:
+    module -> why it cannot be pruned. shipped: None in records of older versions, whose network.safetensors is the
+    blend's. metric: what stands in place of accuracy, where that is a function of the user's own.
     """
 
     shipped: Shipped | None = None
@@ -258,6 +272,7 @@ class SearchSummary(Record):
     search: SearchCost | None = None
     finals: FinalsSummary | None = None
     choice: ChoiceSummary | None = None
+    reallocation: ReallocationSummary | None = None
     swaps: SwapsSummary | None = None
     optimism: Optimism | None = None
     metric: str | None = None
@@ -430,6 +445,12 @@ class LayerByLayerRecord(Record):
 
 class SwapsRecord(SwapsSummary):
     """records/swaps-NAME.json: what single swaps made of a plan, and the plan."""
+
+    plan: PlanData
+
+
+class ReallocationRecord(ReallocationSummary):
+    """records/reallocation-NAME.json: what moving filters between layers made of a plan, and the plan."""
 
     plan: PlanData
 
