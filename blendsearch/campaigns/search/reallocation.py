@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -21,9 +22,12 @@ from blendsearch.structure import Plan, Structure
 
 SIZES = (0.03, 0.06, 0.12, 0.24)
 """Steps that are judged side by side at first: a group gives up or gains up to such a share of its filters, or one."""
-FINEST, COARSEST = 0.0075, 0.48
+COARSEST = 0.48
 BUDGET_MOVED = 2.0
 """So many times the size of a step is the share of the budget that it moves at most."""
+AT_ONCE, ROUNDS = 6, 3
+"""Moves between two groups that are judged side by side where no larger step helps; so many times without any that
+helps, and it ends."""
 
 
 def reallocate_filters(experiment: Experiment, name: str, problem: SearchProblem, start: Candidate) -> Candidate:
@@ -31,7 +35,8 @@ def reallocate_filters(experiment: Experiment, name: str, problem: SearchProblem
 
     Each step takes, under the same budget, the filters that cost least for what they use and brings those that promise
     most, as a forecast of all of them has it, see `SearchProblem.forecast_ends`; steps of several sizes are judged, and
-    the best is made. Writes records/reallocation-NAME.json, from which a stopped run's plan is read.
+    the best is made. Where none helps, single moves between two groups are, and those that help are made. Writes
+    records/reallocation-NAME.json, from which a stopped run's plan is read.
     Source: the allocation by first-order terms per FLOP of Molchanov et al., 2017, anew after each step and both ways.
     """
     count = experiment.space.search.reallocation
@@ -78,53 +83,108 @@ def _climb(experiment: Experiment, problem: SearchProblem, start: Candidate, cou
 
 
 class _Climb:
-    """The plan so far, what it is worth, and how large a step to try next."""
+    """The plan so far, what it is worth, and which sizes of steps to try next: none where single moves are left."""
 
     def __init__(self, problem: SearchProblem, start: Candidate) -> None:
         self.problem = problem
         self.plan, self.value, self.seen = start.plan, start.proxy, {start.plan.digest}
         self.sizes: Sequence[float] = SIZES
-        self.made = self.evaluations = 0
+        self.made = self.evaluations = self.failed = 0
         self.ends: Mapping[str, Ends] | None = None
 
     def step(self, room: int) -> bool:
-        """Judge steps of a few sizes and make the best if it helps; return whether there is more to try.
+        """Judge steps of a few sizes, or moves of single filters, and make what helps; return whether to go on.
 
         room: evaluations left.
         """
         if self.ends is None:
             self.ends = self.problem.forecast_ends(self.plan)
-        tried = self._proposed(room)
-        found = self._judge([plan for _, plan in tried])
-        size, best = max(zip((size for size, _ in tried), found, strict=True), key=_worth, default=(0.0, None))
-        # The best of a few is best by luck, too: it must be better by what chance has in it.
-        if best is not None and _worth((size, best)) > self.value + (best.error or 0.0):
-            self.plan, self.value, self.made, self.ends = best.plan, best.value, self.made + 1, None
-            self.sizes = [one for one in (size / 2, size, size * 2) if FINEST <= one <= COARSEST]
-        else:
-            self.sizes = [one / 2 for one in self.sizes if one / 2 >= FINEST]
-        return bool(self.sizes)
+        if self.sizes:
+            self._step_of_a_size(room)
+            return True
+        return self._single_moves(room)
 
-    def _proposed(self, room: int) -> list[tuple[float, Plan]]:
-        """Return the sizes that lead to new plans, with these."""
+    def _step_of_a_size(self, room: int) -> None:
+        new = {size: self._exchanged(self.ends or {}, size) for size in self.sizes}
+        tried = [(size, plan) for size, plan in new.items() if plan.digest not in self.seen]
+        tried = list({plan.digest: (size, plan) for size, plan in reversed(tried)}.values())[::-1][:room]
+        helpful = self._helpful([plan for _, plan in tried])
+        if helpful:
+            size = next(size for size, plan in tried if plan.digest == helpful[0].plan.digest)
+            self.sizes = [one for one in (size / 2, size, size * 2) if SIZES[0] / 2 <= one <= COARSEST]
+            self._make(helpful[0])
+        else:
+            self.sizes = ()
+
+    def _single_moves(self, room: int) -> bool:
+        """Judge the most promising moves between two groups, each the least that the budget allows."""
+        plans = self._moves_of_two()[: min(AT_ONCE, room)]
+        if not plans:
+            return False
+        helpful = self._helpful(plans)
+        if helpful:
+            joint = self._joint([one.plan for one in helpful]) if len(helpful) > 1 and len(plans) < room else None
+            self._make(max([*helpful, *(self._judge([joint]) if joint else [])], key=_worth))
+            self.sizes, self.failed = SIZES[:-1], 0
+        else:
+            self.failed += 1
+        return self.failed < ROUNDS
+
+    def _exchanged(self, ends: Mapping[str, Ends], size: float) -> Plan:
         planner = self.problem.planner
-        found: dict[float, Plan] = {}
-        for size in self.sizes:
-            plan = exchanged(planner.structure, planner.budget, self.plan, self.ends or {}, size)
-            if plan.digest not in self.seen and plan.digest not in {other.digest for other in found.values()}:
-                found[size] = plan
-        return list(found.items())[:room]
+        return exchanged(planner.structure, planner.budget, self.plan, ends, size)
+
+    def _moves_of_two(self) -> list[Plan]:
+        """Return new plans in which two groups have exchanged, the most promising first, those of groups apart ahead."""
+        ends = self.ends or {}
+        found: list[tuple[float, tuple[str, str], Plan]] = []
+        for pair in combinations(ends, 2):
+            plan = self._exchanged({group: ends[group] for group in pair}, 0.0)
+            if plan.digest not in self.seen:
+                found.append((sum(_promised(ends[group], self.plan, plan, group) for group in pair), pair, plan))
+        found.sort(key=lambda one: -one[0])
+        used: set[str] = set()
+        first: list[Plan] = []
+        others: list[Plan] = []
+        for _, pair, plan in found:
+            (others if used & set(pair) else first).append(plan)
+            used |= set(pair)
+        return [*first, *others]
+
+    def _joint(self, plans: Sequence[Plan]) -> Plan | None:
+        """Return the moves of plans together, of groups apart, what the budget allows; None for one alone."""
+        planner, keep, moved, count = self.problem.planner, dict(self.plan.keep), set[str](), 0
+        for plan in plans:
+            own = {group: kept for group, kept in plan.keep.items() if kept != self.plan.keep[group]}
+            counts = {group: len(kept) for group, kept in {**keep, **own}.items()}
+            if not moved & set(own) and planner.budget.allows(counts, planner.structure.cost):
+                keep, moved, count = {**keep, **own}, moved | set(own), count + 1
+        return Plan(keep, self.plan.widths) if count > 1 else None
+
+    def _helpful(self, plans: Sequence[Plan]) -> list[Evaluation]:
+        """Judge plans; return those that are better by more than what chance has in it, the best first."""
+        found = sorted(self._judge(plans), key=_worth, reverse=True)
+        return [one for one in found if _worth(one) > self.value + (one.error or 0.0)]
 
     def _judge(self, plans: Sequence[Plan]) -> list[Evaluation]:
         self.seen |= {plan.digest for plan in plans}
         self.evaluations += len(plans)
         return self.problem.compare(plans, self.plan) if plans else []
 
+    def _make(self, one: Evaluation) -> None:
+        self.plan, self.value, self.made, self.ends = one.plan, one.value, self.made + 1, None
 
-def _worth(tried: tuple[float, Evaluation]) -> float:
+
+def _worth(one: Evaluation) -> float:
     """Return the proxy of a plan that was judged in full, else less than any."""
-    _, one = tried
     return -np.inf if one.failure is not None or one.stopped else one.value
+
+
+def _promised(ends: Ends, before: Plan, after: Plan, group: str) -> float:
+    """Return what a group's filters that come and leave are worth together, as the forecast has it."""
+    gone = np.isin(ends.stay, sorted({*before.keep[group]} - {*after.keep[group]}))
+    come = np.isin(ends.out, sorted({*after.keep[group]} - {*before.keep[group]}))
+    return float((ends.lost[gone].sum(0) + ends.gained[come].sum(0)) @ (SLOPE, ERROR))
 
 
 @dataclass(frozen=True)
