@@ -135,7 +135,7 @@ class _Climb:
         return exchanged(planner.structure, planner.budget, self.plan, ends, size)
 
     def _moves_of_two(self) -> list[Plan]:
-        """Return new plans in which two groups have exchanged, the most promising first, those of groups apart ahead."""
+        """Return new plans in which two groups have exchanged, most promising first, those of groups apart ahead."""
         ends = self.ends or {}
         found: list[tuple[float, tuple[str, str], Plan]] = []
         for pair in combinations(ends, 2):
