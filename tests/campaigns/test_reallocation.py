@@ -15,7 +15,7 @@ from blendsearch.allocation import Budget, Limits
 from blendsearch.blending import Blend
 from blendsearch.campaigns.search import reallocation as module
 from blendsearch.campaigns.search.finals import Candidate
-from blendsearch.campaigns.search.reallocation import exchanged, reallocate_filters
+from blendsearch.campaigns.search.reallocation import Exchanges, reallocate_filters
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.errors import ConfigError
 from blendsearch.evolution.fitness import Evaluation
@@ -28,6 +28,10 @@ from blendsearch.structure import Plan, Structure
 @pytest.fixture(scope="module")
 def structure():
     return Structure.of(randomised(conv4(), seed=1), images())
+
+
+def exchanged(structure, budget, plan, ends, size):
+    return Exchanges(structure, budget).of_a_size(plan, ends, size)
 
 
 def half(structure, budget):

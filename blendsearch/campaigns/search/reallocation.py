@@ -87,6 +87,7 @@ class _Climb:
 
     def __init__(self, problem: SearchProblem, start: Candidate) -> None:
         self.problem = problem
+        self.exchanges = Exchanges(problem.planner.structure, problem.planner.budget)
         self.plan, self.value, self.seen = start.plan, start.proxy, {start.plan.digest}
         self.sizes: Sequence[float] = SIZES
         self.made = self.evaluations = self.failed = 0
@@ -105,7 +106,7 @@ class _Climb:
         return self._single_moves(room)
 
     def _step_of_a_size(self, room: int) -> None:
-        new = {size: self._exchanged(self.ends or {}, size) for size in self.sizes}
+        new = {size: self.exchanges.of_a_size(self.plan, self.ends or {}, size) for size in self.sizes}
         tried = [(size, plan) for size, plan in new.items() if plan.digest not in self.seen]
         tried = list({plan.digest: (size, plan) for size, plan in reversed(tried)}.values())[::-1][:room]
         helpful = self._helpful([plan for _, plan in tried])
@@ -130,16 +131,12 @@ class _Climb:
             self.failed += 1
         return self.failed < ROUNDS
 
-    def _exchanged(self, ends: Mapping[str, Ends], size: float) -> Plan:
-        planner = self.problem.planner
-        return exchanged(planner.structure, planner.budget, self.plan, ends, size)
-
     def _moves_of_two(self) -> list[Plan]:
         """Return new plans in which two groups have exchanged, most promising first, those of groups apart ahead."""
         ends = self.ends or {}
         found: list[tuple[float, tuple[str, str], Plan]] = []
         for pair in combinations(ends, 2):
-            plan = self._exchanged({group: ends[group] for group in pair}, 0.0)
+            plan = self.exchanges.of_a_size(self.plan, {group: ends[group] for group in pair}, 0.0)
             if plan.digest not in self.seen:
                 found.append((sum(_promised(ends[group], self.plan, plan, group) for group in pair), pair, plan))
         found.sort(key=lambda one: -one[0])
@@ -153,11 +150,11 @@ class _Climb:
 
     def _joint(self, plans: Sequence[Plan]) -> Plan | None:
         """Return the moves of plans together, of groups apart, what the budget allows; None for one alone."""
-        planner, keep, moved, count = self.problem.planner, dict(self.plan.keep), set[str](), 0
+        within, keep, moved, count = self.exchanges, dict(self.plan.keep), set[str](), 0
         for plan in plans:
             own = {group: kept for group, kept in plan.keep.items() if kept != self.plan.keep[group]}
             counts = {group: len(kept) for group, kept in {**keep, **own}.items()}
-            if not moved & set(own) and planner.budget.allows(counts, planner.structure.cost):
+            if not moved & set(own) and within.budget.allows(counts, within.cost):
                 keep, moved, count = {**keep, **own}, moved | set(own), count + 1
         return Plan(keep, self.plan.widths) if count > 1 else None
 
@@ -202,69 +199,62 @@ class _Step:
     price: float
 
 
-def exchanged(structure: Structure, budget: Budget, plan: Plan, ends: Mapping[str, Ends], size: float) -> Plan:
-    """Return a plan within the budget with other shares: what promises most for its use in place of what does least.
+class Exchanges:
+    """Plans of other shares within one budget."""
 
-    size: of its filters the share that a group gives up or gains at most, at least one step between counts that the
-    budget allows; BUDGET_MOVED times that share of the budget is moved. A group does not both give and gain.
-    """
-    limits, cost = Limits.of(budget, structure), structure.cost
-    gains = [step for group in ends for step in _steps(group, ends, limits, budget, structure, plan, size, up=True)]
-    losses = [step for group in ends for step in _steps(group, ends, limits, budget, structure, plan, size, up=False)]
-    gains.sort(key=lambda step: -step.price)
-    waiting = iter(sorted(losses, key=lambda step: step.price))
-    counts, keep = dict(plan.counts), {group: set(kept) for group, kept in plan.keep.items()}
-    grown: set[str] = set()
-    shrunk: set[str] = set()
-    moved = 0.0
-    for gain in gains:
-        if gain.group in shrunk:
-            continue
-        given: list[_Step] = []
-        trial = {**counts, gain.group: gain.count}
-        while not budget.allows(trial, cost):
-            loss = next((one for one in waiting if one.group not in grown | {gain.group}), None)
-            if loss is None or loss.price >= gain.price:
-                break
-            given.append(loss)
-            trial[loss.group] = loss.count
-        moved += gain.use
-        if gain.worth <= 0 or not budget.allows(trial, cost) or (grown and moved > BUDGET_MOVED * size):
-            break  # what follows promises less
-        counts = trial
-        for loss in given:
-            keep[loss.group] -= set(loss.filters)
-        keep[gain.group] |= set(gain.filters)
-        grown.add(gain.group)
-        shrunk |= {loss.group for loss in given}
-    return Plan({group: tuple(sorted(kept)) for group, kept in keep.items()}, plan.widths)
+    def __init__(self, structure: Structure, budget: Budget) -> None:
+        self.budget, self.cost = budget, structure.cost
+        self.limits = Limits.of(budget, structure)
 
+    def of_a_size(self, plan: Plan, ends: Mapping[str, Ends], size: float) -> Plan:
+        """Return the plan that has what promises most for its use in place of what does least.
 
-def _steps(
-    group: str,
-    ends: Mapping[str, Ends],
-    limits: Limits,
-    budget: Budget,
-    structure: Structure,
-    plan: Plan,
-    size: float,
-    *,
-    up: bool,
-) -> Iterator[_Step]:
-    """Yield the steps of a group up or down, in the order in which its filters come or leave."""
-    counts, one = plan.counts, ends[group]
-    worths, filters = (one.gained, one.out) if up else (one.lost, one.stay)
-    worth = worths @ (SLOPE, ERROR)
-    order = np.argsort(-worth, kind="stable")
-    first, price = counts[group], np.inf if up else -np.inf
-    count, most = first, size * structure.widths[group]
-    while (new := (limits.above if up else limits.below)(group, count)) is not None:
-        if count != first and abs(new - first) > most:
-            return
-        taken = order[abs(count - first) : abs(new - first)]
-        before, after = (budget.use({**counts, group: number}, structure.cost) for number in (count, new))
-        value, use = float(worth[taken].sum()), abs(after - before)
-        own = (value if up else -value) / max(use, 1e-12)
-        price = min(price, own) if up else max(price, own)
-        yield _Step(group, new, tuple(filters[taken].tolist()), value, use, price)
-        count = new
+        size: of its filters the share that a group gives up or gains at most, at least one step between counts that the
+        budget allows; BUDGET_MOVED times that share of the budget is moved. A group does not both give and gain.
+        """
+        gains, losses = ([one for group in ends for one in self._steps(group, ends, plan, size, up)] for up in (1, 0))
+        gains.sort(key=lambda step: -step.price)
+        waiting = iter(sorted(losses, key=lambda step: step.price))
+        counts, keep = dict(plan.counts), {group: set(kept) for group, kept in plan.keep.items()}
+        grown: set[str] = set()
+        shrunk: set[str] = set()
+        moved = 0.0
+        for gain in gains:
+            if gain.group in shrunk:
+                continue
+            given: list[_Step] = []
+            trial = {**counts, gain.group: gain.count}
+            while not self.budget.allows(trial, self.cost):
+                loss = next((one for one in waiting if one.group not in grown | {gain.group}), None)
+                if loss is None or loss.price >= gain.price:
+                    break
+                given.append(loss)
+                trial[loss.group] = loss.count
+            moved += gain.use
+            large = bool(grown) and moved > BUDGET_MOVED * size
+            if gain.worth <= 0 or large or not self.budget.allows(trial, self.cost):
+                break  # what follows promises less
+            counts = trial
+            for loss in given:
+                keep[loss.group] -= set(loss.filters)
+            keep[gain.group] |= set(gain.filters)
+            grown.add(gain.group)
+            shrunk |= {loss.group for loss in given}
+        return Plan({group: tuple(sorted(kept)) for group, kept in keep.items()}, plan.widths)
+
+    def _steps(self, group: str, ends: Mapping[str, Ends], plan: Plan, size: float, up: int) -> Iterator[_Step]:
+        """Yield the steps of a group up, or down, in the order in which its filters come or leave."""
+        one, next_count = ends[group], self.limits.above if up else self.limits.below
+        worths, filters = (one.gained, one.out) if up else (one.lost, one.stay)
+        worth = worths @ (SLOPE, ERROR)
+        order = np.argsort(-worth, kind="stable")
+        first, price = plan.counts[group], np.inf if up else -np.inf
+        count, most = first, size * plan.widths[group]
+        while (new := next_count(group, count)) is not None and (count == first or abs(new - first) <= most):
+            taken = order[abs(count - first) : abs(new - first)]
+            before, after = (self.budget.use({**plan.counts, group: number}, self.cost) for number in (count, new))
+            value, use = float(worth[taken].sum()), abs(after - before)
+            own = (value if up else -value) / max(use, 1e-12)
+            price = min(price, own) if up else max(price, own)
+            yield _Step(group, new, tuple(filters[taken].tolist()), value, use, price)
+            count = new
