@@ -229,8 +229,13 @@ def _with_retraining(batch: Row) -> Rest:
 
 def _without_retraining(batch: Row) -> Rest:
     about = "nothing is retrained: shares of the layers and a blend, judged without labels"
-    limit = ("limit: {evaluations: 200}", "different candidates; more find better shares")
-    return ("recipe: post_training", about), [("search", [limit])]
+    limit = ("limit: {evaluations: 60}", "different candidates, among which the best start is found")
+    moved = (
+        "reallocation: 40",
+        "plans in which filters move between layers; null leaves the shares as they were found",
+    )
+    swapped = ("swaps: 60", "plans in which single filters are exchanged; more lead a little further")
+    return ("recipe: post_training", about), [("search", [limit, moved, swapped])]
 
 
 def _text(name: str, seen: Seen, model: str, wish: Wish, rest: Rest) -> str:

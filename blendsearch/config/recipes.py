@@ -16,20 +16,23 @@ POST_TRAINING: dict[str, Any] = {
     "allocation": {"name": "evolved"},
     "clusters": {"count": "each"},
     "blend": {"unit": "network", "set_aware": True},
-    "proxy": {"name": "agreement"},
+    "proxy": {"name": "agreement", "images": 1000, "positions": 20_000},
     "search": {
         "algorithm": {"name": "cma_es", "sigma": 0.15},
         "population": 12,
         "generations": 60,
-        "limit": {"evaluations": 200},
+        "limit": {"evaluations": 60},
         "layer_by_layer": 5,
+        "reallocation": 40,
+        "swaps": 60,
         "random_search": False,
         "rivals": ["mean_of_ranks", "hesso", "elimination", "tilted"],
     },
     "retraining": {"epochs": 0},
 }  # fmt: skip
 """Nothing is retrained: shares of the layers and one blend for the network are searched together by CMA-ES, judged by
-how closely the refitted network follows the unpruned one. How it was chosen: runs/reference/post_training_blends."""
+how closely the refitted network follows the unpruned one; then filters move between layers, and are swapped in them, as
+a forecast has it. How it was chosen: runs/reference/post_training_blends."""
 
 RECIPES: dict[str, dict[str, Any]] = {"post_training": POST_TRAINING}
 
@@ -62,9 +65,11 @@ def _fitting(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:
     if isinstance(blend, Mapping) and blend.get("set_aware") is False:
         without |= {"layer_by_layer", "elimination", "tilted"}
     if own.get("objectives"):
-        without |= {"algorithm", "layer_by_layer", "elimination"}
+        without |= {"algorithm", "layer_by_layer", "elimination", "reallocation", "swaps"}
     if own.get("layer_by_layer", 1) is None:
         without.add("elimination")
+    if any(_name(given.get(key)) not in (None, recipe[key]["name"]) for key in ("allocation", "proxy")):
+        without.add("reallocation")
     if own.get("backend") is not None:
         without.add("algorithm")
     recipe["search"] = {key: value for key, value in search.items() if key not in without}
@@ -72,6 +77,11 @@ def _fitting(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:
     if given.get("ratings") is not None:
         recipe["criteria"] = [*recipe["criteria"], "subjective"]
     return recipe
+
+
+def _name(section: Any) -> Any:
+    """Return the name in a section that is a name, or a mapping with one; None for one that is left out."""
+    return section.get("name") if isinstance(section, Mapping) else section
 
 
 def _over(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def test_without_retraining_the_recipe_says_how(here):
     text = written.path.read_text()
     assert "retraining" not in text.replace("post_training", "").partition("\n\n")[2]
     space = load_checked(written.path)
-    assert (space.retraining.epochs, space.allocation.name, space.search.limit.evaluations) == (0, "evolved", 200)
+    assert (space.retraining.epochs, space.allocation.name, space.search.limit.evaluations) == (0, "evolved", 60)
     assert space.criteria == RECIPES["post_training"]["criteria"]
     told = CliRunner().invoke(app, ["init", "photos", "--post-training", "--out", "other.yaml"])
     assert told.exit_code == 0

@@ -35,6 +35,7 @@ def test_post_training():
     assert (found.retraining.epochs, found.compensation) == (0, CompensationConfig(images=None))
     assert found.search.chosen == NamedSection(name="cma_es", sigma=0.15)
     assert (found.allocation.name, found.proxy.name, found.blend.units) == ("evolved", "agreement", ("network",))
+    assert (found.search.reallocation, found.search.swaps) == (40, 60)
     assert found.data == checked_from_dict(BARE).data
 
 
@@ -50,8 +51,16 @@ def test_what_is_given_counts_key_by_key():
     ("changes", "read", "expected"),
     [
         ({"proxy": {"name": "compensated", "images": 9}}, "proxy", NamedSection(name="compensated", images=9)),
-        ({"proxy": {"name": "agreement", "images": 9}}, "proxy", NamedSection(name="agreement", images=9)),
-        ({"proxy": {"images": 9, "name": "agreement"}}, "proxy", NamedSection(name="agreement", images=9)),
+        (
+            {"proxy": {"name": "agreement", "images": 9}},
+            "proxy",
+            NamedSection(name="agreement", images=9, positions=20_000),
+        ),
+        (
+            {"proxy": {"images": 9, "name": "agreement"}},
+            "proxy",
+            NamedSection(name="agreement", images=9, positions=20_000),
+        ),
         ({"search": {"limit": {"seconds": 9}}}, "search.limit.evaluations", None),
         ({"search": {"limit": None}}, "search.limit", None),
         ({"search": {"layer_by_layer": None, "rivals": False}}, "search.layer_by_layer", None),
@@ -71,7 +80,7 @@ def test_overrides_come_after_the_recipe_wherever_it_is_named(tmp_path):
     file = tmp_path / "space.yaml"
     file.write_text(GOOD)
     with_recipe = load_checked(file, ["proxy.images=77", "recipe=post_training", "retraining.epochs=0"])
-    assert with_recipe.proxy == NamedSection(name="agreement", images=77)
+    assert with_recipe.proxy == NamedSection(name="agreement", images=77, positions=20_000)
     assert with_recipe.allocation.name == "evolved"
     file.write_text(GOOD + "recipe: post_training\n")
     assert load_checked(file, ["proxy.images=77"]).retraining.epochs == 0.5
@@ -103,6 +112,11 @@ def test_what_means_nothing_beside_the_given_keys_is_left_out():
     assert (plain.search.layer_by_layer, plain.search.rivals) == (None, ["mean_of_ranks", "hesso"])
     front = space(search={"objectives": ["flops"], "lowest": 0.1})
     assert (front.search.chosen.name, front.search.layer_by_layer) == ("nsga2", None)
+    assert (front.search.reallocation, front.search.swaps) == (None, None)
+    assert space(allocation="uniform").search.reallocation is None
+    assert space(allocation={"name": "evolved", "start": ["uniform"]}).search.reallocation == 40
+    judged_otherwise = space(proxy="compensated").search
+    assert (judged_otherwise.reallocation, judged_otherwise.swaps) == (None, 60)
     assert "elimination" not in space(search={"layer_by_layer": None}).search.rivals
 
 
