@@ -67,7 +67,14 @@ def search_draw(space: Space, folder: Path) -> tuple[SearchSummary, list[Retrain
 
 def shares_alone(criterion: str) -> list[str]:
     """Return the changes of a space by which a search finds shares for one criterion, and nothing else."""
-    without = ("rivals=false", "ablation=false", "random_search=false", "layer_by_layer=null", "swaps=null")
+    without = (
+        "rivals=false",
+        "ablation=false",
+        "random_search=false",
+        "layer_by_layer=null",
+        "reallocation=null",
+        "swaps=null",
+    )
     return [
         f"criteria=[{criterion}]",
         "clusters.count=1",

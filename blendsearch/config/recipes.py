@@ -70,6 +70,8 @@ def _fitting(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:
         without.add("elimination")
     if any(_name(given.get(key)) not in (None, recipe[key]["name"]) for key in ("allocation", "proxy")):
         without.add("reallocation")
+    if _name(given.get("schedule")) not in (None, "one_shot"):
+        without |= {"layer_by_layer", "elimination", "reallocation", "swaps"}  # it decides anew
     if own.get("backend") is not None:
         without.add("algorithm")
     recipe["search"] = {key: value for key, value in search.items() if key not in without}

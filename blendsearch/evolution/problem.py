@@ -53,7 +53,7 @@ class SearchProblem:
         return forecast_swaps(proxy.context.network, self.planner.structure.groups, plan, found, nearest)
 
     def forecast_ends(self, plan: Plan) -> dict[str, Ends]:
-        """Return what filters of a plan are likely to change that leave or come alone, as `forecast` does of swaps."""
+        """Return what each filter is likely to change if it alone leaves or comes, as `forecast` does of swaps."""
         proxy = self.fitness.proxy
         found = proxy.sensitivities(plan, FORECAST_IMAGES)
         return forecast_ends(proxy.context.network, self.planner.structure.groups, plan, found)

@@ -42,7 +42,7 @@ class SwapTable:
 
 @dataclass(frozen=True)
 class Ends:
-    """What a group's filters are likely to change the loss by, times minus one, that leave or come without another.
+    """What each filter of a group is likely to change the loss by, times minus one, if it alone leaves or comes.
 
     stay [S], out [L]: their numbers. lost [S, 2]: of each of those who stay, if it leaves; gained [L, 2]: of each of
     those who are out, if it comes. Slope and error, see `SwapTable`.
@@ -57,7 +57,7 @@ class Ends:
 def forecast_ends(
     network: nn.Module, groups: Sequence[Group], plan: Plan, found: Mapping[str, Sensitivity]
 ) -> dict[str, Ends]:
-    """Return group -> what its filters are worth one by one; groups and arguments as in `forecast_swaps`."""
+    """Return group -> what its filters are worth one by one, for groups as in `forecast_swaps`, which lose some."""
     ends = {}
     for group in groups:
         kept = plan.keep[group.name]

@@ -115,6 +115,8 @@ def test_what_means_nothing_beside_the_given_keys_is_left_out():
     assert (front.search.reallocation, front.search.swaps) == (None, None)
     assert space(allocation="uniform").search.reallocation is None
     assert space(allocation={"name": "evolved", "start": ["uniform"]}).search.reallocation == 40
+    staged = space(schedule="iterative", retraining={"epochs": 1}).search
+    assert (staged.layer_by_layer, staged.reallocation, staged.swaps) == (None, None, None)
     judged_otherwise = space(proxy="compensated").search
     assert (judged_otherwise.reallocation, judged_otherwise.swaps) == (None, 60)
     assert "elimination" not in space(search={"layer_by_layer": None}).search.rivals

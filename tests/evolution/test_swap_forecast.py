@@ -45,7 +45,7 @@ def solved(one, stay, strength):
 
 
 def by_hand(network, group, plan, found, gone, come):
-    """Return slope and error of a swap, each reader's regression solved before and after; None: nobody."""
+    """Return slope and error of a swap, each reader's regression solved before and after; None for no filter."""
     slope = error = 0.0
     for _, member in readers_of(network, group):
         one = found[member.module]

@@ -115,7 +115,8 @@ class Counts:
         groups = len(self.experiment.structure.widths)
         wanted = self.experiment.space.rivals
         rivals = 3 * groups if "criterion_per_layer" in wanted and self.criteria > 1 else 0
-        plans = ((search.swaps or 0) + (search.reallocation or 0)) * (1 + ("swapped" in wanted) + self.own_shares)
+        improved = (search.swaps or 0) + 2 * (search.reallocation or 0)  # a forecast after each step, as dear as three
+        plans = improved * (1 + ("swapped" in wanted) + self.own_shares)
         random = self.evaluations - self.starts if search.random_search else 0
         return rivals + plans + max(0, random) + self.own_shares * self.evaluations
 
@@ -193,7 +194,7 @@ def _work(experiment: Experiment, counts: Counts, costs: UnitCosts) -> Iterator[
     yield Work("search", f"{counts.evaluations} estimates by {experiment.space.proxy.name}", seconds)
     others = counts.other_evaluations
     if others:
-        counted = f"{others} estimates of rivals, swaps and other searches"
+        counted = f"{others} estimates of rivals, plans filter by filter and other searches"
         yield Work("comparison", counted, others * costs.proxy.estimate / side_by_side)
     if counts.sequential:
         once = costs.refit or costs.proxy.estimate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import permutations
 
 import numpy as np
 
@@ -23,11 +23,15 @@ from blendsearch.structure import Plan, Structure
 SIZES = (0.03, 0.06, 0.12, 0.24)
 """Steps that are judged side by side at first: a group gives up or gains up to such a share of its filters, or one."""
 COARSEST = 0.48
+"""The size of a step at most."""
 BUDGET_MOVED = 2.0
 """So many times the size of a step is the share of the budget that it moves at most."""
-AT_ONCE, ROUNDS = 6, 3
-"""Moves between two groups that are judged side by side where no larger step helps; so many times without any that
-helps, and it ends."""
+AT_ONCE = 6
+"""Moves between two groups that are judged side by side, where no larger step helps."""
+ROUNDS = 3
+"""Rounds of such moves in a row without one that helps, after which it ends."""
+MOST_GIVEN = 8
+"""Steps down, at most, by which one group makes room for a step of another."""
 
 
 def reallocate_filters(experiment: Experiment, name: str, problem: SearchProblem, start: Candidate) -> Candidate:
@@ -35,8 +39,9 @@ def reallocate_filters(experiment: Experiment, name: str, problem: SearchProblem
 
     Each step takes, under the same budget, the filters that cost least for what they use and brings those that promise
     most, as a forecast of all of them has it, see `SearchProblem.forecast_ends`; steps of several sizes are judged, and
-    the best is made. Where none helps, single moves between two groups are, and those that help are made. Writes
-    records/reallocation-NAME.json, from which a stopped run's plan is read.
+    the best is made. Where none helps, small moves between two groups are, and those that help are made. A group of
+    which all filters are in has no forecast, and gives none. Writes records/reallocation-NAME.json, from which a run
+    that was stopped takes the plan.
     Source: the allocation by first-order terms per FLOP of Molchanov et al., 2017, anew after each step and both ways.
     """
     count = experiment.space.search.reallocation
@@ -83,7 +88,7 @@ def _climb(experiment: Experiment, problem: SearchProblem, start: Candidate, cou
 
 
 class _Climb:
-    """The plan so far, what it is worth, and which sizes of steps to try next: none where single moves are left."""
+    """The plan so far, what it is worth, and which sizes of steps to try next; none: moves between two groups are."""
 
     def __init__(self, problem: SearchProblem, start: Candidate) -> None:
         self.problem = problem
@@ -94,7 +99,7 @@ class _Climb:
         self.ends: Mapping[str, Ends] | None = None
 
     def step(self, room: int) -> bool:
-        """Judge steps of a few sizes, or moves of single filters, and make what helps; return whether to go on.
+        """Judge steps of a few sizes, or moves between two groups, and make what helps; return whether to go on.
 
         room: evaluations left.
         """
@@ -103,7 +108,7 @@ class _Climb:
         if self.sizes:
             self._step_of_a_size(room)
             return True
-        return self._single_moves(room)
+        return self._small_moves(room)
 
     def _step_of_a_size(self, room: int) -> None:
         new = {size: self.exchanges.of_a_size(self.plan, self.ends or {}, size) for size in self.sizes}
@@ -117,8 +122,8 @@ class _Climb:
         else:
             self.sizes = ()
 
-    def _single_moves(self, room: int) -> bool:
-        """Judge the most promising moves between two groups, each the least that the budget allows."""
+    def _small_moves(self, room: int) -> bool:
+        """Judge the most promising moves between two groups, each about the least that the budget allows."""
         plans = self._moves_of_two()[: min(AT_ONCE, room)]
         if not plans:
             return False
@@ -132,20 +137,24 @@ class _Climb:
         return self.failed < ROUNDS
 
     def _moves_of_two(self) -> list[Plan]:
-        """Return new plans in which two groups have exchanged, most promising first, those of groups apart ahead."""
+        """Return new plans in which one group gave to another, most promising first, those of groups apart ahead."""
         ends = self.ends or {}
-        found: list[tuple[float, tuple[str, str], Plan]] = []
-        for pair in combinations(ends, 2):
-            plan = self.exchanges.of_a_size(self.plan, {group: ends[group] for group in pair}, 0.0)
-            if plan.digest not in self.seen:
-                found.append((sum(_promised(ends[group], self.plan, plan, group) for group in pair), pair, plan))
-        found.sort(key=lambda one: -one[0])
+        new: dict[str, tuple[float, tuple[str, str], Plan]] = {}
+        for pair in permutations(ends, 2):
+            plan = self.exchanges.of_two(self.plan, ends, *pair)
+            if plan is not None and plan.digest not in self.seen:
+                promised = sum(_promised(ends[group], self.plan, plan, group) for group in pair)
+                new[plan.digest] = promised, pair, plan
+        found = sorted((one for one in new.values() if one[0] > 0), key=lambda one: -one[0])
         used: set[str] = set()
         first: list[Plan] = []
         others: list[Plan] = []
         for _, pair, plan in found:
-            (others if used & set(pair) else first).append(plan)
-            used |= set(pair)
+            if used.isdisjoint(pair):
+                first.append(plan)
+                used |= set(pair)
+            else:
+                others.append(plan)
         return [*first, *others]
 
     def _joint(self, plans: Sequence[Plan]) -> Plan | None:
@@ -241,6 +250,24 @@ class Exchanges:
             grown.add(gain.group)
             shrunk |= {loss.group for loss in given}
         return Plan({group: tuple(sorted(kept)) for group, kept in keep.items()}, plan.widths)
+
+    def of_two(self, plan: Plan, ends: Mapping[str, Ends], giver: str, taker: str) -> Plan | None:
+        """Return the plan in which one group gives as little as another one can take something for; None without one.
+
+        As many filters come as the budget then allows.
+        """
+        gains, losses = (list(self._steps(*given)) for given in ((taker, ends, plan, 1, 1), (giver, ends, plan, 1, 0)))
+        counts, gone, come = dict(plan.counts), set[int](), set[int]()
+        for loss in losses[:MOST_GIVEN]:
+            counts[giver], gone = loss.count, gone | set(loss.filters)
+            for gain in gains:
+                if not self.budget.allows({**counts, taker: gain.count}, self.cost):
+                    break
+                counts[taker], come = gain.count, come | set(gain.filters)
+            if come:
+                kept = {giver: {*plan.keep[giver]} - gone, taker: {*plan.keep[taker]} | come}
+                return Plan({**plan.keep, **{group: tuple(sorted(own)) for group, own in kept.items()}}, plan.widths)
+        return None
 
     def _steps(self, group: str, ends: Mapping[str, Ends], plan: Plan, size: float, up: int) -> Iterator[_Step]:
         """Yield the steps of a group up, or down, in the order in which its filters come or leave."""

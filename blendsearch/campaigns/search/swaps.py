@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from blendsearch.allocation import own_allocation
+from blendsearch.allocation.evolved import weights_of
 from blendsearch.campaigns.search.finals import Candidate
 from blendsearch.campaigns.search.reallocation import reallocate_filters
 from blendsearch.campaigns.search.worths import Swap, Worths, revised
@@ -76,6 +78,9 @@ def enter_swapped_choice(experiment: Experiment, seen: SearchProblem, judged: Se
     start = Candidate(number=-1, genome={}, plan=plan, proxy=chosen.proxy)
     swapped = improve_plan(experiment, "criterion", seen, start, scores)
     value = judged.value(swapped.plan, SWAPPED)
+    if swapped.plan.counts != plan.counts:
+        own = weights_of(swapped.plan.counts, planner.structure.widths)
+        chosen = replace(chosen, allocation=own_allocation(planner.allocation, own, planner.structure))
     return replace(chosen, plan=swapped.plan, proxy=value, kind=RIVAL)
 
 

@@ -148,8 +148,9 @@ class SearchConfig(Section):
     layer_by_layer: so many of the best set-aware blends choose their filters once more, each layer on what the already
     pruned network gives, and the better of both ways stands; null for none.
     reallocation: with allocation evolved and the proxy agreement, so many evaluations after the search move filters
-    between layers, to where a forecast for every filter promises most for what it costs; a few dozen lead further than
-    hundreds of the search. null for none.
+    between layers, to where a forecast for every filter promises most for what it costs; a few dozen led further than
+    hundreds of the search. The forecasts take as long again. A layer that keeps all its filters gives none. null for
+    none.
     swaps: so many evaluations at the end try to exchange a filter of the best plan for one that was to go; null for
     none. With the proxy agreement they are those that a forecast promises most of, which takes about three evaluations
     now and then. They follow what the proxy sees: give it as many images for its refit as the final one has, and

@@ -168,7 +168,7 @@ class ReallocationSummary(Record):
     """What moving filters between layers made of a plan.
 
     start, proxy: before and after. evaluations: plans that were judged. made: steps that were made, each of which moves
-    filters of several groups. moved: filters that groups have in the end more than they had.
+    filters of several groups. moved: by how many filters groups grew, added up.
     """
 
     start: float
