@@ -102,8 +102,9 @@ def test_one_group_gives_what_another_needs_for_one_filter_and_it_takes_all_that
     budget = budget_of_half(structure)
     plan, worth = half(structure, budget), flat(structure)
     cost = structure.cost
+    moves = {pair: after for _, pair, after in Exchanges(structure, budget).of_two(plan, ends_of(plan, worth))}
     for giver, taker in permutations(structure.widths, 2):
-        found = Exchanges(structure, budget).of_two(plan, ends_of(plan, worth), giver, taker)
+        found = moves.get((giver, taker))
         if found is None:
             assert not budget.allows({**plan.counts, giver: 1, taker: plan.counts[taker] + 1}, cost)
             continue

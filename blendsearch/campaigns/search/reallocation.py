@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from functools import partial
+from itertools import islice, permutations, takewhile
 
 import numpy as np
 
@@ -62,10 +63,9 @@ def with_shares_of(plan: Plan, blend: Blend, planner: Planner) -> Blend:
 
 def summarise_reallocation(experiment: Experiment, name: str) -> ReallocationSummary | None:
     """Return what other shares of a plan came to; None where none were tried."""
-    folder = experiment.folder
-    if experiment.space.search.reallocation is None or not folder.has(_file(name)):
+    if experiment.space.search.reallocation is None or not experiment.folder.has(_file(name)):
         return None
-    return ReallocationSummary(**folder.read_record(_file(name), ReallocationRecord).model_dump(exclude={"plan"}))
+    return experiment.folder.read_record(_file(name), ReallocationSummary)
 
 
 def _file(name: str) -> str:
@@ -111,12 +111,14 @@ class _Climb:
         return self._small_moves(room)
 
     def _step_of_a_size(self, room: int) -> None:
-        new = {size: self.exchanges.of_a_size(self.plan, self.ends or {}, size) for size in self.sizes}
-        tried = [(size, plan) for size, plan in new.items() if plan.digest not in self.seen]
-        tried = list({plan.digest: (size, plan) for size, plan in reversed(tried)}.values())[::-1][:room]
-        helpful = self._helpful([plan for _, plan in tried])
+        tried: dict[str, tuple[float, Plan]] = {}
+        for size in self.sizes:
+            plan = self.exchanges.of_a_size(self.plan, self.ends or {}, size)
+            if plan.digest not in self.seen:
+                tried.setdefault(plan.digest, (size, plan))
+        helpful = self._helpful([plan for _, plan in tried.values()][:room])
         if helpful:
-            size = next(size for size, plan in tried if plan.digest == helpful[0].plan.digest)
+            size, _ = tried[helpful[0].plan.digest]
             self.sizes = [one for one in (size / 2, size, size * 2) if SIZES[0] / 2 <= one <= COARSEST]
             self._make(helpful[0])
         else:
@@ -138,14 +140,9 @@ class _Climb:
 
     def _moves_of_two(self) -> list[Plan]:
         """Return new plans in which one group gave to another, most promising first, those of groups apart ahead."""
-        ends = self.ends or {}
-        new: dict[str, tuple[float, tuple[str, str], Plan]] = {}
-        for pair in permutations(ends, 2):
-            plan = self.exchanges.of_two(self.plan, ends, *pair)
-            if plan is not None and plan.digest not in self.seen:
-                promised = sum(_promised(ends[group], self.plan, plan, group) for group in pair)
-                new[plan.digest] = promised, pair, plan
-        found = sorted((one for one in new.values() if one[0] > 0), key=lambda one: -one[0])
+        moves = self.exchanges.of_two(self.plan, self.ends or {})
+        found = [one for one in moves if one[0] > 0 and one[2].digest not in self.seen]
+        found.sort(key=lambda one: -one[0])
         used: set[str] = set()
         first: list[Plan] = []
         others: list[Plan] = []
@@ -186,13 +183,6 @@ def _worth(one: Evaluation) -> float:
     return -np.inf if one.failure is not None or one.stopped else one.value
 
 
-def _promised(ends: Ends, before: Plan, after: Plan, group: str) -> float:
-    """Return what a group's filters that come and leave are worth together, as the forecast has it."""
-    gone = np.isin(ends.stay, sorted({*before.keep[group]} - {*after.keep[group]}))
-    come = np.isin(ends.out, sorted({*after.keep[group]} - {*before.keep[group]}))
-    return float((ends.lost[gone].sum(0) + ends.gained[come].sum(0)) @ (SLOPE, ERROR))
-
-
 @dataclass(frozen=True)
 class _Step:
     """One step of a group to its next count up or down: which filters, what they are worth, what share they use.
@@ -221,10 +211,13 @@ class Exchanges:
         size: of its filters the share that a group gives up or gains at most, at least one step between counts that the
         budget allows; BUDGET_MOVED times that share of the budget is moved. A group does not both give and gain.
         """
-        gains, losses = ([one for group in ends for one in self._steps(group, ends, plan, size, up)] for up in (1, 0))
+        gains, losses = (
+            [step for group in ends for step in self._steps(group, ends[group], plan, size, up=up)]
+            for up in (True, False)
+        )
         gains.sort(key=lambda step: -step.price)
         waiting = iter(sorted(losses, key=lambda step: step.price))
-        counts, keep = dict(plan.counts), {group: set(kept) for group, kept in plan.keep.items()}
+        counts, made = dict(plan.counts), list[_Step]()
         grown: set[str] = set()
         shrunk: set[str] = set()
         moved = 0.0
@@ -243,45 +236,59 @@ class Exchanges:
             large = bool(grown) and moved > BUDGET_MOVED * size
             if gain.worth <= 0 or large or not self.budget.allows(trial, self.cost):
                 break  # what follows promises less
-            counts = trial
-            for loss in given:
-                keep[loss.group] -= set(loss.filters)
-            keep[gain.group] |= set(gain.filters)
+            counts, made = trial, [*made, *given, gain]
             grown.add(gain.group)
             shrunk |= {loss.group for loss in given}
-        return Plan({group: tuple(sorted(kept)) for group, kept in keep.items()}, plan.widths)
+        return _after(plan, made)
 
-    def of_two(self, plan: Plan, ends: Mapping[str, Ends], giver: str, taker: str) -> Plan | None:
-        """Return the plan in which one group gives as little as another one can take something for; None without one.
+    def of_two(self, plan: Plan, ends: Mapping[str, Ends]) -> Iterator[tuple[float, tuple[str, str], Plan]]:
+        """Yield the plans in which one group gives as little as another can take something for, as much as then fits.
 
-        As many filters come as the budget then allows.
+        Each with what it promises, and with who gives and who takes.
         """
-        gains, losses = (list(self._steps(*given)) for given in ((taker, ends, plan, 1, 1), (giver, ends, plan, 1, 0)))
-        counts, gone, come = dict(plan.counts), set[int](), set[int]()
-        for loss in losses[:MOST_GIVEN]:
-            counts[giver], gone = loss.count, gone | set(loss.filters)
-            for gain in gains:
-                if not self.budget.allows({**counts, taker: gain.count}, self.cost):
-                    break
-                counts[taker], come = gain.count, come | set(gain.filters)
-            if come:
-                kept = {giver: {*plan.keep[giver]} - gone, taker: {*plan.keep[taker]} | come}
-                return Plan({**plan.keep, **{group: tuple(sorted(own)) for group, own in kept.items()}}, plan.widths)
-        return None
+        gains = {group: list(self._steps(group, one, plan, 1, up=True)) for group, one in ends.items()}
+        losses = {
+            group: list(islice(self._steps(group, one, plan, 1, up=False), MOST_GIVEN)) for group, one in ends.items()
+        }
+        for giver, taker in permutations(ends, 2):
+            steps = self._given_and_taken(plan, losses[giver], gains[taker])
+            if steps:
+                yield sum(step.worth for step in steps), (giver, taker), _after(plan, steps)
 
-    def _steps(self, group: str, ends: Mapping[str, Ends], plan: Plan, size: float, up: int) -> Iterator[_Step]:
+    def _given_and_taken(self, plan: Plan, losses: Sequence[_Step], gains: Sequence[_Step]) -> list[_Step]:
+        """Return the first steps down that make room for any up, with all of these that then fit; none without."""
+        for given, loss in enumerate(losses, 1):
+            left = {**plan.counts, loss.group: loss.count}
+            taken = list(takewhile(partial(self._fits, left), gains))
+            if taken:
+                return [*losses[:given], *taken]
+        return []
+
+    def _fits(self, counts: Mapping[str, int], step: _Step) -> bool:
+        return self.budget.allows({**counts, step.group: step.count}, self.cost)
+
+    def _steps(self, group: str, one: Ends, plan: Plan, size: float, *, up: bool) -> Iterator[_Step]:
         """Yield the steps of a group up, or down, in the order in which its filters come or leave."""
-        one, next_count = ends[group], self.limits.above if up else self.limits.below
+        next_count = self.limits.above if up else self.limits.below
         worths, filters = (one.gained, one.out) if up else (one.lost, one.stay)
         worth = worths @ (SLOPE, ERROR)
         order = np.argsort(-worth, kind="stable")
         first, price = plan.counts[group], np.inf if up else -np.inf
         count, most = first, size * plan.widths[group]
+        used = self.budget.use(plan.counts, self.cost)
         while (new := next_count(group, count)) is not None and (count == first or abs(new - first) <= most):
             taken = order[abs(count - first) : abs(new - first)]
-            before, after = (self.budget.use({**plan.counts, group: number}, self.cost) for number in (count, new))
-            value, use = float(worth[taken].sum()), abs(after - before)
+            before, used = used, self.budget.use({**plan.counts, group: new}, self.cost)
+            value, use = float(worth[taken].sum()), abs(used - before)
             own = (value if up else -value) / max(use, 1e-12)
             price = min(price, own) if up else max(price, own)
             yield _Step(group, new, tuple(filters[taken].tolist()), value, use, price)
             count = new
+
+
+def _after(plan: Plan, steps: Sequence[_Step]) -> Plan:
+    """Return a plan after steps: of each step's filters those who were in are out, and the others in."""
+    keep = {group: set(kept) for group, kept in plan.keep.items()}
+    for step in steps:
+        keep[step.group] ^= set(step.filters)
+    return Plan({group: tuple(sorted(kept)) for group, kept in keep.items()}, plan.widths)
