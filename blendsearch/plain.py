@@ -11,5 +11,11 @@ State = dict[str, Any]
 Unchecked = Mapping[str, Any]
 """Data from outside of which only that is known that it is a mapping, such as the keys of a space file."""
 
+
+def name_of(section: Any) -> Any:
+    """Return the name in a section that is a name, or a mapping with one; None for one that is left out."""
+    return section.get("name") if isinstance(section, Mapping) else section
+
+
 DEVICE, DEVICE_WORDS = r"^(auto|cpu|cuda(:\d+)?)$", "'auto', 'cpu', 'cuda' or 'cuda:NUMBER'"
 """What a device is called, as a pattern and in words; others, such as mps, have no float64 to sum in."""

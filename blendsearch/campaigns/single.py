@@ -19,6 +19,7 @@ from blendsearch.config import Space
 from blendsearch.criteria import CRITERIA, applicable
 from blendsearch.errors import BlendsearchError, RunError, unknown_name
 from blendsearch.experiment import Experiment, open_run
+from blendsearch.experiment.kept_networks import NETWORK
 from blendsearch.experiment.latency import compare_latency
 from blendsearch.experiment.members import adapt_to_network, tell_unused_shares
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
@@ -54,7 +55,7 @@ EXTREMES = 3
 
 PRUNED = "pruned"
 """The name of the one network that `prune` retrains; what it is pruned by may be a path."""
-NETWORK, OUTCOME = "network.safetensors", f"records/{PRUNED}.json"
+OUTCOME = f"records/{PRUNED}.json"
 
 S = TypeVar("S", bound=Record)
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from blendsearch.plain import Unchecked
+from blendsearch.plain import Unchecked, name_of
 
 POST_TRAINING: dict[str, Any] = {
     "criteria": [
@@ -33,6 +33,9 @@ POST_TRAINING: dict[str, Any] = {
 """Nothing is retrained: shares of the layers and one blend for the network are searched together by CMA-ES, judged by
 how closely the refitted network follows the unpruned one; then filters move between layers, and are swapped in them, as
 a forecast has it. How it was chosen: runs/reference/post_training_blends."""
+
+PLANS = ("layer_by_layer", "reallocation", "swaps")
+"""What a search does to plans that were chosen."""
 
 RECIPES: dict[str, dict[str, Any]] = {"post_training": POST_TRAINING}
 
@@ -65,13 +68,13 @@ def _fitting(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:
     if isinstance(blend, Mapping) and blend.get("set_aware") is False:
         without |= {"layer_by_layer", "elimination", "tilted"}
     if own.get("objectives"):
-        without |= {"algorithm", "layer_by_layer", "elimination", "reallocation", "swaps"}
+        without |= {"algorithm", "elimination", *PLANS}
     if own.get("layer_by_layer", 1) is None:
         without.add("elimination")
-    if any(_name(given.get(key)) not in (None, recipe[key]["name"]) for key in ("allocation", "proxy")):
+    if any(name_of(given.get(key)) not in (None, recipe[key]["name"]) for key in ("allocation", "proxy")):
         without.add("reallocation")
-    if _name(given.get("schedule")) not in (None, "one_shot"):
-        without |= {"layer_by_layer", "elimination", "reallocation", "swaps"}  # it decides anew
+    if name_of(given.get("schedule")) not in (None, "one_shot"):
+        without |= {"elimination", *PLANS}  # it decides anew
     if own.get("backend") is not None:
         without.add("algorithm")
     recipe["search"] = {key: value for key, value in search.items() if key not in without}
@@ -79,11 +82,6 @@ def _fitting(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:
     if given.get("ratings") is not None:
         recipe["criteria"] = [*recipe["criteria"], "subjective"]
     return recipe
-
-
-def _name(section: Any) -> Any:
-    """Return the name in a section that is a name, or a mapping with one; None for one that is left out."""
-    return section.get("name") if isinstance(section, Mapping) else section
 
 
 def _over(recipe: dict[str, Any], given: Unchecked) -> dict[str, Any]:

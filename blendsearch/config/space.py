@@ -122,7 +122,7 @@ class Space(Section):
         there = {
             "elimination": self.search.layer_by_layer is not None,
             "tilted": self.blend.set_aware,
-            "swapped": self.search.swaps is not None or self.search.reallocation is not None,
+            "swapped": self.search.improves_plans,
             "own_shares": self.allocation.name == "evolved",
         }
         return tuple(name for name in self.search.rivals_wanted if there.get(name, True))

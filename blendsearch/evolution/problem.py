@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import nn
 
 from blendsearch.errors import TrialError
 from blendsearch.evolution.fitness import Evaluation, FitnessFunction, Planner
 from blendsearch.evolution.genome import GenomeSpace
 from blendsearch.evolution.pareto import Point
 from blendsearch.evolution.swap_forecast import NEAREST, Ends, SwapTable, forecast_ends, forecast_swaps
-from blendsearch.structure import Plan
+from blendsearch.structure import Group, Plan
+from blendsearch.training.sensitivity import Sensitivity
 
 FORECAST_IMAGES = 2000
 """Search images, at most, on which the slopes behind a forecast are taken."""
@@ -48,15 +50,17 @@ class SearchProblem:
 
         nearest: see there. It takes about as long as three evaluations on a few thousand images.
         """
-        proxy = self.fitness.proxy
-        found = proxy.sensitivities(plan, FORECAST_IMAGES)
-        return forecast_swaps(proxy.context.network, self.planner.structure.groups, plan, found, nearest)
+        return forecast_swaps(*self._foreseen(plan), nearest)
 
     def forecast_ends(self, plan: Plan) -> dict[str, Ends]:
         """Return what each filter is likely to change if it alone leaves or comes, as `forecast` does of swaps."""
+        return forecast_ends(*self._foreseen(plan))
+
+    def _foreseen(self, plan: Plan) -> tuple[nn.Module, Sequence[Group], Plan, dict[str, Sensitivity]]:
+        """Return what forecasts are made of."""
         proxy = self.fitness.proxy
         found = proxy.sensitivities(plan, FORECAST_IMAGES)
-        return forecast_ends(proxy.context.network, self.planner.structure.groups, plan, found)
+        return proxy.context.network, self.planner.structure.groups, plan, found
 
     def first_of(self, plans: Sequence[Plan], what: str) -> tuple[int, float]:
         """Return the position of the plan with the highest proxy, of equal ones the first, and that proxy.

@@ -7,7 +7,7 @@ squared error that the reader is left with, each output counting as the loss cur
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,11 +59,9 @@ def forecast_ends(
 ) -> dict[str, Ends]:
     """Return group -> what its filters are worth one by one, for groups as in `forecast_swaps`, which lose some."""
     ends = {}
-    for group in groups:
-        kept = plan.keep[group.name]
-        if len(kept) < group.width and (readers := _readers(network, group, found, kept)):
-            lost, gained = (np.sum(of, axis=0) for of in zip(*((r.lost(), r.gained()) for r in readers), strict=True))
-            ends[group.name] = Ends(np.array(kept), np.array(readers[0].left), lost, gained)
+    for group, kept, readers in _foreseeable(network, groups, plan, found):
+        lost, gained = (np.sum(of, axis=0) for of in zip(*((r.lost(), r.gained()) for r in readers), strict=True))
+        ends[group.name] = Ends(np.array(kept), np.array(readers[0].left), lost, gained)
     return ends
 
 
@@ -81,12 +79,20 @@ def forecast_swaps(
     network: the unpruned one. found: layer -> sensitivity under the plan. nearest: see NEAREST.
     What a shortcut without weights hands on to another group is left out.
     """
-    tables = {}
+    return {
+        group.name: _table(readers, kept, group.width, nearest)
+        for group, kept, readers in _foreseeable(network, groups, plan, found)
+    }
+
+
+def _foreseeable(
+    network: nn.Module, groups: Sequence[Group], plan: Plan, found: Mapping[str, Sensitivity]
+) -> Iterator[tuple[Group, Sequence[int], list[_Reader]]]:
+    """Yield the groups that have a forecast, with the filters that stay and with those who read them."""
     for group in groups:
         kept = plan.keep[group.name]
         if len(kept) < group.width and (readers := _readers(network, group, found, kept)):
-            tables[group.name] = _table(readers, kept, group.width, nearest)
-    return tables
+            yield group, kept, readers
 
 
 def _readers(network: nn.Module, group: Group, found: Mapping[str, Sensitivity], kept: Sequence[int]) -> list[_Reader]:

@@ -42,7 +42,6 @@ class Agreement(Compensated):
     raced = True
     adapts_forward = True
     settles = True
-    forecasts = True
 
     def prepare(self, context: ProxyContext) -> None:
         super().prepare(context)

@@ -85,8 +85,6 @@ class Proxy:
     settles: ClassVar[bool] = False
     """Whether `adapt`, besides, passes the same images, all at once, and leaves alone what is in `settled`; the same
     candidates are then adapted from there on, too; not inherited."""
-    forecasts: ClassVar[bool] = False
-    """Whether `sensitivities` knows more than nothing."""
     settled: frozenset[str] = frozenset()
     """While `adapt` runs: the modules that have got what it would give them."""
 
@@ -180,6 +178,11 @@ class Proxy:
         images: on so many search images at most.
         """
         return {}
+
+    @classmethod
+    def forecasts(cls) -> bool:
+        """Return whether `sensitivities` knows anything."""
+        return cls.sensitivities is not Proxy.sensitivities
 
     @classmethod
     def can_race(cls) -> bool:

@@ -10,7 +10,7 @@ from blendsearch.allocation import ALLOCATIONS, Evolved
 from blendsearch.blending import Blend
 from blendsearch.config import Board, CompensationConfig, KeyPath, Space, board_from_dict, is_board, load_board
 from blendsearch.criteria import CRITERIA
-from blendsearch.plain import Unchecked
+from blendsearch.plain import Unchecked, name_of
 from blendsearch.schedules import SCHEDULES, TrainingSchedule
 from blendsearch.validation.blend_files import mistakes_in_blends
 from blendsearch.validation.names import Mistakes, refuse
@@ -93,12 +93,8 @@ def _in_schedule(position: int, found: Mistakes) -> Mistakes:
         yield ("schedules", position, *(path[1:] if path[0] == "schedule" else ())), what
 
 
-def _name(section: Any) -> Any:
-    return section.get("name") if isinstance(section, Mapping) else section
-
-
 def _evolved(position: int, allocation: Any) -> Mistakes:
-    name = _name(allocation)
+    name = name_of(allocation)
     if isinstance(name, str) and name in ALLOCATIONS and issubclass(ALLOCATIONS.get(name), Evolved):
         others = ", ".join(other for other in ALLOCATIONS if other != name)
         what = f"'{name}' takes shares that a search found, and criteria have none (allowed: {others})"
@@ -106,7 +102,7 @@ def _evolved(position: int, allocation: Any) -> Mistakes:
 
 
 def _training_schedule(position: int, schedule: Any) -> Mistakes:
-    name = _name(schedule)
+    name = name_of(schedule)
     if isinstance(name, str) and name in SCHEDULES and issubclass(SCHEDULES.get(name), TrainingSchedule):
         others = ", ".join(other for other in SCHEDULES if not issubclass(SCHEDULES.get(other), TrainingSchedule))
         yield ("schedules", position), f"'{name}' trains the whole network and prunes nothing (allowed: {others})"

@@ -8,7 +8,7 @@ from typing import Any
 
 from blendsearch.config import Board, KeyPath, Space, is_board, load_board, load_space
 from blendsearch.errors import unknown_name
-from blendsearch.plain import Unchecked
+from blendsearch.plain import Unchecked, name_of
 from blendsearch.validation.written_names import ROOMS, written_names
 
 KINDS: dict[KeyPath, str] = {
@@ -68,7 +68,7 @@ def _at(data: Any, place: KeyPath) -> Any:
 def _unknown(section: Any, place: KeyPath, kind: str) -> Iterator[tuple[KeyPath, str]]:
     """Yield what is wrong with a name, alone or in a section; of a library's networks nothing is known."""
     assert kind in ROOMS
-    name = section.get("name") if isinstance(section, Mapping) else section
+    name = name_of(section)
     if not isinstance(name, str) or (kind == "models" and ":" in name) or name in written_names(kind):
         return
     where = (*place, "name") if isinstance(section, Mapping) else place

@@ -7,9 +7,10 @@ from typing import Any
 
 from blendsearch.compute import Compute
 from blendsearch.config import BUDGET_KINDS, SearchConfig, Space
+from blendsearch.config.recipes import PLANS
 from blendsearch.evolution.engines.connecting import ADDRESSES, check_address, check_package
 from blendsearch.evolution.parallel import resolve_workers
-from blendsearch.plain import Unchecked
+from blendsearch.plain import Unchecked, name_of
 from blendsearch.proxies import PROXIES
 from blendsearch.schedules import SCHEDULES, Schedule
 from blendsearch.validation.blend_files import labels
@@ -45,7 +46,7 @@ def _clusters(section: Any, criteria: int) -> Mistakes:
 
 def _kept_weights(data: Unchecked) -> Mistakes:
     schedule = data.get("schedule")
-    name = schedule.get("name") if isinstance(schedule, Mapping) else schedule
+    name = name_of(schedule)
     if not isinstance(name, str) or name not in SCHEDULES:
         return
     schedule = SCHEDULES.get(name)
@@ -69,15 +70,11 @@ def _racing(data: Unchecked) -> Mistakes:
     search, proxy = data.get("search"), data.get("proxy")
     if not isinstance(search, Mapping) or search.get("racing") is None:
         return
-    name = proxy.get("name") if isinstance(proxy, Mapping) else proxy
+    name = name_of(proxy)
     if isinstance(name, str) and name in PROXIES.names() and not PROXIES.get(name).can_race():
         able = ", ".join(one for one in PROXIES.names() if PROXIES.get(one).can_race())
         what = f"proxy '{name}' reads no image by itself; set racing: null, or proxy to one of {able}"
         yield ("search", "racing"), what
-
-
-PLANS = ("layer_by_layer", "reallocation", "swaps")
-"""What a search does to a plan after it was chosen."""
 
 
 def _reallocation(data: Unchecked) -> Mistakes:
@@ -89,8 +86,8 @@ def _reallocation(data: Unchecked) -> Mistakes:
     if isinstance(allocation, str) and allocation != "evolved":
         what = f"allocation '{allocation}' gives the shares; set reallocation: null or allocation: evolved"
         yield ("search", "reallocation"), what
-    if isinstance(proxy, str) and proxy in PROXIES and not PROXIES.get(proxy).forecasts:
-        able = ", ".join(name for name in PROXIES.names() if PROXIES.get(name).forecasts)
+    if isinstance(proxy, str) and proxy in PROXIES and not PROXIES.get(proxy).forecasts():
+        able = ", ".join(name for name in PROXIES.names() if PROXIES.get(name).forecasts())
         what = f"proxy '{proxy}' forecasts nothing; set reallocation: null, or proxy to {able}"
         yield ("search", "reallocation"), what
 
@@ -98,9 +95,7 @@ def _reallocation(data: Unchecked) -> Mistakes:
 def _name_in(data: Unchecked, key: str) -> Any:
     """Return the name in a section, that of the default where there is none."""
     given = data.get(key)
-    if given is None:
-        given = Space.model_fields[key].default.name
-    return given.get("name") if isinstance(given, Mapping) else given
+    return Space.model_fields[key].default.name if given is None else name_of(given)
 
 
 def _fixed_plans(data: Unchecked) -> Mistakes:
@@ -109,7 +104,7 @@ def _fixed_plans(data: Unchecked) -> Mistakes:
     if "layer_by_layer" in given and isinstance(blend, Mapping) and not blend.get("set_aware"):
         what = "only set-aware blends choose layer by layer; set blend.set_aware: true or layer_by_layer: null"
         yield ("search", "layer_by_layer"), what
-    name = schedule.get("name") if isinstance(schedule, Mapping) else schedule
+    name = name_of(schedule)
     if isinstance(name, str) and name in SCHEDULES and name != "one_shot":
         for key in given:
             yield ("search", key), f"it fixes the plan, and schedule '{name}' decides anew; set {key}: null or one_shot"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blendsearch.errors import BlendsearchError
-from blendsearch.plain import Unchecked
+from blendsearch.plain import Unchecked, name_of
 from blendsearch.proxies import PROXIES, Proxy
 from blendsearch.validation.names import Mistakes
 
@@ -18,7 +18,7 @@ def unused_options(data: Unchecked) -> Mistakes:
         yield from _without_objectives(search)
         blend = data.get("blend")
         set_aware = isinstance(blend, Mapping) and blend.get("set_aware") is True
-        yield from _rivals_without_rules(search, set_aware, _name_of(data.get("allocation")) == "evolved")
+        yield from _rivals_without_rules(search, set_aware, name_of(data.get("allocation")) == "evolved")
     audit = data.get("audit")
     if isinstance(audit, Mapping):
         yield from _audited_twice(audit.get("proxies"))
@@ -54,11 +54,6 @@ def _audited_twice(proxies: Any) -> Mistakes:
         if own is not None and any(own.same_as(other) for other in seen):
             yield ("audit", "proxies", position), f"'{own.name}' with the same options is named before; leave one out"
         seen += [own] if own is not None else []
-
-
-def _name_of(section: Any) -> Any:
-    """Return the name in a section that is a name, or a mapping with one."""
-    return section.get("name") if isinstance(section, Mapping) else section
 
 
 def _made(section: Any) -> Proxy | None:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+REPORT = "blendsearch.campaigns.search.run.write_report"
+
+
+def no_report(run_dir, progress):
+    """Stand for a report: they have tests of their own, elsewhere they would only take time."""
+    return run_dir / "report.html"
+
 
 @pytest.fixture(scope="module")
 def without_report():
-    """Leave out reports in a module: they have tests of their own, here they would only take time."""
+    """Leave out reports in a module."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"
-        )
+        patch.setattr(REPORT, no_report)
         yield
+
+
+@pytest.fixture
+def unreported(monkeypatch):
+    """Leave out reports in a test."""
+    monkeypatch.setattr(REPORT, no_report)

@@ -39,14 +39,6 @@ def finished(tmp_path_factory):
     return run_search(tiny(), tmp_path_factory.mktemp("run") / "front")
 
 
-@pytest.fixture
-def without_report(monkeypatch):
-    """Reports have tests of their own; here they would only take time."""
-    monkeypatch.setattr(
-        "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"
-    )
-
-
 def read(campaign, name):
     return json.loads((campaign.run_dir / name).read_text())
 
@@ -117,7 +109,7 @@ class Kill(Exception):
 @pytest.mark.parametrize(
     ("task", "at"), [("search", 7), ("full budget", 1), ("front", 1), ("random search", 2), ("retraining", 13)]
 )
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("unreported")
 def test_killed_and_resumed_ends_the_same(finished, tmp_path, task, at):
     def killer(name, done, total, detail=""):
         if name == task and done >= at:
@@ -133,7 +125,7 @@ def test_killed_and_resumed_ends_the_same(finished, tmp_path, task, at):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("unreported")
 def test_optuna_evolved_shares_three_objectives_and_a_limit_work_together(tmp_path):
     space = tiny(
         {

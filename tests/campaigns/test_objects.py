@@ -70,14 +70,6 @@ def model():
     return trained()
 
 
-@pytest.fixture
-def unreported(monkeypatch):
-    """Leave the report out where nobody reads it."""
-    monkeypatch.setattr(
-        "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"
-    )
-
-
 @pytest.fixture(scope="module")
 def finished(model, tmp_path_factory):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -95,14 +95,6 @@ def test_the_blend_file_says_where_it_was_found(finished):
     assert blend.weights == finished.blend.weights
 
 
-@pytest.fixture
-def without_report(monkeypatch):
-    """Reports have tests of their own; here they would only take time."""
-    monkeypatch.setattr(
-        "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"
-    )
-
-
 def same_result(run, reference):
     assert run.blend.weights == reference.blend.weights
     for part in ("blend", "criteria", "baseline", "comparison", "fidelity", "trials"):
@@ -122,7 +114,7 @@ class Kill(Exception):
     ("task", "at"),
     [("training", 5), ("statistics", 1), ("search", 4), ("search", 13), ("retraining", 3), ("retraining", 9)],
 )
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("unreported")
 def test_killed_and_resumed_ends_the_same(finished, tmp_path, task, at):
     def killer(name, done, total, detail=""):
         if name == task and done >= at:
@@ -135,7 +127,7 @@ def test_killed_and_resumed_ends_the_same(finished, tmp_path, task, at):
     same_result(run_search(tiny(), tmp_path / "run", resume=True), finished)
 
 
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("unreported")
 def test_resuming_a_finished_campaign_changes_nothing(finished):
     before = (finished.run_dir / "records" / "retrained.json").read_bytes()
     same_result(run_search(tiny(), finished.run_dir, resume=True), finished)
@@ -147,12 +139,12 @@ def test_resuming_with_other_settings_is_refused(finished):
         run_search(tiny(seed=4), finished.run_dir, resume=True)
 
 
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("unreported")
 def test_the_number_of_workers_does_not_matter(finished, tmp_path):
     same_result(run_search(tiny(compute={"device": "cpu", "workers": 2}), tmp_path / "run"), finished)
 
 
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize("backend", ["optuna"])
 def test_the_other_backend_runs_the_same_space(tmp_path, backend):
     space = tiny(search={"population": 6, "generations": 1, "backend": backend}, retraining={"epochs": 0.5})
@@ -160,7 +152,7 @@ def test_the_other_backend_runs_the_same_space(tmp_path, backend):
     assert campaign.summary.blend.proxy >= max(one.proxy for one in campaign.summary.criteria.values())
 
 
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize("allocation", ["global_threshold", "sensitivity"])
 @pytest.mark.parametrize("schedule", ["iterative"])
 def test_other_allocations_and_schedules_run_in_a_campaign(tmp_path, allocation, schedule):
@@ -222,7 +214,7 @@ def test_the_random_search_can_be_left_out(tmp_path):
     assert "Against chance" not in campaign.report.read_text()
 
 
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("unreported")
 def test_a_latency_table_is_measured_once_and_kept(tmp_path, monkeypatch):
     space = tiny(
         budget={"latency": 0.97},
@@ -290,7 +282,7 @@ def test_without_shares_of_its_own_a_blend_has_no_parts(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("unreported")
 def test_the_parts_can_be_left_out(tmp_path):
     search = {"population": 6, "generations": 0, "random_search": False, "ablation": False}
     assert run_search(tiny(allocation="evolved", search=search), tmp_path / "run").summary.ablation == {}

@@ -17,7 +17,7 @@ from blendsearch.campaigns.search.phases import PhasedSearch, plan_phases
 from blendsearch.campaigns.search.random_search import enter_random_search
 from blendsearch.campaigns.search.reallocation import with_shares_of
 from blendsearch.campaigns.search.rivals import list_rivals
-from blendsearch.campaigns.search.swaps import enter_swapped_choice, improve_plan, improves
+from blendsearch.campaigns.search.swaps import enter_swapped_choice, improve_plan
 from blendsearch.campaigns.search.trials import note_failed, open_ledger, read_trials
 from blendsearch.campaigns.search.warm_start import encode_given_blends
 from blendsearch.evolution.problem import SearchProblem
@@ -132,7 +132,7 @@ def _choose_blend(
         genome, proxy = best_at_full_budget(read_trials(experiment), search.finest)
         return search.finest.decode(genome), proxy, None
     chosen_otherwise = any(one is not None for one in (settings.finals, settings.choice, settings.layer_by_layer))
-    if not chosen_otherwise and not improves(experiment):
+    if not chosen_otherwise and not settings.improves_plans:
         return *search.winner(), None
     trials = read_trials(experiment)
     count, planner = max(settings.layer_by_layer or 1, wanted_candidates(experiment)), search.problem.planner
@@ -142,7 +142,7 @@ def _choose_blend(
         # By the proxy that the search saw; a choice judges all of them on fresh images.
         pairs = list(zip(best, blends, strict=True))
         best = add_layer_by_layer(experiment, BLEND, search.problem, pairs)
-    if improves(experiment):
+    if settings.improves_plans:
         scores = planner.group_scores(search.blend_of(trials[best[0].number]))
         best = [improve_plan(experiment, BLEND, search.problem, best[0], scores), *best]
     won = decide(experiment, judged, best)

@@ -13,7 +13,7 @@ from blendsearch.campaigns.search.choice import decide, wanted_candidates
 from blendsearch.campaigns.search.finals import best_candidates
 from blendsearch.campaigns.search.phases import genome_of
 from blendsearch.campaigns.search.reallocation import with_shares_of
-from blendsearch.campaigns.search.swaps import improve_plan, improves
+from blendsearch.campaigns.search.swaps import improve_plan
 from blendsearch.campaigns.search.trials import check_trials, open_ledger
 from blendsearch.evolution.algorithms import make_algorithm
 from blendsearch.evolution.fitness import FitnessFunction, Planner
@@ -50,7 +50,7 @@ def enter_own_shares(experiment: Experiment, seen: SearchProblem, judged: Search
         wanted_candidates(experiment),
         lambda trial: search.problem.plan(search.genomes, genome_of(trial, search.genomes)),
     )
-    if improves(experiment):
+    if settings.improves_plans:
         best = [improve_plan(experiment, NAME, search.problem, best[0], seen.planner.scores[name]), *best]
     won = decide(experiment, judged, best, f"-{NAME}")
     search.ledger.close()

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from blendsearch.allocation import own_allocation
 from blendsearch.allocation.evolved import weights_of
 from blendsearch.campaigns.search.finals import Candidate
 from blendsearch.campaigns.search.reallocation import reallocate_filters
@@ -24,12 +23,6 @@ AT_ONCE = 6
 """Swaps that are judged side by side, whatever the number of workers; those that help are made, see `_helpful`."""
 FORESEEN = 10
 """Evaluations after which a forecast is made anew, if the plan is another one by then."""
-
-
-def improves(experiment: Experiment) -> bool:
-    """Tell whether the best plan of a search is improved filter by filter afterwards."""
-    search = experiment.space.search
-    return search.reallocation is not None or search.swaps is not None
 
 
 def improve_plan(
@@ -60,10 +53,9 @@ def swap_filters(
 
 def summarise_swaps(experiment: Experiment, name: str) -> SwapsSummary | None:
     """Return what the swaps of a plan came to; None where there were none."""
-    folder = experiment.folder
-    if experiment.space.search.swaps is None or not folder.has(_file(name)):
+    if experiment.space.search.swaps is None or not experiment.folder.has(_file(name)):
         return None
-    return SwapsSummary(**folder.read_record(_file(name), SwapsRecord).model_dump(exclude={"plan"}))
+    return experiment.folder.read_record(_file(name), SwapsSummary)
 
 
 def _file(name: str) -> str:
@@ -79,8 +71,8 @@ def enter_swapped_choice(experiment: Experiment, seen: SearchProblem, judged: Se
     swapped = improve_plan(experiment, "criterion", seen, start, scores)
     value = judged.value(swapped.plan, SWAPPED)
     if swapped.plan.counts != plan.counts:
-        own = weights_of(swapped.plan.counts, planner.structure.widths)
-        chosen = replace(chosen, allocation=own_allocation(planner.allocation, own, planner.structure))
+        blend = replace(chosen.blend, keep=weights_of(swapped.plan.counts, planner.structure.widths))
+        chosen = replace(chosen, allocation=planner.allocation_of(blend))
     return replace(chosen, plan=swapped.plan, proxy=value, kind=RIVAL)
 
 

@@ -195,6 +195,11 @@ class SearchConfig(Section):
         return tuple(self.rivals)
 
     @property
+    def improves_plans(self) -> bool:
+        """Whether the best plan is improved filter by filter after the search."""
+        return self.reallocation is not None or self.swaps is not None
+
+    @property
     def chosen(self) -> NamedSection | None:
         """The algorithm that is named, or the one that stands for deap or optuna; None for another's backend alone."""
         if self.algorithm is not None:
