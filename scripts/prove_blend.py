@@ -2,6 +2,7 @@
 
     python scripts/prove_blend.py search_spaces/mnist_5k.yaml --draws 5 --out runs/proof/mnist_5k budget.flops=0.1
     python scripts/prove_blend.py ... --steps 60 390     # the same plans once more, after so many steps of training
+    python scripts/prove_blend.py ... --steps 390 --training retraining.lr=0.01   # the same plans, trained otherwise
     python scripts/prove_blend.py ... allocation=evolved --alone obs   # beside it, shares evolved for that criterion
 
 Draw d is the whole campaign with seed=d: its own calibration, search and (where the set has none) test images. Nothing
@@ -116,15 +117,18 @@ def in_every_draw(outcomes: Sequence[RetrainingOutcome], draws: int) -> list[Ret
 
 
 def train_draw(
-    space: Space, folder: Path, outcomes: Sequence[RetrainingOutcome], steps: int
+    space: Space, folder: Path, outcomes: Sequence[RetrainingOutcome], steps: int, otherwise: Sequence[str] = ()
 ) -> list[RetrainingOutcome]:
-    """Train the plans of a draw's campaign for some optimiser steps, all on the same images in the same order."""
+    """Train the plans of a draw's campaign for some optimiser steps, all on the same images in the same order.
+
+    `space` is the campaign's with the changes named in `otherwise`, which concern this training and name its folder.
+    """
     experiment = Experiment(space).at(RunFolder(folder))
     train_unpruned(experiment)
     plans = {one.name: Plan.from_dict(one.plan) for one in outcomes if one.plan is not None}
     prunings = {name: Pruning.by_plan(plan, experiment.budget) for name, plan in plans.items()}
     epochs = steps / steps_per_epoch(len(experiment.splits.train), space.retraining.batch_size)
-    below = experiment.at(RunFolder(folder / f"steps-{steps}"))
+    below = experiment.at(RunFolder(folder / "-".join([f"steps-{steps}", *otherwise])))
     setup = RetrainingSetup.of(below, prunings, SCHEDULES.get("one_shot")())
     setup = replace(setup, training=space.retraining.model_copy(update={"epochs": epochs, "seeds": 1}))
     return retrain_all(below, setup, [Repetition(one.name, one.kind, 0) for one in outcomes])
@@ -175,11 +179,16 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
     parser.add_argument("--steps", type=int, nargs="*", default=[], help="also train the plans for so many steps")
+    parser.add_argument(
+        "--training", nargs="+", default=[], metavar="retraining.KEY=VALUE", help="changes for these steps alone"
+    )
     parser.add_argument("--alone", default=None, metavar="CRITERION", help="one whose shares are searched as long, too")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_intermixed_args()
     if given.alone is not None and load_checked(given.space, given.changes).allocation.name != "evolved":
         parser.error("--alone: shares evolve with allocation=evolved alone")
+    if stray := [change for change in given.training if not change.startswith("retraining.")]:
+        parser.error(f"--training: takes keys of `retraining` alone, got {stray[0]}")
     seconds, pooled, unpruned = 0.0, [], []
     trained: dict[int, list[RetrainingOutcome]] = {steps: [] for steps in given.steps}
     seeds = range(given.first, given.first + given.draws)
@@ -197,10 +206,11 @@ def main() -> None:
         pooled += of_draw(found, seed)
     pooled = in_every_draw(pooled, given.draws)
     for steps, outcomes in trained.items():
-        for seed, space in spaces.items():
+        for seed in spaces:
             names = worth_training(pooled)
             own = [one for one in pooled if one.seed == seed and one.name in names]
-            outcomes += of_draw(train_draw(space, given.out / f"draw-{seed}", own, steps), seed)
+            training = load_checked(given.space, [*given.changes, f"seed={seed}", *given.training])
+            outcomes += of_draw(train_draw(training, given.out / f"draw-{seed}", own, steps, given.training), seed)
     regimes = {"not retrained": pooled, **{f"{steps} steps": outcomes for steps, outcomes in trained.items()}}
     tables, records = [], {}
     for title, outcomes in regimes.items():
@@ -219,6 +229,7 @@ def main() -> None:
     facts = {
         "space": space.name,
         "changes": given.changes,
+        **({"training": given.training} if given.training else {}),
         "draws": list(seeds),
         "unpruned": unpruned,
         "seconds": round(seconds, 1),
