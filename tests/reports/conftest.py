@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from short_cuts import draw_only
 
 from blendsearch.reports import page
-from blendsearch.reports.figures import SEARCH_FIGURES, NotDrawn, Rendered
-from blendsearch.reports.figures.style import LIGHT
+from blendsearch.reports.figures import SEARCH_FIGURES, NotDrawn
 
 
 @pytest.fixture
@@ -29,10 +29,4 @@ def only_the_front_is_drawn(monkeypatch):
 @pytest.fixture
 def figures_are_not_saved(monkeypatch):
     """Draw every figure, but save none: that takes most of the time."""
-
-    def draw_only(draw, run):
-        drawing = draw(run, LIGHT)
-        width, height = (96 * drawing.figure.get_size_inches()).round()
-        return Rendered(b"", b"", b"", int(width), int(height), drawing.alt)
-
     monkeypatch.setattr(page, "render", draw_only)

@@ -1,0 +1,27 @@
+"""What takes most of the time of a tiny campaign and is tested by itself: figures' files, rounds of measurement."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from blendsearch.reports.figures import Rendered
+from blendsearch.reports.figures.style import LIGHT
+
+
+def draw_only(draw, run) -> Rendered:
+    """Draw a figure on light paper, which finds what its records lack, and stand for its files."""
+    drawing = draw(run, LIGHT)
+    width, height = (96 * drawing.figure.get_size_inches()).round()
+    return Rendered(b"", b"", b"", int(width), int(height), drawing.alt)
+
+
+@contextlib.contextmanager
+def short_campaigns() -> Iterator[None]:
+    """Save no figure of a report, and measure what is shipped in as few rounds as there may be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("blendsearch.reports.page.render", draw_only)
+        patch.setattr("blendsearch.experiment.latency.SECONDS_FOR_ROUNDS", 0.0)
+        yield
