@@ -122,24 +122,38 @@ def train_draw(
     """Train the plans of a draw's campaign for some optimiser steps, all on the same images in the same order.
 
     `space` is the campaign's with the changes named in `otherwise`, which concern this training and name its folder.
+    Contenders of the same plan are trained once.
     """
     experiment = Experiment(space).at(RunFolder(folder))
     train_unpruned(experiment)
-    plans = {one.name: Plan.from_dict(one.plan) for one in outcomes if one.plan is not None}
-    prunings = {name: Pruning.by_plan(plan, experiment.budget) for name, plan in plans.items()}
+    alike: dict[str, list[RetrainingOutcome]] = {}
+    for one in outcomes:
+        alike.setdefault(json.dumps(one.plan, sort_keys=True), []).append(one)
+    prunings = {same[0].name: pruning_of(same[0], experiment) for same in alike.values()}
     epochs = steps / steps_per_epoch(len(experiment.splits.train), space.retraining.batch_size)
     below = experiment.at(RunFolder(folder / "-".join([f"steps-{steps}", *otherwise])))
     setup = RetrainingSetup.of(below, prunings, SCHEDULES.get("one_shot")())
     setup = replace(setup, training=space.retraining.model_copy(update={"epochs": epochs, "seeds": 1}))
-    return retrain_all(below, setup, [Repetition(one.name, one.kind, 0) for one in outcomes])
+    trained = retrain_all(below, setup, [Repetition(same[0].name, same[0].kind, 0) for same in alike.values()])
+    return [
+        result.model_copy(update={"name": one.name, "kind": one.kind})
+        for result, same in zip(trained, alike.values(), strict=True)
+        for one in same
+    ]
 
 
-def worth_training(outcomes: Sequence[RetrainingOutcome]) -> list[str]:
-    """Return names: the blend, rivals, and the criteria that are best in hindsight without training."""
+def pruning_of(outcome: RetrainingOutcome, experiment: Experiment) -> Pruning:
+    """Return how a contender of a campaign was pruned."""
+    assert outcome.plan is not None
+    return Pruning.by_plan(Plan.from_dict(outcome.plan), experiment.budget)
+
+
+def worth_training(outcomes: Sequence[RetrainingOutcome], beside: Sequence[str] | None = None) -> list[str]:
+    """Return names: the blend, rivals (of these alone, if any), and the criteria best in hindsight without training."""
     names = {one.name for one in outcomes if one.kind == CRITERION}
     best = sorted(names, key=lambda name: -average(outcomes, name, CRITERION).test_accuracy)[:TRAINED]
     rivals = dict.fromkeys(one.name for one in outcomes if one.kind in (RIVAL, RANDOM_SEARCH))
-    return [BLEND, *best, *rivals]
+    return [BLEND, *best, *(name for name in rivals if beside is None or name in beside)]
 
 
 def told(difference: Difference) -> str:
@@ -182,6 +196,7 @@ def main() -> None:
     parser.add_argument(
         "--training", nargs="+", default=[], metavar="retraining.KEY=VALUE", help="changes for these steps alone"
     )
+    parser.add_argument("--beside", nargs="*", default=None, metavar="RIVAL", help="of the rivals, train these alone")
     parser.add_argument("--alone", default=None, metavar="CRITERION", help="one whose shares are searched as long, too")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_intermixed_args()
@@ -205,9 +220,11 @@ def main() -> None:
             found, seconds = [*found, rival], seconds + took
         pooled += of_draw(found, seed)
     pooled = in_every_draw(pooled, given.draws)
+    if strange := sorted(set(given.beside or ()) - {one.name for one in pooled if one.kind == RIVAL}):
+        parser.error(f"--beside: no rival of all draws is called {strange[0]!r}")
     for steps, outcomes in trained.items():
         for seed in spaces:
-            names = worth_training(pooled)
+            names = worth_training(pooled, given.beside)
             own = [one for one in pooled if one.seed == seed and one.name in names]
             training = load_checked(given.space, [*given.changes, f"seed={seed}", *given.training])
             outcomes += of_draw(train_draw(training, given.out / f"draw-{seed}", own, steps, given.training), seed)
