@@ -18,6 +18,12 @@ def draw_only(draw, run) -> Rendered:
     return Rendered(b"", b"", b"", int(width), int(height), drawing.alt)
 
 
+def leave_out_reports(patch: pytest.MonkeyPatch) -> None:
+    """Write no report of any job."""
+    for module in ("search.run", "transfer.run", "leaderboard.run", "curves.run", "audit.run", "benchmark"):
+        patch.setattr(f"blendsearch.campaigns.{module}.write_report", lambda run_dir, progress: run_dir / "report.html")
+
+
 @contextlib.contextmanager
 def short_campaigns() -> Iterator[None]:
     """Save no figure of a report, and measure what is shipped in as few rounds as there may be."""

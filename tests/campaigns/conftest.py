@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from short_cuts import short_campaigns
-
-REPORT = "blendsearch.campaigns.search.run.write_report"
+from short_cuts import leave_out_reports, short_campaigns
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -17,20 +15,15 @@ def in_short() -> Iterator[None]:
         yield
 
 
-def no_report(run_dir, progress):
-    """Stand for a report: they have tests of their own, elsewhere they would only take time."""
-    return run_dir / "report.html"
-
-
 @pytest.fixture(scope="module")
 def without_report():
-    """Leave out reports in a module."""
+    """Leave out reports in a module: they have tests of their own, elsewhere they would only take time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(REPORT, no_report)
+        leave_out_reports(patch)
         yield
 
 
 @pytest.fixture
 def unreported(monkeypatch):
     """Leave out reports in a test."""
-    monkeypatch.setattr(REPORT, no_report)
+    leave_out_reports(monkeypatch)

@@ -91,10 +91,8 @@ def test_a_pruning_that_its_criterion_cannot_begin_leaves_no_folder(by, changes,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_search_goes_on_without_the_files_it_started_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir / "report.html"
-    )
+@pytest.mark.usefixtures("unreported")
+def test_a_search_goes_on_without_the_files_it_started_from(tmp_path):
     file = tmp_path / "given.json"
     Blend("network", {"network": {"l1": 1.0, "taylor": 0.5}}).save(file)
     space = tiny(criteria=["l1", "taylor"], search={**TINY["search"], "start_from": [str(file)]})

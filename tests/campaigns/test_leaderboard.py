@@ -58,12 +58,6 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def no_page(monkeypatch):
-    """Leave out figures and page, which take most of the time of a tiny board."""
-    monkeypatch.setattr(module, "write_report", lambda folder, progress: folder / "leaderboard.html")
-
-
-@pytest.fixture
 def rows(finished):
     with (finished.run_dir / "leaderboard.csv").open() as file:
         return list(csv.DictReader(file))

@@ -8,7 +8,6 @@ import json
 import pytest
 
 from blendsearch.blending import Blend
-from blendsearch.campaigns.leaderboard import run as module
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
 from blendsearch.campaigns.leaderboard.summary import make_columns, make_standings, rank_criteria
 from blendsearch.experiment import losses
@@ -34,11 +33,6 @@ UNTRAINED = {
 
 def untrained(**changes):
     return checked_board_from_dict({**UNTRAINED, **changes})
-
-
-@pytest.fixture
-def no_page(monkeypatch):
-    monkeypatch.setattr(module, "write_report", lambda folder, progress: folder / "leaderboard.html")
 
 
 def test_columns_of_budgets_with_options_are_told_apart_in_all_that_is_written(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from blendsearch.campaigns.leaderboard import run as module
 from blendsearch.campaigns.leaderboard.keys import criterion_key, network_key, retraining_key
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
 from blendsearch.config import NamedSection, ReconstructionConfig
@@ -90,9 +89,8 @@ def peak():
     MEASURES.unregister(NEED)
 
 
-@pytest.mark.usefixtures("peak")
-def test_a_flipped_measure_runs_the_cells_that_it_decides_and_no_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "write_report", lambda folder, progress: folder / "leaderboard.html")
+@pytest.mark.usefixtures("peak", "unreported")
+def test_a_flipped_measure_runs_the_cells_that_it_decides_and_no_others(tmp_path):
     board = checked_board_from_dict(BOARD)
     measure(NEED)(highest)
     first = run_leaderboard(board, tmp_path / "run")

@@ -12,6 +12,8 @@ from blendsearch.errors import ConfigError
 from blendsearch.evolution.ledger import Ledger
 from blendsearch.results.verdicts import stopped_candidates
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 
 class Kill(Exception):
     """Stands for the process being killed."""
@@ -23,11 +25,6 @@ SEARCH = {"population": 6, "generations": 4, "elite": 1, "random_search": False}
 def space(racing=None, swaps=None, **changes):
     search = {**SEARCH, "racing": racing, "swaps": swaps}
     return tiny_space(search, retraining={"epochs": 0.5, "batch_size": 64, "lr": 0.05}, **changes)
-
-
-@pytest.fixture(autouse=True)
-def without_report(monkeypatch):
-    monkeypatch.setattr("blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir)
 
 
 def trials(campaign):

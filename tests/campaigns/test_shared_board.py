@@ -12,7 +12,6 @@ import time
 import pytest
 from postgres_server import PASSWORD, running_server
 
-from blendsearch.campaigns.leaderboard import run as module
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
 from blendsearch.errors import RunError
 from blendsearch.evolution.database import Database
@@ -36,6 +35,8 @@ BOARD = {
 }
 CELLS = 12
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 
 @pytest.fixture(scope="module")
 def server():
@@ -43,18 +44,10 @@ def server():
         yield found
 
 
-@pytest.fixture(autouse=True)
-def no_page(monkeypatch):
-    """Leave out figures and page, which take most of the time of a tiny board."""
-    monkeypatch.setattr(module, "write_report", lambda folder, progress: folder / "leaderboard.html")
-
-
 @pytest.fixture(scope="module")
 def of_one(tmp_path_factory):
     """What the board comes to in one process without a ledger."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "write_report", lambda folder, progress: folder / "leaderboard.html")
-        return outcome(run_leaderboard(checked_board_from_dict(BOARD), tmp_path_factory.mktemp("one") / "run").run_dir)
+    return outcome(run_leaderboard(checked_board_from_dict(BOARD), tmp_path_factory.mktemp("one") / "run").run_dir)
 
 
 def board(ledger, **changes):

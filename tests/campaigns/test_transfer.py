@@ -34,15 +34,7 @@ def blend(tmp_path):
     return tmp_path / "mix.json"
 
 
-@pytest.fixture
-def no_report(monkeypatch):
-    """Reports have tests of their own; here they would only take time."""
-    for job in ("search", "transfer"):
-        place = f"blendsearch.campaigns.{job}.run.write_report"
-        monkeypatch.setattr(place, lambda run_dir, progress: run_dir / "no.html")
-
-
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_a_blend_itself_is_transferred_as_its_file_would_be(blend, tmp_path):
     space = tiny(retraining={**TINY["retraining"], "seeds": 1})
     done = blendsearch.transfer(Blend.load(blend), [space], run_dir=tmp_path / "run", searches=False)
@@ -69,7 +61,7 @@ def results(folder):
     return {name: (folder / name).read_text() for name in ("transfer.json", "transfer.csv", "transfer.md")}
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_the_tables_agree_with_the_records_of_each_retraining(blend, tmp_path):
     result = run_transfer(blend, [tiny()], tmp_path / "run", searches=False)
     assert result.summary.to_dict() == json.loads((tmp_path / "run/transfer.json").read_text())
@@ -100,7 +92,7 @@ def test_the_tables_agree_with_the_records_of_each_retraining(blend, tmp_path):
     assert f"{100 * row.transferred.test_accuracy:.2f} ± " in (tmp_path / "run/transfer.md").read_text()
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_the_criteria_and_the_search_are_those_of_a_campaign_alone(blend, tmp_path):
     row = blendsearch.transfer(blend, [tiny()], run_dir=tmp_path / "run").summary.spaces[0]
     alone = run_search(tiny(), tmp_path / "alone").summary
@@ -117,7 +109,7 @@ def test_the_criteria_and_the_search_are_those_of_a_campaign_alone(blend, tmp_pa
     assert Blend.load(tmp_path / "run/here/search/blend.json").unit == "network"
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_the_record_says_how_the_shares_of_the_layers_came_about(tmp_path):
     keep = {"conv1": 0.9, "conv2": 0.8, "conv3": 0.5, "conv4": 0.3}
     Blend("network", {"network": {"l1": 1.0, "taylor": 0.6}}, keep=keep).save(tmp_path / "mix.json")
@@ -140,7 +132,7 @@ def test_the_record_says_how_the_shares_of_the_layers_came_about(tmp_path):
     assert (line["allocation"], line["criterion_allocation"]) == ("evolved", given[best])
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_a_blend_transferred_to_where_it_was_found_is_the_blend_searched_there(tmp_path):
     found = run_search(tiny(), tmp_path / "found")
     row = run_transfer(found.run_dir / "blend.json", [tiny()], tmp_path / "run").summary.spaces[0]
@@ -150,7 +142,7 @@ def test_a_blend_transferred_to_where_it_was_found_is_the_blend_searched_there(t
     assert "the blend searched there" in row.same_filters
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_killed_and_resumed_ends_the_same(blend, tmp_path):
     whole = tmp_path / "whole"
     run_transfer(blend, [tiny()], whole)
@@ -164,7 +156,7 @@ def test_killed_and_resumed_ends_the_same(blend, tmp_path):
     assert results(tmp_path / "run") == results(whole)
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_a_transfer_grows_by_a_space_on_other_terms(blend, tmp_path):
     run_transfer(blend, [tiny()], tmp_path / "run", searches=False)
     kept = (tmp_path / "run/here/result.json").read_bytes()
@@ -183,7 +175,7 @@ def test_a_transfer_grows_by_a_space_on_other_terms(blend, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_a_blend_of_a_resnet_goes_to_a_deeper_one_by_stage_and_depth(tmp_path):
     small = {
         "data": {"name": "digits", "test": 60, "calibration": 20, "search": 20, "limit": 64},
@@ -201,7 +193,7 @@ def test_a_blend_of_a_resnet_goes_to_a_deeper_one_by_stage_and_depth(tmp_path):
     assert row.rule in text
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_folders_of_other_blends_spaces_and_jobs_are_left_alone(blend, tmp_path):
     run = tmp_path / "run"
     run_transfer(blend, [tiny()], run, searches=False)
@@ -292,7 +284,7 @@ def test_the_command_line(blend, tmp_path, monkeypatch):
     assert "search.populatio: unknown key" in typed("mix.json", "space.yaml", "search.populatio=3", code=2)
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("unreported")
 def test_to_a_space_whose_search_is_set_aware(tmp_path):
     Blend.single("l1").save(tmp_path / "l1.json")
     aware = tiny(blend={"unit": "network", "set_aware": True}, retraining={"epochs": 0})

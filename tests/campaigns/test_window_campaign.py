@@ -8,6 +8,8 @@ from tiny_campaign import TINIER, tiny_space
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.validation.space import mistakes_in_names
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 
 class Kill(Exception):
     """Stands for the process being killed."""
@@ -17,11 +19,6 @@ def space(**changes):
     search = {"population": 4, "generations": 4, "elite": 1, "window": 3, "random_search": False, "rivals": False}
     sections = {key: section for key, section in TINIER.items() if key != "search"}
     return tiny_space(search, **{**sections, "blend": {"unit": ["network", "layer"]}, **changes})
-
-
-@pytest.fixture(autouse=True)
-def without_report(monkeypatch):
-    monkeypatch.setattr("blendsearch.campaigns.search.run.write_report", lambda run_dir, progress: run_dir)
 
 
 def result(campaign):

@@ -71,20 +71,17 @@ READERS = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, without_report):
     """Return a function that makes a finished run of a job, once."""
     place = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("search", "curves", "audit", "leaderboard"):
-            patch.setattr(f"blendsearch.campaigns.{module}.run.write_report", lambda run_dir, progress: run_dir)
 
-        def make(job: str) -> Path:
-            folder = place / job
-            if not folder.exists():
-                JOBS[job](folder, False)
-            return folder
+    def make(job: str) -> Path:
+        folder = place / job
+        if not folder.exists():
+            JOBS[job](folder, False)
+        return folder
 
-        yield make
+    return make
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from short_cuts import leave_out_reports
 from typer.testing import CliRunner
 
 import blendsearch
@@ -51,11 +52,6 @@ criteria: [l1]
 retraining: {epochs: 0.2, seeds: 1}
 compute: {device: cpu, workers: 1}
 """
-
-
-def leave_out_reports(patch):
-    for module in ("search.run", "leaderboard.run", "benchmark"):
-        patch.setattr(f"blendsearch.campaigns.{module}.write_report", lambda run_dir, progress: run_dir)
 
 
 @pytest.fixture(scope="module")
