@@ -14,7 +14,7 @@ from scipy.special import rel_entr, softmax
 from blendsearch.config import TrainingConfig
 from blendsearch.errors import BlendsearchError
 from blendsearch.proxies import PROXIES, ProxyContext
-from blendsearch.proxies.agreement import distance
+from blendsearch.proxies.agreement import best_inverse_temperature, distance
 from blendsearch.structure import Plan, Structure
 from blendsearch.training import Compensation, evaluate, sensitivity
 
@@ -67,6 +67,13 @@ def test_agreement_is_scipys_jensen_shannon_distance(context, plan):
     value = proxy.estimate(context.structure.slice(context.network, plan), plan).value
     distances = jensenshannon(wanted, softmax(best.x * found, axis=1), base=2, axis=1)
     assert value == pytest.approx(1 - distances.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("sharper", "inverse"), [(4.0, 0.25), (1.0, 1.0), (0.3, 1 / 0.3), (100.0, 1 / 8), (0.01, 8.0)])
+def test_the_temperature_is_the_one_that_undoes_a_sharpening(sharper, inverse):
+    wanted = (2 * torch.randn(200, 10, generator=torch.Generator().manual_seed(0))).log_softmax(1)
+    found = best_inverse_temperature((wanted * sharper).log_softmax(1), wanted)
+    assert found == pytest.approx(inverse, abs=1e-5)
 
 
 def test_the_distance_is_none_of_equal_answers_and_one_of_those_that_share_no_class():
