@@ -130,7 +130,9 @@ def train_draw(
     for one in outcomes:
         alike.setdefault(json.dumps(one.plan, sort_keys=True), []).append(one)
     prunings = {same[0].name: pruning_of(same[0], experiment) for same in alike.values()}
-    epochs = steps / steps_per_epoch(len(experiment.splits.train), space.retraining.batch_size)
+    batch = space.retraining.batch_size
+    epochs = steps / steps_per_epoch(len(experiment.splits.train), batch)
+    print(f"{folder.name}: {steps} steps of {batch} images are {epochs:.2f} epochs", file=sys.stderr)
     below = experiment.at(RunFolder(folder / "-".join([f"steps-{steps}", *otherwise])))
     setup = RetrainingSetup.of(below, prunings, SCHEDULES.get("one_shot")())
     setup = replace(setup, training=space.retraining.model_copy(update={"epochs": epochs, "seeds": 1}))
