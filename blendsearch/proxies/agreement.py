@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -91,14 +90,26 @@ def distance(one: Tensor, other: Tensor, least: float = 0.0) -> Tensor:
     return (divergence.sum(1) / (2 * math.log(2))).clamp(least, 1).sqrt()
 
 
-def best_inverse_temperature(given: Tensor, wanted: Tensor) -> float:
+def best_inverse_temperature(given: Tensor, wanted: Tensor, steps: int = 40) -> float:
     """Return the inverse temperature, 1/8 to 8, of what is given at which the mean KL of `wanted` from it is least.
 
-    given, wanted: log-probabilities [N, classes]. The divergence is convex in that, so that what is found is the least.
+    given, wanted: log-probabilities [N, classes]. The divergence is convex in that, so that a golden-section search
+    finds the minimum.
     """
     given, wanted = given.double(), wanted.double()  # around the minimum all is equal in half as many digits
 
     def divergence(inverse: float) -> float:
         return float(F.kl_div((given * inverse).log_softmax(1), wanted, log_target=True, reduction="batchmean"))
 
-    return float(minimize_scalar(divergence, bounds=(1 / 8, 8.0), method="bounded", options={"xatol": 1e-7}).x)
+    golden = (math.sqrt(5) - 1) / 2
+    low, high = 1 / 8, 8.0
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    values = divergence(left), divergence(right)
+    for _ in range(steps):
+        if values[0] <= values[1]:
+            high, right, left = right, left, right - golden * (right - low)
+            values = divergence(left), values[0]
+        else:
+            low, left, right = left, right, left + golden * (high - left)
+            values = values[1], divergence(right)
+    return min((values[0], left), (values[1], right))[1]

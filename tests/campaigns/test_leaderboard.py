@@ -135,7 +135,7 @@ def test_markdown_and_page_show_the_same_numbers(finished):
     assert (finished.run_dir / "leaderboard.html").read_text() == before
 
 
-def test_resume_runs_only_what_is_missing(finished, no_page):
+def test_resume_runs_only_what_is_missing(finished, unreported):
     before = files(finished.run_dir)
     removed = sorted(before)[:2]
     for name in removed:
@@ -150,7 +150,7 @@ def test_resume_runs_only_what_is_missing(finished, no_page):
         assert {**old, "seconds": 0} == {**new, "seconds": 0}
 
 
-def test_a_board_grows_by_a_criterion_a_seed_and_a_blend_at_the_cost_of_the_new_cells(tmp_path, no_page):
+def test_a_board_grows_by_a_criterion_a_seed_and_a_blend_at_the_cost_of_the_new_cells(tmp_path, unreported):
     run, small = tmp_path / "run", {"budgets": [{"flops": 0.5}]}
     assert run_leaderboard(tiny(**small), run).cells_run == 2 * 2
     before = files(run)
@@ -172,7 +172,7 @@ def test_a_board_grows_by_a_criterion_a_seed_and_a_blend_at_the_cost_of_the_new_
     assert run_leaderboard(tiny(**small, **blends, retraining=longer), run, resume=True).cells_run == 0
 
 
-def test_a_killed_board_goes_on_to_the_same_result(tmp_path, monkeypatch, finished, no_page):
+def test_a_killed_board_goes_on_to_the_same_result(tmp_path, monkeypatch, finished, unreported):
     board, real, count = tiny(criteria=["l1", "taylor", "random"]), module.retrain_cell, 0
 
     def killed(setups, cell):
@@ -213,7 +213,7 @@ def test_two_networks_two_allocations_and_two_schedules_from_python(tmp_path):
     assert "needs at least three criteria" in page  # no diagram of two
 
 
-def test_a_criterion_that_does_not_apply_is_left_out_of_all_and_an_error_by_name(tmp_path, no_page, monkeypatch):
+def test_a_criterion_that_does_not_apply_is_left_out_of_all_and_an_error_by_name(tmp_path, unreported, monkeypatch):
     monkeypatch.setitem(sys.modules, "no_norms", SimpleNamespace(plain=plain))
     board = {"networks": [{**NETWORK, "model": {"name": "no_norms:plain"}}], "budgets": [{"filters": 0.5}]}
     with pytest.raises(BlendsearchError, match="criteria: 'bn_scale': group '0' has no batch norm"):

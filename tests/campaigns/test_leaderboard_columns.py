@@ -93,7 +93,7 @@ def test_a_column_of_repeated_seeds_is_one_block_beside_one_of_different_seeds()
     assert {one.wins for one in make_standings(rows, columns, ranking) if one.name == "c"} == {10}
 
 
-def test_seeds_that_change_nothing_add_nothing_to_the_verdict(tmp_path, no_page):
+def test_seeds_that_change_nothing_add_nothing_to_the_verdict(tmp_path, unreported):
     found = {}
     for seeds in (1, 5, 20):
         board = untrained(retraining={"epochs": 0, "seeds": seeds}, budgets=[{"flops": 0.5}, {"flops": 0.3}])
@@ -113,7 +113,7 @@ def test_seeds_that_change_nothing_add_nothing_to_the_verdict(tmp_path, no_page)
         assert other.mean == pytest.approx(one.mean)
 
 
-def test_a_set_aware_blend_is_charged_for_its_drop_losses_also_after_a_resumption(tmp_path, no_page, monkeypatch):
+def test_a_set_aware_blend_is_charged_for_its_drop_losses_also_after_a_resumption(tmp_path, unreported, monkeypatch):
     Blend("network", {"network": {"l1": 1.0}}).save(tmp_path / "plain.json")
     Blend("network", {"network": {"l1": 1.0}}, alpha={"network": 0.5}).save(tmp_path / "aware.json")
     board = untrained(criteria=["l1"], blends=[str(tmp_path / name) for name in ("plain.json", "aware.json")])
