@@ -13,9 +13,4 @@ fi
 # many share what a campaign of the file left. In alphabetical order: else files of few tests come last, and those are
 # the longest ones, of campaigns, for the end of which one process would wait.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-# Campaigns write hundreds of small files and wait until each is on the disk: a third of their time, unless the disk is
-# memory. What a passed test wrote is taken away at once, so little is there at a time.
-if [ -z "${PYTEST_DEBUG_TEMPROOT:-}" ] && [ -w /dev/shm ] && [ "$(df -Pk /dev/shm | awk 'NR == 2 {print $4}')" -gt 2000000 ]; then
-    export PYTEST_DEBUG_TEMPROOT=/dev/shm
-fi
 exec .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder ${marker[@]+"${marker[@]}"} "$@"
