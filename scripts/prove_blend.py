@@ -224,9 +224,9 @@ def main() -> None:
     pooled = in_every_draw(pooled, given.draws)
     if strange := sorted(set(given.beside or ()) - {one.name for one in pooled if one.kind == RIVAL}):
         parser.error(f"--beside: no rival of all draws is called {strange[0]!r}")
+    names = worth_training(pooled, given.beside)
     for steps, outcomes in trained.items():
         for seed in spaces:
-            names = worth_training(pooled, given.beside)
             own = [one for one in pooled if one.seed == seed and one.name in names]
             training = load_checked(given.space, [*given.changes, f"seed={seed}", *given.training])
             outcomes += of_draw(train_draw(training, given.out / f"draw-{seed}", own, steps, given.training), seed)

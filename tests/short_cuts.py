@@ -15,7 +15,7 @@ def draw_only(draw, run) -> Rendered:
     """Draw a figure on light paper, which finds what its records lack, and stand for its files."""
     drawing = draw(run, LIGHT)
     width, height = (96 * drawing.figure.get_size_inches()).round()
-    return Rendered(b"", b"", b"", int(width), int(height), drawing.alt)
+    return Rendered(b"png", b"svg", b"dark svg", int(width), int(height), drawing.alt)
 
 
 def leave_out_reports(patch: pytest.MonkeyPatch) -> None:

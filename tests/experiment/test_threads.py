@@ -5,10 +5,10 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
+from short_cuts import leave_out_reports
 
 from blendsearch.blending import Blend
 from blendsearch.campaigns.single import run_train
-from blendsearch.campaigns.transfer import run as transferring
 from blendsearch.campaigns.transfer.run import run_transfer
 from blendsearch.review.sessions import ReviewOptions, open_loop, open_review
 from blendsearch.validation.space import checked_from_dict
@@ -93,7 +93,7 @@ def test_the_progressive_loop_trains_on_the_threads_of_its_space(space, tmp_path
 
 
 def test_a_transfer_has_the_threads_of_each_space(space, tmp_path, with_threads, monkeypatch):
-    monkeypatch.setattr(transferring, "write_report", lambda run_dir, progress: run_dir)
+    leave_out_reports(monkeypatch)
     with_threads(1)
     seen = Seen()
     Blend("network", {"network": {"l1": 1.0}}).save(tmp_path / "blend.json")
