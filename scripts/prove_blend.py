@@ -3,6 +3,7 @@
     python scripts/prove_blend.py search_spaces/mnist_5k.yaml --draws 5 --out runs/proof/mnist_5k budget.flops=0.1
     python scripts/prove_blend.py ... --steps 60 390     # the same plans once more, after so many steps of training
     python scripts/prove_blend.py ... --steps 390 --training retraining.lr=0.01   # the same plans, trained otherwise
+    python scripts/prove_blend.py ... --steps 0 --training reconstruction.steps=200   # reconstructed, without labels
     python scripts/prove_blend.py ... allocation=evolved --alone obs   # beside it, shares evolved for that criterion
 
 Draw d is the whole campaign with seed=d: its own calibration, search and (where the set has none) test images. Nothing
@@ -42,6 +43,8 @@ SHARES, BLEND_ALONE = "a criterion with the blend's shares", "the blend without 
 allocation that the proxy prefers for it. Draws may differ in which these are."""
 ALONE = "{} with shares evolved for it"
 """What a search of equal cost makes of the shares alone, for one criterion."""
+TRAINS = ("retraining", "reconstruction")
+"""The sections of a space whose keys may be others for plans that are trained once more."""
 TRAINED = 3
 """So many of the criteria that are best in hindsight without training are trained beside the blend."""
 
@@ -196,7 +199,11 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
     parser.add_argument("--steps", type=int, nargs="*", default=[], help="also train the plans for so many steps")
     parser.add_argument(
-        "--training", nargs="+", default=[], metavar="retraining.KEY=VALUE", help="changes for these steps alone"
+        "--training",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"for these steps alone: of {' or '.join(TRAINS)}",
     )
     parser.add_argument("--beside", nargs="*", default=None, metavar="RIVAL", help="of the rivals, train these alone")
     parser.add_argument("--alone", default=None, metavar="CRITERION", help="one whose shares are searched as long, too")
@@ -204,8 +211,8 @@ def main() -> None:
     given = parser.parse_intermixed_args()
     if given.alone is not None and load_checked(given.space, given.changes).allocation.name != "evolved":
         parser.error("--alone: shares evolve with allocation=evolved alone")
-    if stray := [change for change in given.training if not change.startswith("retraining.")]:
-        parser.error(f"--training: takes keys of `retraining` alone, got {stray[0]}")
+    if stray := [change for change in given.training if change.partition(".")[0] not in TRAINS]:
+        parser.error(f"--training: takes keys of {' or '.join(TRAINS)} alone, got {stray[0]}")
     seconds, pooled, unpruned = 0.0, [], []
     trained: dict[int, list[RetrainingOutcome]] = {steps: [] for steps in given.steps}
     seeds = range(given.first, given.first + given.draws)

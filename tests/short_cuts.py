@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -24,9 +23,12 @@ def leave_out_reports(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(f"blendsearch.campaigns.{module}.write_report", lambda run_dir, progress: run_dir / "report.html")
 
 
-@contextlib.contextmanager
-def short_campaigns() -> Iterator[None]:
-    """Save no figure of a report, and measure what is shipped in as few rounds as there may be."""
+@pytest.fixture(scope="module", autouse=True)
+def in_short() -> Iterator[None]:
+    """Save no figure of a report, and measure what is shipped in as few rounds as there may be.
+
+    For all modules of a folder whose conftest takes this in.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("blendsearch.reports.page.render", draw_only)
         patch.setattr("blendsearch.experiment.latency.SECONDS_FOR_ROUNDS", 0.0)

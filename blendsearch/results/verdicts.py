@@ -56,9 +56,7 @@ def of_moves(summary: SearchSummary) -> list[str]:
 def _of_reallocation(found: ReallocationSummary | None) -> list[str]:
     if found is None:
         return []
-    judged = (
-        f"{plural(found.evaluations, 'plan')} with other shares {'was' if found.evaluations == 1 else 'were'} judged"
-    )
+    judged = _judged(found.evaluations, "with other shares")
     if not found.made:
         return [f"After the search {judged} (search.reallocation): none raised the proxy."]
     moved = f"{plural(found.moved, 'filter')} moved between layers in {plural(found.made, 'step')}"
@@ -69,12 +67,14 @@ def _of_reallocation(found: ReallocationSummary | None) -> list[str]:
 def _of_swaps(found: SwapsSummary | None) -> list[str]:
     if found is None:
         return []
-    judged = (
-        f"{plural(found.evaluations, 'plan')} around its best one {'was' if found.evaluations == 1 else 'were'} judged"
-    )
+    judged = _judged(found.evaluations, "around its best one")
     made = f"{plural(found.made, 'swap')} of two filters made"
     rise = f"the proxy rose from {found.start:.3f} to {found.proxy:.3f}" if found.made else "none raised the proxy"
     return [f"After the search {judged} and {made} (search.swaps): {rise}."]
+
+
+def _judged(plans: int, which: str) -> str:
+    return f"{plural(plans, 'plan')} {which} {'was' if plans == 1 else 'were'} judged"
 
 
 def limits_of_search(summary: SearchSummary) -> list[str]:

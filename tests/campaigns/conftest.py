@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from short_cuts import leave_out_reports, short_campaigns
+from short_cuts import in_short, leave_out_reports
 
-
-@pytest.fixture(scope="module", autouse=True)
-def in_short() -> Iterator[None]:
-    """Spare a module's campaigns what is tested by itself."""
-    with short_campaigns():
-        yield
+__all__ = ["in_short", "unreported", "without_report"]
 
 
 @pytest.fixture(scope="module")

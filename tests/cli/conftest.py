@@ -1,15 +1,5 @@
 """What several tests of commands use."""
 
-from __future__ import annotations
+from short_cuts import in_short
 
-from collections.abc import Iterator
-
-import pytest
-from short_cuts import short_campaigns
-
-
-@pytest.fixture(scope="module", autouse=True)
-def in_short() -> Iterator[None]:
-    """Spare a module's campaigns what is tested by itself."""
-    with short_campaigns():
-        yield
+__all__ = ["in_short"]
