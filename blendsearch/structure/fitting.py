@@ -19,8 +19,11 @@ def check_fits(structure: Structure, network: nn.Module) -> None:
                 f"structure: the network has no module '{name}'" + (f" (the nearest is '{close}')" if close else "")
             )
         for side, shape in (("output", structure.trace.output_shape), ("input", structure.trace.input_shape)):
-            own, read = _channels(module, side), shape[name][1 if len(shape[name]) == 4 else -1]
-            if own is not None and own != read:
+            own = _channels(module, side)
+            if own is None:
+                continue
+            read = shape[name][-1 if isinstance(module, nn.Linear) else 1]
+            if own != read:
                 raise StructureError(
                     f"structure: '{name}' has {own} {side} channels in the network, {read} where it was read; "
                     "read it anew with Structure.of(model, images)"
@@ -28,7 +31,10 @@ def check_fits(structure: Structure, network: nn.Module) -> None:
 
 
 def _channels(module: nn.Module, side: str) -> int | None:
-    """Return the channels of a convolution or linear layer on one side; None for other modules."""
+    """Return the channels of a convolution or linear layer on one side; None for other modules.
+
+    A linear layer has them last whatever its input is, [N, C] or a map [N, H, W, C].
+    """
     if isinstance(module, nn.Linear):
         return module.out_features if side == "output" else module.in_features
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

@@ -126,6 +126,26 @@ def test_a_known_structure_is_not_read_again(model, loader, monkeypatch):
     assert set(pruned.plan.keep) == set(structure.widths)
 
 
+class ChannelsLast(nn.Module):
+    """A linear layer on a map [N, H, W, C], as in ConvNeXt."""
+
+    def __init__(self, inside: int = 6) -> None:
+        super().__init__()
+        self.conv, self.inner, self.last = nn.Conv2d(3, inside, 3), nn.Linear(inside, 8), nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.inner(torch.relu(self.conv(x)).permute(0, 2, 3, 1))).mean((1, 2)))
+
+
+def test_a_known_structure_of_linear_layers_on_maps_fits_its_network(loader):
+    seen = images()
+    structure = blendsearch.Structure.of(ChannelsLast(), seen)
+    pruned = blendsearch.prune(ChannelsLast(), loader, by="l1", budget={"filters": 0.5}, structure=structure)
+    assert set(pruned.plan.keep) == set(structure.widths)
+    with pytest.raises(StructureError, match="'conv' has 7 output channels in the network, 6 where it was read"):
+        blendsearch.prune(ChannelsLast(7), loader, by="l1", structure=structure)
+
+
 def test_a_structure_of_another_network_is_refused(model, loader):
     wider = blendsearch.Structure.of(conv4(width=12), images())
     with pytest.raises(
