@@ -292,6 +292,37 @@ def test_a_cut_that_loses_nothing_changes_nothing_whoever_reads_the_layers(name,
     torch.testing.assert_close(pruned(IMAGES), network(IMAGES), atol=1e-5, rtol=0)
 
 
+def test_a_refit_that_finds_the_old_weights_leaves_the_network_as_it_is():
+    """Weights that hold the scale of their norm give the same, but training changes them at another pace."""
+    network = lively(Second(nn.Conv2d(6, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5, momentum=None)))
+    with torch.no_grad():
+        network.conv1.weight[4], network.conv1.bias[4] = 0, 0
+        network.norm.reset_running_stats()
+        network.train()(IMAGES)
+    plan = dropped(Structure.of(network.eval(), IMAGES), 4)
+    refit, sliced = refitted(network, plan), Structure.of(network, IMAGES).slice(network, plan)
+    del refit.norm.num_batches_tracked, sliced.norm.num_batches_tracked
+    for name, value in refit.state_dict().items():
+        torch.testing.assert_close(value, sliced.state_dict()[name], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("nothing", [0.0, 1e-12])
+def test_where_a_norm_gave_next_to_nothing_weights_keep_their_length(nothing):
+    network = lively(Residual())
+    with torch.no_grad():
+        network.bn.weight[1:3] = nothing
+        network.branch.weight[2] = 0
+    structure = Structure.of(network, IMAGES)
+    plan = dropped(structure, 0, 3, group="stem")
+    sliced = structure.slice(network, plan)
+    refit = refitted(network, plan)
+    torch.testing.assert_close(refit.branch.weight[1].norm(), sliced.branch.weight[1].norm())
+    assert all(bool(value.isfinite().all()) for value in refit.state_dict().values())
+    assert (refit.block(IMAGES) - network.block(IMAGES)).square().mean() < 0.9 * (
+        sliced.block(IMAGES) - network.block(IMAGES)
+    ).square().mean()
+
+
 def test_a_block_makes_up_for_the_channels_that_its_stream_lost():
     network = lively(CifarResNet(1, 4, 2))
     structure = Structure.of(network, IMAGES)
