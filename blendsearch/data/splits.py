@@ -56,13 +56,19 @@ def load_splits(config: DataConfig, seed: int, progress: Progress = silent) -> S
     """Load a data set and split it; the same seed gives the same parts.
 
     Calibration images (and test images, for sets without a test part) are drawn class-balanced from the training
-    images, search images from where `data.validation` says. Raises DataError when there are too few.
+    images, search images from where `data.validation` says. Raises DataError when there are too few, and for class
+    folders of one class, from which there is nothing to tell apart.
     """
     source = DATASETS.get(config.name, "data.name")(config, progress)
     check_source(source, config.name)
     if not source.labelled and config.labels == "given":
         raise DataError(
             f"data.labels: 'given', but the images of '{config.root}' have no labels; allowed here: predicted"
+        )
+    if config.name == "folder" and len(source.classes) == 1:
+        raise DataError(
+            f"data.root: '{config.root}' has one class alone, '{source.classes[0]}', allowed: at least 2; perhaps the "
+            "class folders lie a level higher or lower"
         )
     return _Cut(source, config, seed).splits()
 

@@ -143,6 +143,16 @@ def folder(tree, **keys):
     return load_splits(DataConfig(name="folder", root=str(tree), image_size=6, workers=0, **keys), 0)
 
 
+def test_one_class_alone_is_refused(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part / "cat").mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(tmp_path / part / "cat" / f"{number}.png")
+    with pytest.raises(DataError, match="has one class alone, 'cat', allowed: at least 2; perhaps") as caught:
+        folder(tmp_path, calibration=1, search=1)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_class_that_would_lose_all_training_images_is_named(tree):
     with pytest.raises(DataError, match=r"no training image is left for 1 of 3 classes \(rare\)"):
         folder(tree)
