@@ -167,8 +167,11 @@ def told(difference: Difference) -> str:
     return f"{plain_points(difference.difference)}{reach} | {difference.verdict}"
 
 
-def as_rows(title: str, outcomes: Sequence[RetrainingOutcome], comparison: Comparison) -> list[str]:
-    """Return a Markdown table: the blend, the best criteria, the rivals; the blend minus each."""
+def as_rows(title: str, outcomes: Sequence[RetrainingOutcome], comparison: Comparison, among: str = "") -> list[str]:
+    """Return a Markdown table: the blend, the best criteria, the rivals; the blend minus each.
+
+    among: what the criteria are that were trained, where these are not all.
+    """
 
     def mean(name: str, kind: str) -> str:
         return percent(average(outcomes, name, kind).test_accuracy)
@@ -187,7 +190,7 @@ def as_rows(title: str, outcomes: Sequence[RetrainingOutcome], comparison: Compa
         drawn = next(one.name for one in outcomes if one.kind == RANDOM_SEARCH)
         lines.append(f"| {drawn} | {mean(drawn, RANDOM_SEARCH)} | {told(comparison.random_search)} |")
     return [*lines, "", f"Intervals from {comparison.basis}; the first is corrected for the choice among "
-            f"{comparison.among} criteria.", ""]  # fmt: skip
+            f"{comparison.among} criteria{among}.", ""]  # fmt: skip
 
 
 def main() -> None:
@@ -241,8 +244,10 @@ def main() -> None:
     tables, records = [], {}
     for title, outcomes in regimes.items():
         comparison = compare(Judge.of_outcomes(outcomes))
-        tables += as_rows(title, outcomes, comparison)
+        chosen = "" if outcomes is pooled else ", which of all were the best without training, by these test images"
+        tables += as_rows(title, outcomes, comparison, chosen)
         records[title] = {
+            **({"criteria": f"the best {TRAINED} without training"} if chosen else {}),
             "comparison": comparison.to_dict(),
             "test_accuracy": {
                 f"{kind}: {name}": [

@@ -178,7 +178,8 @@ class FitnessFunction:
             for number, one in self.pool.outcomes(tasks):
                 self.write(plans[waiting[number]], one, rival.digest)
                 found[waiting[number]] = one
-            self.scores = {rival.digest: scores}
+            if rival.digest not in self.scores:  # else it stands against others once more, any of which may be the next
+                self.scores = {rival.digest: scores}
         for place, plan in enumerate(plans):
             one = found[place]
             if isinstance(one, Failed):

@@ -205,6 +205,15 @@ def test_whoever_was_compared_last_or_leads_has_its_scores(tmp_path):
     assert proxy.asked == ["better", "another"]
 
 
+def test_all_that_stood_against_one_rival_in_turn_have_their_scores(tmp_path):
+    fitness, proxy = racing_fitness(tmp_path / "judged.jsonl")
+    start, one, other, both = (FakePlan(*given) for given in (("s", 0.5), ("a", 0.6), ("b", 0.6), ("ab", 0.55)))
+    fitness.compare([one, other], start)
+    fitness.compare([both], start)
+    fitness.compare([FakePlan("next", 0.7)], one)
+    assert proxy.asked == ["s", "a", "b", "ab", "next"]
+
+
 def test_a_stopped_run_compares_no_plan_again_and_reads_whom_it_goes_on_from(tmp_path):
     path = tmp_path / "judged.jsonl"
     start, better, worse, last = (FakePlan(*one) for one in (("s", 0.5), ("b", 0.6), ("w", 0.4), ("l", 0.7)))
