@@ -17,6 +17,9 @@ from torch import Tensor
 SINGLE_PRECISION_RIDGE = 1e-4
 """From this ridge on a Cholesky factor in float32 will do: what rounding adds is in directions the data hardly has."""
 
+MIRRORED = 1024
+"""Rows of a gram matrix that are mirrored at once: no second one in memory."""
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -30,7 +33,7 @@ class Solution:
 class Moments:
     """What least squares needs of inputs and targets: gram [D, D], cross [D, C_out], and their means, all float32.
 
-    Means are zero, and not taken off, where the layer has no offset.
+    The gram is symmetric to the last bit, which the product of a matrix with itself need not be. Means are zero, and not taken off, where the layer has no offset.
     """
 
     gram: Tensor
@@ -84,6 +87,7 @@ class LeastSquares(ABC):
         if self.offset:
             gram.addr_(self.mean_in, self.mean_in, alpha=-1)
             cross.addr_(self.mean_in, self.mean_out, alpha=-1)
+        _mirror(gram)
         return Moments(gram, cross, self.mean_in, self.mean_out)
 
     def solve(self, start: Tensor, ridge: float, among: Tensor | None = None) -> Solution:
@@ -160,6 +164,18 @@ class RowSquares(LeastSquares):
 
     def transposed(self, values: Tensor) -> Tensor:
         return self.rows.T @ values
+
+
+def _mirror(gram: Tensor) -> None:
+    """Give the upper triangle what the lower one has, the one that a Cholesky factor is taken from.
+
+    A processor's kernels may round the two apart; whoever solves by another way than Cholesky would see it.
+    """
+    for first in range(0, len(gram), MIRRORED):
+        last = first + MIRRORED
+        block = gram[first:last, first:last]
+        block.copy_(block.tril() + block.tril(-1).T)
+        gram[first:last, last:] = gram[last:, first:last].T
 
 
 def _ridge_solution(gram: Tensor, cross: Tensor, start: Tensor, strength: Tensor, *, in_single: bool) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from blendsearch.training import moments as moments_module
 from blendsearch.training.moments import SINGLE_PRECISION_RIDGE, Moments, RowSquares
 
 DRAWS = torch.Generator().manual_seed(0)
@@ -83,3 +84,17 @@ def test_inputs_far_from_zero_are_solved_for_as_well():
     expected = by_numpy(rows.double().numpy(), 1e-3, True)
     answers = rows.double().numpy() @ expected
     np.testing.assert_allclose(rows.double() @ found.weights.double(), answers, atol=2e-2 * answers.std())
+
+
+@pytest.mark.parametrize("at_once", [7, 30, 1024])
+@pytest.mark.parametrize("offset", [True, False])
+def test_a_product_that_rounds_its_two_triangles_apart_makes_a_symmetric_gram(offset, at_once, monkeypatch):
+    squares = RowSquares(ROWS, WANTED, offset)
+    product = squares.gram()
+    lower = torch.ones_like(product).tril().bool()
+    monkeypatch.setattr(moments_module, "MIRRORED", at_once)
+    monkeypatch.setattr(squares, "gram", lambda: torch.where(lower, product, product + 1e-3))
+    gram = squares.moments.gram
+    assert torch.equal(gram, gram.T)
+    rows = ROWS.double() - ROWS.double().mean(0) * offset
+    np.testing.assert_allclose(gram, rows.T @ rows / len(rows), atol=1e-4)
