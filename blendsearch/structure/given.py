@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -87,16 +88,23 @@ def detached(example: Example) -> Example:
     return alone.map(lambda one: one.float() if one.is_floating_point() else one)
 
 
-def layers_of_training(network: nn.Module, trace: Trace) -> list[str]:
+def layers_left_out(network: nn.Module, trace: Trace) -> list[str]:
     """Return the layers with weights that do not run in evaluation: those of an auxiliary head, most likely."""
     return [path for path, one in network.named_modules() if isinstance(one, WEIGHTED) and path not in trace.calls]
 
 
-def trains_on(network: nn.Module, example: Example) -> bool:
-    """Tell whether training mode can be run on an example; its images may be too small for an auxiliary head."""
+def left_out_of_training(network: nn.Module, example: Example, layers: Sequence[str]) -> list[str] | None:
+    """Return those of the layers that do not run in training mode either.
+
+    None where that mode cannot be run on the example, whose images may be too small for an auxiliary head.
+    """
+    copied = float_copy(network).train()
+    quiet = set(layers)
+    for path in layers:
+        copied.get_submodule(path).register_forward_pre_hook(lambda *_, path=path: quiet.discard(path))
     try:
         with torch.no_grad():
-            example.outputs(float_copy(network).train())
+            example.outputs(copied)
     except FAILURES:
-        return False
-    return True
+        return None
+    return [path for path in layers if path in quiet]

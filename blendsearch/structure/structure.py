@@ -16,7 +16,7 @@ from blendsearch.progress.shown import AUTO, reporting
 from blendsearch.structure.check import Check
 from blendsearch.structure.cost import CostModel
 from blendsearch.structure.example import Example, Forward, call
-from blendsearch.structure.given import check_network, detached, float_copy, layers_of_training, trains_on
+from blendsearch.structure.given import check_network, detached, float_copy, layers_left_out, left_out_of_training
 from blendsearch.structure.groups import Group, find_groups
 from blendsearch.structure.kept import kept_channels, masks_of, owner_tables, side_sizes, stays
 from blendsearch.structure.latency import LatencyTable, measure_table
@@ -29,6 +29,7 @@ from blendsearch.structure.unowned import unowned_terms
 
 SCOPES = ("all", "inner")
 UNSEEN = "it does not run in evaluation, and training does not run on the example, so that what it reads is not known"
+IDLE = "it is called neither in evaluation nor in training on the example, so that what it reads is not known"
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,15 @@ class Structure:
         example = again.example
         progress("structure", 0, 0, "forward pass")
         traced = trace(copy, example)
-        extra = layers_of_training(copy, traced)
-        trains = bool(extra) and trains_on(copy, example)
+        extra = layers_left_out(copy, traced)
+        quiet = left_out_of_training(copy, example, extra) if extra else []
+        trains = quiet is not None and len(quiet) < len(extra)
         progress("structure", 0, 0, "coupled channels")
         graphed = float_copy(copy) if trains else copy  # running it in training changes the statistics of its norms
         groups, refused = find_groups(graphed, example, traced, training=trains)
         groups = leave_out(copy, groups, refused, again.scope, again.ignore, again.ignore_inputs)
         groups, wrong = Check(float_copy(copy), example, trains=trains, progress=progress).sort(groups)
-        refused |= wrong if trains else {**wrong, **dict.fromkeys(extra, UNSEEN)}
+        refused |= {**wrong, **(dict.fromkeys(extra, UNSEEN) if quiet is None else dict.fromkeys(quiet, IDLE))}
         if not groups:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:5])
             raise StructureError(f"no filter of the network can be pruned ({reasons or 'it has no convolutions'})")

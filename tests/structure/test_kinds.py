@@ -274,6 +274,31 @@ def test_a_head_that_cannot_run_on_the_example_is_no_obstacle():
     assert not network.training
 
 
+class Branches(nn.Module):
+    """What an image is decides which layers run."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.dark, self.bright = conv(3, 8), conv(8, 6), conv(8, 6)
+        self.head = nn.Sequential(*tail(6))
+
+    def forward(self, x):
+        branch = self.bright if x.mean() > 100 else self.dark
+        return self.head(F.relu(branch(F.relu(self.a(x)))))
+
+
+def test_a_layer_that_is_never_called_on_the_example_is_named():
+    structure = Structure.of(Branches(), images())
+    assert set(structure.widths) == {"a", "dark"}
+    assert list(structure.refused) == ["bright"]
+    assert "neither in evaluation nor in training" in structure.refused["bright"]
+    both = Auxiliary()
+    both.unused = conv(3, 3)
+    structure = Structure.of(both, images())
+    assert list(structure.refused) == ["unused"]  # the head of training is read as ever
+    assert structure.widths == Structure.of(Auxiliary(), images()).widths
+
+
 class Outputs(nn.Module):
     def __init__(self, kind):
         super().__init__()
