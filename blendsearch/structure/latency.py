@@ -187,9 +187,9 @@ def table_of(
         )
         for name, values in smooth.items()
     }
-    full = round(whole * PER_SECOND)
-    rest = max(0, full - sum(layer.nanoseconds[-1][-1] for layer in layers.values()))
-    return LatencyTable(layers, rest, full, images, device)
+    of_layers = sum(layer.nanoseconds[-1][-1] for layer in layers.values())
+    full = max(round(whole * PER_SECOND), of_layers)  # each layer is rounded, which may come to a few more
+    return LatencyTable(layers, full - of_layers, full, images, device)
 
 
 def monotone(values: np.ndarray) -> np.ndarray:

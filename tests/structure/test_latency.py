@@ -62,6 +62,20 @@ def test_layers_and_rest_add_up_to_the_whole_network(whole):
     assert table.rest == (3000 if whole > 5e-6 else 0)
 
 
+def test_rounding_layers_leaves_nothing_out_of_the_whole():
+    """Three halves of a nanosecond, each rounded up."""
+    seconds = {name: np.array([[2.0000006e-6]]) for name in "abc"}
+    grids = {name: ([1], [1]) for name in "abc"}
+    table = table_of(grids, seconds, 6.0e-6 + 1e-10, 1, "cpu")
+    assert table.rest + sum(layer.at(1, 1) for layer in table.layers.values()) == table.whole
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        seconds = {name: np.array([[draw.uniform(1e-6, 2e-6)]]) for name in "abc"}
+        table = table_of(grids, seconds, draw.uniform(2e-6, 7e-6), 1, "cpu")
+        assert table.rest + sum(layer.at(1, 1) for layer in table.layers.values()) == table.whole
+        assert table.rest >= 0
+
+
 def test_json_round_trip():
     structure = priced(Structure.of(conv4().eval(), images()))
     table = structure.cost.latency_table
