@@ -113,12 +113,23 @@ class RunFolder:
 
     @contextlib.contextmanager
     def stopwatch(self, stage: str) -> Iterator[None]:
-        """Add a stage's seconds to records/seconds.json, over all the times that it was stopped and resumed."""
-        start = time.perf_counter()
+        """Add a stage's seconds to records/seconds.json, over all the times that it was stopped and resumed.
+
+        Those are left out in which a stage that was there already was read once more: that wrote no new record.
+        """
+        start, before = time.perf_counter(), self._records()
+        read = False
         try:
             yield
+            read = stage in self.seconds and self._records() == before
         finally:
-            self.add_seconds(stage, time.perf_counter() - start)
+            if not read:
+                self.add_seconds(stage, time.perf_counter() - start)
+
+    def _records(self) -> dict[str, int]:
+        """Return the records that are there, with their sizes in bytes; but for the seconds, which stages add to."""
+        found = [file for file in (self / "records").rglob("*") if file.is_file() and file != self / SECONDS]
+        return {str(file): file.stat().st_size for file in found}
 
     def add_seconds(self, stage: str, more: float) -> None:
         """Add seconds to those of a stage."""

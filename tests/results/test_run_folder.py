@@ -11,6 +11,7 @@ import torch
 
 from blendsearch.errors import RunError
 from blendsearch.files import atomic, staged
+from blendsearch.results import run_folder
 from blendsearch.results.run_folder import (
     RunFolder,
     check_same_space,
@@ -64,6 +65,33 @@ def test_damaged_files_are_one_clear_line(tmp_path):
         folder.read_tensors("t.safetensors")
     with pytest.raises(RunError, match=r"no b\.json"):
         folder.read_json("b.json")
+
+
+def test_seconds_are_of_stages_that_did_something(tmp_path, monkeypatch):
+    clock = iter(range(0, 1000, 5))
+    monkeypatch.setattr(run_folder.time, "perf_counter", lambda: next(clock))
+    folder = RunFolder(tmp_path)
+
+    def run(*written, stage="search"):
+        with folder.stopwatch(stage):
+            for name in written:
+                folder.write_json(f"records/{name}.json", {"x": 1})
+
+    run()  # whatever it is that a first run does
+    assert folder.seconds == {"search": 5.0}
+    run("a")
+    assert folder.seconds == {"search": 10.0}
+    run("a")
+    assert folder.seconds == {"search": 10.0}, "the same once more was only read"
+    with contextlib.suppress(ZeroDivisionError), folder.stopwatch("search"):
+        raise ZeroDivisionError
+    assert folder.seconds == {"search": 15.0}, "what was stopped took its time"
+    with folder.stopwatch("total"):
+        run("a", stage="retrain")
+    assert folder.seconds == {"search": 15.0, "retrain": 5.0, "total": 15.0}
+    with folder.stopwatch("total"):
+        run(stage="retrain")
+    assert folder.seconds == {"search": 15.0, "retrain": 5.0, "total": 15.0}
 
 
 def test_events_are_one_json_line_each(tmp_path):
