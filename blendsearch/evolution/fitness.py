@@ -183,6 +183,8 @@ class FitnessFunction:
         for place, plan in enumerate(plans):
             one = found[place]
             if isinstance(one, Failed):
+                if plan.digest not in self.known:
+                    self.remember(plan, one)
                 continue
             if one.scores is not None:
                 self.scores[plan.digest] = one.scores

@@ -57,6 +57,10 @@ class Journal:
         if not estimate.stopped:
             self.known.setdefault(plan, estimate)
 
+    def of_another(self, judge: str) -> Journal:
+        """Return the journal of another judge in the same file, told apart from this one's by its name."""
+        return Journal(self.path, f"{self.judge}, {judge}")
+
     def __getstate__(self) -> None:
         raise TypeError("a journal is written by one process alone")
 

@@ -154,9 +154,8 @@ class Judge:
         lows = [bounds[0] for bounds in alone if bounds is not None]
         highs = [bounds[1] for bounds in together if bounds is not None]
         # Where nothing varies, there is no doubt to add to the difference.
-        still = [
-            fmean(pair_by_seed(self.outcomes, name)) for name, one in zip(names, alone, strict=True) if one is None
-        ]
+        unmoved = [name for name, one in zip(names, alone, strict=True) if one is None]
+        still = [fmean(pair_by_seed(self.outcomes, name, CRITERION, self.of)) for name in unmoved]
         return (min([*lows, *still]), min([*highs, *still])) if lows else None
 
     def _difference(
@@ -240,10 +239,11 @@ def _differences(outcomes: Outcomes, kind: str, name: str, of: str, *, known: bo
     return masks(of, of) - masks(kind, name)
 
 
-def compare(judge: Judge, without_search: str | None = None) -> Comparison:
+def compare(judge: Judge, without_search: str | None = None, *, improved: bool = False) -> Comparison:
     """Compare the blend with the best criterion in hindsight, with each criterion, each rival and the random search.
 
-    without_search: the criterion that the proxy puts first, which one would have taken without a search.
+    without_search: the criterion that the proxy puts first, which one would have taken without a search. improved:
+    whether the search went on with its best plan filter by filter, which a random search does not.
 
     The best in hindsight is chosen by the very numbers compared: among many criteria one is high by luck. Its interval
     allows for that, see `Judge.against_best`; the others were chosen before the test images were read.
@@ -252,7 +252,7 @@ def compare(judge: Judge, without_search: str | None = None) -> Comparison:
     names = sorted({one.name for one in outcomes if one.kind == CRITERION})
     best = max(names, key=lambda name: average(outcomes, name, CRITERION).test_accuracy)
     found = judge.against_best(best, names)
-    sentence, twins = str(found.sentence), same_filters(outcomes)
+    sentence, twins = str(found.sentence), same_filters(outcomes, CRITERION, judge.of)
     others = [name for name in twins if name != best]
     if others:
         sentence += f" The blend keeps the same filters as {join_words(others)}."
@@ -279,14 +279,15 @@ def compare(judge: Judge, without_search: str | None = None) -> Comparison:
             name: judge.against(name, RIVAL, RIVAL_WORDS.get(name, name))
             for name in dict.fromkeys(one.name for one in outcomes if one.kind == RIVAL)
         },
-        random_search=_against_random_search(judge),
+        random_search=_against_random_search(judge, improved=improved),
     )
 
 
-def _against_random_search(judge: Judge) -> Difference | None:
+def _against_random_search(judge: Judge, *, improved: bool) -> Difference | None:
     """Compare the blend with the best of a random search, where one was retrained."""
     name = next((one.name for one in judge.outcomes if one.kind == RANDOM_SEARCH), None)
-    baseline = "the best of a random search of equal cost, which starts from the criteria too"
+    cost = "with as many evaluations as the search before it improved its plan" if improved else "of equal cost"
+    baseline = f"the best of a random search {cost}, which starts from the criteria too"
     return None if name is None else judge.against(name, RANDOM_SEARCH, baseline)
 
 

@@ -10,6 +10,8 @@ from blendsearch.results.words import duration, part_name, plural
 if TYPE_CHECKING:  # not loaded at run time, so that --help does not wait for them
     from blendsearch.results.records.search import ReallocationSummary, SearchSummary, SwapsSummary
 
+NONE_ROSE = "none raised the proxy"
+
 
 def against_no_search(summary: SearchSummary) -> list[str]:
     """Return what the blend is worth against what one would have had without a search, and against chance."""
@@ -58,10 +60,9 @@ def _of_reallocation(found: ReallocationSummary | None) -> list[str]:
         return []
     judged = _judged(found.evaluations, "with other shares")
     if not found.made:
-        return [f"After the search {judged} (search.reallocation): none raised the proxy."]
+        return [f"After the search {judged} (search.reallocation): {NONE_ROSE}."]
     moved = f"{plural(found.moved, 'filter')} moved between layers in {plural(found.made, 'step')}"
-    rise = f"the proxy rose from {found.start:.3f} to {found.proxy:.3f}"
-    return [f"After the search {judged} and {moved} (search.reallocation): {rise}."]
+    return [f"After the search {judged} and {moved} (search.reallocation): {_rise(found)}."]
 
 
 def _of_swaps(found: SwapsSummary | None) -> list[str]:
@@ -69,8 +70,12 @@ def _of_swaps(found: SwapsSummary | None) -> list[str]:
         return []
     judged = _judged(found.evaluations, "around its best one")
     made = f"{plural(found.made, 'swap')} of two filters made"
-    rise = f"the proxy rose from {found.start:.3f} to {found.proxy:.3f}" if found.made else "none raised the proxy"
+    rise = _rise(found) if found.made else NONE_ROSE
     return [f"After the search {judged} and {made} (search.swaps): {rise}."]
+
+
+def _rise(found: ReallocationSummary | SwapsSummary) -> str:
+    return f"the proxy rose from {found.start:.3f} to {found.proxy:.3f}"
 
 
 def _judged(plans: int, which: str) -> str:

@@ -33,7 +33,8 @@ class Solution:
 class Moments:
     """What least squares needs of inputs and targets: gram [D, D], cross [D, C_out], and their means, all float32.
 
-    The gram is symmetric to the last bit, which the product of a matrix with itself need not be. Means are zero, and not taken off, where the layer has no offset.
+    The gram is symmetric to the last bit, which the product of a matrix with itself need not be. Means are zero, and
+    not taken off, where the layer has no offset.
     """
 
     gram: Tensor

@@ -121,6 +121,14 @@ def test_the_best_few_by_the_seen_images_are_judged_on_fresh_ones(finished, name
     assert [trial.params for trial in study.trials] == [one["genome"] for one in found]
 
 
+def test_a_plan_that_was_improved_takes_the_last_ones_place(tmp_path):
+    campaign = run_search(tiny({"random_search": False, "swaps": 6}), tmp_path / "run")
+    improved = json.loads((campaign.run_dir / "records/swaps-blend.json").read_text())
+    found = record_of(campaign)["candidates"]
+    assert len({one["digest"] for one in found}) == len(found) == 4
+    assert found[0]["plan"] == improved["plan"]
+
+
 def test_the_search_sees_the_first_part_alone(finished):
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{finished.run_dir / 'trials.db'}")
     values = {trial.user_attrs["plan"]: trial.value for trial in study.trials}

@@ -51,6 +51,23 @@ def test_only_the_rivals_that_are_wanted_are_counted():
     assert (counts(["elimination"]).sequential, counts(["tilted"]).sequential) == (3, 6)
 
 
+def test_forecasts_of_swaps_are_counted_where_the_proxy_has_some():
+    def others(proxy, swaps):
+        return Counts(Experiment(tiny_space({"rivals": False, "swaps": swaps}, proxy=proxy))).other_evaluations
+
+    assert others("compensated", 25) == others("compensated", None) + 25
+    assert others("agreement", 25) == others("agreement", None) + 25 + 3 * 3
+
+
+@pytest.mark.parametrize(("candidates", "trainings"), [(5, 5 + 3 + 2), (4, 4 + 2 + 1)])
+def test_of_an_odd_number_of_finalists_the_better_half_is_the_larger(candidates, trainings):
+    finals = {"candidates": candidates, "rungs": [0.1, 0.2, 0.4]}
+    counts = Counts(Experiment(tiny_space({"random_search": False, "finals": finals})))
+    inside = [candidates, (candidates + 1) // 2, ((candidates + 1) // 2 + 1) // 2]
+    assert sum(inside) == trainings
+    assert counts.finals == pytest.approx(sum(n * share for n, share in zip(inside, finals["rungs"], strict=True)))
+
+
 def test_given_blends_and_the_front_at_full_budget_count_too(tmp_path):
     file = tmp_path / "mean.json"
     Blend.mean_of_ranks(["l1", "taylor"]).save(file)

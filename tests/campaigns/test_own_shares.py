@@ -12,6 +12,7 @@ from blendsearch.campaigns.foresight.forecast import Counts
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.errors import ConfigError
 from blendsearch.experiment import Experiment
+from blendsearch.experiment.problem import JUDGED
 from blendsearch.results.verdicts import against_rivals
 from blendsearch.structure import Plan
 
@@ -39,6 +40,11 @@ def retrained(campaign, name):
 
 def _named(file, name):
     return json.loads(file.read_text())["name"] == name
+
+
+def judged_by(folder, judge):
+    lines = [json.loads(line) for line in (folder / JUDGED).read_text().splitlines()]
+    return [line[1:] for line in lines if line[0] == judge]
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +96,14 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same(search, tmp_path):
         run_search(space(search=search), tmp_path / "killed", progress=killer)
     state = json.loads((tmp_path / "killed/records/own-shares.json").read_text())
     assert 0 < len(state["generations"]) < 4
+    written = judged_by(tmp_path / "killed", "all, own-shares")
+    assert len(written) > state["generations"][-1]["distinct"]  # the generation that was killed is not judged anew
     again = run_search(space(search=search), tmp_path / "killed", resume=True)
     assert retrained(again, NAME) == retrained(whole, NAME)
     assert again.summary.rivals[NAME].evaluations == whole.summary.rivals[NAME].evaluations
+    after = judged_by(tmp_path / "killed", "all, own-shares")
+    assert after[: len(written)] == written
+    assert len({plan for plan, *_ in after}) == len(after)
 
 
 @pytest.mark.slow

@@ -102,7 +102,8 @@ def test_one_group_gives_what_another_needs_for_one_filter_and_it_takes_all_that
     budget = budget_of_half(structure)
     plan, worth = half(structure, budget), flat(structure)
     cost = structure.cost
-    moves = {pair: after for _, pair, after in Exchanges(structure, budget).of_two(plan, ends_of(plan, worth))}
+    found = Exchanges(structure, budget).of_two(plan, ends_of(plan, worth))
+    moves = {one.pair: one.made(plan) for one in found}
     for giver, taker in permutations(structure.widths, 2):
         found = moves.get((giver, taker))
         if found is None:

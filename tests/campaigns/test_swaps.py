@@ -127,7 +127,7 @@ class Noisy(Judge):
 
     def compare(self, plans, rival):
         self.judged += plans
-        return [evaluated(1.0 + self.draw.normal(0, 0.01), 0.01) for _ in plans]
+        return [replace(evaluated(1.0 + self.draw.normal(0, 0.01), 0.01), plan=plan) for plan in plans]
 
 
 def test_chance_alone_makes_hardly_a_swap():
@@ -139,10 +139,47 @@ def test_chance_alone_makes_hardly_a_swap():
         folder=SimpleNamespace(cached=lambda name, kind, make: made.append(make()) or made[0]),
         progress=lambda *_: None,
     )
-    flat = {group: torch.arange(width).float() for group, width in WIDTHS.items()}
-    swap_filters(experiment, "blend", judge, Candidate(number=0, genome={}, plan=START, proxy=1.0), flat)
-    assert made[0].evaluations == 60 or made[0].evaluations == len(judge.judged)
+    widths = {group: 4 * width for group, width in WIDTHS.items()}  # more swaps than are judged
+    plan = Plan({group: tuple(range(width // 2)) for group, width in widths.items()}, widths)
+    flat = {group: torch.arange(width).float() for group, width in widths.items()}
+    swap_filters(experiment, "blend", judge, Candidate(number=0, genome={}, plan=plan, proxy=1.0), flat)
+    assert made[0].evaluations == len(judge.judged) == 60
     assert made[0].made <= 6
+
+
+def test_swaps_that_only_a_forecast_spoke_for_are_taken_back_where_the_end_is_no_better():
+    class Promised(Judge):
+        """All swaps promise much, what is seen of them is a little worse, and chance could have done that."""
+
+        def forecast(self, plan):
+            tables = {}
+            for group, kept in plan.keep.items():
+                out = np.setdiff1d(np.arange(plan.widths[group]), kept)
+                if len(out):
+                    tables[group] = SwapTable(np.array(kept), out, *np.ones((2, len(kept), len(out))))
+            return tables
+
+        def compare(self, plans, rival):
+            self.judged += plans
+            return [replace(evaluated(self.value(plan) - 1e-3, 10.0), plan=plan) for plan in plans]
+
+        def value(self, plan):
+            return 1.0 if plan == START else 0.9
+
+    made = []
+    experiment = SimpleNamespace(
+        space=SimpleNamespace(search=SimpleNamespace(swaps=24)),
+        folder=SimpleNamespace(cached=lambda name, kind, make: made.append(make()) or made[0]),
+        progress=lambda *_: None,
+    )
+    start, judge = Candidate(number=0, genome={}, plan=START, proxy=1.0), Promised({})
+    seen = []
+    judge.forecast, forecast = lambda plan: seen.append(plan) or forecast(plan), judge.forecast
+    order = {group: torch.arange(width).float() for group, width in WIDTHS.items()}
+    found = swap_filters(experiment, "blend", judge, start, order)
+    assert any(plan != START for plan in seen), "swaps were made meanwhile"
+    assert (found.plan, found.proxy, made[0].made) == (START, 1.0, 0)
+    assert made[0].evaluations == 24
 
 
 def test_swaps_that_help_alone_but_not_together_are_not_both_made():
@@ -221,6 +258,18 @@ def test_what_is_believed_is_the_posterior_of_a_linear_model():
     found, variance = worths._believed(questions, scales)
     assert found == pytest.approx(wanted @ mean + wanted_rises)
     assert variance == pytest.approx(np.diag(wanted @ covariance @ wanted.T))
+
+
+def test_what_is_believed_does_not_depend_on_how_many_are_looked_at_at_once(monkeypatch):
+    worths = Worths({group: torch.arange(width).float() for group, width in WIDTHS.items()})
+    for swap in worths.propose(START, set(), 5):
+        worths.learn(swap, 0.1 * swap.come - 0.05 * swap.gone, 0.01)
+    whole = worths.propose(START, set(), 20)
+    monkeypatch.setattr(module, "AT_ONCE", 3)
+    few = worths.propose(START, set(), 20)
+    assert [(one.group, one.gone, one.come) for one in few] == [(one.group, one.gone, one.come) for one in whole]
+    assert [one.mean for one in few] == pytest.approx([one.mean for one in whole])
+    assert [one.variance for one in few] == pytest.approx([one.variance for one in whole])
 
 
 def test_before_any_swap_was_judged_the_forecast_is_believed_and_without_one_the_order():

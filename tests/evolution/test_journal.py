@@ -13,6 +13,7 @@ from blendsearch.errors import RunError
 from blendsearch.evolution.fitness import FitnessFunction
 from blendsearch.evolution.journal import Journal
 from blendsearch.evolution.leaders import Leaders
+from blendsearch.evolution.parallel import Failed
 from blendsearch.proxies import Estimate
 from blendsearch.proxies.racing import Racing
 
@@ -225,6 +226,21 @@ def test_a_stopped_run_compares_no_plan_again_and_reads_whom_it_goes_on_from(tmp
     assert outcomes[0] == outcomes[1]
     fitness.compare([FakePlan("n", 0.8)], last)
     assert proxy.asked == ["l", "n"]
+
+
+def test_a_plan_whose_comparison_failed_is_known_to_have_failed(tmp_path):
+    fitness, _ = racing_fitness(tmp_path / "judged.jsonl")
+    start, known, dead = FakePlan("s", 0.5), FakePlan("k", 0.6), FakePlan("d", 0.7)
+    fitness([known])
+    outcomes = fitness.pool.outcomes
+    why = Failed("died", 2)
+    fitness.pool.outcomes = lambda tasks: (
+        (place, why if task.plan in (known, dead) and task.scored else one)
+        for (place, one), task in zip(outcomes(tasks), tasks, strict=True)
+    )
+    assert [one.failure for one in fitness.compare([known, dead], start)] == [why, why]
+    assert fitness.failures == {"d": why}  # of the other one there is a value
+    assert fitness([dead])[0].failure == why
 
 
 def test_without_scores_a_comparison_is_a_call(tmp_path):

@@ -203,6 +203,9 @@ def test_the_best_in_hindsight_allows_for_the_choice_and_the_others_do_not():
     assert found.rivals["mean of ranks"].interval == found.differences["c0"].interval
     assert "the mean of all criteria's ranks" in found.rivals["mean of ranks"].sentence
     assert found.random_search.interval == found.differences["c1"].interval
+    assert "random search of equal cost" in found.random_search.sentence
+    improved = compare(Judge.of_outcomes(rows), "c2", improved=True)
+    assert "as many evaluations as the search before it improved its plan" in improved.random_search.sentence
 
 
 def test_among_equals_the_blend_is_seldom_called_worse_than_the_best():

@@ -13,6 +13,7 @@ from torch import Tensor
 from blendsearch.allocation import Evolved
 from blendsearch.campaigns.foresight.unit_costs import Stopwatch, UnitCosts
 from blendsearch.campaigns.search.rivals import mix_hesso
+from blendsearch.campaigns.search.swaps import FORESEEN
 from blendsearch.criteria import applicable
 from blendsearch.data.batches import Split
 from blendsearch.experiment.experiment import Experiment
@@ -95,7 +96,7 @@ class Counts:
         """How many genomes of criteria the search begins with."""
         allocation = self.experiment.allocation
         each = len(allocation.start) if isinstance(allocation, Evolved) else 1
-        extra = 6 if self.experiment.space.blend.set_aware else 0
+        extra = 2 + len(TILTS) if self.experiment.space.blend.set_aware else 0  # see `starting_genomes`
         return (self.criteria + extra) * each
 
     @property
@@ -115,10 +116,17 @@ class Counts:
         groups = len(self.experiment.structure.widths)
         wanted = self.experiment.space.rivals
         rivals = 3 * groups if "criterion_per_layer" in wanted and self.criteria > 1 else 0
-        improved = (search.swaps or 0) + 2 * (search.reallocation or 0)  # a forecast after each step, as dear as three
-        plans = improved * (1 + ("swapped" in wanted) + self.own_shares)
+        plans = self.improvements * (1 + ("swapped" in wanted) + self.own_shares)
         random = self.evaluations - self.starts if search.random_search else 0
         return rivals + plans + max(0, random) + self.own_shares * self.evaluations
+
+    @property
+    def improvements(self) -> int:
+        """Estimates by which one plan is improved, and forecasts, each as dear as three."""
+        search, proxy = self.experiment.space.search, PROXIES.get(self.experiment.space.proxy.name)
+        moves, swaps = search.reallocation or 0, search.swaps or 0
+        forecasts = -(-swaps // FORESEEN) if proxy.forecasts() else 0
+        return 2 * moves + swaps + 3 * forecasts  # of moves there is a forecast after each step, of a few estimates
 
     @property
     def own_shares(self) -> bool:
@@ -157,7 +165,7 @@ class Counts:
         inside, whole = finals.candidates, 0.0
         for rung in finals.rungs:
             whole += inside * rung * finals.seeds
-            inside = max(1, inside // 2)
+            inside = (inside + 1) // 2  # at least: who is not clearly worse stays, too
         return whole * (1 + self.experiment.space.search.random_search + self.own_shares)
 
 

@@ -33,10 +33,10 @@ def decide(
 ) -> Candidate:
     """Return who wins of a search's best plans: on fresh images, in finals, or by the proxy, as the space says.
 
-    candidates: best first; of one plan the first stands. whose: what the names of the records end with, for the search
-    of a rival.
+    candidates: best first; of one plan the first stands, and of all so many as the space wants. whose: what the names
+    of the records end with, for the search of a rival.
     """
-    settings, different = experiment.space.search, one_each(candidates)
+    settings, different = experiment.space.search, one_each(candidates)[: wanted_candidates(experiment)]
     if settings.choice is not None:
         return choose_on_fresh(experiment, f"{CHOICE}{whose}", judged, different)
     if settings.finals is not None:

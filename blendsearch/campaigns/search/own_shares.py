@@ -109,9 +109,12 @@ def _search(experiment: Experiment, seen: SearchProblem, criterion: str) -> Sear
 
 
 def _knowing_nothing(experiment: Experiment, fitness: FitnessFunction) -> FitnessFunction:
-    """Return a fitness function with the same proxy and workers, to which every plan is new: so costs are equal."""
+    """Return a fitness function with the same proxy and workers, to which every plan is new: so costs are equal.
+
+    It writes into the same journal, but takes from there what it wrote itself alone.
+    """
     other = copy.copy(fitness)
-    other.journal = None
+    other.journal = fitness.journal and fitness.journal.of_another(NAME)
     other.known, other.failures, other.stopped = {}, {}, set()
     other.leaders = make_leaders(experiment.space.search)
     return other

@@ -126,7 +126,7 @@ class _Climb:
 
     def _small_moves(self, room: int) -> bool:
         """Judge the most promising moves between two groups, each about the least that the budget allows."""
-        plans = self._moves_of_two()[: min(AT_ONCE, room)]
+        plans = self._moves_of_two(min(AT_ONCE, room))
         if not plans:
             return False
         helpful = self._helpful(plans)
@@ -138,21 +138,23 @@ class _Climb:
             self.failed += 1
         return self.failed < ROUNDS
 
-    def _moves_of_two(self) -> list[Plan]:
+    def _moves_of_two(self, count: int) -> list[Plan]:
         """Return new plans in which one group gave to another, most promising first, those of groups apart ahead."""
-        moves = self.exchanges.of_two(self.plan, self.ends or {})
-        found = [one for one in moves if one[0] > 0 and one[2].digest not in self.seen]
-        found.sort(key=lambda one: -one[0])
+        moves = [one for one in self.exchanges.of_two(self.plan, self.ends or {}) if one.worth > 0]
+        moves.sort(key=lambda one: -one.worth)
+        found: dict[str, Plan] = {}
         used: set[str] = set()
-        first: list[Plan] = []
-        others: list[Plan] = []
-        for _, pair, plan in found:
-            if used.isdisjoint(pair):
-                first.append(plan)
-                used |= set(pair)
-            else:
-                others.append(plan)
-        return [*first, *others]
+        for apart in (True, False):
+            for one in moves:
+                if len(found) == count:
+                    break
+                if apart and not used.isdisjoint(one.pair):
+                    continue
+                plan = one.made(self.plan)
+                if plan.digest not in self.seen and plan.digest not in found:
+                    found[plan.digest] = plan
+                    used |= set(one.pair)
+        return list(found.values())
 
     def _joint(self, plans: Sequence[Plan]) -> Plan | None:
         """Return the moves of plans together, of groups apart, what the budget allows; None for one alone."""
@@ -198,6 +200,23 @@ class _Step:
     price: float
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """Steps by which one group gives to another; pair: who gives and who takes."""
+
+    pair: tuple[str, str]
+    steps: Sequence[_Step]
+
+    @property
+    def worth(self) -> float:
+        """What all its steps promise."""
+        return sum(step.worth for step in self.steps)
+
+    def made(self, plan: Plan) -> Plan:
+        """Return the plan after it."""
+        return _after(plan, self.steps)
+
+
 class Exchanges:
     """Plans of other shares within one budget."""
 
@@ -241,11 +260,8 @@ class Exchanges:
             shrunk |= {loss.group for loss in given}
         return _after(plan, made)
 
-    def of_two(self, plan: Plan, ends: Mapping[str, Ends]) -> Iterator[tuple[float, tuple[str, str], Plan]]:
-        """Yield the plans in which one group gives as little as another can take something for, as much as then fits.
-
-        Each with what it promises, and with who gives and who takes.
-        """
+    def of_two(self, plan: Plan, ends: Mapping[str, Ends]) -> Iterator[Exchange]:
+        """Yield those in which one group gives as little as another can take something for, as much as then fits."""
         gains = {group: list(self._steps(group, one, plan, 1, up=True)) for group, one in ends.items()}
         losses = {
             group: list(islice(self._steps(group, one, plan, 1, up=False), MOST_GIVEN)) for group, one in ends.items()
@@ -253,7 +269,7 @@ class Exchanges:
         for giver, taker in permutations(ends, 2):
             steps = self._given_and_taken(plan, losses[giver], gains[taker])
             if steps:
-                yield sum(step.worth for step in steps), (giver, taker), _after(plan, steps)
+                yield Exchange((giver, taker), steps)
 
     def _given_and_taken(self, plan: Plan, losses: Sequence[_Step], gains: Sequence[_Step]) -> list[_Step]:
         """Return the first steps down that make room for any up, with all of these that then fit; none without."""
@@ -288,7 +304,7 @@ class Exchanges:
 
 def _after(plan: Plan, steps: Sequence[_Step]) -> Plan:
     """Return a plan after steps: of each step's filters those who were in are out, and the others in."""
-    keep = {group: set(kept) for group, kept in plan.keep.items()}
+    changed = {step.group: set(plan.keep[step.group]) for step in steps}
     for step in steps:
-        keep[step.group] ^= set(step.filters)
-    return Plan({group: tuple(sorted(kept)) for group, kept in keep.items()}, plan.widths)
+        changed[step.group] ^= set(step.filters)
+    return Plan({**plan.keep, **{group: tuple(sorted(kept)) for group, kept in changed.items()}}, plan.widths)

@@ -93,7 +93,7 @@ def summarise(
         left_out={**scored.left_out, **{name: why for name, why in failed.items() if name in scored.criteria}},
         not_retrained=[name for name in scored.criteria if name not in contenders and name not in failed],
         refused=experiment.structure.refused,
-        comparison=compare(judge, first),
+        comparison=compare(judge, first, improved=search.improves_plans),
         fidelity=measure_fidelity({name: one.proxy for name, one in contenders.items()}, truths),
         seconds={"train": unpruned.seconds, "statistics": scored.seconds, **folder.seconds},
         trials=generations[-1].evaluations,

@@ -46,7 +46,7 @@ def swap_filters(
     if count is None:
         return start
     record = experiment.folder.cached(
-        _file(name), SwapsRecord, lambda: _climb(experiment, name, problem, start, scores, count)
+        _file(name), SwapsRecord, lambda: _climb(experiment, problem, start, scores, count)
     )
     return replace(start, plan=Plan.from_dict(record.plan), proxy=record.proxy)
 
@@ -77,18 +77,19 @@ def enter_swapped_choice(experiment: Experiment, seen: SearchProblem, judged: Se
 
 
 def _climb(
-    experiment: Experiment,
-    name: str,
-    problem: SearchProblem,
-    start: Candidate,
-    scores: Mapping[str, Tensor],
-    count: int,
+    experiment: Experiment, problem: SearchProblem, start: Candidate, scores: Mapping[str, Tensor], count: int
 ) -> SwapsRecord:
     climb = _Climb(problem, start, Worths(scores))
     while climb.evaluations < count and climb.step(count - climb.evaluations):
         experiment.progress("swaps", climb.evaluations, count, f"{climb.made} made, proxy {climb.value:.4f}")
+    # Among swaps that chance could have helped or harmed some are made for their forecast; all may come to nothing.
+    better = climb.value > start.proxy
     return SwapsRecord(
-        start=start.proxy, proxy=climb.value, plan=climb.plan.to_dict(), evaluations=climb.evaluations, made=climb.made
+        start=start.proxy,
+        proxy=climb.value if better else start.proxy,
+        plan=(climb.plan if better else start.plan).to_dict(),
+        evaluations=climb.evaluations,
+        made=climb.made if better else 0,
     )
 
 

@@ -31,6 +31,8 @@ DOUBT = 10.0
 """Swaps for which a group's scale is taken to be what was expected."""
 MEDIAN_OF_SQUARES = 0.455
 """Of a normal variable, in units of their mean."""
+AT_ONCE = 4096
+"""Swaps whose covariances with those that were judged are in memory at once."""
 WIDEST = 64
 """Without a forecast so many filters that stay, and that go, are paired with each other in each group: by the order."""
 
@@ -75,6 +77,11 @@ class _Rows:
 
     def __len__(self) -> int:
         return len(self.group)
+
+    def blocks(self) -> Iterator[_Rows]:
+        """Yield the rows, AT_ONCE of them after the other."""
+        for first in range(0, len(self), AT_ONCE):
+            yield _Rows(*(getattr(self, name)[first : first + AT_ONCE] for name in type(self).__annotations__))
 
     @classmethod
     def joined(cls, parts: Sequence[_Rows]) -> _Rows:
@@ -182,10 +189,14 @@ class Worths:
         changes, errors = (np.array([one[place] for one in self.judged]) for place in (1, 2))
         noise = np.square(NOISE * scales[known.group]) + np.square(errors)
         factor = cho_factor(_covariance(known, known, scales) + np.diag(noise))
-        beside = _covariance(rows, known, scales)
-        told = cho_solve(factor, beside.T)
         missed = changes - self._expected(known, scales)
-        return mean + told.T @ missed, np.maximum(variance - (beside * told.T).sum(1), 0.0)
+        means, variances = [], []
+        for block in rows.blocks():
+            beside = _covariance(block, known, scales)
+            told = cho_solve(factor, beside.T).T
+            means.append(told @ missed)
+            variances.append((beside * told).sum(1))
+        return mean + np.concatenate(means), np.maximum(variance - np.concatenate(variances), 0.0)
 
     def _expected(self, rows: _Rows, scales: np.ndarray) -> np.ndarray:
         """Return what swaps are taken to change before any was judged, [n]."""
