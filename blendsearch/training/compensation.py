@@ -112,16 +112,20 @@ FORWARDS = (nn.Linear.forward, nn.Conv2d.forward)
 
 @dataclass(frozen=True)
 class Reached:
-    """A layer that a pass has come to, and what its least squares need; norm: None where none follows."""
+    """A layer that a pass has come to, and what its least squares need; norm: None where none follows.
+
+    lengths: of its filters' weights in the unpruned network, [C_out].
+    """
 
     layer: Any
     norm: Any
     start: Tensor
     squares: LeastSquares
+    lengths: Tensor
 
     def put(self, solution: Solution) -> None:
         """Give the layer, and its norm, a solution."""
-        put_solution(self.layer, self.norm, solution, self.squares)
+        put_solution(self.layer, self.norm, solution, self.squares, self.lengths)
 
 
 class RefittingPass(WatchingPass):
@@ -203,6 +207,7 @@ class Compensation:
         recorder = _Recorder(replica, watched, self.joins, self.norms, positions, seed)
         self.forward(recorder)
         self.targets = recorder.targets
+        self.lengths = {name: _lengths(replica.get_submodule(name)) for name in watched}
 
     def _refittable(self, network: nn.Module, name: str) -> bool:
         """Tell whether a layer can take a solution: linear or plain convolution; its norm has scale and statistics.
@@ -250,7 +255,9 @@ class Compensation:
         layer = network.get_submodule(name)
         norm = network.get_submodule(self.norms[name]) if name in self.norms else None
         target = self.targets[name]
-        wanted = target.values if kept is None else target.values[:, kept]
+        wanted, lengths = target.values, self.lengths[name]
+        if kept is not None:
+            wanted, lengths = wanted[:, kept], lengths[kept]
         if other is not None:
             wanted = wanted - feature_rows(layer, other)[target.index].float()
         offset = has_offset(layer, norm)
@@ -259,7 +266,7 @@ class Compensation:
             squares = RowSquares(patches(layer, x, target.index).float(), wanted, offset)
         else:
             squares = WindowSquares(layer, x, target.windows, wanted, offset)
-        return Reached(layer, norm, effective_weight(layer, norm), squares)
+        return Reached(layer, norm, effective_weight(layer, norm), squares, lengths)
 
 
 def normalised(norm: Any, features: Tensor) -> Tensor:
@@ -313,23 +320,31 @@ def weight_rows(weight: Tensor) -> Tensor:
     return (weight.permute(0, 2, 3, 1).flatten(1) if weight.dim() == 4 else weight).T
 
 
+def _lengths(layer: Any) -> Tensor:
+    """Return the Euclidean length of each filter's weights, [C_out]."""
+    return weight_rows(layer.weight.detach()).norm(dim=0)
+
+
 def has_offset(layer: Any, norm: Any) -> bool:
     return layer.bias is not None or norm is not None
 
 
 LONGEST = 10
-"""A filter that a norm follows is at most so many times as long after a refit as it was when sliced."""
+"""A filter that a norm follows is at most so many times as long after a refit as in the unpruned network."""
+LEAST = 1e-12
+"""A norm that multiplies by less gives nothing: float32 could not hold the variance of weights that make up for it."""
 
 
-def put_solution(layer: Any, norm: Any, solution: Solution, squares: LeastSquares) -> None:
+def put_solution(layer: Any, norm: Any, solution: Solution, squares: LeastSquares, lengths: Tensor) -> None:
     """Put the solution into the layer, and what it gives on the calibration data into the norm after it.
 
-    The norm goes on multiplying by what it did, so that weights of the same answers are the same weights. What a
-    batch norm follows answers alike at any length, but training changes it the slower the longer it is, by the square:
-    weights that held the norm's scale were trained at nine times the pace of before, on average, in ResNet-20.
+    lengths: see `Reached`. The norm goes on multiplying by what it did, so that weights of the same answers are the
+    same weights. What a batch norm follows answers alike at any length, but training changes it the slower the longer
+    it is, by the square: weights that held the norm's scale were trained at nine times the pace of before, on average,
+    in ResNet-20.
     """
     weight = solution.weights
-    scale = torch.ones_like(solution.variance) if norm is None else _kept_scale(norm_scale(norm), layer, weight)
+    scale = torch.ones_like(solution.variance) if norm is None else _kept_scale(norm_scale(norm), weight, lengths)
     weight = weight / scale
     columns = weight.T
     if layer.weight.dim() == 4:
@@ -348,12 +363,13 @@ def put_solution(layer: Any, norm: Any, solution: Solution, squares: LeastSquare
     norm.bias.copy_(squares.mean_out)
 
 
-def _kept_scale(scale: Tensor, layer: Any, weight: Tensor) -> Tensor:
+def _kept_scale(scale: Tensor, weight: Tensor, before: Tensor) -> Tensor:
     """Return what a norm multiplies by, [C_out]; where weights [D, C_out] then got too long, what keeps their length.
 
-    A norm that gives next to nothing, as those that begin at zero, would have them as long as it likes.
+    before: that length, [C_out]. A norm that gives next to nothing, as those that begin at zero, would have weights as
+    long as it likes.
     """
-    length, before = weight.norm(dim=0), weight_rows(layer.weight).norm(dim=0)
-    fits = (length <= LONGEST * scale.abs() * before) & (scale != 0)
-    same = torch.where((length > 0) & (before > 0), length / before, 1.0)
+    length = weight.norm(dim=0)
+    fits = (length <= LONGEST * scale.abs() * before) & (scale.abs() > LEAST)
+    same = torch.where((before > 0) & (length > LEAST * before), length / before, 1.0)
     return torch.where(fits, scale, same)

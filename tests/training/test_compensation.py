@@ -306,7 +306,7 @@ def test_a_refit_that_finds_the_old_weights_leaves_the_network_as_it_is():
         torch.testing.assert_close(value, sliced.state_dict()[name], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("nothing", [0.0, 1e-12])
+@pytest.mark.parametrize("nothing", [0.0, 1e-12, 1e-17, 1e-20, 1e-23, 1e-30, 1e-40])
 def test_where_a_norm_gave_next_to_nothing_weights_keep_their_length(nothing):
     network = lively(Residual())
     with torch.no_grad():
@@ -316,11 +316,38 @@ def test_where_a_norm_gave_next_to_nothing_weights_keep_their_length(nothing):
     plan = dropped(structure, 0, 3, group="stem")
     sliced = structure.slice(network, plan)
     refit = refitted(network, plan)
-    torch.testing.assert_close(refit.branch.weight[1].norm(), sliced.branch.weight[1].norm())
+    torch.testing.assert_close(refit.branch.weight[1].norm(), network.branch.weight[1].norm())
     assert all(bool(value.isfinite().all()) for value in refit.state_dict().values())
     assert (refit.block(IMAGES) - network.block(IMAGES)).square().mean() < 0.9 * (
         sliced.block(IMAGES) - network.block(IMAGES)
     ).square().mean()
+
+
+@pytest.mark.parametrize("nothing", [1e-10, 1e-15, 1e-20, 1e-23, 1e-30, 1e-40])
+def test_a_filter_that_its_norm_has_shut_stays_shut(nothing):
+    """As weight decay leaves it; the weights that give so little have no length in float32."""
+    network = lively(Second(nn.Conv2d(6, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5)))
+    with torch.no_grad():
+        network.norm.weight[2], network.norm.bias[2] = nothing, 0
+    refit = refitted(network, dropped(Structure.of(network, IMAGES), 4))
+    assert all(bool(value.isfinite().all()) for value in refit.state_dict().values())
+    assert (refit.after(IMAGES)[:, 2]).abs().max() < 10 * nothing + 1e-30
+    others = [0, 1, 3, 4]
+    assert (refit.after(IMAGES)[:, others] - network.after(IMAGES)[:, others]).abs().mean() < 1
+
+
+@pytest.mark.parametrize("rest", [0.3, 0.01, 1e-3])
+def test_a_filter_that_read_what_is_gone_is_trained_at_its_own_pace(rest):
+    """It reads its double from now on; what slicing alone left of it is next to nothing, and no measure."""
+    network = lively(Second(nn.Conv2d(6, 5, 1, bias=False), nn.BatchNorm2d(5)))
+    with torch.no_grad():
+        network.conv1.weight[3], network.conv1.bias[3] = network.conv1.weight[4], network.conv1.bias[4]
+        network.layer.weight[1] *= rest
+        network.layer.weight[1, 4] = 0.5
+    refit = refitted(network, dropped(Structure.of(network, IMAGES), 4))
+    lengths = [one.layer.weight[1].norm().item() for one in (refit, network)]
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.3)
+    assert refit.after(IMAGES)[:, 1].sub(network.after(IMAGES)[:, 1]).abs().max() < 0.1
 
 
 def test_a_block_makes_up_for_the_channels_that_its_stream_lost():
