@@ -12,7 +12,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from blendsearch.errors import StructureError, blame
 from blendsearch.structure.copying import copy_with
 from blendsearch.structure.example import FAILURES, Example
-from blendsearch.structure.operators import WEIGHTED
+from blendsearch.structure.operators import WEIGHTED, MemoryRead, composed_attention, storage_of
 from blendsearch.structure.trace import Trace
 
 COMPUTED = {
@@ -88,9 +88,13 @@ def detached(example: Example) -> Example:
     return alone.map(lambda one: one.float() if one.is_floating_point() else one)
 
 
-def layers_left_out(network: nn.Module, trace: Trace) -> list[str]:
-    """Return the layers with weights that do not run in evaluation: those of an auxiliary head, most likely."""
-    return [path for path, one in network.named_modules() if isinstance(one, WEIGHTED) and path not in trace.calls]
+def layers_left_out(network: nn.Module, example: Example, trace: Trace) -> list[str]:
+    """Return the layers with weights that do not run in evaluation: those of an auxiliary head, most likely.
+
+    Those are not among them that others read the weights of, as attention does.
+    """
+    idle = [path for path, one in network.named_modules() if isinstance(one, WEIGHTED) and path not in trace.calls]
+    return _idle(network, example, idle) if idle else []
 
 
 def left_out_of_training(network: nn.Module, example: Example, layers: Sequence[str]) -> list[str] | None:
@@ -98,13 +102,15 @@ def left_out_of_training(network: nn.Module, example: Example, layers: Sequence[
 
     None where that mode cannot be run on the example, whose images may be too small for an auxiliary head.
     """
-    copied = float_copy(network).train()
-    quiet = set(layers)
-    for path in layers:
-        copied.get_submodule(path).register_forward_pre_hook(lambda *_, path=path: quiet.discard(path))
     try:
-        with torch.no_grad():
-            example.outputs(copied)
+        return _idle(float_copy(network).train(), example, layers)
     except FAILURES:
         return None
-    return [path for path in layers if path in quiet]
+
+
+def _idle(network: nn.Module, example: Example, layers: Sequence[str]) -> list[str]:
+    """Return those of the layers none of whose parameters is read when the network runs."""
+    with torch.no_grad(), composed_attention(), MemoryRead() as read:
+        example.outputs(network)
+    own = {path: {storage_of(one) for one in network.get_submodule(path).parameters()} for path in layers}
+    return [path for path in layers if own[path].isdisjoint(read.storages)]

@@ -16,6 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
 
@@ -55,7 +56,7 @@ class OperatorCounter(TorchDispatchMode):
         weights = {path: one._parameters.get("weight") for path, one in self._layers.items()}
         self._weights = {path: one for path, one in weights.items() if one is not None}
         # Of layers that share a weight the first owns it.
-        self._owners = {_storage(self._weights[path]): path for path in reversed(self._weights)}
+        self._owners = {storage_of(self._weights[path]): path for path in reversed(self._weights)}
         self._running: list[str] = []
         self._hooks: list[Any] = []
 
@@ -82,7 +83,7 @@ class OperatorCounter(TorchDispatchMode):
         return output
 
     def _owner(self, args: tuple[Any, ...], sizes: tuple[int, ...]) -> str:
-        owners = (self._owners.get(_storage(one), "") for one in args if isinstance(one, Tensor))
+        owners = (self._owners.get(storage_of(one), "") for one in args if isinstance(one, Tensor))
         owner = next((path for path in owners if path), "")
         running = self._running[-1] if self._running else ""
         own = not owner and running in self._weights and math.prod(sizes[1:]) == self._weights[running].numel()
@@ -100,7 +101,21 @@ def composed_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _storage(tensor: Tensor) -> int:
+class MemoryRead(TorchDispatchMode):
+    """Inside this context, `storages` holds the memory of every tensor that an operator of torch is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.storages |= {storage_of(one) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)}
+        return func(*args, **(kwargs or {}))
+
+
+def storage_of(tensor: Tensor) -> int:
     """Return what identifies a tensor's memory, also of views, also on the meta device, where no memory is."""
     return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else 0
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from blendsearch.compute import Compute
 from blendsearch.errors import StructureError, nearest
-from blendsearch.progress import Progress, Reporting, silent
+from blendsearch.progress import Progress, Reporting, silent, tell
 from blendsearch.progress.shown import AUTO, reporting
+from blendsearch.results.words import plural
 from blendsearch.structure.check import Check
 from blendsearch.structure.cost import CostModel
 from blendsearch.structure.example import Example, Forward, call
@@ -29,7 +30,7 @@ from blendsearch.structure.unowned import unowned_terms
 
 SCOPES = ("all", "inner")
 UNSEEN = "it does not run in evaluation, and training does not run on the example, so that what it reads is not known"
-IDLE = "it is called neither in evaluation nor in training on the example, so that what it reads is not known"
+IDLE = "it runs neither in evaluation nor in training on the example, so that what it reads is not known"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Structure:
         example = again.example
         progress("structure", 0, 0, "forward pass")
         traced = trace(copy, example)
-        extra = layers_left_out(copy, traced)
+        extra = layers_left_out(copy, example, traced)
         quiet = left_out_of_training(copy, example, extra) if extra else []
         trains = quiet is not None and len(quiet) < len(extra)
         progress("structure", 0, 0, "coupled channels")
@@ -111,6 +112,10 @@ class Structure:
         groups = leave_out(copy, groups, refused, again.scope, again.ignore, again.ignore_inputs)
         groups, wrong = Check(float_copy(copy), example, trains=trains, progress=progress).sort(groups)
         refused |= {**wrong, **(dict.fromkeys(extra, UNSEEN) if quiet is None else dict.fromkeys(quiet, IDLE))}
+        if quiet:
+            shown = ", ".join(f"'{name}'" for name in quiet[:3]) + (", ..." if len(quiet) > 3 else "")
+            said = f"{plural(len(quiet), 'layer')} left alone ({shown}), as training and evaluation run without on the"
+            tell(progress, f"{said} example; where other images need one, the pruned network may fail")
         if not groups:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:5])
             raise StructureError(f"no filter of the network can be pruned ({reasons or 'it has no convolutions'})")

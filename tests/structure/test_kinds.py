@@ -287,8 +287,29 @@ class Branches(nn.Module):
         return self.head(F.relu(branch(F.relu(self.a(x)))))
 
 
+class Attentive(nn.Module):
+    """Attention reads the weights of a layer that it never calls; so does the network itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.read = conv(3, 8), conv(8, 8), conv(8, 8)
+        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = F.relu(self.b(F.relu(self.a(x))))
+        x = F.conv2d(x, self.read.weight, self.read.bias, padding=1).flatten(2).mT
+        return self.head(self.attention(x, x, x)[0].mean(1))
+
+
+def test_a_layer_whose_weights_others_read_runs():
+    assert not {"read", "attention.out_proj"} & set(Structure.of(Attentive(), images()).refused)
+
+
 def test_a_layer_that_is_never_called_on_the_example_is_named():
-    structure = Structure.of(Branches(), images())
+    told = []
+    structure = Structure.of(Branches(), images(), progress=lambda task, *_: told.append((task, _[-1])))
+    (note,) = [said for task, said in told if task == "note"]
+    assert note.startswith("1 layer left alone ('bright'), as training and evaluation run without on the example; ")
     assert set(structure.widths) == {"a", "dark"}
     assert list(structure.refused) == ["bright"]
     assert "neither in evaluation nor in training" in structure.refused["bright"]
