@@ -126,7 +126,8 @@ class FitnessFunction:
         self.known: dict[str, tuple[float, float, int]] = {}
         self.failures: dict[str, Failed] = {}
         self.stopped: set[str] = set()
-        self.scores: dict[str, np.ndarray] = {}  # of the plans that were compared last
+        self.scores: dict[str, np.ndarray] = {}  # of the plan that others were compared with last, and of these
+        self.beside: str | None = None  # that plan
         self.leaders, self.journal, self.proxy = leaders, journal, proxy
         proxy.prepare(context)
         self.pool: WorkerPool[Proxy, Task, Estimate] = WorkerPool(
@@ -178,8 +179,8 @@ class FitnessFunction:
             for number, one in self.pool.outcomes(tasks):
                 self.write(plans[waiting[number]], one, rival.digest)
                 found[waiting[number]] = one
-            if rival.digest not in self.scores:  # else it stands against others once more, any of which may be the next
-                self.scores = {rival.digest: scores}
+            if rival.digest != self.beside:  # else it stands against others once more, any of which may be the next
+                self.scores, self.beside = {rival.digest: scores}, rival.digest
         for place, plan in enumerate(plans):
             one = found[place]
             if isinstance(one, Failed):
@@ -283,6 +284,7 @@ class FitnessFunction:
         if isinstance(found, Failed):
             self.failures[plan.digest] = found
             return
+        self.failures.pop(plan.digest, None)
         self.known[plan.digest] = (found.value, found.seconds, found.passes)
         if found.stopped:
             self.stopped.add(plan.digest)

@@ -241,6 +241,21 @@ def test_a_plan_whose_comparison_failed_is_known_to_have_failed(tmp_path):
     assert [one.failure for one in fitness.compare([known, dead], start)] == [why, why]
     assert fitness.failures == {"d": why}  # of the other one there is a value
     assert fitness([dead])[0].failure == why
+    fitness.pool.outcomes = outcomes
+    assert fitness.compare([dead], start)[0].value == 0.7  # it was the worker's fault
+    assert fitness.failures == {}
+    assert (fitness([dead])[0].value, fitness.tried) == (0.7, 2)
+
+
+def test_of_a_long_climb_the_last_plan_and_those_that_stood_against_it_have_their_scores(tmp_path):
+    fitness, _ = racing_fitness(tmp_path / "judged.jsonl")
+    plan = FakePlan("start", 0.5)
+    for step in range(5):
+        beside = [FakePlan(f"{step}.{number}", 0.6) for number in range(4)]
+        fitness.compare(beside[:2], plan)
+        fitness.compare(beside[2:], plan)
+        assert set(fitness.scores) == {plan.digest, *(one.digest for one in beside)}
+        plan = beside[step % 4]
 
 
 def test_without_scores_a_comparison_is_a_call(tmp_path):
