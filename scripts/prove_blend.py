@@ -91,7 +91,7 @@ def search_alone(space: Space, folder: Path, criterion: str) -> tuple[Retraining
     """Run or read a draw's search for the shares of one criterion; return what it found as a rival, and its seconds."""
     summary, found = run_or_read(space, folder)
     rival = as_rival(next(one for one in found if one.kind == BLEND), ALONE.format(criterion))
-    return rival, sum(summary.seconds.values())
+    return rival, summary.seconds["total"]
 
 
 def as_rival(outcome: RetrainingOutcome, name: str) -> RetrainingOutcome:
@@ -224,7 +224,7 @@ def main() -> None:
         summary, found = search_draw(space, given.out / f"draw-{seed}")
         print(f"draw {seed}: {summary.comparison.sentence}", file=sys.stderr, flush=True)
         unpruned.append(summary.unpruned.test_accuracy)
-        seconds += sum(summary.seconds.values())
+        seconds += summary.seconds["total"]
         if given.alone is not None:
             changes = [*given.changes, f"seed={seed}", *shares_alone(given.alone)]
             alone = load_checked(given.space, changes)
@@ -243,7 +243,7 @@ def main() -> None:
     regimes = {"not retrained": pooled, **{f"{steps} steps": outcomes for steps, outcomes in trained.items()}}
     tables, records = [], {}
     for title, outcomes in regimes.items():
-        comparison = compare(Judge.of_outcomes(outcomes))
+        comparison = compare(Judge.of_outcomes(outcomes), improved=spaces[given.first].search.improves_plans)
         chosen = "" if outcomes is pooled else ", which of all were the best without training, by these test images"
         tables += as_rows(title, outcomes, comparison, chosen)
         records[title] = {

@@ -128,8 +128,12 @@ class RunFolder:
 
     def _records(self) -> dict[str, int]:
         """Return the records that are there, with their sizes in bytes; but for the seconds, which stages add to."""
-        found = [file for file in (self / "records").rglob("*") if file.is_file() and file != self / SECONDS]
-        return {str(file): file.stat().st_size for file in found}
+        found = {}
+        for file in (self / "records").rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # what another process was about to rename
+                if file.is_file() and file != self / SECONDS:
+                    found[str(file)] = file.stat().st_size
+        return found
 
     def add_seconds(self, stage: str, more: float) -> None:
         """Add seconds to those of a stage."""

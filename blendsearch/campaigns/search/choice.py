@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import fmean
 
 from blendsearch.campaigns.search.finals import Candidate, hold_finals, one_each
@@ -57,7 +56,7 @@ def choose_on_fresh(
     )
     _note(experiment, name, record)
     chosen = next(one for one in record.candidates if one.chosen)
-    return replace(next(one for one in candidates if one.plan.digest == chosen.digest), proxy=chosen.proxy)
+    return Candidate(chosen.trial, chosen.genome, Plan.from_dict(chosen.plan), chosen.proxy)
 
 
 def _judge(experiment: Experiment, judged: SearchProblem, candidates: Sequence[Candidate]) -> ChoiceRecord:

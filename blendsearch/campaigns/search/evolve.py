@@ -139,7 +139,7 @@ def _choose_blend(
     best = best_candidates(trials, count, lambda trial: planner.plan(search.blend_of(trial)))
     if settings.layer_by_layer is not None:
         blends = [search.blend_of(trials[one.number]) for one in best]
-        # By the proxy that the search saw; a choice judges all of them on fresh images.
+        # By the proxy that the search saw; a choice judges the first of them on fresh images.
         pairs = list(zip(best, blends, strict=True))
         best = add_layer_by_layer(experiment, BLEND, search.problem, pairs)
     if settings.improves_plans:

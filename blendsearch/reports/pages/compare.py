@@ -25,8 +25,7 @@ from blendsearch.results.words import (
 )
 
 CAPTION = (
-    "◆ the blend, mean over seeds (each seed a small dot below), ● the best criterion, × the best of a random search "
-    "of equal cost."
+    "◆ the blend, mean over seeds (each seed a small dot below), ● the best criterion, × the best of a random search."
 )
 
 
