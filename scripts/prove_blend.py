@@ -3,6 +3,7 @@
     python scripts/prove_blend.py search_spaces/mnist_5k.yaml --draws 5 --out runs/proof/mnist_5k budget.flops=0.1
     python scripts/prove_blend.py ... --steps 60 390     # the same plans once more, after so many steps of training
     python scripts/prove_blend.py ... --steps 390 --training retraining.lr=0.01   # the same plans, trained otherwise
+    python scripts/prove_blend.py ... --steps 390 --criteria all      # train every criterion's plan, not the best three
     python scripts/prove_blend.py ... --steps 0 --training reconstruction.steps=200   # reconstructed, without labels
     python scripts/prove_blend.py ... allocation=evolved --alone obs   # beside it, shares evolved for that criterion
 
@@ -46,7 +47,7 @@ ALONE = "{} with shares evolved for it"
 TRAINS = ("retraining", "reconstruction")
 """The sections of a space whose keys may be others for plans that are trained once more."""
 TRAINED = 3
-"""So many of the criteria that are best in hindsight without training are trained beside the blend."""
+"""So many of the criteria that are best in hindsight without training are trained beside the blend, by default."""
 
 
 def run_or_read(space: Space, folder: Path) -> tuple[SearchSummary, list[RetrainingOutcome]]:
@@ -153,10 +154,15 @@ def pruning_of(outcome: RetrainingOutcome, experiment: Experiment) -> Pruning:
     return Pruning.by_plan(Plan.from_dict(outcome.plan), experiment.budget)
 
 
-def worth_training(outcomes: Sequence[RetrainingOutcome], beside: Sequence[str] | None = None) -> list[str]:
-    """Return names: the blend, rivals (of these alone, if any), and the criteria best in hindsight without training."""
+def worth_training(
+    outcomes: Sequence[RetrainingOutcome], beside: Sequence[str] | None = None, criteria: int | None = TRAINED
+) -> list[str]:
+    """Return the names of blend and rivals, and of so many criteria that are best in hindsight without training.
+
+    beside: the rivals alone that these are, if any. criteria: None for all.
+    """
     names = {one.name for one in outcomes if one.kind == CRITERION}
-    best = sorted(names, key=lambda name: -average(outcomes, name, CRITERION).test_accuracy)[:TRAINED]
+    best = sorted(names, key=lambda name: -average(outcomes, name, CRITERION).test_accuracy)[:criteria]
     rivals = dict.fromkeys(one.name for one in outcomes if one.kind in (RIVAL, RANDOM_SEARCH))
     return [BLEND, *best, *(name for name in rivals if beside is None or name in beside)]
 
@@ -209,6 +215,13 @@ def main() -> None:
         help=f"for these steps alone: of {' or '.join(TRAINS)}",
     )
     parser.add_argument("--beside", nargs="*", default=None, metavar="RIVAL", help="of the rivals, train these alone")
+    parser.add_argument(
+        "--criteria",
+        type=lambda count: None if count == "all" else int(count),
+        default=TRAINED,
+        metavar="N|all",
+        help=f"of the criteria, train so many that are best without training ({TRAINED})",
+    )
     parser.add_argument("--alone", default=None, metavar="CRITERION", help="one whose shares are searched as long, too")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_intermixed_args()
@@ -234,7 +247,8 @@ def main() -> None:
     pooled = in_every_draw(pooled, given.draws)
     if strange := sorted(set(given.beside or ()) - {one.name for one in pooled if one.kind == RIVAL}):
         parser.error(f"--beside: no rival of all draws is called {strange[0]!r}")
-    names = worth_training(pooled, given.beside)
+    names = worth_training(pooled, given.beside, given.criteria)
+    part = given.criteria is not None and given.criteria < len({one.name for one in pooled if one.kind == CRITERION})
     for steps, outcomes in trained.items():
         for seed in spaces:
             own = [one for one in pooled if one.seed == seed and one.name in names]
@@ -244,10 +258,11 @@ def main() -> None:
     tables, records = [], {}
     for title, outcomes in regimes.items():
         comparison = compare(Judge.of_outcomes(outcomes), improved=spaces[given.first].search.improves_plans)
-        chosen = "" if outcomes is pooled else ", which of all were the best without training, by these test images"
+        chosen = ", which of all were the best without training, by these test images"
+        chosen = chosen if part and outcomes is not pooled else ""
         tables += as_rows(title, outcomes, comparison, chosen)
         records[title] = {
-            **({"criteria": f"the best {TRAINED} without training"} if chosen else {}),
+            **({"criteria": f"the best {given.criteria} without training"} if chosen else {}),
             "comparison": comparison.to_dict(),
             "test_accuracy": {
                 f"{kind}: {name}": [

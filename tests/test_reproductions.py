@@ -7,6 +7,7 @@ import runpy
 import sys
 
 import pytest
+from short_cuts import leave_out_reports
 
 TINY = ["model.arguments.width=8", "training.epochs=1", "retraining.epochs=0.5", "compute.device=cpu"]
 
@@ -38,6 +39,50 @@ def test_compensation_is_measured_against_the_number_of_images(monkeypatch, tmp_
     ]  # fmt: skip
     assert done[5][0] == "retrained"
     assert f"{100 * rows[-1]['test_accuracy']:.2f} %" in capsys.readouterr().out
+
+
+def test_a_proof_pools_its_draws_trains_their_plans_and_goes_on_where_it_was(monkeypatch, tmp_path, capsys):
+    leave_out_reports(monkeypatch)
+    few = ["criteria=[l1, l2, taylor, bn_scale]", "clusters.count=2", "search.population=4", "search.generations=1"]
+    few += [
+        "search.random_search=false",
+        "search.rivals=[mean_of_ranks, hesso]",
+        "retraining.epochs=0",
+        "data.test=200",
+    ]
+    arguments = ["search_spaces/digits.yaml", "--draws", "2", "--first", "7", "--steps", "3", "--out", str(tmp_path)]
+    arguments += ["--training", "retraining.lr=0.02", "--beside", "mean of ranks", "--"]
+    options = [*few, "compute.workers=1"]
+    run(monkeypatch, "prove_blend.py", *arguments, last=options)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert (found["draws"], found["training"]) == ([7, 8], ["retraining.lr=0.02"])
+    plain, trained = found["regimes"]["not retrained"], found["regimes"]["3 steps"]
+    for regime, criteria in ((plain, 4), (trained, 3)):
+        means = {name: sum(values) / len(values) for name, values in regime["test_accuracy"].items()}
+        assert {len(values) for values in regime["test_accuracy"].values()} == {2}
+        named = {name.partition(": ")[2]: mean for name, mean in means.items() if name.startswith("criterion")}
+        assert len(named) == regime["comparison"]["among"] == criteria
+        best = regime["comparison"]["best_criterion"]
+        assert named[best] == max(named.values())
+        assert regime["comparison"]["difference"] == pytest.approx(means["blend: blend"] - named[best], abs=1e-6)
+    assert (
+        {name for name in plain["test_accuracy"] if name.startswith("rival")}
+        > {name for name in trained["test_accuracy"] if name.startswith("rival")}
+        == {"rival: mean of ranks"}
+    )
+    assert trained["criteria"] == "the best 3 without training"
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("draw-*/**/*.json")}
+    assert any("steps-3" in str(file) for file in before)
+    every = arguments[: arguments.index("--")]
+    run(monkeypatch, "prove_blend.py", *every, "--criteria", "all", "--", last=options)
+    again = json.loads((tmp_path / "results.json").read_text())
+    assert again["regimes"]["not retrained"] == plain
+    everyone = again["regimes"]["3 steps"]
+    assert "criteria" not in everyone
+    assert everyone["comparison"]["among"] == 4
+    assert all(everyone["test_accuracy"][name] == values for name, values in trained["test_accuracy"].items())
+    assert {file for file in before if file.stat().st_mtime_ns != before[file] and "retrained/" in str(file)} == set()
+    assert "draws [7, 8]" in capsys.readouterr().out
 
 
 def test_repr_is_paired_with_plain_training(monkeypatch, tmp_path, capsys):
