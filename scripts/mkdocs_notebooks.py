@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ def on_files(files: Files, config: Any) -> Files:
         text = as_markdown(json.loads(Path(file.abs_src_path).read_text()), name)
         files.append(File.generated(config, file.src_uri.removesuffix(".ipynb") + ".md", content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Lead links to notebooks, which are read where no site is built, to their pages; called by MkDocs."""
+    return re.sub(r"(\]\((?:[\w./-]+/)?[\w-]+)\.ipynb\)(?!\{: download\})", r"\1.md)", markdown)
 
 
 def as_markdown(notebook: dict[str, Any], name: str) -> str:

@@ -74,7 +74,10 @@ def init(
         ),
     ] = None,
     post_training: Annotated[
-        bool, typer.Option("--post-training", help="Nothing is retrained: prune in minutes, without labels.")
+        bool,
+        typer.Option(
+            "--post-training", help="Nothing is retrained: prune in minutes; candidates are judged without labels."
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
