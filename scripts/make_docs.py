@@ -32,8 +32,8 @@ CRITERIA_HEAD = """# Criteria
 Written by `scripts/make_docs.py` from the registry; change the classes in `blendsearch/criteria/`, not this page.
 
 A criterion gives every filter of a group a score, higher = more important. It reads statistics that shared passes over
-the calibration images gather for all; what it `needs` says which. Convolutions or feature maps that are coupled, as in a
-residual stream, are scored one by one and combined by `group_rule`: `mean_rank` (the mean of their ranks, default),
+the calibration images gather for all; what it `needs` says which. Convolutions or feature maps that are coupled, as in
+a residual stream, are scored one by one and combined by `group_rule`: `mean_rank` (the mean of their ranks, default),
 `mean`, `sum` or `max`.
 """
 NAMES_HEAD = """# Names in a space file

@@ -75,9 +75,7 @@ def init(
     ] = None,
     post_training: Annotated[
         bool,
-        typer.Option(
-            "--post-training", help="Nothing is retrained: prune in minutes; candidates are judged without labels."
-        ),
+        typer.Option("--post-training", help="Nothing is retrained; candidates are judged without labels."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
