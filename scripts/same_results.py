@@ -92,4 +92,15 @@ def _read_trials(path: Path) -> Any:
         return {name: sorted(map(list, storage.execute(query))) for name, query in TABLES.items()}
 
 
-READERS: dict[str, Callable[[Path], Any]] = {".json": _read_json, ".csv": _read_csv, ".db": _read_trials}
+def _read_judgements(path: Path) -> Any:
+    """Return the lines of a journal, [judge, plan, value, seconds, passes, ...], without their seconds."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [[*line[:3], *line[4:]] for line in lines]
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".db": _read_trials,
+    ".jsonl": _read_judgements,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from blendsearch.allocation.base import register_allocation
@@ -18,11 +19,15 @@ def _rank(scores: Tensor) -> Tensor:
     return (below + equal / 2).to(scores.dtype) / len(scores)
 
 
+TINY = torch.finfo(torch.float64).tiny
+"""Only what is zero is not normalised: means of squared gradients of deep layers may be below 1e-20."""
+
 NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": lambda s: s / s.abs().mean().clamp(min=1e-12),
-    "l2": lambda s: s / s.norm().clamp(min=1e-12),
-    "max": lambda s: s / s.abs().max().clamp(min=1e-12),
-    "standard": lambda s: (s - s.mean()) / s.std(unbiased=False).clamp(min=1e-12),
+    "mean": lambda s: s / s.abs().mean().clamp(min=TINY),
+    "l2": lambda s: s / s.norm().clamp(min=TINY),
+    "max": lambda s: s / s.abs().max().clamp(min=TINY),
+    # A spread of rounding alone is none.
+    "standard": lambda s: (s - s.mean()) / torch.maximum(s.std(unbiased=False), 1e-12 * s.abs().max()).clamp(min=TINY),
     "rank": _rank,
 }
 

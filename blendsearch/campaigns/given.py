@@ -151,7 +151,10 @@ class GivenPairs:
             yield map_tensors(batch, lambda one: one.clone() if one.is_inference() else one)
 
     def __len__(self) -> int:
-        return len(self._batches) if isinstance(self._batches, Sized) else 0
+        try:
+            return len(self._batches) if isinstance(self._batches, Sized) else 0
+        except TypeError:  # a DataLoader over a stream has a length by its class alone
+            return 0
 
 
 def _read_all(batches: Iterable[Any], progress: Progress) -> list[Any]:

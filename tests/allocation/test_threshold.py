@@ -72,3 +72,17 @@ def test_threshold_by_rank_is_nearly_uniform(structure):
 def test_thresholds_travel_to_worker_processes():
     for allocation in (GlobalThreshold("standard"), LayerAdaptive()):
         assert type(pickle.loads(pickle.dumps(allocation))) is type(allocation)
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_the_scale_of_scores_does_not_matter_however_small_it_is(normalisation):
+    """Means of squared gradients of deep, untrained networks lie below 1e-20."""
+    scores = torch.rand(9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
+    for scale in (1e-30, 1e-14, 1.0, 1e14):
+        found = NORMALISATIONS[normalisation](scores * scale)
+        torch.testing.assert_close(found, NORMALISATIONS[normalisation](scores), rtol=1e-9, atol=0)
+    same = torch.full((9,), 0.1 + 0.2, dtype=torch.float64)
+    assert NORMALISATIONS[normalisation](same * 1e-20).isfinite().all()
+    assert NORMALISATIONS[normalisation](torch.zeros(9, dtype=torch.float64)).isfinite().all()
+    if normalisation == "standard":
+        assert NORMALISATIONS[normalisation](same).abs().max() < 1e-3
