@@ -212,12 +212,14 @@ class Compensation:
     def _refittable(self, network: nn.Module, name: str) -> bool:
         """Tell whether a layer can take a solution: linear or plain convolution; its norm has scale and statistics.
 
-        One that does more than torch's own in `forward`, or whose weight is computed from others, cannot.
+        One that does more than torch's own in `forward`, or whose weight is computed from others or is another
+        layer's, too, cannot.
         """
         layer = network.get_submodule(name)
         norm: Any = network.get_submodule(self.norms[name]) if name in self.norms else None
         plain = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
         plain = plain and type(layer).forward in FORWARDS and "weight" in layer._parameters
+        plain = plain and sum(layer.weight is own for one in network.modules() for own in one._parameters.values()) == 1
         return plain and (norm is None or (norm.weight is not None and norm.running_var is not None))
 
     def refit(self, network: nn.Module, plan: Plan, settled: Collection[str] = ()) -> None:

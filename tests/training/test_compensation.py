@@ -336,6 +336,28 @@ def test_a_filter_that_its_norm_has_shut_stays_shut(nothing):
     assert (refit.after(IMAGES)[:, others] - network.after(IMAGES)[:, others]).abs().mean() < 1
 
 
+class Tied(nn.Module):
+    """Two heads of one weight, which read different poolings of what loses a filter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.one, self.other = nn.Conv2d(2, 6, 3), nn.Linear(6, 3), nn.Linear(6, 3)
+        self.other.weight = self.one.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x))
+        return torch.cat([self.one(x.mean((2, 3))), self.other(x.amax((2, 3)))], 1)
+
+
+def test_a_weight_of_two_layers_is_fitted_to_neither():
+    network = lively(Tied())
+    structure = Structure.of(network, IMAGES)
+    plan = dropped(structure, 4)
+    refit, sliced = refitted(network, plan), structure.slice(network, plan)
+    assert torch.equal(refit.one.weight, sliced.one.weight)
+    assert torch.equal(refit(IMAGES), sliced(IMAGES))
+
+
 @pytest.mark.parametrize("rest", [0.3, 0.01, 1e-3])
 def test_a_filter_that_read_what_is_gone_is_trained_at_its_own_pace(rest):
     """It reads its double from now on; what slicing alone left of it is next to nothing, and no measure."""
