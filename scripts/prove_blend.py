@@ -248,7 +248,7 @@ def main() -> None:
     if strange := sorted(set(given.beside or ()) - {one.name for one in pooled if one.kind == RIVAL}):
         parser.error(f"--beside: no rival of all draws is called {strange[0]!r}")
     names = worth_training(pooled, given.beside, given.criteria)
-    part = given.criteria is not None and given.criteria < len({one.name for one in pooled if one.kind == CRITERION})
+    part = not {one.name for one in pooled if one.kind == CRITERION} <= set(names)
     for steps, outcomes in trained.items():
         for seed in spaces:
             own = [one for one in pooled if one.seed == seed and one.name in names]
@@ -258,11 +258,11 @@ def main() -> None:
     tables, records = [], {}
     for title, outcomes in regimes.items():
         comparison = compare(Judge.of_outcomes(outcomes), improved=spaces[given.first].search.improves_plans)
-        chosen = ", which of all were the best without training, by these test images"
-        chosen = chosen if part and outcomes is not pooled else ""
-        tables += as_rows(title, outcomes, comparison, chosen)
+        best_alone = part and outcomes is not pooled
+        among = ", which of all were the best without training, by these test images" if best_alone else ""
+        tables += as_rows(title, outcomes, comparison, among)
         records[title] = {
-            **({"criteria": f"the best {given.criteria} without training"} if chosen else {}),
+            **({"criteria": f"the best {given.criteria} without training"} if best_alone else {}),
             "comparison": comparison.to_dict(),
             "test_accuracy": {
                 f"{kind}: {name}": [

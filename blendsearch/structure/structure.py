@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from blendsearch.compute import Compute
-from blendsearch.errors import StructureError, nearest
+from blendsearch.errors import StructureError, listed, nearest
 from blendsearch.progress import Progress, Reporting, silent, tell
 from blendsearch.progress.shown import AUTO, reporting
 from blendsearch.results.words import plural
@@ -113,7 +113,7 @@ class Structure:
         groups, wrong = Check(float_copy(copy), example, trains=trains, progress=progress).sort(groups)
         refused |= {**wrong, **(dict.fromkeys(extra, UNSEEN) if quiet is None else dict.fromkeys(quiet, IDLE))}
         if quiet:
-            shown = ", ".join(f"'{name}'" for name in quiet[:3]) + (", ..." if len(quiet) > 3 else "")
+            shown = listed([f"'{name}'" for name in quiet])
             said = f"{plural(len(quiet), 'layer')} left alone ({shown}), as training and evaluation run without on the"
             tell(progress, f"{said} example; where other images need one, the pruned network may fail")
         if not groups:

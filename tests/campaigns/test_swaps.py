@@ -41,12 +41,22 @@ class Judge:
         return [sum(float(self.worth[group][list(kept)].sum()) for group, kept in plan.keep.items()) for plan in plans]
 
 
-def climb(judge, count, plan=START, scores=None):
-    experiment = SimpleNamespace(
+def swapping(count, made):
+    """An experiment with so many swaps, which puts the record that it makes into a list."""
+
+    def cached(name, kind, make):
+        made.append(make())
+        return made[-1]
+
+    return SimpleNamespace(
         space=SimpleNamespace(search=SimpleNamespace(swaps=count)),
-        folder=SimpleNamespace(cached=lambda name, kind, make: make()),
+        folder=SimpleNamespace(cached=cached),
         progress=lambda *_: None,
     )
+
+
+def climb(judge, count, plan=START, scores=None):
+    experiment = swapping(count, [])
     start = Candidate(number=0, genome={}, plan=plan, proxy=judge.values([plan])[0])
     judge.judged.clear()
     falling = {group: torch.arange(width, 0, -1).float() for group, width in WIDTHS.items()}
@@ -134,11 +144,7 @@ def test_chance_alone_makes_hardly_a_swap():
     """Where half of all swaps seem to help, and not one does."""
     judge = Noisy()
     made = []
-    experiment = SimpleNamespace(
-        space=SimpleNamespace(search=SimpleNamespace(swaps=60)),
-        folder=SimpleNamespace(cached=lambda name, kind, make: made.append(make()) or made[0]),
-        progress=lambda *_: None,
-    )
+    experiment = swapping(60, made)
     widths = {group: 4 * width for group, width in WIDTHS.items()}  # more swaps than are judged
     plan = Plan({group: tuple(range(width // 2)) for group, width in widths.items()}, widths)
     flat = {group: torch.arange(width).float() for group, width in widths.items()}
@@ -167,11 +173,7 @@ def test_swaps_that_only_a_forecast_spoke_for_are_taken_back_where_the_end_is_no
             return 1.0 if plan == START else 0.9
 
     made = []
-    experiment = SimpleNamespace(
-        space=SimpleNamespace(search=SimpleNamespace(swaps=24)),
-        folder=SimpleNamespace(cached=lambda name, kind, make: made.append(make()) or made[0]),
-        progress=lambda *_: None,
-    )
+    experiment = swapping(24, made)
     start, judge = Candidate(number=0, genome={}, plan=START, proxy=1.0), Promised({})
     seen = []
     judge.forecast, forecast = lambda plan: seen.append(plan) or forecast(plan), judge.forecast
