@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from blendsearch.allocation import (
     ALLOCATIONS,
@@ -129,7 +130,7 @@ class GivenPairs:
     def of(cls, batches: Any, task: Task | None = None, progress: Progress = silent) -> GivenPairs:
         """Take what is given; raise DataError when it holds no batches."""
         try:
-            again = iter(batches) is not batches
+            again = _has_more_than_one_pass(batches)
         except TypeError:
             kind = type(batches).__name__
             raise DataError(
@@ -155,6 +156,18 @@ class GivenPairs:
             return len(self._batches) if isinstance(self._batches, Sized) else 0
         except TypeError:  # a DataLoader over a stream has a length by its class alone
             return 0
+
+
+def _has_more_than_one_pass(batches: Iterable[Any]) -> bool:
+    """Say whether each look at the batches begins anew; TypeError where they are none.
+
+    What gives one iterator to all who ask is used up by the first. A DataLoader, which may do so with workers that
+    stay, resets it.
+    """
+    if isinstance(batches, DataLoader):
+        return True
+    first = iter(batches)
+    return first is not batches and iter(batches) is not first
 
 
 def _read_all(batches: Iterable[Any], progress: Progress) -> list[Any]:
@@ -284,7 +297,8 @@ def _own_scores(structure: Structure, scores: Any) -> dict[str, Tensor]:
     for name, width in structure.widths.items():
         if name not in scores:
             raise StructureError(f"by: no scores for group '{name}' (given: {', '.join(scores) or 'none'})")
-        result[name] = torch.as_tensor(scores[name]).detach().float().cpu()
+        # As exact as they were given: scores that round to one number would rank by their places.
+        result[name] = torch.as_tensor(scores[name]).detach().cpu().double()
         if tuple(result[name].shape) != (width,) or not bool(torch.isfinite(result[name]).all()):
             raise StructureError(
                 f"by: group '{name}' has scores of shape {tuple(result[name].shape)}, allowed: ({width},), finite"

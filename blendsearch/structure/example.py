@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,10 @@ Forward = Callable[[nn.Module, Any], Any]
 
 FAILURES = (RuntimeError, LookupError, ValueError, TypeError, AssertionError, AttributeError, ArithmeticError)
 """What networks raise when their shapes do not fit."""
+
+
+MOST_CHANNELS = 4
+"""Of images of three dimensions: a longer first one counts samples of two dimensions each."""
 
 
 def call(network: nn.Module, batch: Any) -> Any:
@@ -33,10 +38,12 @@ class Example:
     """A batch, and how a network is run on it.
 
     batch: images [N, C, H, W], or whatever `forward(network, batch)` takes, such as a tuple, a dict or a list.
+    taken: how many samples were taken of a larger batch; None: the batch is whole.
     """
 
     batch: Any
     forward: Forward = call
+    taken: int | None = None
 
     def outputs(self, network: nn.Module) -> list[Tensor]:
         """Run the network; return all floating-point tensors of what it returns, in order."""
@@ -48,20 +55,29 @@ class Example:
         return replace(self, batch=map_tensors(self.batch, change))
 
     def take(self, count: int) -> Example:
-        """Return the first `count` samples, where the batch is a tensor or a list of samples; else all of it."""
-        if isinstance(self.batch, Tensor):
-            return replace(self, batch=self.batch[:count])
-        if isinstance(self.batch, tuple) and all(isinstance(one, Tensor) and one.dim() for one in self.batch):
-            return replace(self, batch=tuple(one[:count] for one in self.batch))
-        return replace(self, batch=self.batch[:count]) if isinstance(self.batch, list) else self
+        """Return the first `count` samples, where the batch is tensors, or a list of samples; else all of it.
+
+        A tensor among others that is not as long as there are samples, such as a template or a size, stays whole.
+        """
+        samples = self.samples
+        if isinstance(self.batch, list) and _are_samples(self.batch):
+            return replace(self, batch=self.batch[:count], taken=min(count, samples))
+        fields = isinstance(self.batch, tuple | list) and all(isinstance(one, Tensor) for one in self.batch)
+        if not (fields or isinstance(self.batch, Tensor)):
+            return self
+        kept = map_tensors(self.batch, lambda one: one[:count] if one.dim() and len(one) == samples else one)
+        return replace(self, batch=kept, taken=min(count, samples))
 
     @property
     def samples(self) -> int:
-        """How many samples the batch holds: the length of a list, else of its first tensor."""
-        if isinstance(self.batch, list):
-            return len(self.batch)
-        first = next((one for one in tree_leaves(self.batch) if isinstance(one, Tensor) and one.dim()), None)
-        return 1 if first is None else len(first)
+        """How many samples the batch holds: as many as a list of them has, else as most of its parts are long.
+
+        Parts are tensors and lists of samples; of lengths as frequent the first counts. 1 where there are none.
+        """
+        if self.taken is not None:
+            return self.taken
+        lengths = Counter(_lengths(self.batch, outermost=True))
+        return max(lengths, key=lengths.__getitem__, default=1)
 
     @property
     def images(self) -> Tensor:
@@ -72,3 +88,28 @@ class Example:
                 "this be done"
             )
         return self.batch
+
+
+def _lengths(batch: Any, *, outermost: bool = False) -> list[int]:
+    """Return how long the parts of a batch are, in order."""
+    if isinstance(batch, Tensor):
+        return [len(batch)] if batch.dim() else []
+    if isinstance(batch, Mapping):
+        return [length for part in batch.values() for length in _lengths(part)]
+    if not isinstance(batch, tuple | list):
+        return []
+    if _are_samples(batch) and not (outermost and isinstance(batch, tuple)):
+        return [len(batch)]
+    return [length for part in batch for length in _lengths(part)]
+
+
+def _are_samples(parts: tuple[Any, ...] | list[Any]) -> bool:
+    """Say whether each part is a sample, as detectors take images, and not an input or a target of all samples.
+
+    A loader that stacks samples itself returns a list, too: of tensors as long as one another.
+    """
+    if all(isinstance(one, Tensor) for one in parts):
+        if len({one.dim() for one in parts}) > 1:
+            return False
+        return len({one.shape[:1] for one in parts}) != 1 or (parts[0].dim() == 3 and len(parts[0]) <= MOST_CHANNELS)
+    return not any(isinstance(one, Tensor | list | int | float) for one in parts)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 import blendsearch
 from blendsearch.errors import BlendsearchError, BudgetError, DataError
@@ -203,3 +204,94 @@ def test_everything_made_in_inference_mode_is_scored():
     assert "taylor" in blendsearch.score(network, batches, device="cpu")
     with torch.inference_mode():
         assert "taylor" in blendsearch.score(network, batches, device="cpu")
+
+
+def classifier():
+    torch.manual_seed(0)
+    return nn.Sequential(conv(3, 8), conv(8, 10), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 3)).eval()
+
+
+def test_batches_weigh_by_their_samples_however_a_loader_puts_them_together():
+    network = classifier()
+    images, _, _ = squares(21, seed=3)
+    labels = torch.arange(21) % 3
+    parts = [(images[:16], labels[:16]), (images[16:], labels[16:])]
+
+    def scores(batches, **how):
+        found = blendsearch.score(network, batches, ["taylor", "fisher"], progress=None, **how)
+        return {(name, group): values for name, groups in found.items() for group, values in groups.items()}
+
+    expected = scores(parts, loss=F.cross_entropy)
+    how = {"forward": lambda net, batch: net(batch[0]), "loss": lambda out, batch: F.cross_entropy(out, batch[1])}
+    named = {"forward": lambda net, batch: net(batch["x"]), "loss": lambda out, batch: F.cross_entropy(out, batch["y"])}
+    torch.testing.assert_close(scores(parts, **how), expected)
+    torch.testing.assert_close(scores([list(part) for part in parts], **how), expected)
+    dicts = [{"mean": torch.zeros(3), "x": x, "y": y} for x, y in parts]
+    torch.testing.assert_close(scores(dicts, **named), expected)
+
+
+class Points(nn.Module):
+    """Features of an image at given points, which are no samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 32, 3, padding=1)
+        self.hidden, self.last = nn.Conv2d(32, 64, 1), nn.Conv2d(64, 3, 1)
+
+    def forward(self, x, points):
+        x = F.relu(self.other(F.relu(self.one(x))))
+        x = F.grid_sample(x, points[None, :, None].expand(len(x), -1, -1, -1), align_corners=False)
+        return self.last(F.relu(self.hidden(x)))
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_what_all_samples_share_is_counted_whole(kind):
+    torch.manual_seed(0)
+    network, images, points = Points().eval(), torch.randn(4, 3, 12, 12), torch.rand(2000, 2) * 2 - 1
+    found = blendsearch.prune(
+        network,
+        [kind([images, points])],
+        by="l1",
+        budget={"flops": 0.5},
+        allocation="layer_adaptive",
+        forward=lambda net, batch: net(batch[0], batch[1]),
+        progress=None,
+    )
+
+    def flops(network):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(images, points)
+        return counter.get_total_flops()
+
+    assert found.flops_ratio == pytest.approx(flops(found.network) / flops(network), rel=1e-3)
+
+
+def test_own_scores_rank_by_their_last_digit():
+    network = classifier()
+    images, _, _ = squares(8, seed=4)
+    batches = [(images, torch.arange(8) % 3)]
+    places = torch.arange(10)
+    for scores in (places + 2**40, places.double() + 2**25, places.double() * 1e-300):
+        found = blendsearch.prune(network, batches, by={"0.0": scores[:8], "1.0": scores}, progress=None)
+        for group, kept in found.plan.keep.items():
+            width = found.plan.widths[group]
+            assert kept == tuple(range(width - len(kept), width))
+
+
+class SharedPass:
+    """Gives all who ask the one iterator it has."""
+
+    def __init__(self, batches):
+        self.rest = iter(batches)
+
+    def __iter__(self):
+        return self.rest
+
+
+def test_no_batch_is_lost_of_an_iterable_that_can_be_read_once():
+    network = classifier()
+    images, _, _ = squares(24, seed=5)
+    batches = [(images[i : i + 8], torch.arange(8) % 3) for i in range(0, 24, 8)]
+    expected = blendsearch.score(network, batches, ["fisher"], progress=None)
+    found = blendsearch.score(network, SharedPass(batches), ["fisher"], progress=None)
+    torch.testing.assert_close(dict(found["fisher"]), dict(expected["fisher"]))
