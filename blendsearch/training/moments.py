@@ -66,11 +66,13 @@ class LeastSquares(ABC):
     """One layer's inputs [P, D] and targets [P, C_out]; with an offset, both without their means.
 
     wanted: the targets. Subclasses know the inputs, and need not form them. has_kernel: whether `kernel` is worth it.
+    centred: whether `gram`, `kernel`, `applied` and `transposed` are of inputs without their means already.
     """
 
     positions: int
     inputs: int
     has_kernel = True
+    centred = False
 
     def __init__(self, wanted: Tensor, offset: bool) -> None:
         self.wanted, self.offset = wanted, offset
@@ -85,7 +87,7 @@ class LeastSquares(ABC):
     @cached_property
     def moments(self) -> Moments:
         gram, cross = self.gram(), self.transposed(self.wanted) / self.positions
-        if self.offset:
+        if self.offset and not self.centred:
             gram.addr_(self.mean_in, self.mean_in, alpha=-1)
             cross.addr_(self.mean_in, self.mean_out, alpha=-1)
         _mirror(gram)
@@ -143,22 +145,26 @@ class LeastSquares(ABC):
 
 
 class RowSquares(LeastSquares):
-    """Least squares of inputs that are there as rows [P, D]."""
+    """Least squares of inputs that are there as rows [P, D], which are the object's own from then on.
+
+    An offset takes the means off the rows, not off their products: of inputs that hardly vary beside their mean
+    float32 would leave nothing there.
+    """
 
     def __init__(self, rows: Tensor, wanted: Tensor, offset: bool) -> None:
         super().__init__(wanted, offset)
-        self.rows = rows
         self.positions, self.inputs = rows.shape
+        self.means = rows.mean(0)
+        self.rows, self.centred = rows.sub_(self.means) if offset else rows, offset
 
     def mean(self) -> Tensor:
-        return self.rows.mean(0)
+        return self.means
 
     def gram(self) -> Tensor:
         return self.rows.T @ self.rows / self.positions
 
     def kernel(self) -> Tensor:
-        rows = self.rows - self.mean_in  # not needed, as the caller takes means off, but more exact
-        return rows @ rows.T
+        return self.rows @ self.rows.T
 
     def applied(self, weights: Tensor) -> Tensor:
         return self.rows @ weights
