@@ -173,6 +173,13 @@ def without_autocast() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def on_own_terms() -> Iterator[None]:
+    """Run a block outside of the caller's inference mode and autocast, which would change what is measured."""
+    with torch.inference_mode(False), without_autocast():
+        yield
+
+
 def child_seed(seed: int, *path: object) -> int:
     """Derive a seed from a parent seed and a path such as ("retrain", "l1", 0); the same on every machine."""
     digest = hashlib.sha256(repr((seed, *path)).encode()).digest()

@@ -17,6 +17,7 @@ from blendsearch.campaigns.given import Batches, Pruning, RatingsGiven, Terms, m
 from blendsearch.campaigns.scores import Scores
 from blendsearch.campaigns.search.objects import refuse_beside_space, space_of_objects
 from blendsearch.campaigns.search.run import Campaign, run_search
+from blendsearch.compute import on_own_terms
 from blendsearch.config import Space
 from blendsearch.criteria import names, score_applicable
 from blendsearch.data.loaders import Loaders, Metric
@@ -119,7 +120,7 @@ def score(
         loss=loss, forward=forward,
     )  # fmt: skip
     setup = terms.setup()
-    with reporting(progress) as report, torch.inference_mode(False):
+    with reporting(progress) as report, on_own_terms():
         measured = measurable(model)
         given, found = terms.trace(measured, batches, report)
         scored = score_applicable(measured, found, given, names() if criteria is None else criteria, setup, report)
@@ -175,7 +176,7 @@ def prune(
         loss=loss, forward=forward,
     )  # fmt: skip
     with reporting(progress) as report:
-        with torch.inference_mode(False):
+        with on_own_terms():
             given = Pruning.of(model, batches, by, limits, allocation=allocation, terms=terms, progress=report)
         return next(_step_by_step(model, given, [limits], report))
 
@@ -225,7 +226,7 @@ def steps(
         relevance_per_class=relevance_per_class, ignore=ignore, ignore_inputs=ignore_inputs, structure=structure,
         loss=loss, forward=forward,
     )  # fmt: skip
-    with reporting(progress) as report, torch.inference_mode(False):
+    with reporting(progress) as report, on_own_terms():
         given = Pruning.of(model, batches, by, limits, allocation=allocation, terms=terms, progress=report)
     return _step_by_step(model, given, rungs(limits, steps, ladder), progress)
 
@@ -236,7 +237,7 @@ def _step_by_step(
     structure, plan = given.structure, Plan.full(given.structure.widths)
     for number, target in enumerate(targets):
         if max(plan.counts.values()) > 1:  # else nothing can go any more
-            with reporting(progress) as report, torch.inference_mode(False):
+            with reporting(progress) as report, on_own_terms():
                 if number:
                     structure = given.structure.again(network, plan, report)
                 cut = given.plan(network, structure, plan, target, progress=report)
@@ -311,6 +312,6 @@ def search(
             return run_search(read_space(space, resumed=resume), folder, resume, report)
     if train is None:
         raise DataError("train: not given; a model is searched with loaders beside it: search(model, train=..., ...)")
-    with torch.inference_mode(False), reporting(progress) as report:
+    with on_own_terms(), reporting(progress) as report:
         given = Given.of(space, Loaders(train, validation, test, metric), train_fn, loss)
         return run_search(space_of_objects(given, budget, settings, resumed=resume), folder, resume, report, given)

@@ -22,4 +22,5 @@ class Random(Criterion):
     seeded = True
 
     def score(self, group: Group, statistics: Statistics) -> Tensor:
-        return torch.rand(group.width, generator=generator(statistics.seed, "random", group.name))
+        draws = generator(statistics.seed, "random", group.name)
+        return torch.rand(group.width, generator=draws, dtype=torch.float32)  # not the caller's default

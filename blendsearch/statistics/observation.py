@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.utils.checkpoint import CheckpointError
 
 from blendsearch.compute import Compute, without_autocast
 from blendsearch.errors import StructureError
@@ -22,12 +24,33 @@ from blendsearch.statistics.task import Task
 from blendsearch.structure import Structure
 from blendsearch.structure.trace import CallCounter, Site
 
+CHECKPOINTED = (
+    "gradient checkpointing computes feature maps anew in the backward pass, where they cannot be watched; turn it off "
+    "for scoring and pruning"
+)
+
 Tell = Callable[[str], None]
 """Is told what a gatherer is at within a batch."""
 
 
 def unheard(what: str) -> None:
     """Tell nobody."""
+
+
+@contextlib.contextmanager
+def nothing_runs_anew() -> Iterator[None]:
+    """Raise StructureError where a backward pass computes maps again: nobody watches them, and no rule holds there."""
+
+    def refuse(module: nn.Module, inputs: object) -> None:
+        raise StructureError(CHECKPOINTED)
+
+    handle = register_module_forward_pre_hook(refuse)
+    try:
+        yield
+    except CheckpointError as error:
+        raise StructureError(CHECKPOINTED) from error
+    finally:
+        handle.remove()
 
 
 class Meter:
@@ -184,9 +207,7 @@ class Observation:
                     outputs = task.run(self.network, batch)
                 if self.backward:
                     # Summed, not averaged: each sample's gradient is then its own, whatever the batch size.
-                    loss = task.total(outputs, batch)
-                    if loss.requires_grad:
-                        loss.backward()
+                    self._go_back(lambda: task.total(outputs, batch))
             self._end_batch(samples)
         return samples
 
@@ -205,7 +226,7 @@ class Observation:
                 logits = self.network(images)
             if self.backward:
                 check_labels(logits, labels)
-                self._go_back(logits, labels)
+                self._go_back(lambda: summed_loss(logits, labels))
         self._end_batch(len(images))
 
     def _end_batch(self, samples: int) -> None:
@@ -214,16 +235,15 @@ class Observation:
             recorder.end_batch(samples)
         self.network.zero_grad(set_to_none=True)
 
-    def _go_back(self, logits: Tensor, labels: Tensor) -> None:
+    def _go_back(self, loss: Callable[[], Tensor]) -> None:
+        """Run the backward pass of a loss; where the network allows none, nothing by gradients is available."""
         try:
-            check_loss(logits)
+            total = loss()
+            if total.requires_grad:  # not where all of `forward` runs without gradients
+                with nothing_runs_anew():
+                    total.backward()
         except StructureError as error:
             self.unavailable |= dict.fromkeys(self._of_gradients, str(error))
-            return
-        # Summed, not averaged: each sample's gradient is then its own, whatever the batch size.
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-        if loss.requires_grad:  # not where all of `forward` runs without gradients
-            loss.backward()
 
     def averages(self) -> dict[Site, dict[str, Tensor]]:
         """Return site -> measure -> [C, ...], float32 on the CPU."""
@@ -241,12 +261,20 @@ class Observation:
                 found[entry.name] = entry.run(self.network, self.structure, _first(self.held, entry.limit))
             except StructureError as error:
                 self.unavailable[entry.name] = str(error)
+            except CheckpointError:
+                self.unavailable[entry.name] = CHECKPOINTED
         if self.passes:
             progress("further passes", len(self.passes), len(self.passes))
         return {
             name: {key: tensor.detach().float().contiguous().cpu() for key, tensor in tensors.items()}
             for name, tensors in found.items()
         }
+
+
+def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross entropy, summed: each sample's gradient is then its own, whatever the batch size."""
+    check_loss(logits)
+    return F.cross_entropy(logits.float(), labels, reduction="sum")
 
 
 def _first(held: list[tuple[Tensor, Tensor]], limit: int) -> list[tuple[Tensor, Tensor]]:

@@ -21,7 +21,7 @@ from blendsearch.registry import Registry
 from blendsearch.statistics import composites
 from blendsearch.statistics.composites import Composite, check_norms, fold_norms
 from blendsearch.statistics.labels import check_integers, check_labels
-from blendsearch.statistics.observation import Tell, unheard
+from blendsearch.statistics.observation import Tell, nothing_runs_anew, unheard
 from blendsearch.statistics.redistribution import Redistribution
 from blendsearch.structure.trace import CallCounter, Site
 
@@ -101,7 +101,8 @@ class LayerwiseRelevance(Redistribution):
             start = true_logits(logits, labels)
         for composite in composites:
             self.composite, self.found = composite, {}
-            arrived = _gradients(start, self._starts, start.detach(), again=True)[0]
+            with nothing_runs_anew():
+                arrived = _gradients(start, self._starts, start.detach(), again=True)[0]
             yield self._unreached | self.found, arrived
 
 

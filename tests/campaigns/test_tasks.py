@@ -295,3 +295,32 @@ def test_no_batch_is_lost_of_an_iterable_that_can_be_read_once():
     expected = blendsearch.score(network, batches, ["fisher"], progress=None)
     found = blendsearch.score(network, SharedPass(batches), ["fisher"], progress=None)
     torch.testing.assert_close(dict(found["fisher"]), dict(expected["fisher"]))
+
+
+@pytest.mark.parametrize("name", ["fisher", "fpgm", "lrp_epsilon_plus", "random"])
+def test_what_the_caller_has_switched_on_changes_no_score(name):
+    network = classifier()
+    images, _, _ = squares(8, seed=6)
+    batches = [(images, torch.arange(8) % 3)]
+    expected = dict(blendsearch.score(network, batches, [name], progress=None)[name])
+    plan = blendsearch.prune(network, batches, by=name, progress=None).plan
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = dict(blendsearch.score(network, batches, [name], progress=None)[name])
+        pruned = blendsearch.prune(network, batches, by=name, progress=None)
+        stepped = list(blendsearch.steps(network, batches, by=name, steps=1, progress=None))
+        assert torch.is_autocast_enabled("cpu")
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert pruned.plan == stepped[0].plan == plan
+
+
+def test_chance_is_the_same_whatever_the_default_format():
+    network = classifier()
+    images, _, _ = squares(8, seed=6)
+    batches = [(images, torch.arange(8) % 3)]
+    expected = dict(blendsearch.score(network, batches, ["random"], progress=None)["random"])
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = dict(blendsearch.score(network, batches, ["random"], progress=None)["random"])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

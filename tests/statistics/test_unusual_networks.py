@@ -10,6 +10,7 @@ from small_networks import Tail, images, randomised
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.utils.checkpoint import checkpoint
 from torchvision.ops import SqueezeExcitation
 
 from blendsearch.criteria import CRITERIA, ScoringSetup, names, score_applicable, score_network
@@ -201,3 +202,43 @@ def test_a_hard_sigmoid_has_second_derivatives(inplace):
     assert all(bool(value.any()) for value in expected.values())
     for conv, value in expected.items():
         torch.testing.assert_close(observed[conv], value)
+
+
+class Checkpointed(nn.Module):
+    """One part of it is computed again in the backward pass, unless its maps are `kept`."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.stem, self.norm, self.one = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 6, 3)
+        self.block = nn.Sequential(nn.Conv2d(6, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 4, 1), nn.ReLU())
+        self.head = nn.Linear(4, 3)
+        self.part, self.kept = part, False
+
+    def run(self, name, layer, x):
+        again = name == self.part and not self.kept and torch.is_grad_enabled()
+        return checkpoint(layer, x, use_reentrant=False) if again else layer(x)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.stem(x)))
+        x = self.run("one", lambda given: F.relu(self.one(given)), x)
+        return self.run("head", self.head, self.run("block", self.block, x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("part", ["one", "block", "head"])
+def test_checkpoints_leave_out_what_goes_backward_and_change_no_other_score(part):
+    network = randomised(Checkpointed(part)).eval()
+    structure = Structure.of(network, images())
+    found = score_applicable(network, structure, DATA, names(), ScoringSetup())
+    network.kept = True
+    expected = score_applicable(network, structure, DATA, names(), ScoringSetup())
+    extra = set(found.left_out) - set(expected.left_out)
+    assert {"lrp_epsilon_plus", "taylor", "obs_fisher"} <= extra <= BY_GRADIENTS | BY_RELEVANCE | {"synflow"}
+    assert all("gradient checkpointing" in found.left_out[name] for name in extra)
+    for name, scores in found.scores.items():
+        torch.testing.assert_close(dict(scores), dict(expected.scores[name]), msg=name)
+
+
+def test_checkpoints_are_told_in_a_line_to_who_asks_for_a_gradient():
+    network = randomised(Checkpointed("one")).eval()
+    with pytest.raises(BlendsearchError, match=r"^criterion 'taylor': gradient checkpointing .*; turn it off[^\n]*$"):
+        score_network(network, Structure.of(network, images()), DATA, ["taylor"], ScoringSetup())
