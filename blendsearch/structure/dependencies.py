@@ -62,7 +62,9 @@ def dependency_graph(network: nn.Module, example: Example, *, training: bool = F
     def outputs(model: nn.Module, given: Example) -> list[Tensor]:
         found = given.outputs(model.train(training))
         model.eval()
-        return [one for one in found if one.grad_fn is not None]
+        followed = [one for one in found if one.grad_fn is not None]
+        _check_transparent(followed)
+        return followed
 
     with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
@@ -81,3 +83,19 @@ def dependency_graph(network: nn.Module, example: Example, *, training: bool = F
                 f"{kind}: Torch-Pruning's dependency graph cannot follow this network "
                 f"({type(error).__name__}: {error}); channel shuffles by reshaping are a known cause"
             ) from error
+
+
+def _check_transparent(outputs: list[Tensor]) -> None:
+    """Raise StructureError where a reentrant checkpoint, whose inside autograd does not see, leads to the outputs."""
+    open_nodes: list[Any] = [one.grad_fn for one in outputs]
+    seen = set(open_nodes)
+    while open_nodes:
+        node = open_nodes.pop()
+        if type(node).__name__ == "CheckpointFunctionBackward":
+            raise StructureError(
+                "gradient checkpointing with use_reentrant=True hides the layers that it covers; turn it off for "
+                "scoring and pruning"
+            )
+        further = {one for one, _ in node.next_functions if one is not None} - seen
+        seen |= further
+        open_nodes += further

@@ -242,3 +242,10 @@ def test_checkpoints_are_told_in_a_line_to_who_asks_for_a_gradient():
     network = randomised(Checkpointed("one")).eval()
     with pytest.raises(BlendsearchError, match=r"^criterion 'taylor': gradient checkpointing .*; turn it off[^\n]*$"):
         score_network(network, Structure.of(network, images()), DATA, ["taylor"], ScoringSetup())
+
+
+def test_checkpoints_that_hide_layers_are_told_in_a_line():
+    network = randomised(Checkpointed("block")).eval()
+    network.run = lambda name, layer, x: checkpoint(layer, x, use_reentrant=True) if name == "block" else layer(x)
+    with pytest.raises(BlendsearchError, match=r"^gradient checkpointing with use_reentrant=True hides"):
+        Structure.of(network, images())
