@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 DEEPEST = 50
-PART, STAGED = ".part", ".export-"
-WRITERS = re.compile(rf"\..*\.(?:(?P<file>\d+)-)?[^.]*{re.escape(PART)}|{re.escape(STAGED)}(?:(?P<folder>\d+)-)?.*")
-"""Names of what `atomic` and `staged` write into, with the number of the process that does (not of older versions)."""
+PART, STAGED, TRIED = ".part", ".export-", ".probe-"
+WRITERS = re.compile(
+    rf"\..*\.(?:(?P<file>\d+)-)?[^.]*{re.escape(PART)}|(?:{re.escape(STAGED)}|{re.escape(TRIED)})(?:(?P<folder>\d+)-)?.*"
+)
+"""Names of what `atomic` and `staged` write into, and of what a file system is tried with, with the number of the
+process that does (not of older versions)."""
 SHARED = Path("/dev/shm")
 """Where Linux keeps the semaphores of processes that share them by name."""
 PROBE = 1 << 20
@@ -93,7 +96,7 @@ def sweep(folder: Path) -> list[Path]:
             path = Path(place, name)
             if name in files and name.endswith(PART):
                 path.unlink(missing_ok=True)
-            elif name in folders and name.startswith(STAGED) and not path.is_symlink():
+            elif name in folders and name.startswith((STAGED, TRIED)) and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
                 folders.remove(name)
             else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blendsearch.config import BLEND_UNITS
+from blendsearch.criteria import CRITERIA
 from blendsearch.errors import BlendsearchError, nearest, quoted
 from blendsearch.files import atomic, parsed_json
 from blendsearch.plain import Unchecked
@@ -43,6 +44,8 @@ def _check_members(members: Any, where: str) -> None:
     if not isinstance(members, Mapping):
         raise BlendsearchError(f"{where}: {quoted(members)} given, name -> blend expected")
     for name, member in members.items():
+        if name in CRITERIA:  # whose scores, where there are any, would be taken for the member's
+            raise BlendsearchError(f"{where}.{name}: the name of a criterion given, another name expected")
         check(member, f"{where}.{name}")
 
 
@@ -118,6 +121,8 @@ def _check_units(unit: str, record: Unchecked, where: str) -> None:
     elif given != covered:
         odd = ", ".join(sorted(given ^ covered))
         raise BlendsearchError(f"{where}: weights and groups must name the same units, they differ in {odd}")
+    elif empty := [name for name, groups in record["groups"].items() if not groups]:
+        raise BlendsearchError(f"{where}: groups.{empty[0]}: none given, at least one group expected")
 
 
 def _check_keep(keep: Any, where: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from blendsearch.errors import RunError
+from blendsearch.files import TRIED
 
 try:
     import fcntl
@@ -30,7 +31,7 @@ def check_file_system(folder: Path) -> None:
     Files that read back as they were written, also after a rename over an existing one; files made only where there is
     none; appending; locks between processes. What holds between hosts cannot be seen from one of them.
     """
-    probe = Path(tempfile.mkdtemp(dir=folder, prefix=".probe-"))
+    probe = Path(tempfile.mkdtemp(dir=folder, prefix=f"{TRIED}{os.getpid()}-"))
     try:
         for need, check in CHECKS.items():
             with _told(folder, need):

@@ -127,11 +127,11 @@ def open_decision(run_dir: Path, progress: Progress = silent, *, trust_code: boo
     trust_code: whether to run own code that the folder names, where it was not made here by this user.
     """
     folder = RunFolder(run_dir)
+    if folder.job != "search":
+        raise RunError(f"{run_dir}: was made by 'blendsearch {folder.job}'; only a search has a choice to explain")
     data = folder.read_json("space.json")
     with taken_from(folder / "space.json"):
         space = checked_from_dict(migrate_space(data), resumed=True)
-    if folder.job != "search":
-        raise RunError(f"{run_dir}: was made by 'blendsearch {folder.job}'; only a search has a choice to explain")
     plan = "blend-plan.json" if folder.has("blend-plan.json") else "plan.json"  # that of earlier versions
     needed = ("summary.json", "blend.json", plan, "records/baseline.json", "records/scores.json")
     missing = [name for name in needed if not folder.has(name)]

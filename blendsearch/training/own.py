@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from blendsearch.compute import Compute, drawing_from
 from blendsearch.errors import TrainingError, first_line
@@ -19,37 +21,51 @@ from blendsearch.training.loop import History
 def train_by(function: Callable[[nn.Module], Any], network: nn.Module, seed: int, compute: Compute) -> History:
     """Let a function train a network, in place; return a history that knows the seconds alone.
 
-    The function gets the network on the compute's device, in training mode, and may return another object with the
-    trained weights. torch, numpy and random draw from the seed, the same for all that are compared. Raises
-    TrainingError for what it raises, for weights of another form, and for some that are not finite.
+    The function gets a copy of the network on the compute's device, in training mode, and trains it in place or
+    returns another object with the trained weights. These alone are taken: what else it changes, as activations or
+    hooks, is not in the network that is measured and handed out. torch, numpy and random draw from the seed, the same
+    for all that are compared. Raises TrainingError for what it raises, for weights of another form, for some that are
+    not finite, and for weights that it returns in another way.
     """
     compute.place(network)
     start = time.perf_counter()
-    form = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    given = copy.deepcopy(network).train()
     try:
         with drawing_from(seed):
-            returned = function(network.train())
+            returned = function(given)
     except Exception as error:
         reason, frame = f"{type(error).__name__}: {first_line(error)}", extract_tb(error.__traceback__)[-1]
         raise TrainingError(
             f"train_fn: it raised {reason} (in {Path(frame.filename).name}, line {frame.lineno}); what was done before "
             "is kept: resume=True goes on there"
         ) from error
-    if isinstance(returned, nn.Module) and returned is not network:
-        trained = returned.state_dict()
-        if {name: tensor.shape for name, tensor in trained.items()} != form:
-            raise TrainingError(
-                "train_fn: the network that it returned has tensors of other names or shapes than its own"
-            )
-        network.load_state_dict(trained)
-    compute.place(network)
-    state = network.state_dict()
-    if {name: tensor.shape for name, tensor in state.items()} != form:
-        raise TrainingError("train_fn: it changed names or shapes of the network's tensors; only weights may change")
-    broken = [
-        name for name, tensor in state.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
-    ]
+    _check_returned(returned, given)
+    trained = (returned if isinstance(returned, nn.Module) else given).state_dict()
+    if _form(trained) != _form(network.state_dict()):
+        what = "the network that it returned has" if isinstance(returned, nn.Module) else "it left"
+        raise TrainingError(f"train_fn: {what} tensors of other names or shapes; only weights may change")
+    network.load_state_dict(trained)
+    tensors = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    broken = [name for name, one in tensors.items() if one.is_floating_point() and not bool(one.isfinite().all())]
     if broken:
         raise TrainingError(f"train_fn: after it '{broken[0]}' is not finite (nan or infinity)")
     network.eval()
     return History(seconds=time.perf_counter() - start, own=True)
+
+
+def _form(state: Mapping[str, Any]) -> dict[str, torch.Size | None]:
+    """Return the shape of each tensor; None for what a module keeps beside them."""
+    return {name: value.shape if isinstance(value, Tensor) else None for name, value in state.items()}
+
+
+def _check_returned(returned: Any, given: nn.Module) -> None:
+    """Raise TrainingError for a trained network in a form in which it would be overlooked, beside it untrained."""
+    if isinstance(returned, nn.Module):
+        return
+    inside = any(isinstance(one, nn.Module) for one in tree_leaves(returned))
+    if inside or (isinstance(returned, Mapping) and set(given.state_dict()) <= set(returned)):
+        what = "with a network in it" if inside else "of weights"
+        raise TrainingError(
+            f"train_fn: it returned a {type(returned).__name__} {what}, allowed: the trained network, or None where it "
+            "was trained in place"
+        )

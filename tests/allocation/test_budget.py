@@ -111,6 +111,7 @@ def test_further_kinds_may_stand_under_also_as_in_a_space_file():
         ({"flops": "half"}, "budget: flops 'half' given, allowed: a number"),
         ({"flops": True}, "budget: flops True given, allowed: a number"),
         ({"flops": 0.5, "min_keep": "x"}, "budget: min_keep 'x' given, allowed: a number"),
+        ({"flops": 0.5, "also": {"params": 0.3, "flops": 0.8}}, "budget: 'flops' given twice, allowed: each kind once"),
         ({"flops": 0.5, "also": 3}, "budget: also 3 given, allowed: a mapping such as {'params': 0.5}"),
     ],
 )
@@ -118,3 +119,8 @@ def test_what_is_no_number_is_one_line(given, what):
     with pytest.raises(BudgetError) as caught:
         Budget.parse(given)
     assert str(caught.value) == what
+
+
+def test_a_budget_made_in_python_has_each_kind_once():
+    with pytest.raises(BudgetError, match="'params' given twice"):
+        Budget("params", 0.3, also=(("flops", 0.5), ("params", 0.8)))

@@ -1,5 +1,6 @@
 """A campaign of objects: an own network, own loaders, an own retraining; the same campaign as from a file."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -262,7 +263,10 @@ def fail(net):
         ({"train_fn": 3}, ConfigError, "train_fn: int given"),
         ({"train_fn": fail}, TrainingError, "train_fn: it raised ValueError: no data"),
         ({"train_fn": nan_after}, TrainingError, "after it 'conv1.weight' is not finite"),
-        ({"train_fn": grow}, TrainingError, "changed names or shapes"),
+        ({"train_fn": grow}, TrainingError, "it left tensors of other names or shapes"),
+        ({"train_fn": lambda net: (net, 0.9)}, TrainingError, "it returned a tuple with a network in it, allowed: the"),
+        ({"train_fn": lambda net: net.state_dict()}, TrainingError, "it returned a OrderedDict of weights, allowed"),
+        ({"budget": {"flops": 0.5, "also": {"flops": 0.4}}}, ConfigError, "flops stands in also as well"),
         ({"train_fn": retrain, "retraining": {"epochs": 3}}, ConfigError, "retraining.epochs: given beside train_fn"),
         ({"train_fn": retrain, "schedule": "iterative"}, ConfigError, "with train_fn allowed: one_shot"),
         ({"training": {"epochs": 3}}, ConfigError, "training: given beside a model"),
@@ -280,6 +284,38 @@ def test_wrong_objects_and_settings_are_told_in_one_line(model, tmp_path, change
         tiny(model, tmp_path / "run", **changes)
     assert isinstance(found.value, BlendsearchError)
     assert "\n" not in str(found.value)
+
+
+def turn_a_layer_over(network):
+    network.conv1.register_forward_hook(lambda module, given, output: -output)
+    return {"loss": [retrain(network)]}
+
+
+def leave_a_hook(network):
+    retrain(network)
+    network.register_forward_hook(lambda module, given, output: output.roll(1, 1))
+
+
+def halve(network):
+    return copy.deepcopy(network).half()
+
+
+@pytest.mark.usefixtures("unreported")
+@pytest.mark.parametrize("train_fn", [turn_a_layer_over, leave_a_hook, halve])
+def test_what_is_told_is_measured_of_what_is_handed_out_whatever_train_fn_does(model, tmp_path, train_fn):
+    campaign = tiny(model, tmp_path / "run", train_fn=train_fn, criteria=["l1"])
+    images, labels = digits(800, 1000).tensors
+    for network in (campaign.network, blendsearch.load(tmp_path / "run", model=model)):
+        right = (network(images).argmax(1) == labels).float().mean()
+        assert campaign.summary.shipped.test_accuracy == pytest.approx(float(right), abs=1e-6)
+
+
+@pytest.mark.usefixtures("unreported")
+def test_a_budget_of_several_kinds_is_taken_as_prune_takes_it(model, tmp_path):
+    campaign = tiny(model, tmp_path / "run", budget={"flops": 0.6, "params": 0.4})
+    shipped = campaign.summary.shipped
+    assert shipped.flops_ratio <= 0.6
+    assert shipped.params_ratio <= 0.4
 
 
 def test_what_is_no_network_and_what_stands_beside_a_space_is_refused(tmp_path):

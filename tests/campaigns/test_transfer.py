@@ -236,6 +236,32 @@ def test_what_cannot_be_transferred_is_said_before_any_work(blend, tmp_path):
     assert not run.exists()
 
 
+def test_another_blend_of_a_members_name_is_told_before_any_work(tmp_path):
+    inner, other = Blend.single("taylor"), Blend.single("l1")
+    inner.save(tmp_path / "same.json")
+    other.save(tmp_path / "other.json")
+    middle = Blend.single("first").with_members({"first": inner})
+    for outer in (middle, Blend.single("middle").with_members({"middle": middle})):
+        space = tiny(blends=[{"file": str(tmp_path / "other.json"), "name": "first"}])
+        with pytest.raises(
+            BlendsearchError, match=r"^here: blends: 'first' is another blend than the transferred one's"
+        ):
+            run_transfer(outer, [space], tmp_path / "run", searches=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("unreported")
+def test_the_same_blend_of_a_members_name_is_no_hindrance(tmp_path):
+    inner = Blend.single("taylor")
+    inner.save(tmp_path / "same.json")
+    space = tiny(blends=[{"file": str(tmp_path / "same.json"), "name": "first"}], retraining={"epochs": 0})
+    outer = Blend.single("first").with_members({"first": inner})
+    run_transfer(outer, [space], tmp_path / "run", searches=False)
+    rows = [json.loads(file.read_text()) for file in (tmp_path / "run/here/records/retrained").iterdir()]
+    plans = {row["name"]: row["plan"] for row in rows}
+    assert plans["transferred"] == plans["taylor"] != plans["l1"]
+
+
 @pytest.mark.parametrize(
     ("found_on", "what"),
     [

@@ -311,3 +311,11 @@ def test_nothing_is_trained_where_weights_are_given_only_if_nobody_says():
     given = {"data": {"name": "digits"}, "model": {"name": "conv4", "weights": "x.pt"}}
     assert space_from_dict({**given, "training": {"lr": 0.1}}).training.epochs == 0
     assert space_from_dict({**given, "training": {"epochs": 4}}).training.epochs == 4
+
+
+@pytest.mark.parametrize("key", ["training.epochs", "retraining.epochs", "training.warmup_epochs"])
+def test_epochs_without_end_are_out_of_range(write, key):
+    with pytest.raises(
+        ConfigError, match=rf"{key}: out of range .*allowed a number of at least 0 and at most 1,?000,?000"
+    ):
+        load_space(write(GOOD), [f"{key}=1e308"])

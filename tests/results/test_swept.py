@@ -97,6 +97,17 @@ def test_what_this_process_writes_is_not_swept(tmp_path):
     assert (tmp_path / "b").exists()
 
 
+def test_what_a_killed_process_tried_the_file_system_with_is_swept(tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", "pass"])
+    killed.wait()
+    gone, older, live = (tmp_path / f".probe-{name}" for name in (f"{killed.pid}-ab", "xyz", f"{os.getpid()}-cd"))
+    for folder in (gone, older, live):
+        folder.mkdir()
+        (folder / "written").touch()
+    assert set(sweep(tmp_path)) == {gone, older}
+    assert live.is_dir()
+
+
 def test_links_out_of_the_folder_are_not_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / ".c.pt.part").touch()

@@ -23,7 +23,7 @@ from blendsearch.errors import ConfigError, DataError, RunError, StructureError
 from blendsearch.experiment import Experiment
 from blendsearch.experiment.kept_networks import find_kept
 from blendsearch.experiment.scoring import SCORES, write_scores
-from blendsearch.results.run_folder import RunFolder
+from blendsearch.results.run_folder import RunFolder, note_job
 from blendsearch.review.sessions import ReviewOptions, open_decision, open_loop, open_review
 from blendsearch.validation.space import checked_from_dict
 
@@ -267,6 +267,10 @@ def test_only_a_finished_search_is_explained(tmp_path):
     run_train(tiny(), tmp_path / "run")
     with pytest.raises(RunError, match="was made by 'blendsearch train'; only a search has a choice"):
         open_decision(tmp_path / "run")
+    (tmp_path / "board").mkdir()
+    note_job(RunFolder(tmp_path / "board"), "leaderboard")  # which has no space.json
+    with pytest.raises(RunError, match="was made by 'blendsearch leaderboard'; only a search has a choice"):
+        open_decision(tmp_path / "board")
 
 
 def test_the_choice_of_an_older_version_is_explained_and_nothing_written(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blendsearch.allocation import Budget
-from blendsearch.config import Space
+from blendsearch.config import BUDGET_KINDS, Space
 from blendsearch.errors import ConfigError, quoted
 from blendsearch.experiment.given import Given
 from blendsearch.models.loading import GIVEN
@@ -69,4 +69,9 @@ def _budget(budget: object) -> Any:
     if not isinstance(budget, Mapping):
         given = type(budget).__name__
         raise ConfigError(f"budget: {given} given, allowed here: a mapping such as {{'flops': 0.5, 'round_to': 8}}")
-    return dict(budget)
+    found = dict(budget)
+    also = found.get("also") or {}
+    further = [kind for kind in found if kind in BUDGET_KINDS][1:]
+    if further and isinstance(also, Mapping):  # as `prune` takes them; one that stands twice is left to be told
+        found["also"] = {kind: found.pop(kind) for kind in further if kind not in also} | dict(also)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blendsearch.blending import AdaptedBlend, Blend
+from blendsearch.blending import AdaptedBlend, Blend, adapt_blend
 from blendsearch.config import Space
 from blendsearch.criteria import applicable
 from blendsearch.errors import BlendsearchError
@@ -38,6 +38,7 @@ class Target:
             missing = applicable(blend.criteria, experiment.structure, known_before_training(experiment))
             for name, reason in missing.items():
                 raise BlendsearchError(f"the blend's criterion '{name}': {reason}")
+            _check_members(adapted.blend, experiment)
         except BlendsearchError as error:
             raise type(error)(f"{space.name}: {error}") from None
         own = wanted_criteria(experiment)
@@ -52,3 +53,15 @@ class Target:
             notes.append(f"{names} of the blend {are} not among the space's criteria and scored for the blend alone.")
         shares = tell_unused_shares(self.experiment, self.adapted.blend)
         return [*notes, shares] if shares else notes
+
+
+def _check_members(blend: Blend, experiment: Experiment) -> None:
+    """Raise BlendsearchError where the space calls another blend by the name of a member: each goes by one score."""
+    for name, member in blend.members.items():
+        for one in experiment.space.blends:
+            if one.label == name and adapt_blend(Blend.load(one.file), experiment.structure).blend != member:
+                raise BlendsearchError(
+                    f"blends: '{name}' is another blend than the transferred one's member of that name; give it "
+                    "another name"
+                )
+        _check_members(member, experiment)

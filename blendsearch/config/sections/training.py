@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from blendsearch.config.sections.types import BelowOne, Count, NotNegative, Positive, Section, broken_rule
+from blendsearch.config.sections.types import BelowOne, Count, Epochs, NotNegative, Positive, Section, broken_rule
 
 
 class DistillationConfig(Section):
@@ -53,7 +53,7 @@ class TrainingConfig(Section):
     in optimiser steps. null for all epochs.
     """
 
-    epochs: NotNegative = 20
+    epochs: Epochs = 20
     batch_size: Count = 128
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Positive = 0.05
@@ -61,7 +61,7 @@ class TrainingConfig(Section):
     nesterov: bool = True
     weight_decay: NotNegative = 5e-4
     schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
-    warmup_epochs: NotNegative = 0
+    warmup_epochs: Epochs = 0
     label_smoothing: BelowOne = 0
     clip_norm: Positive | None = None
     distillation: DistillationConfig | None = None
@@ -80,7 +80,7 @@ class RetrainingConfig(TrainingConfig):
     seeds: how often each is retrained; with two and more the report gives intervals.
     """
 
-    epochs: NotNegative = 10
+    epochs: Epochs = 10
     seeds: Count = 1
 
 
