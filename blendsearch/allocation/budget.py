@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
@@ -39,7 +39,9 @@ class Budget:
     loose: bool = False
 
     def __post_init__(self) -> None:
-        _check_once([self.kind, *(kind for kind, _ in self.also)])
+        for kind, times in Counter([self.kind, *(kind for kind, _ in self.also)]).items():
+            if times > 1:  # which of the two held would not be seen
+                raise BudgetError(f"budget: {quoted(kind)} given twice, allowed: each kind once")
         for kind, ratio in self.ratios.items():
             if kind not in BUDGET_KINDS:
                 raise BudgetError(f"budget: kind '{kind}' given, allowed: {', '.join(BUDGET_KINDS)}")
@@ -68,13 +70,12 @@ class Budget:
         others = rest.pop("also", None) or {}
         if not isinstance(others, Mapping):
             raise BudgetError(f"budget: also {quoted(others)} given, allowed: a mapping such as {{'params': 0.5}}")
-        _check_once([*rest, *others])
-        rest |= others
-        if not rest:
+        given_ratios = [*rest.items(), *others.items()]
+        if not given_ratios:
             raise BudgetError(
                 f"budget: {dict(given)} given, allowed: at least one of {', '.join(BUDGET_KINDS)}, such as flops: 0.5"
             )
-        (kind, ratio), *also = ((kind, _number(kind, ratio)) for kind, ratio in rest.items())
+        (kind, ratio), *also = ((kind, _number(kind, ratio)) for kind, ratio in given_ratios)
         return cls(kind, ratio, _number("min_keep", min_keep), tuple(also), round_to, keep)
 
     @property
@@ -155,13 +156,6 @@ def rungs(budget: Budget, steps: int, form: str = "linear") -> list[Budget]:
         budget.under({kind: at(ratio, step) for kind, ratio in budget.ratios.items()}) for step in range(1, steps)
     ]
     return [*between, budget]
-
-
-def _check_once(kinds: Sequence[str]) -> None:
-    """Raise BudgetError for a kind that stands twice: which of the two held would not be seen."""
-    for kind, times in Counter(kinds).items():
-        if times > 1:
-            raise BudgetError(f"budget: {quoted(kind)} given twice, allowed: each kind once")
 
 
 def _number(name: str, given: object) -> float:

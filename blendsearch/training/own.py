@@ -42,8 +42,11 @@ def train_by(function: Callable[[nn.Module], Any], network: nn.Module, seed: int
     _check_returned(returned, given)
     trained = (returned if isinstance(returned, nn.Module) else given).state_dict()
     if _form(trained) != _form(network.state_dict()):
-        what = "the network that it returned has" if isinstance(returned, nn.Module) else "it left"
-        raise TrainingError(f"train_fn: {what} tensors of other names or shapes; only weights may change")
+        if isinstance(returned, nn.Module) and returned is not given:
+            raise TrainingError(
+                "train_fn: the network that it returned has tensors of other names or shapes than its own"
+            )
+        raise TrainingError("train_fn: it changed names or shapes of the network's tensors; only weights may change")
     network.load_state_dict(trained)
     tensors = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
     broken = [name for name, one in tensors.items() if one.is_floating_point() and not bool(one.isfinite().all())]

@@ -263,7 +263,7 @@ def fail(net):
         ({"train_fn": 3}, ConfigError, "train_fn: int given"),
         ({"train_fn": fail}, TrainingError, "train_fn: it raised ValueError: no data"),
         ({"train_fn": nan_after}, TrainingError, "after it 'conv1.weight' is not finite"),
-        ({"train_fn": grow}, TrainingError, "it left tensors of other names or shapes"),
+        ({"train_fn": grow}, TrainingError, "changed names or shapes"),
         ({"train_fn": lambda net: (net, 0.9)}, TrainingError, "it returned a tuple with a network in it, allowed: the"),
         ({"train_fn": lambda net: net.state_dict()}, TrainingError, "it returned a OrderedDict of weights, allowed"),
         ({"budget": {"flops": 0.5, "also": {"flops": 0.4}}}, ConfigError, "flops stands in also as well"),
