@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from blendsearch.campaigns.export.run import export
 from blendsearch.campaigns.export.subject import read_subject
-from blendsearch.compute import Compute, threads
+from blendsearch.compute import Compute, threads, without_autocast
 from blendsearch.errors import BlendsearchError, ConfigError, ExportError, first_line, unknown_name
 from blendsearch.experiment.latency import BATCHES, rounds_within
 from blendsearch.progress import Progress, silent
@@ -114,7 +114,7 @@ def _keep(given: Any, contender: str | None, pairs: Sequence[LatencyPair], progr
 def _pair(runtime: str, whole: nn.Module, pruned: nn.Module, terms: Terms) -> LatencyPair:
     if runtime == COMPILED:
         torch.compiler.reset()  # what was compiled for earlier pairs counts towards the limit of recompilations
-    with threads(terms.threads), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+    with threads(terms.threads), without_autocast(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         runs = [
             RUNTIMES[runtime](network, terms, Path(folder) / f"{at}.onnx") for at, network in enumerate((whole, pruned))
         ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blendsearch.compute import Compute
+from blendsearch.compute import Compute, on_own_terms
 from blendsearch.errors import StructureError, listed, nearest
 from blendsearch.progress import Progress, Reporting, silent, tell
 from blendsearch.progress.shown import AUTO, reporting
@@ -94,7 +94,7 @@ class Structure:
             raise StructureError(f"scope: '{scope}' given, allowed: {', '.join(SCOPES)}")
         check_network(network)
         # Dropout in training mode, where there is an auxiliary head, draws numbers that are the caller's.
-        with torch.inference_mode(False), torch.random.fork_rng(devices=[]), reporting(progress) as report:
+        with on_own_terms(), torch.random.fork_rng(devices=[]), reporting(progress) as report:
             few = detached(Example(example, forward).take(2))
             return cls._read(float_copy(network), Again(few, scope, tuple(ignore), tuple(ignore_inputs)), report)
 

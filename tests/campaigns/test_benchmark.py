@@ -54,6 +54,16 @@ def test_a_pruned_network_is_timed_beside_its_unpruned_one():
     assert done.left_out == {}
 
 
+def test_it_is_timed_in_float32_inside_an_autocast():
+    model = network(8)
+    pruned = blendsearch.prune(model, batches(), by="l1")
+    seen = set()
+    model[1].register_forward_hook(lambda module, given, result: seen.add(result.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        blendsearch.benchmark(pruned, model=model, example=batches()[0][0], runtimes=["torch"], batches=(1,))
+    assert seen == {torch.float32}
+
+
 def test_onnxruntime_is_timed_where_it_is_installed():
     pytest.importorskip("onnxruntime")
     model = network(8)

@@ -395,6 +395,32 @@ def test_it_reads_inside_inference_mode():
         assert Structure.of(network, images()).widths == {"0": 8}
 
 
+class Noting(nn.Module):
+    """Notes in which precision it is run, for all copies together."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = Shared()
+
+    def forward(self, x):
+        self.seen.add(x.dtype)
+        return x
+
+
+class Shared(set):
+    def __deepcopy__(self, memo):
+        return self
+
+
+def test_it_reads_without_the_autocast_around_it():
+    noting = Noting()
+    network = nn.Sequential(conv(3, 8), noting, nn.ReLU(), *tail(8))
+    with torch.autocast("cpu", torch.bfloat16):
+        structure = Structure.of(network, images())
+    assert structure.widths == {"0": 8}
+    assert noting.seen == {torch.float32, torch.float64}, "the latter where groups are checked"
+
+
 def test_one_try_is_enough_where_all_is_well_and_halves_find_those_that_are_not(monkeypatch):
     torch.manual_seed(0)
     tries = []
