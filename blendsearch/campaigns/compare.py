@@ -10,8 +10,11 @@ from typing import Any
 from blendsearch.config import Space
 from blendsearch.errors import RunError
 from blendsearch.evolution.algorithms import name_algorithm
+from blendsearch.experiment.unpruned import WEIGHTS
+from blendsearch.files import content_digest
 from blendsearch.reports.pages.compare import build_compare_page
 from blendsearch.results.paired import compare_pairs
+from blendsearch.results.records.common import JobRecord
 from blendsearch.results.records.compare import CampaignPair, CampaignRow, CampaignsRecord
 from blendsearch.results.records.retraining import BLEND
 from blendsearch.results.records.search import RetrainedEntry, SearchSummary
@@ -40,13 +43,17 @@ class SideBySide:
 
 @dataclass(frozen=True)
 class _Finished:
-    """A finished campaign; blend: seed -> the blend's test accuracy."""
+    """A finished campaign; blend: seed -> the blend's test accuracy.
+
+    label: what it is called, no two alike. network: what its unpruned network is known by beside the space.
+    """
 
     label: str
     folder: Path
     summary: SearchSummary
     space: Space
     blend: dict[int, float]
+    network: tuple[str | None, ...]
 
 
 def compare_runs(run_dirs: Sequence[Path], page: Path | None = None) -> SideBySide:
@@ -61,7 +68,7 @@ def compare_runs(run_dirs: Sequence[Path], page: Path | None = None) -> SideBySi
         raise RunError(f"compare: {len(run_dirs)} run folder given, at least two expected")
     campaigns = _read_all([Path(run_dir) for run_dir in run_dirs])
     first, *others = campaigns
-    unequal = {other.label: _find_unequal(first, other) for other in others}
+    unequal = {other.label: _find_unequal(first, other) for other in others}  # labels are unique
     summary = CampaignsRecord(
         rows=[_describe(campaign) for campaign in campaigns],
         settings=_find_differing([campaign.space for campaign in campaigns]),
@@ -85,17 +92,18 @@ def _check_place(page: Path) -> None:
 
 
 def _read_all(folders: Sequence[Path]) -> list[_Finished]:
-    """Read the folders; campaigns of one name are told apart by their folders."""
+    """Read the folders; campaigns of one name are told apart by their folders, and where need be by their paths."""
     paths = [folder.resolve() for folder in folders]
     twice = sorted({str(folder) for folder, path in zip(folders, paths, strict=True) if paths.count(path) > 1})
     if twice:
         raise RunError(f"compare: {', '.join(twice)} given twice")
     campaigns = [_read(folder) for folder in folders]
-    names = [campaign.label for campaign in campaigns]
-    return [
-        replace(one, label=one.folder.name or str(one.folder)) if names.count(one.label) > 1 else one
-        for one in campaigns
-    ]
+    labels = [campaign.label for campaign in campaigns]
+    for others in ([folder.name or str(folder) for folder in folders], [str(folder) for folder in folders]):
+        labels = [other if labels.count(label) > 1 else label for label, other in zip(labels, others, strict=True)]
+    if len(set(labels)) < len(labels):
+        labels = [str(folder) for folder in folders]
+    return [replace(one, label=label) for one, label in zip(campaigns, labels, strict=True)]
 
 
 def _read(folder: Path) -> _Finished:
@@ -114,7 +122,19 @@ def _read(folder: Path) -> _Finished:
     if not blend:
         raise RunError(f"{folder / RETRAINED}: no retraining of kind '{BLEND}', which campaigns are compared by")
     # As a space, so that keys which an older version did not have are there with their defaults.
-    return _Finished(summary.name, folder, summary, run.space, blend)
+    return _Finished(summary.name, folder, summary, run.space, blend, _network_of(run))
+
+
+def _network_of(run: RunFolder) -> tuple[str | None, ...]:
+    """Return digests that tell an unpruned network from another of the same space.
+
+    They are of the network handed over in Python, of the code that builds one's own, and of the weights where the
+    campaign did not train them: trained anew on another machine they differ in their last digits, on equal terms.
+    """
+    job = run.read_record("job.json", JobRecord) if run.has("job.json") else JobRecord(job="search")
+    given = None if job.given is None else job.given.get("model")
+    untrained = run.space.training.epochs == 0 and run.has(WEIGHTS)
+    return given, job.code, content_digest(run / WEIGHTS) if untrained else None
 
 
 def _describe(campaign: _Finished) -> CampaignRow:
@@ -174,6 +194,11 @@ def _find_unequal(first: _Finished, other: _Finished) -> list[str]:
     prints = [campaign.summary.data.fingerprint for campaign in (first, other)]
     if prints[0] != prints[1] and not any(key.startswith("data.") for key in differing):
         differing.append("data (other images under the same settings)")
+    known = [pair for pair in zip(first.network, other.network, strict=True) if None not in pair]
+    if any(one != another for one, another in known) and not any(
+        key.startswith(("model.", "training.")) for key in differing
+    ):
+        differing.append("model (another network under the same settings)")
     return differing
 
 

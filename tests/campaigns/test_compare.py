@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from statistics import fmean
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tiny_campaign import tiny_space
 from typer.testing import CliRunner
 
@@ -71,6 +73,53 @@ def test_other_terms_are_not_compared_but_named(campaigns):
     found = compare_runs([campaigns / "layers", campaigns / "smaller"]).summary
     assert found.pairs == []
     assert found.unequal == {"smaller": ["budget.flops"]}
+
+
+def changed(folder, file, **keys):
+    data = json.loads((folder / file).read_text())
+    for key, value in keys.items():
+        part, _, name = key.rpartition("__")
+        (data[part] if part else data)[name] = value
+    (folder / file).write_text(json.dumps(data))
+
+
+def test_folders_of_one_name_are_each_held_against_the_first(campaigns, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [Path(name) / "run" for name in "abc"]
+    for run in runs:
+        shutil.copytree(campaigns / "layers", run)
+    changed(runs[1], "space.json", retraining__epochs=7)
+    found = compare_runs(runs).summary
+    assert [row.label for row in found.rows] == ["a/run", "b/run", "c/run"]
+    assert found.unequal == {"b/run": ["retraining.epochs"]}
+    assert [pair.other for pair in found.pairs] == ["c/run"]
+
+
+@pytest.mark.parametrize("known_by", ["weights", "given", "code"])
+def test_another_network_under_the_same_settings_is_not_on_equal_terms(campaigns, tmp_path, known_by):
+    runs = [tmp_path / "one", tmp_path / "other"]
+    for number, run in enumerate(runs):
+        shutil.copytree(campaigns / "layers", run)
+        if known_by == "weights":
+            changed(run, "space.json", training__epochs=0)
+        elif known_by == "given":
+            changed(run, "job.json", given={"model": f"{number}", "data": "the same"})
+        else:
+            changed(run, "job.json", code=f"{number}")
+    if known_by == "weights":
+        assert compare_runs(runs).summary.unequal == {}
+        weights = load_file(runs[1] / "baseline.safetensors")
+        save_file({name: tensor + 1 for name, tensor in weights.items()}, runs[1] / "baseline.safetensors")
+    found = compare_runs(runs).summary
+    assert found.unequal == {"other": ["model (another network under the same settings)"]}
+    assert found.pairs == []
+
+
+def test_a_network_trained_anew_is_on_equal_terms(campaigns, tmp_path):
+    shutil.copytree(campaigns / "layers", tmp_path / "other")
+    weights = load_file(tmp_path / "other/baseline.safetensors")
+    save_file({name: tensor * 1.0001 for name, tensor in weights.items()}, tmp_path / "other/baseline.safetensors")
+    assert compare_runs([campaigns / "layers", tmp_path / "other"]).summary.unequal == {}
 
 
 def test_rows_are_the_summaries(campaigns):
