@@ -116,6 +116,18 @@ def test_cost_and_regret_worked_by_hand():
     assert [name for name, _ in found.ranked] == ["good", COMBINED, "bad"]
 
 
+def test_the_regret_of_a_proxy_that_tells_plans_not_apart_is_of_any_of_them():
+    plans = [DrawnPlan(name=name, kind="random", plan=Plan({}, {}).to_dict()) for name in "abcd"]
+    tests = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
+    estimates = {
+        "blind": dict.fromkeys(tests, PlanEstimate(0.5, 1.0, 60)),
+        "two": {name: PlanEstimate(value, 1.0, 60) for name, value in zip(tests, (0.1, 0.9, 0.9, 0.2), strict=True)},
+    }
+    found = judge_proxies(plans, estimates, [retrained(name, 0, test) for name, test in tests.items()], lambda s: s)
+    assert found.proxies["blind"].regret == pytest.approx(0.9 - 0.75)
+    assert found.proxies["two"].regret == pytest.approx(0.9 - 0.75)
+
+
 class Kill(Exception):
     """Stands for a kill."""
 

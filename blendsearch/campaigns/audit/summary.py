@@ -94,8 +94,14 @@ def _judge(estimates: Estimates, truth: _Truth) -> ProxyRecord:
         seconds=seconds,
         cost=_share(seconds, truth.seconds),
         passes_cost=_share(fmean(known), truth.passes) if len(known) == len(passes) else None,
-        regret=max(truth.accuracies.values()) - truth.accuracies[max(values, key=values.__getitem__)],
+        regret=max(truth.accuracies.values()) - _accuracy_of_first(values, truth.accuracies),
     )
+
+
+def _accuracy_of_first(values: Mapping[str, float], accuracies: Mapping[str, float]) -> float:
+    """Return the accuracy of the plan with the highest value; the mean of those where a proxy does not tell which."""
+    highest = max(values.values())
+    return fmean(accuracies[name] for name, value in values.items() if value == highest)
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -56,7 +56,7 @@ class ProxyRecord(Record):
     cost: mean seconds of an estimate over those of a retraining. passes_cost: the same of images run through the
     network, one trained on counting three, which does not depend on what else the machine did; without closed-form
     solutions, which run no image. regret: how much accuracy is lost by taking the plan that the proxy puts first
-    instead of the best of all, in [0, 1].
+    instead of the best of all, in [0, 1]; of several in the first place the mean counts.
     """
 
     tau: Number = None
