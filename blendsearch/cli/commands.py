@@ -239,7 +239,10 @@ def audit(
         from blendsearch.campaigns.audit.run import run_audit
 
         result = session.run(run_audit, settings)
-        session.print(comparisons.proxies_table(result.summary), f"report: {result.report}")
+        session.print(
+            comparisons.proxies_table(result.summary, retrained=settings.retraining.epochs > 0),
+            f"report: {result.report}",
+        )
 
 
 @app.command(epilog="Example: blendsearch leaderboard search_spaces/leaderboard_digits.yaml retraining.seeds=5")

@@ -36,17 +36,19 @@ def areas_table(summary: CurvesSummary) -> Table:
     return table
 
 
-def proxies_table(summary: AuditSummary) -> Table:
-    """Return each proxy's tau with the accuracy after retraining, its interval, cost and regret, and the ceiling."""
+def proxies_table(summary: AuditSummary, *, retrained: bool) -> Table:
+    """Return each proxy's tau with the test accuracy, its interval, cost and regret, and the ceiling.
+
+    retrained: whether plans were, else there is neither a cost to hold others against nor noise between seeds.
+    """
     title = f"{summary.name}: {len(summary.plans)} plans, {plural(len(summary.plans[0].seeds), 'seed')}"
-    table = plain_table(
-        title, "proxy", "tau", "95 % interval", "of a retraining's cost", "of its passes", "regret, points"
-    )
+    costs = ["of a retraining's cost", "of its passes"] if retrained else []
+    table = plain_table(title, "proxy", "tau", "95 % interval", *costs, "regret, points")
     ceiling = summary.ceiling
-    if ceiling:
+    if ceiling and retrained:
         table.add_row("noise ceiling", _number(ceiling.tau), _bounds(ceiling.interval), "", "", "")
     for name, proxy in summary.ranked:
-        shares = ["-" if share is None else percent(share) for share in (proxy.cost, proxy.passes_cost)]
+        shares = ["-" if share is None else percent(share) for share in (proxy.cost, proxy.passes_cost)[: len(costs)]]
         table.add_row(
             name, _number(proxy.tau), _bounds(proxy.interval), *shares, in_percent(proxy.regret, otherwise="-")
         )

@@ -87,11 +87,14 @@ class Experiment:
         """
         if self.space.compute.precision == "auto":
             begun = folder.space.compute.precision if folder.has("space.json") else "auto"
-            found = self.compute.precision if begun == "auto" else begun
-            self.compute = replace(self.compute, precision=found)
-            compute = self.space.compute.model_copy(update={"precision": found})
-            self.space = self.space.model_copy(update={"compute": compute})
+            self.use_precision(self.compute.precision if begun == "auto" else begun)
         return self
+
+    def use_precision(self, precision: str) -> None:
+        """Put a precision in the place of that which the space leaves to the machine."""
+        self.compute = replace(self.compute, precision=precision)
+        compute = self.space.compute.model_copy(update={"precision": precision})
+        self.space = self.space.model_copy(update={"compute": compute})
 
     def check_same(self, folder: RunFolder, free: Sequence[str] = ()) -> Experiment:
         """Settle the precision, and raise RunError when the folder was made from another space; see `check_same_space`.

@@ -184,6 +184,9 @@ def retrain_all(
     folder = experiment.folder
     waiting = [repetition for repetition in repetitions if not folder.has(repetition.record)]
     finished = len(repetitions) - len(waiting)
+    for repetition in repetitions:
+        if folder.has(repetition.record):  # a run that was killed just then has left its checkpoint
+            folder.checkpoint(repetition.key).remove()
     experiment.progress("retraining", finished, len(repetitions), "")
     for position, (result, state) in experiment.pool(retrain, setup).map(waiting):
         repetition = waiting[position]

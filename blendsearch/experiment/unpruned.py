@@ -43,6 +43,7 @@ def train_unpruned(experiment: Experiment) -> TrainedRecord:
         if faults:
             raise WeightsError(f"{folder / WEIGHTS}: does not fit the {type(network).__name__}: {faults}")
         network.load_state_dict(tensors)
+        folder.checkpoint("baseline").remove()  # left by a run that was killed just then
         use_predicted_labels(experiment)
         return record
     start = time.perf_counter()

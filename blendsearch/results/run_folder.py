@@ -33,6 +33,7 @@ from blendsearch.version import __version__
 T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "torch-pruning", "deap", "optuna", "scikit-learn", "numpy", "scipy", "joblib")
 SECONDS = "records/seconds.json"
+EVENTS = "events.jsonl"
 TOLD_FILES = 20
 HOW_IT_IS_DONE = ("compute.workers", "compute.trial_seconds", "data.workers", "data.cache", "execution.", "ledger")
 """Keys of a space that may differ when a run is resumed: where and by how many its work is done,
@@ -163,7 +164,7 @@ class RunFolder:
         """Append a line to events.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts}, allow_nan=False)
-        with (self.path / "events.jsonl").open("ab") as log:
+        with (self.path / EVENTS).open("ab") as log:
             before = log.tell()
             try:
                 log.write(f"{line}\n".encode())
@@ -262,7 +263,7 @@ def checkpoint_at(path: Path, mark: FolderMark | None) -> Checkpoint | None:
 
 def _first_event(path: Path) -> str:
     try:
-        with (path / "events.jsonl").open(encoding="utf-8") as log:
+        with (path / EVENTS).open(encoding="utf-8") as log:
             return log.readline()
     except (OSError, ValueError):
         return ""
@@ -317,11 +318,14 @@ def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
             raise _nothing_to_resume(given)
         return RunFolder(given)
     runs = Path("runs")
-    last = max((n for n in range(1, 1000) if (runs / _numbered(name, n)).exists()), default=0)
-    if resume and last == 0:
+    there = [n for n in range(1, 1000) if (runs / _numbered(name, n)).exists()]
+    if not resume:
+        # Above the highest number, not in a gap: folders in between may have been deleted, later ones are still newer.
+        return RunFolder(runs / _numbered(name, max(there, default=0) + 1))
+    own = [n for n in there if n == 1 or not _is_first_of(runs / _numbered(name, n))]
+    if not own:
         raise _nothing_to_resume(runs / name)
-    # Above the highest number, not in a gap: folders in between may have been deleted, later ones are still newer.
-    return RunFolder(runs / _numbered(name, last if resume else last + 1))
+    return RunFolder(runs / _numbered(name, own[-1]))
 
 
 def join_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
@@ -348,6 +352,14 @@ def _nothing_to_resume(folder: Path) -> RunError:
     return RunError(
         f"{folder}: {what}, so there is nothing to resume (looked in '{Path.cwd()}'); start without --resume"
     )
+
+
+def _is_first_of(folder: Path) -> bool:
+    """Tell whether a folder is called as what runs in it is: "digits-2" is the first of that name, or of "digits"."""
+    for file in ("space.json", "board.json"):
+        with contextlib.suppress(RunError):
+            return RunFolder(folder).read_json(file).get("name") == folder.name
+    return False
 
 
 def _numbered(name: str, number: int) -> str:

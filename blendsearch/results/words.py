@@ -88,6 +88,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def count_criteria(number: int) -> str:
+    """Return '1 criterion' or '3 criteria'."""
+    return "1 criterion" if number == 1 else f"{number} criteria"
+
+
 def rank_words(rank: int, possible: tuple[int, int] | None) -> str:
     """Return the ranks that are possible, '2' or '2 to 5'; the one that was measured where that is all one knows."""
     if possible is None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from safetensors.torch import load_file
 from scipy import stats
 from typer.testing import CliRunner
@@ -14,12 +17,14 @@ from typer.testing import CliRunner
 from blendsearch.campaigns.audit.run import run_audit
 from blendsearch.campaigns.audit.summary import COMBINED, count_passes, judge_proxies
 from blendsearch.cli import app
+from blendsearch.cli.comparisons import proxies_table
 from blendsearch.compute import child_seed
 from blendsearch.config import space_from_dict
 from blendsearch.errors import RunError
 from blendsearch.experiment import Experiment
+from blendsearch.reports.pages.audit import sentence
 from blendsearch.reports.report import write_report
-from blendsearch.results.records.audit import DrawnPlan, PlanEstimate
+from blendsearch.results.records.audit import DrawnPlan, PlanEstimate, ProxyRecord
 from blendsearch.results.records.retraining import RetrainingOutcome
 from blendsearch.structure import Plan
 from blendsearch.training.evaluation import evaluate
@@ -126,6 +131,46 @@ def test_the_regret_of_a_proxy_that_tells_plans_not_apart_is_of_any_of_them():
     found = judge_proxies(plans, estimates, [retrained(name, 0, test) for name, test in tests.items()], lambda s: s)
     assert found.proxies["blind"].regret == pytest.approx(0.9 - 0.75)
     assert found.proxies["two"].regret == pytest.approx(0.9 - 0.75)
+
+
+def test_checkpoints_that_a_killed_audit_left_are_removed(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished.run_dir, folder)
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    left = [folder / f"checkpoints/{file.stem}.pt" for file in (folder / "records/retrained").iterdir()]
+    for file in left:
+        file.touch()
+    run_audit(tiny(), folder, resume=True)
+    assert len(left) == 16
+    assert not any(file.exists() for file in left)
+
+
+def words_of(proxies):
+    found = SimpleNamespace(
+        proxies={name: ProxyRecord(tau=tau) for name, tau in proxies.items()},
+        ranked=[(name, ProxyRecord(tau=tau)) for name, tau in proxies.items()],
+        ceiling=None,
+    )
+    return sentence(found)
+
+
+def test_the_mean_of_ranks_is_not_counted_as_a_proxy():
+    assert words_of({"a": 0.5}) == "a orders the plans by Kendall's tau 0.50."
+    assert words_of({"a": 0.5, "b": 0.3, COMBINED: 0.4}) == (
+        "Of 2 proxies and the mean of their ranks a orders the plans best: Kendall's tau 0.50."
+    )
+
+
+def test_without_retraining_no_cost_is_told(finished):
+    lines = {}
+    for retrained in (True, False):
+        console = Console(file=io.StringIO(), width=200)
+        console.print(proxies_table(finished.summary, retrained=retrained))
+        lines[retrained] = console.file.getvalue()
+    for words in ("noise ceiling", "of a retraining's cost", "of its passes"):
+        assert words in lines[True]
+        assert words not in lines[False]
+    assert "regret" in lines[False]
 
 
 class Kill(Exception):

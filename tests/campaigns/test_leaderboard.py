@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import sys
 from statistics import fmean
 from types import SimpleNamespace
@@ -16,14 +17,16 @@ from torch import nn
 from typer.testing import CliRunner
 
 import blendsearch
+from blendsearch import compute
 from blendsearch.blending import Blend
 from blendsearch.campaigns.leaderboard import run as module
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
+from blendsearch.campaigns.leaderboard.sharing import Alone
 from blendsearch.campaigns.single import run_train
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
 from blendsearch.criteria import CRITERIA
-from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, RunError
+from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, RunError, TrainingError
 from blendsearch.reports.report import write_report
 from blendsearch.results.ranking import friedman, mean_ranks
 from blendsearch.validation.board import checked_board_from_dict
@@ -238,6 +241,64 @@ def plain(num_classes, in_channels, image_size):
         nn.Conv2d(in_channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes),
     )  # fmt: skip
+
+
+def test_a_killed_board_leaves_no_checkpoints_behind(tmp_path, finished, unreported):
+    shutil.copytree(finished.run_dir, tmp_path / "run")
+    (network,) = (tmp_path / "run/networks").iterdir()
+    cells = [file.stem for file in (tmp_path / "run/cells").iterdir()]
+    left = [network / "checkpoints/baseline.pt", *(tmp_path / f"run/checkpoints/{cell}/x.pt" for cell in cells)]
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    run_leaderboard(tiny(criteria=["l1", "taylor", "random"]), tmp_path / "run", resume=True)
+    assert not any(file.exists() for file in left)
+
+
+def test_a_board_killed_before_it_was_noted_is_begun(tmp_path, unreported):
+    folder = tmp_path / "run"
+    (folder / ".probe-999999-abc").mkdir(parents=True)
+    (folder / ".job.json.999999.part").touch()
+    result = run_leaderboard(tiny(budgets=[{"flops": 0.5}], criteria=["l1"]), folder, resume=True)
+    assert result.cells_run == 2
+    assert "swept" in (folder / "events.jsonl").read_text()
+
+
+def test_a_resumed_board_keeps_the_precision_that_it_found_first(tmp_path, monkeypatch, unreported):
+    board = tiny(budgets=[{"flops": 0.5}], criteria=["l1"], compute={**TINY["compute"], "precision": "auto"})
+    monkeypatch.setattr(compute, "speed_of_bfloat16", lambda kind: 1.1)
+    assert run_leaderboard(board, tmp_path / "run").cells_run == 2
+    monkeypatch.setattr(compute, "speed_of_bfloat16", lambda kind: 1.3)
+    assert run_leaderboard(board, tmp_path / "run", resume=True).cells_run == 0
+    assert len(list((tmp_path / "run/networks").iterdir())) == 1
+
+
+def test_the_page_is_written_by_who_comes_after_one_that_died(tmp_path, monkeypatch):
+    board = tiny(budgets=[{"flops": 0.5}], criteria=["l1"])
+    monkeypatch.setattr(Alone, "last_here", False)
+    page = run_leaderboard(board, tmp_path / "run").report
+    written = page.stat().st_mtime_ns
+    run_leaderboard(board, tmp_path / "run", resume=True)
+    assert page.stat().st_mtime_ns == written, "another is there, and nothing is newer than the page"
+    grown = run_leaderboard(tiny(budgets=[{"flops": 0.5}], criteria=["l1", "l2"]), tmp_path / "run", resume=True)
+    assert grown.report.stat().st_mtime_ns > written
+
+
+def test_a_cell_that_cannot_be_trained_is_named(tmp_path, unreported):
+    board = tiny(retraining={**TINY["retraining"], "lr": 1e30, "epochs": 2})
+    with pytest.raises(
+        TrainingError, match=r"^small, l1, uniform, flops 0.5, one_shot, seed 0: retraining: the loss is"
+    ):
+        run_leaderboard(board, tmp_path / "run")
+
+
+def test_how_to_repeat_a_shared_board_leaves_its_ledger_out(finished, tmp_path):
+    shutil.copytree(finished.run_dir, tmp_path / "run")
+    with (tmp_path / "run/board.yaml").open() as file:
+        board = yaml.safe_load(file)
+    for ledger, words in ((None, "--run-dir again  "), ("sqlite:///x.db", "--run-dir again ledger=null  ")):
+        (tmp_path / "run/board.yaml").write_text(yaml.safe_dump({**board, "ledger": ledger}))
+        assert words in write_report(tmp_path / "run").read_text()
 
 
 def test_folders_of_other_jobs_and_boards_are_left_alone(finished, tmp_path):

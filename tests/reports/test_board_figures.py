@@ -27,6 +27,18 @@ def test_figures_name_every_criterion_or_the_best_of_many(count):
     assert "criterion_0" in named
 
 
+@pytest.mark.parametrize(
+    ("count", "budgets", "words"),
+    [
+        (1, (0.5,), "1 blend, 1 column × 2 seeds"),
+        (2, (0.5, 0.3), "1 criterion and 1 blend, 2 columns × 2 seeds"),
+        (4, (0.5,), "3 criteria and 1 blend, 1 column × 2 seeds"),
+    ],
+)
+def test_the_size_of_a_board_in_words(count, budgets, words):
+    assert key_numbers(made_up(count, budgets))[0].detail == words
+
+
 def test_what_cannot_be_drawn_is_told():
     with pytest.raises(NotDrawn, match="three criteria"):
         draw_ranks(made_up(2, test=False), LIGHT)

@@ -119,6 +119,18 @@ def test_a_gap_left_by_a_deleted_folder_is_not_taken_for_the_next_number(tmp_pat
     assert str(choose_folder(None, "digits", True).path) == "runs/digits-2"
 
 
+def test_the_first_folder_of_another_name_is_no_later_one_of_this(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    RunFolder("runs/tiny").write_json("space.json", {"name": "tiny"})
+    RunFolder("runs/tiny-2").write_json("space.json", {"name": "tiny-2"})
+    RunFolder("runs/tiny-3").write_json("board.json", {"name": "tiny-3"})
+    assert str(choose_folder(None, "tiny", True).path) == "runs/tiny"
+    assert str(choose_folder(None, "tiny-2", True).path) == "runs/tiny-2"
+    assert str(choose_folder(None, "tiny", False).path) == "runs/tiny-4"
+    RunFolder("runs/tiny-4").write_json("space.json", {"name": "tiny"})
+    assert str(choose_folder(None, "tiny", True).path) == "runs/tiny-4"
+
+
 def test_the_folder_of_another_job_is_not_resumed(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_json("records/baseline.json", {})

@@ -13,6 +13,7 @@ from scipy import stats
 from blendsearch.proxies.passes import TRAINING_PASSES
 from blendsearch.results.paired import measure_fidelity
 from blendsearch.results.records.audit import (
+    COMBINED,
     AuditFindings,
     CeilingRecord,
     DrawnPlan,
@@ -23,9 +24,6 @@ from blendsearch.results.records.audit import (
 )
 from blendsearch.results.records.retraining import RetrainingOutcome
 from blendsearch.training.loop import steps_per_epoch
-
-COMBINED = "mean rank of all"
-"""The name of a proxy that stands beside those given: each plan's rank averaged over them."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from blendsearch.allocation import ALLOCATIONS, Allocation, Limits
 from blendsearch.blending import Blend, Scores
 from blendsearch.campaigns.leaderboard.keys import Key, allocation_key, criterion_key, digest, network_key
+from blendsearch.campaigns.leaderboard.sharing import Sharing
 from blendsearch.compute import threads
 from blendsearch.config import Board, BudgetConfig, NamedSection, NetworkConfig
 from blendsearch.criteria import applicable, score_applicable
@@ -84,6 +85,17 @@ class BoardNetwork:
         """What is compared on this network: every criterion that applies, as a blend of one, and the blends."""
         wanted = list(self.scores) if self.board.criteria == "all" else self.board.criteria
         return {**{name: Blend.single(name) for name in wanted}, **self.blends}
+
+    def settle_precision(self, sharing: Sharing) -> None:
+        """Take the precision with which the board began on such a device, where it leaves that to the machine.
+
+        It is found by timing: where the two are nearly as fast, another start would find the other one, and with it
+        other cells.
+        """
+        compute = self.experiment.compute
+        if self.experiment.space.compute.precision == "auto":
+            self.experiment.use_precision(sharing.precision(compute.kind, compute.precision))
+            self.key = network_key(self.board, self.config, self.experiment)
 
     def prepare(self, board_folder: RunFolder) -> None:
         """Train, score and measure what is not in the network's folder yet."""

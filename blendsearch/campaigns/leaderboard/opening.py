@@ -17,7 +17,7 @@ from blendsearch.config import Board
 from blendsearch.errors import RunError
 from blendsearch.progress import Progress
 from blendsearch.results.records.leaderboard import BoardName
-from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder, join_folder, note_job
+from blendsearch.results.run_folder import EVENTS, RunFolder, check_same_job, choose_folder, join_folder, note_job
 from blendsearch.results.trust import mark_facts
 
 JOB = "leaderboard"
@@ -45,8 +45,9 @@ def opened_board(
 def note_board(folder: RunFolder, board: Board, progress: Progress) -> None:
     """Note the board in its folder; RunError when the folder holds another job's files or another board's."""
     check_same_job(folder, JOB)
-    visible = [entry.name for entry in folder.path.iterdir() if not entry.name.startswith(".")]
-    if visible and not folder.has("job.json"):
+    # The log may be there alone: what a killed process left behind is cleared away, and told, before anything else.
+    known = [entry.name for entry in folder.path.iterdir() if not entry.name.startswith(".") and entry.name != EVENTS]
+    if known and not folder.has("job.json"):
         raise RunError(f"{folder.path}: holds files of something else; choose another --run-dir")
     check_not_shared_otherwise(folder, board, progress)
     before = folder.read_record("board.json", BoardName).name if folder.has("board.json") else board.name

@@ -16,6 +16,7 @@ from blendsearch.campaigns.leaderboard.sharing import Sharing, check_ledger, cla
 from blendsearch.campaigns.leaderboard.summary import summarise
 from blendsearch.config import Board, NamedSection
 from blendsearch.config.yaml_text import to_yaml_line
+from blendsearch.errors import BlendsearchError
 from blendsearch.evolution.claims import Claims
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.experiment.scoring import BlendScorer
@@ -56,13 +57,17 @@ class Combination:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One retraining: a criterion or blend in a combination, with a seed; `key`: what determines it on its network."""
+    """One retraining: a criterion or blend in a combination, with a seed.
+
+    key: what determines it on its network. words: where it stands on the board.
+    """
 
     name: str
     kind: str
     combination: Combination
     seed: int
     key: str
+    words: str
 
     @property
     def file(self) -> str:
@@ -88,6 +93,7 @@ def run_leaderboard(
         ran, start = 0, time.perf_counter()
         try:
             for network in networks:
+                network.settle_precision(sharing)
                 note_skipped(folder, network.experiment.splits.skipped)
                 with sharing.alone(f"network {network.name}", f"preparing the network '{network.name}'"):
                     network.prepare(folder)
@@ -104,9 +110,16 @@ def run_leaderboard(
             folder.write_record(SUMMARY, summary)
             folder.write_text("leaderboard.csv", format_csv([row.to_dict() for row in rows]))
             folder.write_text("leaderboard.md", format_leaderboard(summary))
-            report = write_report(folder.path, progress) if sharing.last_here else folder / PAGE
+            report = folder / PAGE
+            if sharing.last_here or not _is_newer(report, [folder / row.file for row in rows]):
+                write_report(folder.path, progress)
             folder.event("finished", cells=len(rows), ran=ran)
         return Leaderboard(folder.path, summary, report, ran)
+
+
+def _is_newer(page: Path, files: Sequence[Path]) -> bool:
+    """Tell whether a page was written after all files: other processes in a folder may write it, or have died."""
+    return page.exists() and page.stat().st_mtime_ns >= max(file.stat().st_mtime_ns for file in files)
 
 
 def leaderboard(
@@ -141,6 +154,7 @@ def list_cells(network: BoardNetwork) -> list[Cell]:
         }
         for combination in list_combinations(board)
     }
+    where = {combination: _where(board, combination) for combination in shared}
     return [
         Cell(
             name=name,
@@ -148,11 +162,19 @@ def list_cells(network: BoardNetwork) -> list[Cell]:
             combination=combination,
             seed=seed,
             key=digest({**key, "repetition": seed, "scores": scorer}),
+            words=f"{network.name}, {name}, {where[combination]}, seed {seed}",
         )
         for seed in range(board.retraining.seeds)
         for combination, key in shared.items()
         for name, scorer in scorers.items()
     ]
+
+
+def _where(board: Board, combination: Combination) -> str:
+    """Return a combination in words, for example "uniform, flops 0.5, one_shot"."""
+    budget = board.budgets[combination.budget]
+    allocation, schedule = board.allocations[combination.allocation], board.schedules[combination.schedule]
+    return f"{allocation.name}, {budget.kind} {budget.ratio:g}, {schedule.name}"
 
 
 def list_combinations(board: Board) -> list[Combination]:
@@ -171,6 +193,9 @@ def _run_cells(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder, 
         sharing.fetch({key: cell.file for key, cell in wanted.items()})
         waiting = [cell for cell in wanted.values() if not folder.has(cell.file)]
         finished = len(wanted) - len(waiting)
+        if sharing.claims is None:
+            for key in wanted.keys() - {cell.key for cell in waiting}:  # left by a run that was killed just then
+                _remove_checkpoints(folder, key)
         progress(task, finished, len(wanted), "")
         if not waiting:
             return ran
@@ -180,11 +205,15 @@ def _run_cells(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder, 
             if outcome is None:
                 continue
             ran += sharing.finish(cell.key, cell.file, _describe_cell(network, cell, outcome))
-            shutil.rmtree(folder / "checkpoints" / cell.key, ignore_errors=True)
+            _remove_checkpoints(folder, cell.key)
             finished += 1
             progress(task, finished, len(wanted), f"{cell.name} {100 * outcome.test_accuracy:.2f} %")
         if ran == before:
             sharing.wait()
+
+
+def _remove_checkpoints(folder: RunFolder, key: str) -> None:
+    shutil.rmtree(folder / "checkpoints" / key, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -201,7 +230,10 @@ def retrain_cell(work: Work, cell: Cell) -> RetrainingOutcome | None:
         return None
     setup = work.setups[cell.combination]
     setup = replace(setup, checkpoints=setup.checkpoints / cell.key)
-    return retrain(setup, Repetition(cell.name, cell.kind, cell.seed))[0]
+    try:
+        return retrain(setup, Repetition(cell.name, cell.kind, cell.seed))[0]
+    except BlendsearchError as error:
+        raise type(error)(f"{cell.words}: {error}") from None
 
 
 def _make_setups(network: BoardNetwork, folder: RunFolder) -> dict[Combination, RetrainingSetup]:

@@ -39,6 +39,9 @@ class Sharing(Protocol):
     def alone(self, name: str, what: str) -> contextlib.AbstractContextManager[None]:
         """Return a context in which no other process does the same in this folder; what: in words, for who waits."""
 
+    def precision(self, kind: str, found: str) -> str:
+        """Return the precision with which the board began on a kind of device: the one that was `found` first."""
+
     def check_prepared(self, folder: RunFolder, name: str) -> None:
         """Raise RunError where a network came out differently in another folder of the same board."""
 
@@ -68,6 +71,10 @@ class Alone:
     def alone(self, name: str, what: str) -> contextlib.AbstractContextManager[None]:
         """Return a context of nothing."""
         return contextlib.nullcontext()
+
+    def precision(self, kind: str, found: str) -> str:
+        """Return the one that is noted in the folder."""
+        return _noted_precision(self.folder, kind, found)
 
     def check_prepared(self, folder: RunFolder, name: str) -> None:
         """Raise nothing."""
@@ -121,6 +128,10 @@ class Shared:
         """Return a context in which no other process does the same in this folder."""
         return self.claims.alone(f"{self.here}{name}", what)
 
+    def precision(self, kind: str, found: str) -> str:
+        """Return the one that is noted in the database, where the folder's is put first."""
+        return self.claims.agree(f"precision {kind}", _noted_precision(self.folder, kind, found))
+
     def check_prepared(self, folder: RunFolder, name: str) -> None:
         """Raise RunError where another process got other weights or scores, in a folder of its own."""
         for pattern in PREPARED:
@@ -159,6 +170,10 @@ class Shared:
         """Wait for cells that other processes are at, longer each time that nothing has come."""
         time.sleep(self.pause)
         self.pause = min(1.5 * self.pause, LONGEST_PAUSE)
+
+
+def _noted_precision(folder: RunFolder, kind: str, found: str) -> str:
+    return folder.cached(f"records/precision-{kind}.json", str, lambda: found)
 
 
 def claim_cell(claims: Claims | None, key: str) -> bool:

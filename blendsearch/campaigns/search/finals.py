@@ -21,7 +21,7 @@ from blendsearch.evolution.ledger import Ledger, Trial
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.given_plans import PlanCounts, PlanScorer
 from blendsearch.results.records.search import Finalist, FinalsRecord, HalvingOutcome, HalvingRung
-from blendsearch.results.run_folder import FolderMark, checkpoint_at
+from blendsearch.results.run_folder import FolderMark, RunFolder, checkpoint_at
 from blendsearch.schedules import SCHEDULES, Job, Refit
 from blendsearch.structure import Plan, Structure
 from blendsearch.training import Reconstruction
@@ -199,17 +199,24 @@ def _judge(experiment: Experiment, name: str, trials: Sequence[HalvingTrial], ru
     folder, task = experiment.folder, name.replace("-", " of the ")
     waiting = [trial for trial in trials if not folder.has(trial.record)]
     finished = len(trials) - len(waiting)
+    for trial in trials:
+        if folder.has(trial.record):  # a run that was killed just then has left its checkpoints
+            _remove_checkpoints(folder, trial)
     experiment.progress(task, finished, len(trials), rung)
     for position, outcome in experiment.pool(train_for_rung, HalvingSetup.of(experiment)).map(waiting):
         trial = waiting[position]
         folder.write_record(trial.record, outcome)
-        for training in trial.trainings:
-            folder.checkpoint(training).remove()
+        _remove_checkpoints(folder, trial)
         folder.event("judged", rung=trial.rung, plan=trial.plan.digest, accuracy=outcome.accuracy)
         finished += 1
         experiment.progress(task, finished, len(trials), f"{rung}, {100 * outcome.accuracy:.2f} %")
     for trial in trials:
         yield folder.read_record(trial.record, HalvingOutcome)
+
+
+def _remove_checkpoints(folder: RunFolder, trial: HalvingTrial) -> None:
+    for training in trial.trainings:
+        folder.checkpoint(training).remove()
 
 
 def train_for_rung(setup: HalvingSetup, trial: HalvingTrial) -> HalvingOutcome:

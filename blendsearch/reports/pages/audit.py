@@ -11,7 +11,7 @@ from blendsearch.reports.figures.audit import AUDIT_FIGURES
 from blendsearch.reports.page import Page
 from blendsearch.reports.pages.parts import KeyNumber, list_sources
 from blendsearch.reports.repeat_command import place_commands
-from blendsearch.results.records.audit import AuditSummary, ProxyRecord
+from blendsearch.results.records.audit import COMBINED, AuditSummary, ProxyRecord
 from blendsearch.results.runs import AuditRun, read_audit_run
 from blendsearch.results.words import budget_words, decimal, decimal_range, duration, in_percent, percent, plural
 
@@ -51,6 +51,7 @@ def tell_audit(run: AuditRun) -> dict[str, Any]:
         "sentence": sentence(summary, after),
         "numbers": _numbers(summary, after),
         "rows": [_row(name, proxy, first=place == 0) for place, (name, proxy) in enumerate(summary.ranked)],
+        "combined": COMBINED if COMBINED in summary.proxies else "",
         "budget": budget_words(summary.budget.kind, summary.budget.ratio),
         "kinds": ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
         "plans": sorted(summary.plans, key=lambda plan: -plan.test_accuracy),
@@ -68,7 +69,10 @@ def sentence(summary: AuditSummary, after: After = RETRAINED) -> str:
     name, best = ranked[0]
     if best.tau is None:
         return "No proxy orders these plans."
-    words = f"Of {len(ranked)} proxies {name} orders the plans best: Kendall's tau {decimal(best.tau)}"
+    given = len(summary.proxies) - (COMBINED in summary.proxies)
+    among = f"Of {given} proxies and the mean of their ranks" if COMBINED in summary.proxies else f"Of {given} proxies"
+    order = f"{among} {name} orders the plans best:" if given > 1 else f"{name} orders the plans by"
+    words = f"{order} Kendall's tau {decimal(best.tau)}"
     if not after.retrained:
         return f"{words} with their accuracy {after.when}."
     ceiling = summary.ceiling.tau if summary.ceiling else None

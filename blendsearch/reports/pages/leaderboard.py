@@ -12,15 +12,17 @@ from blendsearch.reports.pages.families_table import families_table
 from blendsearch.reports.pages.parts import KeyNumber, list_sources
 from blendsearch.reports.repeat_command import place_commands
 from blendsearch.reports.selection import fold_of
-from blendsearch.results.records.leaderboard import Column, ColumnResult, Standing
+from blendsearch.results.records.leaderboard import Column, ColumnResult, LeaderboardSummary, Standing
 from blendsearch.results.runs import BoardRun, read_board_run
 from blendsearch.results.words import (
     DASH,
     cost_name,
     count,
+    count_criteria,
     decimal,
     duration,
     in_percent,
+    join_words,
     percent,
     percent_range,
     plural,
@@ -68,6 +70,8 @@ def tell_leaderboard(run: BoardRun) -> dict[str, Any]:
     after = after_pruning(run.board)
     return {
         "summary": summary,
+        "blocks": plural(summary.blocks, "block"),
+        "size": _size(summary),
         "numbers": key_numbers(run),
         "after": after,
         "standings": [standing_row(run, place, one) for place, one in enumerate(summary.criteria, start=1)],
@@ -82,15 +86,18 @@ def tell_leaderboard(run: BoardRun) -> dict[str, Any]:
         "seconds": duration(summary.seconds.get("total")),
         "board_text": run.board_text,
         "place": place_commands([run.board], run.folder),
+        "anew": "" if run.board.get("ledger") is None else " ledger=null",
     }
 
 
 def key_numbers(run: BoardRun) -> list[KeyNumber]:
     """Return the numbers at the head of the page: how much was compared, and the unpruned networks."""
     summary = run.summary
-    size = f"{len(summary.columns)} columns × {plural(summary.seeds, 'seed')}"
+    blends = len(run.blends)
+    criteria = len(summary.criteria) - blends
+    compared = [count_criteria(criteria)] * (criteria > 0) + [plural(blends, "blend")] * (blends > 0)
     what = title(after_pruning(run.board).several)
-    first = KeyNumber(what, f"{summary.cells:,}", f"{len(summary.criteria)} criteria, {size}")
+    first = KeyNumber(what, f"{summary.cells:,}", f"{join_words(compared)}, {_size(summary)}")
     networks = [
         KeyNumber(
             f"{network.name}, not pruned",
@@ -100,6 +107,10 @@ def key_numbers(run: BoardRun) -> list[KeyNumber]:
         for network in summary.networks
     ]
     return [first, *networks]
+
+
+def _size(summary: LeaderboardSummary) -> str:
+    return f"{plural(len(summary.columns), 'column')} × {plural(summary.seeds, 'seed')}"
 
 
 def standing_row(run: BoardRun, place: int, one: Standing) -> StandingRow:

@@ -17,6 +17,9 @@ from blendsearch.results.records.common import (
     UnprunedRecord,
 )
 
+COMBINED = "mean rank of all"
+"""The name of a proxy that stands beside those given: each plan's rank averaged over them."""
+
 RANDOM = "random"
 EVOLVED = "evolved"
 """Kinds of plans: of random blends, and of those that a search came upon; the third kind is that of criteria."""
