@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,35 +81,47 @@ def benchmark(
     pairs: list[LatencyPair] = []
     left_out: dict[str, str] = {}
     steps = [(name, count) for name in wanted for count in batches]
-    for done, (name, count) in enumerate(steps):
-        if name in left_out:
-            continue
-        progress("benchmark", done, len(steps), f"{name}, batch of {count}")
-        images = subject.example[torch.arange(count) % len(subject.example)]
-        terms = Terms(images, Compute.here(device), threads)
-        try:
-            pairs.append(_pair(name, subject.whole, subject.network, terms))
-        except BlendsearchError as error:
-            if runtimes is not None:
-                raise
-            left_out[name] = str(error)
-    progress("benchmark", len(steps), len(steps), "")
-    _keep(network_or_run, contender, pairs, progress)
+    with _kept_in(network_or_run, contender) as folder:
+        for done, (name, count) in enumerate(steps):
+            if name in left_out:
+                continue
+            progress("benchmark", done, len(steps), f"{name}, batch of {count}")
+            images = subject.example[torch.arange(count) % len(subject.example)]
+            terms = Terms(images, Compute.here(device), threads)
+            try:
+                pairs.append(_pair(name, subject.whole, subject.network, terms))
+            except BlendsearchError as error:
+                if runtimes is not None:
+                    raise
+                left_out[name] = str(error)
+        progress("benchmark", len(steps), len(steps), "")
+        if folder is not None and pairs:
+            _keep(folder, pairs, progress)
     return Benchmark(pairs, left_out)
 
 
-def _keep(given: Any, contender: str | None, pairs: Sequence[LatencyPair], progress: Progress) -> None:
-    """Add what was measured on the network that a search ships to what is known of it, and write its report anew."""
+@contextlib.contextmanager
+def _kept_in(given: Any, contender: str | None) -> Iterator[RunFolder | None]:
+    """Hold the folder of a finished search whose shipped network is measured; None where nothing is to be kept.
+
+    From before the measurement on: what cannot be kept in the end need not be measured.
+    """
     source = getattr(given, "run_dir", given)
-    if not pairs or contender is not None or not isinstance(source, str | Path) or not Path(source).is_dir():
-        return
-    folder = RunFolder(Path(source))
-    if folder.has("job.json") and folder.job == "search" and folder.has("summary.json"):
-        with folder.locked():
-            before = folder.read_record(BENCHMARK, list[LatencyPair]) if folder.has(BENCHMARK) else []
-            known = {(one.runtime, one.device, one.threads, one.images): one for one in (*before, *pairs)}
-            folder.write_record(BENCHMARK, list(known.values()), list[LatencyPair])
-            write_report(folder.path, progress)
+    if contender is None and isinstance(source, str | Path) and Path(source).is_dir():
+        folder = RunFolder(Path(source))
+        if folder.has("job.json") and folder.job == "search" and folder.has("summary.json"):
+            with folder.locked():
+                yield folder
+            return
+    yield None
+
+
+def _keep(folder: RunFolder, pairs: Sequence[LatencyPair], progress: Progress) -> None:
+    """Add what was measured on the network that a search ships to what is known of it, and write its report anew."""
+    before = folder.read_record(BENCHMARK, list[LatencyPair]) if folder.has(BENCHMARK) else []
+    known = {(one.runtime, one.device, one.threads, one.images): one for one in (*before, *pairs)}
+    folder.write_record(BENCHMARK, list(known.values()), list[LatencyPair])
+    write_report(folder.path, progress)
 
 
 def _pair(runtime: str, whole: nn.Module, pruned: nn.Module, terms: Terms) -> LatencyPair:

@@ -17,6 +17,8 @@ from blendsearch.files import parsed_json
 from blendsearch.plain import State
 
 S = TypeVar("S", bound=BaseModel)
+SETTINGS = ("job.json", "space.json", "board.json")
+"""Files by which a folder is known as that of a run."""
 MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What is raised where plain data of another form are taken up."""
 
@@ -35,6 +37,8 @@ def read_text(folder: Path, name: str) -> str:
     """Return the text of a file that every finished run has; RunError when it is missing or cannot be read."""
     path = folder / name
     if not path.is_file():
+        if not any((folder / settings).is_file() for settings in SETTINGS):
+            raise RunError(f"{folder}: no {name}; is this a run folder of blendsearch?")
         raise RunError(
             f"{folder}: {name} is missing, so the campaign has not finished; continue it with --resume, then report"
         )

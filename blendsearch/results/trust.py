@@ -20,11 +20,8 @@ from typing import Any
 from blendsearch.config import Board, ModelConfig, Space
 from blendsearch.errors import RunError
 from blendsearch.models.loading import is_own_code
-from blendsearch.results.reading import parse
+from blendsearch.results.reading import SETTINGS, parse
 from blendsearch.results.records.common import JobRecord
-
-SETTINGS = ("job.json", "space.json", "board.json")
-"""Files by which a folder is known as that of a run."""
 
 
 def own_networks(settings: Space | Board) -> list[ModelConfig]:

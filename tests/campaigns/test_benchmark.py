@@ -1,5 +1,6 @@
 """Latency before and after, side by side, in the runtimes that are installed."""
 
+import contextlib
 import json
 
 import pytest
@@ -11,7 +12,8 @@ import blendsearch
 from blendsearch.campaigns.benchmark import RUNTIMES, Terms
 from blendsearch.campaigns.search.run import run_search
 from blendsearch.compute import Compute
-from blendsearch.errors import BlendsearchError, ExportError
+from blendsearch.errors import BlendsearchError, ExportError, RunError
+from blendsearch.results.run_folder import RunFolder
 from blendsearch.validation.space import checked_from_dict
 
 
@@ -29,6 +31,12 @@ def batches():
 
 def broken(network, terms, file):
     raise ExportError("no compiler here")
+
+
+@contextlib.contextmanager
+def another_is_at_work(folder):
+    raise RunError("another process is at work in this folder")
+    yield
 
 
 @pytest.fixture
@@ -93,6 +101,10 @@ def test_what_is_measured_on_a_run_goes_into_its_report(tmp_path, monkeypatch):
         monkeypatch.setitem(RUNTIMES, runtime, broken)
     blendsearch.benchmark(campaign.run_dir, batches=[1])
     assert not (campaign.run_dir / "records/benchmark.json").exists(), "nothing was measured"
+    monkeypatch.setitem(RUNTIMES, "torch", lambda *given: pytest.fail("measured in vain"))
+    monkeypatch.setattr(RunFolder, "locked", another_is_at_work)
+    with pytest.raises(RunError, match="another process"):
+        blendsearch.benchmark(campaign.run_dir, runtimes=["torch"])
 
 
 def test_a_runtime_that_cannot_is_left_out_with_its_reason_or_told_where_it_was_asked_for(monkeypatch):

@@ -183,6 +183,7 @@ def test_a_page_in_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
         (["layers", "layers"], "given twice"),
         (["layers", "nowhere"], "no such run folder"),
         (["layers", "unfinished"], "has not finished"),
+        (["layers", "empty"], "is this a run folder of blendsearch?"),
         (["layers", "broken"], "summary.json:1: not valid JSON"),
     ],
 )
@@ -190,6 +191,7 @@ def test_what_is_no_campaign_is_one_line(campaigns, names, words):
     for name in ("unfinished", "broken"):
         shutil.copytree(campaigns / "layers", campaigns / name, dirs_exist_ok=True)
     (campaigns / "unfinished/summary.json").unlink()
+    (campaigns / "empty").mkdir(exist_ok=True)
     (campaigns / "broken/summary.json").write_text("{")
     with pytest.raises(RunError) as caught:
         compare_runs([campaigns / name for name in names])

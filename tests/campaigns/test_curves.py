@@ -22,7 +22,7 @@ from blendsearch.criteria import names
 from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, DataError
 from blendsearch.experiment import unpruned
 from blendsearch.reports.report import write_report
-from blendsearch.results.records.curves import DrawRecord
+from blendsearch.results.records.curves import CurvesComparison, DrawRecord
 
 
 def tiny(**changes):
@@ -103,6 +103,22 @@ def test_the_comparison_worked_by_hand():
     assert found.range == pytest.approx((0.05, 0.15))
     assert (found.ahead, found.draws, found.verdict) == (2, 2, "ahead")
     assert found.families["weights"].area == pytest.approx(0.75)
+
+
+def test_all_that_keep_as_much_are_named():
+    def cell(samples, **accuracy):
+        accuracy = {name: [value] for name, value in accuracy.items()}
+        return DrawRecord(samples=samples, draw=0, images=10 * samples, accuracy=accuracy, evaluations=1)
+
+    evidence = {name: richest_evidence([name]) for name in ("l1", "taylor", "apoz")}
+    curves = join_draws(
+        [cell(0, l1=0.5), cell(1, taylor=0.5, apoz=0.4), cell(5, taylor=0.7, apoz=0.6)], evidence, [1.0], 1.0
+    )
+    found = compare_families(curves, [1, 5], [1.0], "filters")
+    assert found.sentence.startswith(
+        "l1 and taylor keep most accuracy with 1 image per class; taylor keeps most accuracy with 5 images per class, "
+    )
+    assert CurvesComparison.model_validate_json(found.model_dump_json(by_alias=True)) == found
 
 
 def test_what_criteria_look_at():

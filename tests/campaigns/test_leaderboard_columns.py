@@ -93,6 +93,38 @@ def test_a_column_of_repeated_seeds_is_one_block_beside_one_of_different_seeds()
     assert {one.wins for one in make_standings(rows, columns, ranking) if one.name == "c"} == {10}
 
 
+@pytest.mark.parametrize(
+    ("tests", "sentence"),
+    [
+        ({"a": [0.8, 0.7]}, "a stands alone, so there is nothing to rank."),
+        ({"a": [0.8], "b": [0.8]}, "The 2 came to the same accuracy in the one block."),
+        ({"a": [0.8, 0.7], "b": [0.8, 0.7], "c": [0.8, 0.7]}, "The 3 came to the same accuracy in every block."),
+        ({"a": [0.8], "b": [0.7]}, "a has the best mean rank (1.0 of 2); too few results for a test."),
+        (
+            {"a": [0.7], "b": [0.8], "c": [0.8]},
+            "b and c have the best mean rank (1.5 of 3); too few results for a test.",
+        ),
+        (
+            {"a": [0.8, 0.7], "b": [0.7, 0.8], "c": [0.6, 0.6]},
+            "No difference between the 3 is shown over 2 blocks (Friedman test, p = 0.22); a and b have the best mean "
+            "rank, 1.5.",
+        ),
+        (
+            {"a": [0.8, 0.7] * 5, "b": [0.7, 0.8] * 5, "c": [0.6, 0.6] * 5},
+            "a and b rank first of 3 over 10 blocks alike, with a mean rank of 1.5.",
+        ),
+        (
+            {"a": [0.8, 0.8] * 5, "b": [0.7, 0.7] * 5, "c": [0.6, 0.6] * 5},
+            "a ranks first of 3 over 10 blocks, with a mean rank of 1.0; one other is within the critical difference "
+            "of 1.0.",
+        ),
+    ],
+)
+def test_the_sentence_names_all_that_stand_first(tests, sentence):
+    rows = [row(name, seed, test, 0.1 * seed) for name, own in tests.items() for seed, test in enumerate(own)]
+    assert rank_criteria(rows, make_columns(rows)).sentence == sentence
+
+
 def test_seeds_that_change_nothing_add_nothing_to_the_verdict(tmp_path, unreported):
     found = {}
     for seeds in (1, 5, 20):

@@ -239,6 +239,9 @@ def test_a_missing_or_broken_run_is_one_line(tmp_path):
     with pytest.raises(RunError) as caught:
         write_report(tmp_path / "nothing")
     assert "\n" not in str(caught.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="is this a run folder of blendsearch"):
+        write_report(tmp_path / "empty")
     folder = make_run(tmp_path / "run")
     (folder / "summary.json").write_text("{")
     with pytest.raises(RunError, match=r"summary\.json"):

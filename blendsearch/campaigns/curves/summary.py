@@ -89,7 +89,9 @@ def _compare_at(curves: Sequence[Curve], samples: int) -> FamilyComparison:
     }
     others = [curve for curve in shown if not curve.is_relevance]
     if not others or RELEVANCE not in by_family:
-        return FamilyComparison(families=families, baseline=_best(shown).criterion)
+        best = _best(shown)
+        alike = [curve.criterion for curve in shown if curve.area == best.area]
+        return FamilyComparison(families=families, baseline=best.criterion, alike=alike)
     best, baseline = _best(by_family[RELEVANCE]), _best(others)
     differences = [mine - theirs for mine, theirs in _pair_by_draw(best.areas, baseline.areas)]
     ahead = sum(difference > 0 for difference in differences)
@@ -118,11 +120,12 @@ def _pair_by_draw(left: Sequence[float], right: Sequence[float]) -> list[tuple[f
 
 def _headline(by_samples: Mapping[str, FamilyComparison]) -> str:
     if any(one.best is None for one in by_samples.values()):
-        first: dict[str, list[str]] = defaultdict(list)
+        first: dict[tuple[str, str], list[str]] = defaultdict(list)
         for samples, one in by_samples.items():
-            first[one.baseline].append(samples)
-        parts = [f"{name} keeps most accuracy with {_images(counts)}" for name, counts in first.items()]
-        return "; ".join(parts)
+            first[one.keeping_most].append(samples)
+        return "; ".join(
+            f"{names} {keep} most accuracy with {_images(counts)}" for (names, keep), counts in first.items()
+        )
     words = {
         "ahead": "is ahead of the best of the others in every draw",
         "behind": "is behind the best of the others in every draw",

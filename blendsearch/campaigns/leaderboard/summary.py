@@ -24,6 +24,7 @@ from blendsearch.results.records.leaderboard import (
     Standing,
 )
 from blendsearch.results.run_folder import versions
+from blendsearch.results.words import join_words, plural
 
 K = TypeVar("K")
 
@@ -128,7 +129,7 @@ def rank_criteria(rows: Iterable[CellRow], columns: Sequence[Column]) -> Ranking
     table, whole = table[:, order], [whole[position] for position in order]
     ranks, test = mean_ranks(table), friedman(table)
     return Ranking(
-        sentence=_tell_ranking(whole, ranks, len(table), test),
+        sentence=_tell_ranking(whole, ranks, table, test),
         ranked=whole,
         ranks=ranks,
         blocks=len(table),
@@ -173,24 +174,29 @@ def clip(bounds: Bounds | None) -> Bounds | None:
     return None if bounds is None else (min(max(bounds[0], 0.0), 1.0), min(max(bounds[1], 0.0), 1.0))
 
 
-def _tell_ranking(names: Sequence[str], ranks: Sequence[float], blocks: int, test: Friedman | None) -> str:
+def _tell_ranking(names: Sequence[str], ranks: Sequence[float], table: Table, test: Friedman | None) -> str:
+    blocks = plural(len(table), "block")
     first = [name for name, rank in zip(names, ranks, strict=True) if rank == ranks[0]]
-    if test is not None and test.p < ALPHA and len(first) > 1:
-        return (
-            f"{', '.join(first[:-1])} and {first[-1]} rank first of {len(names)} over {blocks} blocks alike, "
-            f"with a mean rank of {ranks[0]:.1f}."
-        )
+    if len(names) == 1:
+        return f"{names[0]} stands alone, so there is nothing to rank."
+    if not np.ptp(table, axis=1).any():
+        return f"The {len(names)} came to the same accuracy in {'the one' if len(table) == 1 else 'every'} block."
+    best = f"{join_words(first)} {'has' if len(first) == 1 else 'have'} the best mean rank"
     if test is None:
-        return f"{names[0]} has the best mean rank ({ranks[0]:.1f} of {len(names)}); too few results for a test."
+        return f"{best} ({ranks[0]:.1f} of {len(names)}); too few results for a test."
     if test.p >= ALPHA:
         return (
-            f"No difference between the {len(names)} is shown over {blocks} blocks (Friedman test, p = {test.p:.2g}); "
-            f"{names[0]} has the best mean rank, {ranks[0]:.1f}."
+            f"No difference between the {len(names)} is shown over {blocks} (Friedman test, p = {test.p:.2g}); "
+            f"{best}, {ranks[0]:.1f}."
+        )
+    if len(first) > 1:
+        return (
+            f"{join_words(first)} rank first of {len(names)} over {blocks} alike, with a mean rank of {ranks[0]:.1f}."
         )
     near = sum(rank - ranks[0] < test.critical_difference for rank in ranks[1:])
     others = "none is" if near == 0 else "one other is" if near == 1 else f"{near} others are"
     return (
-        f"{names[0]} ranks first of {len(names)} over {blocks} blocks, with a mean rank of {ranks[0]:.1f}; "
+        f"{names[0]} ranks first of {len(names)} over {blocks}, with a mean rank of {ranks[0]:.1f}; "
         f"{others} within the critical difference of {test.critical_difference:.1f}."
     )
 

@@ -16,8 +16,10 @@ from blendsearch.results.words import (
     DASH,
     cost_name,
     count,
+    count_criteria,
     duration,
     in_percent,
+    join_words,
     percent,
     percent_range,
     plural,
@@ -72,8 +74,9 @@ def tell_curves(run: CurvesRun) -> dict[str, Any]:
         "model": model_of(run.space),
         "unit": cost_name(summary.budget.kind),
         "last": f"{100 * summary.removed[-1]:g} %",
-        "counts": summary.samples_per_class,
-        "criteria": len(names - set(summary.blends)),
+        "counts": join_words([str(count) for count in summary.samples_per_class]),
+        "images": "image" if summary.samples_per_class == [1] else "images",
+        "criteria": count_criteria(len(names - set(summary.blends))),
         "blends": plural(len(summary.blends), "found blend") if summary.blends else "",
         "numbers": key_numbers(run),
         "rows": rows,
@@ -100,7 +103,8 @@ def _number(samples: int, run: CurvesRun) -> KeyNumber:
     compared = run.summary.comparison.by_samples[str(samples)]
     label = f"{plural(samples, 'image')} per class"
     if compared.difference is None:
-        return KeyNumber(label, compared.baseline, "keeps most accuracy")
+        names, keep = compared.keeping_most
+        return KeyNumber(label, names, f"{keep} most accuracy")
     return KeyNumber(label, f"{points(compared.difference)} pp", f"{compared.best} − {compared.baseline}")
 
 

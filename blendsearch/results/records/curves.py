@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from blendsearch.results.records.common import Bounds, DataRecord, Number, Record, Seconds, UnprunedRecord
+from blendsearch.results.words import join_words
 
 RELEVANCE = "relevance"
 
@@ -75,7 +76,8 @@ class FamilyComparison(Record):
 
     families: what is looked at -> its criteria's areas. best: None without relevance criteria, or with nothing else.
     difference: mean of the areas' differences over the draws, range of these. ahead: draws in which relevance is.
-    verdict: "ahead" or "behind" in every draw, else "open".
+    verdict: "ahead" or "behind" in every draw, else "open". alike: without relevance, all whose area is the largest;
+    empty in records of earlier versions.
     """
 
     families: dict[str, FamilyRecord]
@@ -86,6 +88,13 @@ class FamilyComparison(Record):
     ahead: int | None = None
     draws: int | None = None
     verdict: str | None = None
+    alike: list[str] = Field(default_factory=list)
+
+    @property
+    def keeping_most(self) -> tuple[str, str]:
+        """Who keeps most accuracy where relevance is not compared, and the verb that goes with them."""
+        names = self.alike or [self.baseline]
+        return join_words(names), "keeps" if len(names) == 1 else "keep"
 
 
 class CurvesComparison(Record):
