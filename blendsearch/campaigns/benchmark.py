@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from blendsearch.campaigns.export.subject import read_subject
 from blendsearch.compute import Compute, threads, without_autocast
 from blendsearch.errors import BlendsearchError, ConfigError, ExportError, first_line, unknown_name
 from blendsearch.experiment.latency import BATCHES, rounds_within
-from blendsearch.progress import Progress, silent
+from blendsearch.progress import Progress, silent, tell
 from blendsearch.reports.report import write_report
 from blendsearch.results.records.search import LatencyPair
 from blendsearch.results.run_folder import RunFolder
@@ -81,7 +82,7 @@ def benchmark(
     pairs: list[LatencyPair] = []
     left_out: dict[str, str] = {}
     steps = [(name, count) for name in wanted for count in batches]
-    with _kept_in(network_or_run, contender) as folder:
+    with _kept_in(network_or_run, contender, progress) as folder:
         for done, (name, count) in enumerate(steps):
             if name in left_out:
                 continue
@@ -101,18 +102,20 @@ def benchmark(
 
 
 @contextlib.contextmanager
-def _kept_in(given: Any, contender: str | None) -> Iterator[RunFolder | None]:
-    """Hold the folder of a finished search whose shipped network is measured; None where nothing is to be kept.
+def _kept_in(given: Any, contender: str | None, progress: Progress) -> Iterator[RunFolder | None]:
+    """Hold the folder of a finished search whose shipped network is measured; None where nothing is or can be kept.
 
     From before the measurement on: what cannot be kept in the end need not be measured.
     """
     source = getattr(given, "run_dir", given)
-    if contender is None and isinstance(source, str | Path) and Path(source).is_dir():
-        folder = RunFolder(Path(source))
+    if contender is None and isinstance(source, str | Path) and Path(source).expanduser().is_dir():
+        folder = RunFolder(Path(source).expanduser())
         if folder.has("job.json") and folder.job == "search" and folder.has("summary.json"):
-            with folder.locked():
-                yield folder
-            return
+            if os.access(folder.path, os.W_OK):
+                with folder.locked():
+                    yield folder
+                return
+            tell(progress, f"{folder.path}: cannot be written, so what is measured is not kept in its report")
     yield None
 
 

@@ -14,7 +14,6 @@ from blendsearch.experiment.unpruned import WEIGHTS
 from blendsearch.files import content_digest
 from blendsearch.reports.pages.compare import build_compare_page
 from blendsearch.results.paired import compare_pairs
-from blendsearch.results.reading import SETTINGS
 from blendsearch.results.records.common import JobRecord
 from blendsearch.results.records.compare import CampaignPair, CampaignRow, CampaignsRecord
 from blendsearch.results.records.retraining import BLEND
@@ -46,7 +45,8 @@ class SideBySide:
 class _Finished:
     """A finished campaign; blend: seed -> the blend's test accuracy.
 
-    label: what it is called, no two alike. network: what its unpruned network is known by beside the space.
+    label: what it is called, no two alike. job: what its job.json says. weights: a digest of those of the unpruned
+    network where the campaign did not train it: trained anew elsewhere they differ in last digits, on equal terms.
     """
 
     label: str
@@ -54,7 +54,8 @@ class _Finished:
     summary: SearchSummary
     space: Space
     blend: dict[int, float]
-    network: tuple[str | None, ...]
+    job: JobRecord
+    weights: str | None
 
 
 def compare_runs(run_dirs: Sequence[Path], page: Path | None = None) -> SideBySide:
@@ -69,7 +70,7 @@ def compare_runs(run_dirs: Sequence[Path], page: Path | None = None) -> SideBySi
         raise RunError(f"compare: {len(run_dirs)} run folder given, at least two expected")
     campaigns = _read_all([Path(run_dir) for run_dir in run_dirs])
     first, *others = campaigns
-    unequal = {other.label: _find_unequal(first, other) for other in others}  # labels are unique
+    unequal = {other.label: _find_unequal(first, other) for other in others}
     summary = CampaignsRecord(
         rows=[_describe(campaign) for campaign in campaigns],
         settings=_find_differing([campaign.space for campaign in campaigns]),
@@ -114,7 +115,7 @@ def _read(folder: Path) -> _Finished:
     run = RunFolder(folder)
     if run.job != "search":
         raise RunError(f"{folder}: made by 'blendsearch {run.job}'; campaigns of 'blendsearch search' are compared")
-    if not any(run.has(settings) for settings in SETTINGS):
+    if not (run.has("job.json") or run.has("space.json")):
         raise RunError(f"{folder}: no {SUMMARY}; is this a run folder of blendsearch?")
     for name in (SUMMARY, RETRAINED, "space.json"):
         if not run.has(name):
@@ -125,19 +126,10 @@ def _read(folder: Path) -> _Finished:
     if not blend:
         raise RunError(f"{folder / RETRAINED}: no retraining of kind '{BLEND}', which campaigns are compared by")
     # As a space, so that keys which an older version did not have are there with their defaults.
-    return _Finished(summary.name, folder, summary, run.space, blend, _network_of(run))
-
-
-def _network_of(run: RunFolder) -> tuple[str | None, ...]:
-    """Return digests that tell an unpruned network from another of the same space.
-
-    They are of the network handed over in Python, of the code that builds one's own, and of the weights where the
-    campaign did not train them: trained anew on another machine they differ in their last digits, on equal terms.
-    """
     job = run.read_record("job.json", JobRecord) if run.has("job.json") else JobRecord(job="search")
-    given = None if job.given is None else job.given.get("model")
     untrained = run.space.training.epochs == 0 and run.has(WEIGHTS)
-    return given, job.code, content_digest(run / WEIGHTS) if untrained else None
+    weights = content_digest(run / WEIGHTS) if untrained else None
+    return _Finished(summary.name, folder, summary, run.space, blend, job, weights)
 
 
 def _describe(campaign: _Finished) -> CampaignRow:
@@ -197,12 +189,30 @@ def _find_unequal(first: _Finished, other: _Finished) -> list[str]:
     prints = [campaign.summary.data.fingerprint for campaign in (first, other)]
     if prints[0] != prints[1] and not any(key.startswith("data.") for key in differing):
         differing.append("data (other images under the same settings)")
-    known = [pair for pair in zip(first.network, other.network, strict=True) if None not in pair]
-    if any(one != another for one, another in known) and not any(
-        key.startswith(("model.", "training.")) for key in differing
-    ):
+    if _another_network(first, other) and not any(key.startswith(("model.", "training.")) for key in differing):
         differing.append("model (another network under the same settings)")
-    return differing
+    if first.summary.metric != other.summary.metric:
+        differing.append("metric")
+    functions = [campaign.job.functions for campaign in (first, other)]
+    shared = functions[0].keys() & functions[1].keys() - set(differing)
+    return [
+        *differing,
+        *(f"{name} (other code)" for name in sorted(shared) if functions[0][name] != functions[1][name]),
+    ]
+
+
+def _another_network(first: _Finished, other: _Finished) -> bool:
+    """Tell whether two campaigns began from different networks, as far as both say: an earlier version says little."""
+    known = [
+        (
+            campaign.job.given and campaign.job.given.get("model"),
+            campaign.job.code,
+            campaign.job.weights,
+            campaign.weights,
+        )
+        for campaign in (first, other)
+    ]
+    return any(one != another for one, another in zip(*known, strict=True) if None not in (one, another))
 
 
 def _pair(first: _Finished, other: _Finished) -> CampaignPair:

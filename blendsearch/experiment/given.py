@@ -62,6 +62,12 @@ class Given:
         return cls(float_copy(network), loaders, train_fn, loss)
 
     @property
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """What was given to train and to measure by."""
+        given = {"train_fn": self.train_fn, "loss": self.loss, "metric": self.loaders.metric}
+        return {name: function for name, function in given.items() if function is not None}
+
+    @property
     def task(self) -> Task | None:
         """What the network is for; None: to tell classes apart."""
         return None if self.loaders.metric is None else Task(loss=self.loss)

@@ -13,6 +13,7 @@ from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.experiment import Experiment
 from blendsearch.experiment.scoring import check_criteria
 from blendsearch.experiment.source import code_of_network
+from blendsearch.files import content_digest
 from blendsearch.progress import tell
 from blendsearch.results.records.common import JobRecord
 from blendsearch.results.run_folder import (
@@ -73,13 +74,22 @@ def open_run(
         check(folder)
         code = code_of_network(experiment.space.model.name, experiment)
         _check_same_code(folder, experiment.space.model.name, code)
-        note_space(folder, job, experiment.space, {**(facts or {}), **code})
+        note_space(folder, job, experiment.space, {**(facts or {}), **code, **_weights_at_start(folder, experiment)})
         folder.write_record(MODEL, describe_network(experiment))
         note_skipped(folder, experiment.splits.skipped)
         for note in notes_on_precision(experiment.compute):
             tell(experiment.progress, note)
             folder.event("note", text=note)
         yield experiment.at(folder)
+
+
+def _weights_at_start(folder: RunFolder, experiment: Experiment) -> dict[str, str]:
+    """Return "weights" -> the digest of the file that the space's network began from, where there is one."""
+    if folder.has("job.json"):
+        begun = folder.read_record("job.json", JobRecord).weights
+        return {} if begun is None else {"weights": begun}
+    file = experiment.space.model.weights
+    return {"weights": content_digest(Path(file))} if file is not None and Path(file).is_file() else {}
 
 
 def _check_same_code(folder: RunFolder, name: str, code: Mapping[str, str]) -> None:
@@ -92,12 +102,12 @@ def _check_same_code(folder: RunFolder, name: str, code: Mapping[str, str]) -> N
         )
 
 
-def notes_on_precision(compute: Compute) -> list[str]:
-    """Return a sentence where the processor is much slower in the number format that is asked for than in float32."""
+def notes_on_precision(compute: Compute, advice: str = "compute.precision=auto takes what is faster") -> list[str]:
+    """Return a sentence where the processor is much slower in a number format than in float32; advice: how it ends."""
     times = compute.slowdown
     if times < SLOW:
         return []
     return [
         f"compute.precision is bfloat16, which this processor only emulates: a convolution takes {times:.0f} times as "
-        "long as in float32; compute.precision=auto takes what is faster"
+        f"long as in float32; {advice}"
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ from blendsearch.structure import Plan, Structure
 from blendsearch.training import Reconstruction
 from blendsearch.training.evaluation import score_images
 
+AGAIN = "again"
+"""The folder of checkpoints of what is retrained beside a record of it."""
 KEPT = (BLEND, FRONT)
 """Kinds of contenders of which the networks of all seeds are kept; of the others the best one's, see `better`."""
 
@@ -265,9 +267,11 @@ def retrain_again(
 ) -> None:
     """Retrain a contender whose record is there already, for its network, and put that into the folder."""
     setup = _setup(experiment, scores, contenders, schedule)
+    # Of its own name: beside a record a checkpoint is what a killed run left, and is removed.
+    setup = replace(setup, checkpoints=setup.checkpoints / AGAIN)
     for _, (_, state) in experiment.pool(retrain, setup).map([repetition]):
         experiment.folder.write_tensors(repetition.network, state)
-    experiment.folder.checkpoint(repetition.key).remove()
+    experiment.folder.checkpoint(f"{AGAIN}/{repetition.key}").remove()
 
 
 def _setup(

@@ -34,20 +34,13 @@ def train_unpruned(experiment: Experiment) -> TrainedRecord:
     A training schedule of the space trains it in its way. The test split is not read here, see `read_test_accuracy`.
     With data.labels "predicted" the experiment's other splits have its predictions for labels from then on.
     """
-    price_structure(experiment)  # an impossible budget shows before hours of training
     folder, network = experiment.folder, experiment.network
-    if folder.has(RECORD):
-        record = folder.read_record(RECORD, TrainedRecord)
-        tensors = folder.read_tensors(WEIGHTS)
-        faults = misfits(shapes_of(network.state_dict()), shapes_of(tensors))
-        if faults:
-            raise WeightsError(f"{folder / WEIGHTS}: does not fit the {type(network).__name__}: {faults}")
-        network.load_state_dict(tensors)
-        folder.checkpoint("baseline").remove()  # left by a run that was killed just then
-        use_predicted_labels(experiment)
-        return record
-    start = time.perf_counter()
     checkpoint = folder.checkpoint("baseline")
+    if folder.has(RECORD):
+        checkpoint.remove()  # left by a run that was killed just then
+        return read_unpruned(experiment)
+    price_structure(experiment)  # an impossible budget shows before hours of training
+    start = time.perf_counter()
     history = _train(experiment, checkpoint)
     use_predicted_labels(experiment)
     network = experiment.compute.place(network)
@@ -65,6 +58,22 @@ def train_unpruned(experiment: Experiment) -> TrainedRecord:
     folder.write_record(RECORD, record)
     folder.event("baseline", **record.model_dump(exclude_none=True))
     checkpoint.remove()
+    return record
+
+
+def read_unpruned(experiment: Experiment) -> TrainedRecord:
+    """Take up the network that lies in the experiment's folder and return its record.
+
+    Raises WeightsError where its weights do not fit.
+    """
+    price_structure(experiment)
+    folder, network = experiment.folder, experiment.network
+    record, tensors = folder.read_record(RECORD, TrainedRecord), folder.read_tensors(WEIGHTS)
+    faults = misfits(shapes_of(network.state_dict()), shapes_of(tensors))
+    if faults:
+        raise WeightsError(f"{folder / WEIGHTS}: does not fit the {type(network).__name__}: {faults}")
+    network.load_state_dict(tensors)
+    use_predicted_labels(experiment)
     return record
 
 

@@ -322,7 +322,7 @@ def choose_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
     if not resume:
         # Above the highest number, not in a gap: folders in between may have been deleted, later ones are still newer.
         return RunFolder(runs / _numbered(name, max(there, default=0) + 1))
-    own = [n for n in there if n == 1 or not _is_first_of(runs / _numbered(name, n))]
+    own = [n for n in there if not _is_anothers(runs / _numbered(name, n), name)]
     if not own:
         raise _nothing_to_resume(runs / name)
     return RunFolder(runs / _numbered(name, own[-1]))
@@ -338,7 +338,7 @@ def join_folder(given: Path | None, name: str, resume: bool) -> RunFolder:
     except RunError:
         if resume:
             raise
-    return RunFolder(given if given is not None else Path("runs") / name)
+    return RunFolder(given) if given is not None else choose_folder(None, name, resume=False)
 
 
 def _unusable(path: Path, error: OSError) -> RunError:
@@ -354,11 +354,16 @@ def _nothing_to_resume(folder: Path) -> RunError:
     )
 
 
-def _is_first_of(folder: Path) -> bool:
-    """Tell whether a folder is called as what runs in it is: "digits-2" is the first of that name, or of "digits"."""
+def _is_anothers(folder: Path, name: str) -> bool:
+    """Tell whether a folder is that of another name: "digits-2" may be the second of "digits", or the first of itself.
+
+    Names of jobs that say which job it was, such as "digits-audit", are not those of spaces and take no part in this.
+    """
     for file in ("space.json", "board.json"):
         with contextlib.suppress(RunError):
-            return RunFolder(folder).read_json(file).get("name") == folder.name
+            noted = RunFolder(folder).read_json(file).get("name")
+            number = folder.name.removeprefix(f"{noted}-")
+            return noted != name and (folder.name == noted or (number != folder.name and number.isdecimal()))
     return False
 
 

@@ -112,9 +112,9 @@ class CurvesRun(FinishedRun[CurvesSummary]):
     """The files of one scarce-data run."""
 
     def highlighted(self, samples: int) -> tuple[str, ...]:
-        """Return the best relevance criterion and the best of the others, where there are both."""
+        """Return the best relevance criterion and the best of the others; without both, all that are best."""
         compared = self.summary.comparison.by_samples[str(samples)]
-        return (compared.baseline,) if compared.best is None else (compared.best, compared.baseline)
+        return compared.most if compared.best is None else (compared.best, compared.baseline)
 
 
 def read_curves_run(folder: Path) -> CurvesRun:
@@ -137,9 +137,12 @@ class BoardRun:
         return {one.name for one in self.summary.criteria if one.kind == BLEND}
 
     @property
-    def best(self) -> str:
-        """The criterion with the best mean rank, or without a ranking the first."""
-        return (self.summary.ranked or [one.name for one in self.summary.criteria])[0]
+    def best(self) -> set[str]:
+        """Those with the best mean rank, or without a ranking the first."""
+        ranks = dict(zip(self.summary.ranked, self.summary.ranks, strict=True))
+        if not ranks:
+            return {self.summary.criteria[0].name}
+        return {name for name, rank in ranks.items() if rank == min(ranks.values())}
 
 
 def read_board_run(folder: Path) -> BoardRun:

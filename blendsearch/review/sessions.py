@@ -17,7 +17,7 @@ from blendsearch.experiment.description import MODEL, describe_network
 from blendsearch.experiment.losses import losses_for
 from blendsearch.experiment.members import adapt_members
 from blendsearch.experiment.scoring import needed_criteria, pick_scores, score_criteria
-from blendsearch.experiment.unpruned import prepare_allocation, train_unpruned
+from blendsearch.experiment.unpruned import prepare_allocation, read_unpruned, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.results.reading import taken_from
 from blendsearch.results.run_folder import RunFolder, check_same_job, choose_folder, note_space
@@ -139,7 +139,7 @@ def open_decision(run_dir: Path, progress: Progress = silent, *, trust_code: boo
         raise RunError(f"{run_dir}: no {missing[0]}; is the campaign finished?")
     check_code(folder.path, own_networks(space), trust_code)
     experiment = Experiment(space, progress, folder)
-    train_unpruned(experiment)
+    read_unpruned(experiment)
     scores, _ = score_criteria(experiment)
     with taken_from(folder / plan):
         kept = Plan.from_dict(folder.read_json(plan))

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 
 import pytest
 import torch
@@ -31,6 +32,10 @@ def batches():
 
 def broken(network, terms, file):
     raise ExportError("no compiler here")
+
+
+def shown_to(told):
+    return lambda task, done, total, detail="": told.append(detail)
 
 
 @contextlib.contextmanager
@@ -101,6 +106,14 @@ def test_what_is_measured_on_a_run_goes_into_its_report(tmp_path, monkeypatch):
         monkeypatch.setitem(RUNTIMES, runtime, broken)
     blendsearch.benchmark(campaign.run_dir, batches=[1])
     assert not (campaign.run_dir / "records/benchmark.json").exists(), "nothing was measured"
+    monkeypatch.setitem(RUNTIMES, "torch", lambda *given: lambda: None)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    told = []
+    found = blendsearch.benchmark(campaign.run_dir, runtimes=["torch"], batches=[1], progress=shown_to(told))
+    assert len(found.pairs) == 1
+    assert any("cannot be written, so what is measured is not kept" in line for line in told)
+    assert not (campaign.run_dir / "records/benchmark.json").exists()
+    monkeypatch.undo()
     monkeypatch.setitem(RUNTIMES, "torch", lambda *given: pytest.fail("measured in vain"))
     monkeypatch.setattr(RunFolder, "locked", another_is_at_work)
     with pytest.raises(RunError, match="another process"):

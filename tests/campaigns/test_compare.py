@@ -95,24 +95,33 @@ def test_folders_of_one_name_are_each_held_against_the_first(campaigns, tmp_path
     assert [pair.other for pair in found.pairs] == ["c/run"]
 
 
-@pytest.mark.parametrize("known_by", ["weights", "given", "code"])
+@pytest.mark.parametrize("known_by", ["untrained", "given", "code", "weights"])
 def test_another_network_under_the_same_settings_is_not_on_equal_terms(campaigns, tmp_path, known_by):
     runs = [tmp_path / "one", tmp_path / "other"]
     for number, run in enumerate(runs):
         shutil.copytree(campaigns / "layers", run)
-        if known_by == "weights":
+        if known_by == "untrained":
             changed(run, "space.json", training__epochs=0)
         elif known_by == "given":
             changed(run, "job.json", given={"model": f"{number}", "data": "the same"})
         else:
-            changed(run, "job.json", code=f"{number}")
-    if known_by == "weights":
+            changed(run, "job.json", **{known_by: f"{number}"})
+    if known_by == "untrained":
         assert compare_runs(runs).summary.unequal == {}
         weights = load_file(runs[1] / "baseline.safetensors")
         save_file({name: tensor + 1 for name, tensor in weights.items()}, runs[1] / "baseline.safetensors")
     found = compare_runs(runs).summary
     assert found.unequal == {"other": ["model (another network under the same settings)"]}
     assert found.pairs == []
+
+
+def test_what_is_trained_and_measured_by_must_be_the_same(campaigns, tmp_path):
+    runs = [tmp_path / "one", tmp_path / "other"]
+    for number, run in enumerate(runs):
+        shutil.copytree(campaigns / "layers", run)
+        changed(run, "job.json", functions={"train_fn": f"{number}", "loss": "the same"})
+    changed(runs[1], "summary.json", metric="mine")
+    assert compare_runs(runs).summary.unequal == {"other": ["metric", "train_fn (other code)"]}
 
 
 def test_a_network_trained_anew_is_on_equal_terms(campaigns, tmp_path):

@@ -21,7 +21,7 @@ from blendsearch import compute
 from blendsearch.blending import Blend
 from blendsearch.campaigns.leaderboard import run as module
 from blendsearch.campaigns.leaderboard.run import run_leaderboard
-from blendsearch.campaigns.leaderboard.sharing import Alone
+from blendsearch.campaigns.leaderboard.sharing import Alone, Shared
 from blendsearch.campaigns.single import run_train
 from blendsearch.cli import app
 from blendsearch.config import space_from_dict
@@ -29,6 +29,7 @@ from blendsearch.criteria import CRITERIA
 from blendsearch.errors import BlendsearchError, BudgetError, ConfigError, RunError, TrainingError
 from blendsearch.reports.report import write_report
 from blendsearch.results.ranking import friedman, mean_ranks
+from blendsearch.results.run_folder import RunFolder
 from blendsearch.validation.board import checked_board_from_dict
 
 NETWORK = {
@@ -247,6 +248,7 @@ def test_a_killed_board_leaves_no_checkpoints_behind(tmp_path, finished, unrepor
     shutil.copytree(finished.run_dir, tmp_path / "run")
     (network,) = (tmp_path / "run/networks").iterdir()
     cells = [file.stem for file in (tmp_path / "run/cells").iterdir()]
+    cells.append("of-a-cell-that-is-on-the-board-no-more")
     left = [network / "checkpoints/baseline.pt", *(tmp_path / f"run/checkpoints/{cell}/x.pt" for cell in cells)]
     for file in left:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -273,6 +275,30 @@ def test_a_resumed_board_keeps_the_precision_that_it_found_first(tmp_path, monke
     assert len(list((tmp_path / "run/networks").iterdir())) == 1
 
 
+class Ledger:
+    """Stands for claims: the first who says something is right."""
+
+    def __init__(self):
+        self.said = {}
+
+    def agree(self, name, result):
+        return self.said.setdefault(name, result)
+
+
+def test_processes_that_share_a_board_run_it_in_one_precision(tmp_path):
+    ledger, folders = Ledger(), [RunFolder(tmp_path / name) for name in "abc"]
+    shares = [Shared(ledger, folder) for folder in folders]
+    assert [one.precision("cpu", found) for one, found in zip(shares, ("float32", "bfloat16"), strict=False)] == [
+        "float32"
+    ] * 2
+    assert Alone(folders[1]).precision("cpu", "bfloat16") == "float32", "also where it goes on by itself"
+    assert Shared(Ledger(), folders[0]).precision("cpu", "bfloat16") == "float32", "and over another ledger"
+    assert shares[0].precision("cuda", "bfloat16") == "bfloat16"
+    folders[2].write_json("networks/small-1/network.json", {"compute": {"device": "cuda", "precision": "float16"}})
+    folders[2].write_json("networks/small-2/network.json", {"compute": {"device": "cpu", "precision": "bfloat16"}})
+    assert Alone(folders[2]).precision("cpu", "float32") == "bfloat16", "as an earlier version noted it"
+
+
 def test_the_page_is_written_by_who_comes_after_one_that_died(tmp_path, monkeypatch):
     board = tiny(budgets=[{"flops": 0.5}], criteria=["l1"])
     monkeypatch.setattr(Alone, "last_here", False)
@@ -282,6 +308,8 @@ def test_the_page_is_written_by_who_comes_after_one_that_died(tmp_path, monkeypa
     assert page.stat().st_mtime_ns == written, "another is there, and nothing is newer than the page"
     grown = run_leaderboard(tiny(budgets=[{"flops": 0.5}], criteria=["l1", "l2"]), tmp_path / "run", resume=True)
     assert grown.report.stat().st_mtime_ns > written
+    assert "l2" in grown.report.read_text()
+    assert "l2" not in run_leaderboard(board, tmp_path / "run", resume=True).report.read_text(), "it has shrunk again"
 
 
 def test_a_cell_that_cannot_be_trained_is_named(tmp_path, unreported):
@@ -296,9 +324,12 @@ def test_how_to_repeat_a_shared_board_leaves_its_ledger_out(finished, tmp_path):
     shutil.copytree(finished.run_dir, tmp_path / "run")
     with (tmp_path / "run/board.yaml").open() as file:
         board = yaml.safe_load(file)
+    board["compute"]["precision"] = "auto"
     for ledger, words in ((None, "--run-dir again  "), ("sqlite:///x.db", "--run-dir again ledger=null  ")):
         (tmp_path / "run/board.yaml").write_text(yaml.safe_dump({**board, "ledger": ledger}))
         assert words in write_report(tmp_path / "run").read_text()
+    (tmp_path / "run/records/precision-cpu.json").write_text('"bfloat16"')
+    assert "--run-dir again ledger=null compute.precision=bfloat16  " in write_report(tmp_path / "run").read_text()
 
 
 def test_folders_of_other_jobs_and_boards_are_left_alone(finished, tmp_path):

@@ -27,6 +27,14 @@ def test_figures_name_every_criterion_or_the_best_of_many(count):
     assert "criterion_0" in named
 
 
+def test_all_with_the_best_mean_rank_are_marked():
+    run = made_up(4)
+    run = replace(run, summary=run.summary.model_copy(update={"ranks": [1.5, 1.5, 3.0, 4.0]}))
+    assert run.best == {"criterion_0", "criterion_1"}
+    assert "criterion_0 and criterion_1 have the best mean rank, 1.5" in draw_ranks(run, LIGHT).alt
+    assert "in bold: criterion_0, criterion_1" in draw_accuracy(run, LIGHT).alt
+
+
 @pytest.mark.parametrize(
     ("count", "budgets", "words"),
     [

@@ -16,6 +16,7 @@ from blendsearch.results.run_folder import (
     RunFolder,
     check_same_space,
     choose_folder,
+    join_folder,
     note_job,
     note_skipped,
 )
@@ -129,6 +130,13 @@ def test_the_first_folder_of_another_name_is_no_later_one_of_this(tmp_path, monk
     assert str(choose_folder(None, "tiny", False).path) == "runs/tiny-4"
     RunFolder("runs/tiny-4").write_json("space.json", {"name": "tiny"})
     assert str(choose_folder(None, "tiny", True).path) == "runs/tiny-4"
+    with pytest.raises(RunError, match="nothing to resume"):
+        choose_folder(None, "tiny-4", True)
+    assert str(join_folder(None, "tiny-4", False).path) == "runs/tiny-4-2"
+    assert str(join_folder(None, "tiny", False).path) == "runs/tiny-4"
+    RunFolder("runs/tiny-audit").write_json("space.json", {"name": "tiny"})
+    RunFolder("runs/tiny-audit-2").write_json("space.json", {"name": "tiny"})
+    assert str(choose_folder(None, "tiny-audit", True).path) == "runs/tiny-audit-2"
 
 
 def test_the_folder_of_another_job_is_not_resumed(tmp_path):

@@ -283,6 +283,8 @@ def test_the_choice_of_an_older_version_is_explained_and_nothing_written(tmp_pat
     write_scores(
         folder, SCORES, {name: {group: torch.rand(width) for group, width in widths.items()} for name in criteria}
     )
+    (run / "checkpoints").mkdir(exist_ok=True)
+    (run / "checkpoints/baseline.pt").touch()  # what a killed run left is for a resumed one to remove
     files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     review = open_decision(run)
     assert review.plan().to_dict() == folder.read_json("plan.json")

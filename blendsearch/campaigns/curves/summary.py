@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
@@ -90,7 +91,7 @@ def _compare_at(curves: Sequence[Curve], samples: int) -> FamilyComparison:
     others = [curve for curve in shown if not curve.is_relevance]
     if not others or RELEVANCE not in by_family:
         best = _best(shown)
-        alike = [curve.criterion for curve in shown if curve.area == best.area]
+        alike = [curve.criterion for curve in shown if math.isclose(curve.area, best.area)]
         return FamilyComparison(families=families, baseline=best.criterion, alike=alike)
     best, baseline = _best(by_family[RELEVANCE]), _best(others)
     differences = [mine - theirs for mine, theirs in _pair_by_draw(best.areas, baseline.areas)]

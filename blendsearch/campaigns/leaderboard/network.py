@@ -18,9 +18,10 @@ from blendsearch.experiment import Experiment, check_before_work
 from blendsearch.experiment.latency import price_structure
 from blendsearch.experiment.losses import LOSSES, gather_losses, losses_for, write_losses
 from blendsearch.experiment.members import blend_scores
+from blendsearch.experiment.open_run import notes_on_precision
 from blendsearch.experiment.scoring import known_before_training, measure_agreement
 from blendsearch.experiment.unpruned import RECORD, measure_allocation, read_test_accuracy, train_unpruned
-from blendsearch.progress import Progress
+from blendsearch.progress import Progress, tell
 from blendsearch.results.reading import taken_from
 from blendsearch.results.records.common import AgreementRecord, UnprunedRecord
 from blendsearch.results.records.leaderboard import BoardNetworkRecord, CriterionScored, LossesGathered
@@ -96,6 +97,8 @@ class BoardNetwork:
         if self.experiment.space.compute.precision == "auto":
             self.experiment.use_precision(sharing.precision(compute.kind, compute.precision))
             self.key = network_key(self.board, self.config, self.experiment)
+            for note in notes_on_precision(self.experiment.compute, "the board began with it"):
+                tell(self.experiment.progress, note)
 
     def prepare(self, board_folder: RunFolder) -> None:
         """Train, score and measure what is not in the network's folder yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from blendsearch.campaigns.leaderboard.sharing import Sharing, check_ledger, cla
 from blendsearch.campaigns.leaderboard.summary import summarise
 from blendsearch.config import Board, NamedSection
 from blendsearch.config.yaml_text import to_yaml_line
-from blendsearch.errors import BlendsearchError
+from blendsearch.errors import BlendsearchError, RunError
 from blendsearch.evolution.claims import Claims
 from blendsearch.experiment.retraining import Pruning, Repetition, RetrainingSetup, retrain
 from blendsearch.experiment.scoring import BlendScorer
@@ -34,6 +35,7 @@ from blendsearch.validation.board import check_board, checked_board_from_dict, l
 from blendsearch.validation.space import make, make_budget
 
 PAGE = "leaderboard.html"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -107,19 +109,31 @@ def run_leaderboard(
         with sharing.alone("summary", "writing the summary"):
             folder.add_seconds("total", time.perf_counter() - start)
             summary = summarise(board, networks, rows, folder.seconds)
-            folder.write_record(SUMMARY, summary)
-            folder.write_text("leaderboard.csv", format_csv([row.to_dict() for row in rows]))
-            folder.write_text("leaderboard.md", format_leaderboard(summary))
-            report = folder / PAGE
-            if sharing.last_here or not _is_newer(report, [folder / row.file for row in rows]):
+            last = sharing.last_here
+            if last or not _is_told(folder, summary):
+                folder.write_record(SUMMARY, summary)
+                folder.write_text("leaderboard.csv", format_csv([row.to_dict() for row in rows]))
+                folder.write_text("leaderboard.md", format_leaderboard(summary))
                 write_report(folder.path, progress)
+            if last:  # what killed processes left of cells that others finished, or that are on the board no more
+                shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             folder.event("finished", cells=len(rows), ran=ran)
-        return Leaderboard(folder.path, summary, report, ran)
+        return Leaderboard(folder.path, summary, folder / PAGE, ran)
 
 
-def _is_newer(page: Path, files: Sequence[Path]) -> bool:
-    """Tell whether a page was written after all files: other processes in a folder may write it, or have died."""
-    return page.exists() and page.stat().st_mtime_ns >= max(file.stat().st_mtime_ns for file in files)
+def _is_told(folder: RunFolder, summary: LeaderboardSummary) -> bool:
+    """Tell whether record and page say all this but for times: of processes that end together the last writes them.
+
+    It may have died, so that those before it write what is not there.
+    """
+    page, record = folder / PAGE, folder / SUMMARY
+    if not (page.exists() and record.exists()) or page.stat().st_mtime_ns < record.stat().st_mtime_ns:
+        return False
+    with contextlib.suppress(RunError):
+        before = folder.read_record(SUMMARY, LeaderboardSummary)
+        then, now = (one.model_dump(mode="json", exclude={"seconds"}) for one in (before, summary))
+        return then == now
+    return False
 
 
 def leaderboard(
@@ -173,8 +187,10 @@ def list_cells(network: BoardNetwork) -> list[Cell]:
 def _where(board: Board, combination: Combination) -> str:
     """Return a combination in words, for example "uniform, flops 0.5, one_shot"."""
     budget = board.budgets[combination.budget]
-    allocation, schedule = board.allocations[combination.allocation], board.schedules[combination.schedule]
-    return f"{allocation.name}, {budget.kind} {budget.ratio:g}, {schedule.name}"
+    options = f" ({to_yaml_line(budget.options)})" if budget.options else ""
+    allocation = _name_each(board.allocations)[combination.allocation]
+    schedule = _name_each(board.schedules)[combination.schedule]
+    return f"{allocation}, {budget.kind} {budget.ratio:g}{options}, {schedule}"
 
 
 def list_combinations(board: Board) -> list[Combination]:
@@ -193,9 +209,6 @@ def _run_cells(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder, 
         sharing.fetch({key: cell.file for key, cell in wanted.items()})
         waiting = [cell for cell in wanted.values() if not folder.has(cell.file)]
         finished = len(wanted) - len(waiting)
-        if sharing.claims is None:
-            for key in wanted.keys() - {cell.key for cell in waiting}:  # left by a run that was killed just then
-                _remove_checkpoints(folder, key)
         progress(task, finished, len(wanted), "")
         if not waiting:
             return ran
@@ -205,15 +218,11 @@ def _run_cells(network: BoardNetwork, cells: Sequence[Cell], folder: RunFolder, 
             if outcome is None:
                 continue
             ran += sharing.finish(cell.key, cell.file, _describe_cell(network, cell, outcome))
-            _remove_checkpoints(folder, cell.key)
+            shutil.rmtree(folder / CHECKPOINTS / cell.key, ignore_errors=True)
             finished += 1
             progress(task, finished, len(wanted), f"{cell.name} {100 * outcome.test_accuracy:.2f} %")
         if ran == before:
             sharing.wait()
-
-
-def _remove_checkpoints(folder: RunFolder, key: str) -> None:
-    shutil.rmtree(folder / "checkpoints" / key, ignore_errors=True)
 
 
 @dataclass(frozen=True)

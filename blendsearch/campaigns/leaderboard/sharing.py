@@ -23,6 +23,8 @@ from blendsearch.results.run_folder import RunFolder
 LONGEST_PAUSE = 15.0
 BEGINNING = 60.0
 """Seconds that a process waits while another begins the board in the same folder."""
+PRECISION = "records/precision-{}.json"
+"""With which precision a board began on a kind of device, where it leaves that to the machine."""
 PREPARED = ("baseline.safetensors", "scores/*.safetensors", "allocations/*.json")
 """What the cells of a network go by, below the folder of the network."""
 
@@ -74,7 +76,7 @@ class Alone:
 
     def precision(self, kind: str, found: str) -> str:
         """Return the one that is noted in the folder."""
-        return _noted_precision(self.folder, kind, found)
+        return _note_precision(self.folder, kind, _noted_precision(self.folder, kind) or found)
 
     def check_prepared(self, folder: RunFolder, name: str) -> None:
         """Raise nothing."""
@@ -130,7 +132,8 @@ class Shared:
 
     def precision(self, kind: str, found: str) -> str:
         """Return the one that is noted in the database, where the folder's is put first."""
-        return self.claims.agree(f"precision {kind}", _noted_precision(self.folder, kind, found))
+        mine = _noted_precision(self.folder, kind) or found
+        return _note_precision(self.folder, kind, self.claims.agree(f"precision {kind}", mine))
 
     def check_prepared(self, folder: RunFolder, name: str) -> None:
         """Raise RunError where another process got other weights or scores, in a folder of its own."""
@@ -172,8 +175,20 @@ class Shared:
         self.pause = min(1.5 * self.pause, LONGEST_PAUSE)
 
 
-def _noted_precision(folder: RunFolder, kind: str, found: str) -> str:
-    return folder.cached(f"records/precision-{kind}.json", str, lambda: found)
+def _noted_precision(folder: RunFolder, kind: str) -> str | None:
+    """Return the precision that a folder says its board began with; earlier versions noted it of each network alone."""
+    if folder.has(PRECISION.format(kind)):
+        return folder.read_record(PRECISION.format(kind), str)
+    for file in sorted(folder.path.glob("networks/*/network.json")):
+        compute = folder.read_json(str(file.relative_to(folder.path))).get("compute", {})
+        if compute.get("device") == kind:
+            return str(compute["precision"])
+    return None
+
+
+def _note_precision(folder: RunFolder, kind: str, precision: str) -> str:
+    folder.write_record(PRECISION.format(kind), precision)
+    return precision
 
 
 def claim_cell(claims: Claims | None, key: str) -> bool:

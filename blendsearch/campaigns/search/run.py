@@ -23,6 +23,7 @@ from blendsearch.experiment.provenance import add_results
 from blendsearch.experiment.retraining import retrain_contenders
 from blendsearch.experiment.saved import save_pruned
 from blendsearch.experiment.scoring import cluster_criteria, score_criteria
+from blendsearch.experiment.source import code_digest
 from blendsearch.experiment.unpruned import prepare_allocation, read_test_accuracy, train_unpruned
 from blendsearch.progress import Progress, silent
 from blendsearch.reports.report import write_report
@@ -102,7 +103,7 @@ def run_search(
     if not resume:
         check_files(space)
     check_ledger(space)
-    facts = None if given is None else given.facts(experiment.splits)
+    facts = None if given is None else _facts(given, experiment)
 
     def check(folder: RunFolder) -> None:
         if given is not None:
@@ -122,6 +123,12 @@ def run_search(
         held_study(experiment) as experiment,
     ):
         return _run(experiment, schedule)
+
+
+def _facts(given: Given, experiment: Experiment) -> dict[str, Any]:
+    """Return what job.json says of a search in Python; of its functions their code, which may change in between."""
+    functions = {name: code_digest(function) for name, function in given.functions.items()}
+    return {**given.facts(experiment.splits), **({"functions": functions} if functions else {})}
 
 
 def _run(experiment: Experiment, schedule: Schedule) -> Campaign:

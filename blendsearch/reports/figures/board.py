@@ -16,7 +16,7 @@ from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, bare, ne
 from blendsearch.reports.selection import SELECTED, select
 from blendsearch.results.records.leaderboard import Column
 from blendsearch.results.runs import BoardRun
-from blendsearch.results.words import cost_name
+from blendsearch.results.words import cost_name, join_words
 
 MOST_LABELS = 14
 LABEL_GAP = 10.5  # points between labels, for letters of 8
@@ -79,10 +79,12 @@ def draw_ranks(run: BoardRun, theme: Theme) -> Drawing:
     for number, clique in enumerate(test.cliques):
         reach = [across(place[clique[0]]) - 0.04, across(place[clique[-1]]) + 0.04]
         axes.plot(reach, [SCALE + 0.12 + BAR * number] * 2, color=theme.ink, linewidth=3, solid_capstyle="butt")
+    best = [name for name in names if name in run.best]
     return Drawing(
         figure,
-        f"Critical-difference diagram of {len(names)} criteria over {summary.blocks} blocks: {names[0]} has the best "
-        f"mean rank, {ranks[0]:.1f}; the critical difference is {test.critical_difference:.1f}.",
+        f"Critical-difference diagram of {len(names)} criteria over {summary.blocks} blocks: {join_words(best)} "
+        f"{'has' if len(best) == 1 else 'have'} the best mean rank, {ranks[0]:.1f}; the critical difference is "
+        f"{test.critical_difference:.1f}.",
     )
 
 
@@ -118,7 +120,7 @@ def _means_caption(run: BoardRun) -> str:
 
 def shown_on(run: BoardRun) -> list[str]:
     """Return what a board shows at first: all of a few, otherwise the best ranked, blends and well-known criteria."""
-    return select([one.name for one in run.summary.criteria], {*run.blends, run.best})
+    return select([one.name for one in run.summary.criteria], {*run.blends, *run.best})
 
 
 @BOARD_FIGURES.register(
@@ -180,7 +182,9 @@ def draw_accuracy(run: BoardRun, theme: Theme) -> Drawing:
         axes = placed_axes(figure, left, bottom, width * (columns - 1 - across) + ROOM, height * row + 0.42)
         axes.set_title(", ".join(place), fontweight="bold")
         _draw_panel(axes, run, own, theme)
-    return Drawing(figure, f"Test accuracy against FLOPs kept in {len(panels)} panels; {run.best} is in bold.")
+    return Drawing(
+        figure, f"Test accuracy against FLOPs kept in {len(panels)} panels; in bold: {', '.join(sorted(run.best))}."
+    )
 
 
 def _draw_panel(axes: Axes, run: BoardRun, columns: Sequence[Column], theme: Theme) -> None:
@@ -242,4 +246,4 @@ def draw_network_agreement(run: BoardRun, network: str, theme: Theme) -> Drawing
 def _colour(run: BoardRun, name: str, theme: Theme) -> str:
     if name in run.blends:
         return theme.blend
-    return theme.best if name == run.best else theme.ink
+    return theme.best if name in run.best else theme.ink

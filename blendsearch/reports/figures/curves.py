@@ -12,7 +12,7 @@ from matplotlib.transforms import blended_transform_factory
 from blendsearch.reports.figures.labels import spread
 from blendsearch.reports.figures.registry import FigureSet
 from blendsearch.reports.figures.style import Drawing, NotDrawn, Theme, new_figure, placed_axes
-from blendsearch.results.records.curves import Curve
+from blendsearch.results.records.curves import Curve, FamilyComparison
 from blendsearch.results.runs import CurvesRun
 from blendsearch.results.words import cost_name, plural
 
@@ -64,8 +64,13 @@ def draw_curves(run: CurvesRun, theme: Theme) -> Drawing:
         left, bottom = 0.55 + width * column, 0.6 + height * (rows - 1 - row)
         axes = placed_axes(figure, left, bottom, width * (columns - 1 - column) + ROOM, height * row + 0.42)
         _draw_panel(axes, run, samples, theme)
-    best = ", ".join(f"{run.highlighted(samples)[0]} with {samples}" for samples in counts)
+    compared = run.summary.comparison.by_samples
+    best = ", ".join(f"{' and '.join(_first(compared[str(samples)]))} with {samples}" for samples in counts)
     return Drawing(figure, f"Test accuracy against the share removed, for images per class. In colour: {best}.")
+
+
+def _first(compared: FamilyComparison) -> tuple[str, ...]:
+    return compared.most if compared.best is None else (compared.best,)
 
 
 def _areas_caption(run: CurvesRun) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +87,7 @@ def tell_leaderboard(run: BoardRun) -> dict[str, Any]:
         "seconds": duration(summary.seconds.get("total")),
         "board_text": run.board_text,
         "place": place_commands([run.board], run.folder),
-        "anew": "" if run.board.get("ledger") is None else " ledger=null",
+        "anew": _keys_anew(run),
     }
 
 
@@ -107,6 +108,14 @@ def key_numbers(run: BoardRun) -> list[KeyNumber]:
         for network in summary.networks
     ]
     return [first, *networks]
+
+
+def _keys_anew(run: BoardRun) -> str:
+    """Return what a board is started with to do all of it anew: without its ledger, in the precision that it found."""
+    ledger = "" if run.board.get("ledger") is None else " ledger=null"
+    noted = [json.loads(file.read_text()) for file in (run.folder / "records").glob("precision-*.json")]
+    auto = (run.board.get("compute") or {}).get("precision") == "auto"
+    return f"{ledger} compute.precision={noted[0]}" if auto and len(noted) == 1 else ledger
 
 
 def _size(summary: LeaderboardSummary) -> str:
@@ -186,7 +195,7 @@ def wins_rows(run: BoardRun) -> list[tuple[str, list[tuple[str, int]]]]:
 def _css(run: BoardRun, name: str) -> str:
     if name in run.blends:
         return "blend"
-    return "best" if name == run.best else "criterion"
+    return "best" if name in run.best else "criterion"
 
 
 PAGE = Page(

@@ -60,7 +60,8 @@ class JobRecord(Record):
     started_in: None in folders of earlier versions. by, files: of a pruning, its --by and the digests of the files that
     it reads. searches: of a transfer, whether a blend is searched in each space. given: of a search in Python, what its
     network and loaders are known by. mark: of code of nobody that is known, see `blendsearch.results.trust`. code: the
-    digest of what builds a network of one's own.
+    digest of what builds a network of one's own. functions: name -> digest of the code of what was given in Python,
+    such as train_fn. weights: the digest of the file that model.weights names, as the run began.
     """
 
     job: str
@@ -71,6 +72,8 @@ class JobRecord(Record):
     given: dict[str, str] | None = None
     mark: str | None = None
     code: str | None = None
+    functions: dict[str, str] = Field(default_factory=dict)
+    weights: str | None = None
 
 
 class BudgetRecord(Record):

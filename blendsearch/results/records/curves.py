@@ -76,8 +76,8 @@ class FamilyComparison(Record):
 
     families: what is looked at -> its criteria's areas. best: None without relevance criteria, or with nothing else.
     difference: mean of the areas' differences over the draws, range of these. ahead: draws in which relevance is.
-    verdict: "ahead" or "behind" in every draw, else "open". alike: without relevance, all whose area is the largest;
-    empty in records of earlier versions.
+    verdict: "ahead" or "behind" in every draw, else "open". alike: where there is nothing to compare, all whose area is
+    the largest; empty in records of earlier versions.
     """
 
     families: dict[str, FamilyRecord]
@@ -91,10 +91,14 @@ class FamilyComparison(Record):
     alike: list[str] = Field(default_factory=list)
 
     @property
+    def most(self) -> tuple[str, ...]:
+        """Who keeps most accuracy, where relevance is not compared with the others."""
+        return tuple(self.alike) or (self.baseline,)
+
+    @property
     def keeping_most(self) -> tuple[str, str]:
-        """Who keeps most accuracy where relevance is not compared, and the verb that goes with them."""
-        names = self.alike or [self.baseline]
-        return join_words(names), "keeps" if len(names) == 1 else "keep"
+        """The same in words, and the verb that goes with them."""
+        return join_words(self.most), "keeps" if len(self.most) == 1 else "keep"
 
 
 class CurvesComparison(Record):
