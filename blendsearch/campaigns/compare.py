@@ -14,6 +14,7 @@ from blendsearch.experiment.unpruned import WEIGHTS
 from blendsearch.files import content_digest
 from blendsearch.reports.pages.compare import build_compare_page
 from blendsearch.results.paired import compare_pairs
+from blendsearch.results.reading import not_a_run
 from blendsearch.results.records.common import JobRecord
 from blendsearch.results.records.compare import CampaignPair, CampaignRow, CampaignsRecord
 from blendsearch.results.records.retraining import BLEND
@@ -116,7 +117,7 @@ def _read(folder: Path) -> _Finished:
     if run.job != "search":
         raise RunError(f"{folder}: made by 'blendsearch {run.job}'; campaigns of 'blendsearch search' are compared")
     if not (run.has("job.json") or run.has("space.json")):
-        raise RunError(f"{folder}: no {SUMMARY}; is this a run folder of blendsearch?")
+        raise not_a_run(folder, SUMMARY)
     for name in (SUMMARY, RETRAINED, "space.json"):
         if not run.has(name):
             raise RunError(f"{folder}: {name} is missing, so the campaign has not finished; continue it with --resume")

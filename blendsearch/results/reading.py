@@ -38,7 +38,7 @@ def read_text(folder: Path, name: str) -> str:
     path = folder / name
     if not path.is_file():
         if not any((folder / settings).is_file() for settings in SETTINGS):
-            raise RunError(f"{folder}: no {name}; is this a run folder of blendsearch?")
+            raise not_a_run(folder, name)
         raise RunError(
             f"{folder}: {name} is missing, so the campaign has not finished; continue it with --resume, then report"
         )
@@ -46,6 +46,11 @@ def read_text(folder: Path, name: str) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from error
+
+
+def not_a_run(folder: Path, name: str) -> RunError:
+    """Return the error of a folder that lacks a file which every run has."""
+    return RunError(f"{folder}: no {name}; is this a run folder of blendsearch?")
 
 
 def read_yaml(path: Path, text: str) -> dict[str, Any]:

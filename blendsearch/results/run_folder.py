@@ -25,7 +25,7 @@ from blendsearch.errors import ConfigError, RunError, first_line
 from blendsearch.files import atomic, sweep, sweep_shared
 from blendsearch.plain import State
 from blendsearch.results.folder_lock import folder_locked, read_holder
-from blendsearch.results.reading import checked_mapping, parse, taken_from
+from blendsearch.results.reading import checked_mapping, not_a_run, parse, taken_from
 from blendsearch.results.records.common import JobRecord
 from blendsearch.results.trust import mark_facts
 from blendsearch.version import __version__
@@ -102,7 +102,7 @@ class RunFolder:
         try:
             return (self.path / name).read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise RunError(f"{self.path}: no {name}; is this a run folder of blendsearch?") from None
+            raise not_a_run(self.path, name) from None
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{self.path / name}: cannot be read ({error})") from None
 

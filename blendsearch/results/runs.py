@@ -142,7 +142,8 @@ class BoardRun:
         ranks = dict(zip(self.summary.ranked, self.summary.ranks, strict=True))
         if not ranks:
             return {self.summary.criteria[0].name}
-        return {name for name, rank in ranks.items() if rank == min(ranks.values())}
+        first = min(ranks.values())
+        return {name for name, rank in ranks.items() if rank == first}
 
 
 def read_board_run(folder: Path) -> BoardRun:
